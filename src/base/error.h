@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <source_location>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include <fmt/core.h>
+
+namespace triptych {
+
+/// Whose error it is; decides the program's exit code.
+///   kUser      a wrong config, command line or data set: exit code 2
+///   kWorld     a peer died, a disk is full, a file was altered: exit code 1
+///   kInternal  a broken invariant of ours: exit code 70
+enum class ErrorKind { kUser, kWorld, kInternal };
+
+/// Every error reads `[where] the rule, the values found. What to do.`; the program adds `(host, rank r/n)`.
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorKind kind, std::string_view where, std::string_view message);
+  ErrorKind kind() const { return kind_; }
+  /// 2 for the user's errors, 1 for the world's, 70 for ours.
+  int exit_code() const;
+
+ private:
+  ErrorKind kind_;
+};
+
+struct UserError : Error {
+  UserError(std::string_view where, std::string_view message) : Error(ErrorKind::kUser, where, message) {}
+};
+
+struct WorldError : Error {
+  WorldError(std::string_view where, std::string_view message) : Error(ErrorKind::kWorld, where, message) {}
+};
+
+struct InternalError : Error {
+  InternalError(std::string_view where, std::string_view message) : Error(ErrorKind::kInternal, where, message) {}
+};
+
+/// A layout that an operation does not take. Names the axis and the placements.
+struct LayoutError : InternalError {
+  using InternalError::InternalError;
+};
+
+/// "errno 28: No space left on device", for the end of a sentence about a system call.
+std::string describe_errno(int error_number);
+
+namespace internal {
+[[noreturn]] void check_failed(const char* condition, const std::string& message, const std::source_location& where);
+}
+
+}  // namespace triptych
+
+/// A broken invariant of ours: throws InternalError with the place, the condition and the formatted message.
+#define TRIPTYCH_CHECK(condition, ...)                                                                           \
+  do {                                                                                                           \
+    if (!(condition)) [[unlikely]] {                                                                             \
+      ::triptych::internal::check_failed(#condition, fmt::format(__VA_ARGS__), std::source_location::current()); \
+    }                                                                                                            \
+  } while (false)

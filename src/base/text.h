@@ -1,0 +1,18 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace triptych {
+
+/// True if `text` is well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
+bool is_utf8(std::string_view text);
+
+/// The candidate with the least edit distance (Damerau-Levenshtein) to `word`, or "" if none is near enough to suggest.
+std::string nearest_word(std::string_view word, std::span<const std::string> candidates);
+
+/// "1.50 GiB", "12 B".
+std::string human_bytes(double bytes);
+
+}  // namespace triptych
