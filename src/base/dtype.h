@@ -8,7 +8,7 @@
 namespace triptych {
 
 /// Element types of tensors and kernels.
-enum class DType : uint8_t { kFloat32, kBFloat16, kInt32, kInt64 };
+enum class DType : uint8_t { kFloat32, kBFloat16, kInt32, kInt64, kUInt8, kFloat64 };
 
 constexpr std::size_t dtype_bytes(DType dtype) {
   switch (dtype) {
@@ -18,12 +18,15 @@ constexpr std::size_t dtype_bytes(DType dtype) {
     case DType::kBFloat16:
       return 2;
     case DType::kInt64:
+    case DType::kFloat64:
       return 8;
+    case DType::kUInt8:
+      return 1;
   }
   return 0;
 }
 
-/// "float32", "bfloat16", "int32", "int64".
+/// "float32", "bfloat16", "int32", "int64", "uint8", "float64".
 constexpr std::string_view dtype_name(DType dtype) {
   switch (dtype) {
     case DType::kFloat32:
@@ -34,6 +37,10 @@ constexpr std::string_view dtype_name(DType dtype) {
       return "int32";
     case DType::kInt64:
       return "int64";
+    case DType::kUInt8:
+      return "uint8";
+    case DType::kFloat64:
+      return "float64";
   }
   return "?";
 }
@@ -72,6 +79,14 @@ struct DTypeOf<int32_t> {
 template <>
 struct DTypeOf<int64_t> {
   static constexpr DType value = DType::kInt64;
+};
+template <>
+struct DTypeOf<uint8_t> {
+  static constexpr DType value = DType::kUInt8;
+};
+template <>
+struct DTypeOf<double> {
+  static constexpr DType value = DType::kFloat64;
 };
 template <typename T>
 inline constexpr DType dtype_of = DTypeOf<T>::value;

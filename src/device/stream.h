@@ -1,16 +1,43 @@
 #pragma once
 
+#include <cstddef>
+#include <memory>
+#include <typeindex>
+#include <unordered_map>
+
 namespace triptych {
 
-/// Where kernels run, in order. On the CPU a kernel runs to its end before the call returns, on `num_threads` threads of
-/// the rank's pool. A stream is owned by its Device and passed by reference; it is used by one thread at a time.
+/// Where kernels run, in order. On the CPU a kernel runs to its end before the call returns, on `num_threads()` threads
+/// of the rank's pool. A stream is owned by its Device and passed by reference; one thread at a time uses it.
 class Stream {
  public:
   explicit Stream(int num_threads) : num_threads_(num_threads) {}
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
   int num_threads() const { return num_threads_; }
 
+  /// Scratch memory for one kernel call: at least `bytes`, aligned to 64, grown and kept; the next call of `scratch`
+  /// on this stream ends its use.
+  std::byte* scratch(std::size_t bytes);
+
+  /// What a kernel family keeps from call to call (library handles, cached primitives): made at the first use, owned by
+  /// the stream.
+  template <typename T>
+  T& state() {
+    std::shared_ptr<void>& slot = states_[std::type_index(typeid(T))];
+    if (!slot) slot = std::make_shared<T>();
+    return *static_cast<T*>(slot.get());
+  }
+
  private:
+  struct FreeScratch {
+    void operator()(std::byte* memory) const;
+  };
   int num_threads_;
+  std::unique_ptr<std::byte, FreeScratch> scratch_;
+  std::size_t scratch_bytes_ = 0;
+  std::unordered_map<std::type_index, std::shared_ptr<void>> states_;
 };
 
 }  // namespace triptych
