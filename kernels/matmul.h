@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "device/stream.h"
+
+namespace triptych {
+
+/// One matrix product, C = op(A) op(B) + bias, row-major, accumulated in float32 whatever the storage.
+///
+/// The three products of a linear layer y[M,out] = x[M,in] w[out,in]^T + bias:
+///   y  : {m=M,   n=out, k=in,  a=x,  b=w, transpose_b=true}
+///   dx : {m=M,   n=in,  k=out, a=dy, b=w}
+///   dw : {m=out, n=in,  k=M,   a=dy, transpose_a=true, b=x}     float32, `accumulate` as wanted
+struct Matmul {
+  int64_t m = 0, n = 0, k = 0;  ///< any may be 0; with k == 0 the product is 0
+
+  const void* a = nullptr;   ///< op(A) is [m, k]: stored [m, k], or [k, m] if transpose_a
+  int64_t a_row_stride = 0;  ///< elements from one stored row to the next; 0: rows are packed
+  bool transpose_a = false;
+
+  const void* b = nullptr;  ///< op(B) is [k, n]: stored [k, n], or [n, k] if transpose_b
+  int64_t b_row_stride = 0;
+  bool transpose_b = false;
+
+  void* c = nullptr;  ///< [m, n]; must not overlap A, B or bias
+  int64_t c_row_stride = 0;
+  bool accumulate = false;  ///< C += instead of C =
+
+  const float* bias = nullptr;  ///< [n], added to every row; null for none
+
+  DType input_dtype = DType::kFloat32;   ///< of A and B: float32 or bfloat16
+  DType output_dtype = DType::kFloat32;  ///< of C: float32, or bfloat16 if the inputs are
+
+  int64_t batch = 1;           ///< so many products, each on its own matrices; bias is shared
+  int64_t a_batch_stride = 0;  ///< elements; 0: the batch shares one matrix (A or B), or C's are packed
+  int64_t b_batch_stride = 0;
+  int64_t c_batch_stride = 0;
+};
+
+/// Runs on stream.num_threads() threads. The first call of a shape prepares it (about a millisecond); later calls
+/// allocate nothing. Uses the stream's scratch memory.
+/// Throws InternalError for dtypes or strides that the contract excludes.
+/// Cost: 2*m*n*k*batch FLOPs.
+void matmul(const Matmul& product, Stream& stream);
+
+}  // namespace triptych

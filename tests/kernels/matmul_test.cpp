@@ -1,0 +1,224 @@
+#include "kernels/matmul.h"
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "support/tolerance.h"
+
+namespace triptych {
+namespace {
+
+/// Values of one storage type, and the same in double for the oracle.
+class Values {
+ public:
+  Values(std::size_t count, DType dtype, uint32_t seed) : dtype_(dtype), real_(count), float_(count), bfloat16_(count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      seed = seed * 1664525u + 1013904223u;
+      const float value = static_cast<float>(static_cast<int32_t>(seed) >> 8) * 0x1p-23f;
+      bfloat16_[i] = BFloat16(value);
+      float_[i] = dtype == DType::kBFloat16 ? static_cast<float>(bfloat16_[i]) : value;
+      real_[i] = float_[i];
+    }
+  }
+  void* data() {
+    return dtype_ == DType::kBFloat16 ? static_cast<void*>(bfloat16_.data()) : static_cast<void*>(float_.data());
+  }
+  const std::vector<double>& real() const { return real_; }
+  std::vector<double> now() const {
+    if (dtype_ == DType::kFloat32) return {float_.begin(), float_.end()};
+    std::vector<double> values;
+    for (BFloat16 value : bfloat16_) values.push_back(static_cast<float>(value));
+    return values;
+  }
+
+ private:
+  DType dtype_;
+  std::vector<double> real_;
+  std::vector<float> float_;
+  std::vector<BFloat16> bfloat16_;
+};
+
+struct Case {
+  int64_t m, n, k;
+  bool transpose_a = false, transpose_b = false, accumulate = false, bias = false;
+  DType input = DType::kFloat32, output = DType::kFloat32;
+  int64_t batch = 1;
+  int64_t padding = 0;  ///< elements between the rows, of another width for A, B and C
+  bool shared_b = false;
+  int num_threads = 1;
+
+  std::string name() const {
+    return fmt::format("{}x{}x{}{}{}{}{} {}->{} batch {} padding {} shared {} threads {}", m, n, k,
+                       transpose_a ? " At" : "", transpose_b ? " Bt" : "", accumulate ? " +=" : "", bias ? " bias" : "",
+                       dtype_name(input), dtype_name(output), batch, padding, shared_b, num_threads);
+  }
+};
+
+void check(const Case& c, Stream& stream) {
+  SCOPED_TRACE(c.name());
+  const int64_t lda = (c.transpose_a ? c.m : c.k) + c.padding;
+  const int64_t ldb = (c.transpose_b ? c.k : c.n) + (c.padding > 0 ? c.padding + 1 : 0);
+  const int64_t ldc = c.n + (c.padding > 0 ? c.padding + 2 : 0);
+  const int64_t stride_a = (c.transpose_a ? c.k : c.m) * lda + 5;
+  const int64_t stride_b = c.shared_b ? 0 : (c.transpose_b ? c.n : c.k) * ldb + 3;
+  const int64_t stride_c = c.m * ldc + 7;
+  const auto count = [&](int64_t stride, int64_t one) {
+    return static_cast<std::size_t>(stride * (c.batch - 1) + one);
+  };
+  Values a(count(stride_a, stride_a), c.input, 1);
+  Values b(count(stride_b, (c.transpose_b ? c.n : c.k) * ldb + 1), c.input, 2);
+  Values out(count(stride_c, stride_c), c.output, 3);
+  Values bias(static_cast<std::size_t>(c.n), DType::kFloat32, 4);
+
+  // What lies between the rows and the matrices must stay as it was.
+  std::vector<double> expected = out.real();
+  for (int64_t s = 0; s < c.batch; ++s) {
+    for (int64_t i = 0; i < c.m; ++i) {
+      for (int64_t j = 0; j < c.n; ++j) {
+        double& value = expected[static_cast<std::size_t>(s * stride_c + i * ldc + j)];
+        double sum = (c.accumulate ? value : 0.0) + (c.bias ? bias.real()[static_cast<std::size_t>(j)] : 0.0);
+        for (int64_t x = 0; x < c.k; ++x) {
+          const int64_t at_a = s * stride_a + (c.transpose_a ? x * lda + i : i * lda + x);
+          const int64_t at_b = s * stride_b + (c.transpose_b ? j * ldb + x : x * ldb + j);
+          sum += a.real()[static_cast<std::size_t>(at_a)] * b.real()[static_cast<std::size_t>(at_b)];
+        }
+        value = sum;
+      }
+    }
+  }
+
+  Matmul product{.m = c.m, .n = c.n, .k = c.k};
+  product.a = a.data();
+  product.a_row_stride = c.padding > 0 ? lda : 0;
+  product.transpose_a = c.transpose_a;
+  product.b = b.data();
+  product.b_row_stride = c.padding > 0 ? ldb : 0;
+  product.transpose_b = c.transpose_b;
+  product.c = out.data();
+  product.c_row_stride = c.padding > 0 ? ldc : 0;
+  product.accumulate = c.accumulate;
+  product.bias = c.bias ? static_cast<const float*>(bias.data()) : nullptr;
+  product.input_dtype = c.input;
+  product.output_dtype = c.output;
+  product.batch = c.batch;
+  product.a_batch_stride = stride_a;
+  product.b_batch_stride = stride_b;
+  product.c_batch_stride = stride_c;
+  matmul(product, stream);
+  EXPECT_LE(test::relative_error(out.now(), expected), test::tolerance(c.output).summed);
+}
+
+struct Types {
+  DType input, output;
+};
+
+class MatmulTypes : public testing::TestWithParam<Types> {};
+
+TEST_P(MatmulTypes, EveryFormAtOddSizes) {
+  for (int num_threads : {1, 3}) {
+    Stream stream(num_threads);
+    for (const auto& [m, n, k] :
+         {std::array<int64_t, 3>{1, 1, 1}, {1, 7, 3}, {5, 1, 17}, {13, 31, 65}, {67, 48, 129}, {130, 257, 40}}) {
+      for (int form = 0; form < 16; ++form) {
+        check({.m = m,
+               .n = n,
+               .k = k,
+               .transpose_a = (form & 1) != 0,
+               .transpose_b = (form & 2) != 0,
+               .accumulate = (form & 4) != 0,
+               .bias = (form & 8) != 0,
+               .input = GetParam().input,
+               .output = GetParam().output,
+               .padding = form % 3,
+               .num_threads = num_threads},
+              stream);
+      }
+    }
+  }
+}
+
+TEST_P(MatmulTypes, BatchesWithAndWithoutASharedMatrix) {
+  Stream stream(3);
+  for (int form = 0; form < 16; ++form) {
+    check({.m = 9,
+           .n = 20,
+           .k = 33,
+           .transpose_a = (form & 1) != 0,
+           .transpose_b = (form & 2) != 0,
+           .accumulate = (form & 4) != 0,
+           .bias = (form & 8) != 0,
+           .input = GetParam().input,
+           .output = GetParam().output,
+           .batch = 5,
+           .padding = form % 2,
+           .shared_b = form >= 8,
+           .num_threads = 3},
+          stream);
+  }
+}
+
+TEST_P(MatmulTypes, EmptySizes) {
+  Stream stream(1);
+  for (const auto& [m, n, k] : {std::array<int64_t, 3>{0, 5, 3}, {5, 0, 3}, {5, 4, 0}, {0, 0, 0}}) {
+    for (int form = 0; form < 16; ++form) {
+      check({.m = m,
+             .n = n,
+             .k = k,
+             .transpose_a = (form & 1) != 0,
+             .transpose_b = (form & 2) != 0,
+             .accumulate = (form & 4) != 0,
+             .bias = (form & 8) != 0,
+             .input = GetParam().input,
+             .output = GetParam().output,
+             .batch = 2,
+             .padding = form % 2},
+            stream);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, MatmulTypes,
+                         testing::Values(Types{DType::kFloat32, DType::kFloat32},
+                                         Types{DType::kBFloat16, DType::kFloat32},
+                                         Types{DType::kBFloat16, DType::kBFloat16}),
+                         [](const auto& tested) {
+                           return fmt::format("{}_to_{}", dtype_name(tested.param.input),
+                                              dtype_name(tested.param.output));
+                         });
+
+TEST(Matmul, MorePreparedShapesThanAreKept) {
+  Stream stream(1);
+  for (int round = 0; round < 2; ++round) {
+    for (int64_t m = 1; m <= 600; ++m) {
+      std::vector<float> a(static_cast<std::size_t>(m), 2.0f), b{3.0f}, c(static_cast<std::size_t>(m), -1.0f);
+      matmul({.m = m, .n = 1, .k = 1, .a = a.data(), .b = b.data(), .c = c.data()}, stream);
+      ASSERT_EQ(c, std::vector<float>(static_cast<std::size_t>(m), 6.0f)) << "m = " << m;
+    }
+  }
+}
+
+TEST(Matmul, RefusesWhatTheContractExcludes) {
+  Stream stream(1);
+  float x = 1.0f;
+  const Matmul good{.m = 1, .n = 1, .k = 1, .a = &x, .b = &x, .c = &x};
+  Matmul bad = good;
+  bad.input_dtype = DType::kInt32;
+  EXPECT_THROW(matmul(bad, stream), InternalError);
+  bad = good;
+  bad.output_dtype = DType::kBFloat16;
+  EXPECT_THROW(matmul(bad, stream), InternalError);
+  bad = good;
+  bad.k = 4;
+  bad.a_row_stride = 3;
+  EXPECT_THROW(matmul(bad, stream), InternalError);
+  bad = good;
+  bad.m = -1;
+  EXPECT_THROW(matmul(bad, stream), InternalError);
+}
+
+}  // namespace
+}  // namespace triptych
