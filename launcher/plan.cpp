@@ -1,0 +1,79 @@
+#include "launcher/plan.h"
+
+#include <memory>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+
+#include "parallel/pipeline/draw.h"
+#include "parallel/pipeline/schedule.h"
+#include "parallel/pipeline/simulate.h"
+
+namespace triptych {
+
+namespace {
+
+struct ScheduleOptions {
+  std::string schedule = "1f1b";
+  int stages = 4;
+  int microbatches = 8;
+  std::string objective = "coupled";
+  double forward_cost = 1;
+  double backward_cost = 2;
+};
+
+int plan_schedule(const ScheduleOptions& options) {
+  const LossCoupling coupling = options.objective == "coupled" ? LossCoupling::kCoupled : LossCoupling::kSplit;
+  const Schedule schedule =
+      make_schedule(parse_schedule_kind(options.schedule), options.stages, options.microbatches, coupling);
+  const Simulation simulation =
+      simulate(schedule, StageCosts::uniform(options.stages, options.forward_cost, options.backward_cost));
+  fmt::print("schedule {}, {} stages, {} microbatches, {} loss, forward {:g}, backward {:g}\n\n{}", options.schedule,
+             options.stages, options.microbatches, options.objective, options.forward_cost, options.backward_cost,
+             draw(simulation));
+  return 0;
+}
+
+}  // namespace
+
+void register_plan(CLI::App& app, std::function<int()>& run) {
+  CLI::App* plan = app.add_subcommand("plan", "Works out on paper how a run would go; needs no model, data or ranks");
+  plan->require_subcommand(1);
+
+  CLI::App* schedule = plan->add_subcommand("schedule", "Draws a pipeline schedule; says its bubble and peak memory");
+  const auto options = std::make_shared<ScheduleOptions>();
+  schedule
+      ->add_option("--schedule", options->schedule,
+                   "gpipe: all forwards, then all backwards; 1f1b: a backward as soon as it can be, so that a stage "
+                   "keeps at most as many activations as there are stages")
+      ->check(CLI::IsMember({"gpipe", "1f1b"}))
+      ->capture_default_str();
+  schedule->add_option("--stages", options->stages, "pipeline stages (parallel.pp)")
+      ->check(CLI::Range(1, kMaxStages))
+      ->capture_default_str();
+  schedule->add_option("--microbatches", options->microbatches, "microbatches of a step (parallel.microbatches)")
+      ->check(CLI::Range(1, kMaxMicrobatches))
+      ->capture_default_str();
+  schedule
+      ->add_option("--objective", options->objective,
+                   "coupled: one loss over the whole batch (contrastive), so 1f1b embeds all microbatches first; "
+                   "split: a sum over microbatches")
+      ->check(CLI::IsMember({"coupled", "split"}))
+      ->capture_default_str();
+  schedule->add_option("--forward-cost", options->forward_cost, "time of a microbatch's forward on a stage, any unit")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  schedule->add_option("--backward-cost", options->backward_cost, "time of its backward, in the same unit")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  schedule->footer(
+      "Example:\n"
+      "  triptych plan schedule --schedule 1f1b --stages 4 --microbatches 8\n"
+      "\n"
+      "A row is a stage, time goes to the right: F2 is the forward of microbatch 2, B2 its backward, E2 a forward\n"
+      "that keeps no graph. For a wide grid, pipe the output into `less -S`.");
+  schedule->callback([options, &run] { run = [options] { return plan_schedule(*options); }; });
+}
+
+}  // namespace triptych
