@@ -1,0 +1,244 @@
+#!/usr/bin/python3
+"""Makes the quickstart's image-text pairs out of Debian packages: emoji drawings with their Unicode names.
+
+Three sets come out, each a folder with images/ and captions.jsonl as `triptych ingest pairs` reads them:
+
+  train            Noto's drawings (skin tones too) and Symbola's, of the training concepts
+  unseen_style     EmojiOne's drawings of the training concepts: a hand that training never saw
+  unseen_concepts  Noto's drawings of the held-out concepts: things that training never saw
+
+The packages are fetched with `apt-get download` and read in place; nothing is installed. The same packages give the
+same bytes. docs/quickstart-data.md says what is in the sets, why, and under which licences.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from PIL import Image
+
+from emoji_drawings import EmojiOne, NotoFont, SymbolaFont
+from emoji_names import EMOJI_PRESENTATION, SKIN_TONES, Annotations, captions_of, is_held_out, read_emoji_test, without
+
+# Written into the stamp: raise it whenever what this script and the emoji_*.py beside it make changes.
+VERSION = 1
+
+PACKAGES = {
+    "fonts-noto-color-emoji": ("usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",),
+    "fonts-symbola": ("usr/share/fonts/truetype/ancient-scripts/Symbola_hint.ttf",),
+    "ruby-gemojione": ("usr/share/rubygems-integration/all/gems/gemojione-",),
+    "unicode-cldr-core": tuple(
+        f"usr/share/unicode/cldr/common/{folder}/{language}.xml"
+        for folder in ("annotations", "annotationsDerived")
+        for language in ("en", "zh")
+    ),
+    "unicode-data": ("usr/share/unicode/emoji/emoji-test.txt",),
+}
+NOTO, SYMBOLA, GEMOJIONE, CLDR, UNICODE = PACKAGES
+
+# A sample's id tells its source; below it stands the concept's number, or the toned sequence's.
+ID_NOTO, ID_SYMBOLA, ID_EMOJIONE, ID_NOTO_TONED = 100000, 200000, 300000, 400000
+
+
+class Sample(NamedTuple):
+    id: int
+    file: str
+    png: bytes
+    captions: list
+    label: int
+
+
+def fail(where, message) -> NoReturn:
+    sys.exit(f"make_emoji_data: [{where}] {message}")
+
+
+def say(text):
+    print(f"  {text}", flush=True)
+
+
+# ---- packages
+
+
+def run_apt(arguments, folder):
+    # As root, apt would drop to a user who cannot write into our folder, and complain about it.
+    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", *arguments]
+    return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+
+def find_package(folder, package):
+    return next(iter(sorted(folder.glob(f"{package}_*.deb"))), None)
+
+
+def fetch_packages(folder):
+    """Downloads the packages that `folder` lacks; returns {package: file}."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [package for package in PACKAGES if not find_package(folder, package)]
+    if missing:
+        say(f"downloading {', '.join(missing)}")
+        # Into a folder of its own: a download that was cut short must not look like a package next time.
+        incoming = folder / "incoming"
+        shutil.rmtree(incoming, ignore_errors=True)
+        incoming.mkdir()
+        result = run_apt(["download", *missing], incoming)
+        if result.returncode != 0:
+            update = ["apt-get", "-qq", "update"]
+            say("the package lists do not have them; running apt-get update")
+            subprocess.run(update if os.geteuid() == 0 else ["sudo", *update], check=False)
+            result = run_apt(["download", *missing], incoming)
+        if result.returncode != 0:
+            fail("packages", f"apt-get download {' '.join(missing)} failed:\n{result.stdout.strip()}\n"
+                 "Check the network and that Debian 12's main archive is among apt's sources.")
+        for file in incoming.glob("*.deb"):
+            file.rename(folder / file.name)
+        incoming.rmdir()
+    return {package: find_package(folder, package) for package in PACKAGES}
+
+
+def read_members(package, deb):
+    """Returns {path: bytes} of the files of a .deb whose paths start as PACKAGES says."""
+    members = {}
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as process:
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+                for member in archive:
+                    path = member.name.removeprefix("./")
+                    if member.isfile() and path.startswith(PACKAGES[package]):
+                        members[path] = archive.extractfile(member).read()
+        except tarfile.TarError as error:
+            fail("packages", f"{deb} cannot be unpacked: {error}. Delete it and run again.")
+    for prefix in PACKAGES[package]:
+        if not any(path.startswith(prefix) for path in members):
+            fail("packages", f"{deb} has no {prefix}. Delete it, and check that apt's sources are Debian 12's.")
+    return members
+
+
+# ---- the three sets
+
+
+def make_sets(members):
+    """Returns ({set: [Sample]}, facts to print)."""
+    emoji = read_emoji_test(members[UNICODE][PACKAGES[UNICODE][0]].decode())
+    cldr = PACKAGES[CLDR]
+    english = Annotations(*(members[CLDR][path] for path in cldr if path.endswith("/en.xml")))
+    chinese = Annotations(*(members[CLDR][path] for path in cldr if path.endswith("/zh.xml")))
+    noto = NotoFont(members[NOTO][PACKAGES[NOTO][0]])
+    symbola = SymbolaFont(members[SYMBOLA][PACKAGES[SYMBOLA][0]])
+    emojione = EmojiOne(members[GEMOJIONE])
+
+    concepts = [each for each in emoji if not each.is_toned()]
+    toned = [each for each in emoji if each.is_toned()]
+    number_of = {without(each.code_points, EMOJI_PRESENTATION): number for number, each in enumerate(concepts)}
+    drawn = {"Noto": 0, "Symbola": 0, "EmojiOne": 0}
+    sets = {"train": [], "unseen_style": [], "unseen_concepts": []}
+
+    def add(set_name, style, id, each, png, label):
+        captions = captions_of(each, english, chinese)
+        sets[set_name].append(Sample(id, f"{style}_{each.file_stem()}.png", png, captions, label))
+
+    for number, each in enumerate(concepts):
+        held_out = is_held_out(each)
+        if png := noto.png(each):
+            drawn["Noto"] += 1
+            add("unseen_concepts" if held_out else "train", "noto", ID_NOTO + number, each, png, number)
+        if png := symbola.png(each):
+            drawn["Symbola"] += 1
+            if not held_out:
+                add("train", "symbola", ID_SYMBOLA + number, each, png, number)
+        if png := emojione.png(each):
+            drawn["EmojiOne"] += 1
+            if not held_out:
+                add("unseen_style", "emojione", ID_EMOJIONE + number, each, png, number)
+
+    num_toned = 0
+    for number, each in enumerate(toned):
+        # Of couples only those of one tone: all 25 mixtures would be a fifth of the set, for two drawings' worth.
+        if len(set(each.tones())) > 1 or is_held_out(each):
+            continue
+        plain = number_of.get(without(each.code_points, EMOJI_PRESENTATION, *SKIN_TONES))
+        png = noto.png(each)
+        if png and plain is not None:
+            num_toned += 1
+            add("train", "noto", ID_NOTO_TONED + number, each, png, plain)
+
+    held_out_concepts = sum(is_held_out(each) for each in concepts)
+    facts = [f"{len(concepts)} concepts, {held_out_concepts} of them held out",
+             "base drawings: " + ", ".join(f"{style} {count}" for style, count in drawn.items())
+             + f", together {sum(drawn.values())}; {num_toned} more of Noto's with a skin tone are trained on"]
+    return sets, facts
+
+
+def write_set(folder, samples):
+    (folder / "images").mkdir(parents=True)
+    with open(folder / "captions.jsonl", "w", encoding="utf-8") as lines:
+        for sample in samples:
+            (folder / "images" / sample.file).write_bytes(sample.png)
+            line = {"image": sample.file, "captions": sample.captions, "id": sample.id, "label": sample.label}
+            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def draw_contact_sheet(sources, file):
+    """Every eighth drawing of each set on one page, to look at."""
+    columns, cell, page = 48, 40, []
+    for set_name in ("train", "unseen_style", "unseen_concepts"):
+        lines = (sources / set_name / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+        step = 8 if len(lines) > 1000 else 2
+        page += [sources / set_name / "images" / json.loads(line)["image"] for line in lines[::step]]
+        page += [None] * (-len(page) % columns + columns)  # an empty row between the sets
+    sheet = Image.new("RGB", (columns * cell, len(page) // columns * cell), "white")
+    for place, image_file in enumerate(page):
+        if image_file:
+            image = Image.open(image_file).convert("RGBA")
+            image.thumbnail((cell - 4, cell - 4))
+            sheet.paste(image, (place % columns * cell + 2, place // columns * cell + 2), image)
+    sheet.save(file)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("data/emoji"), metavar="DIR",
+                        help="packages go to DIR/packages, the sets to DIR/sources (default: %(default)s)")
+    parser.add_argument("--fresh", action="store_true", help="make the sets again even if they are there")
+    parser.add_argument("--contact-sheet", type=Path, metavar="FILE.png", help="also draw a page of samples, to look at")
+    options = parser.parse_args()
+
+    began = time.monotonic()
+    debs = fetch_packages(options.out / "packages")
+    sources = options.out / "sources"
+    stamp_file = sources / "stamp.json"
+    made_from = {"version": VERSION, "packages": sorted(deb.name for deb in debs.values())}
+    stamp = json.loads(stamp_file.read_text()) if stamp_file.exists() else {}
+    if options.fresh or stamp.get("made_from") != made_from:
+        say("reading " + ", ".join(made_from["packages"]))
+        sets, facts = make_sets({package: read_members(package, deb) for package, deb in debs.items()})
+        # Beside the final place, then renamed: whoever finds sources/ finds all of it.
+        incoming = options.out / "sources.incoming"
+        shutil.rmtree(incoming, ignore_errors=True)
+        for set_name, samples in sets.items():
+            write_set(incoming / set_name, samples)
+        facts += [f"{name}: {len(samples)} images of {len({sample.label for sample in samples})} concepts, "
+                  f"{sum(len(sample.captions) for sample in samples)} captions" for name, samples in sets.items()]
+        stamp = {"made_from": made_from, "facts": facts}
+        (incoming / "stamp.json").write_text(json.dumps(stamp, indent=2) + "\n")
+        shutil.rmtree(sources, ignore_errors=True)
+        incoming.rename(sources)
+        for fact in facts:
+            say(fact)
+        say(f"made {sources} in {time.monotonic() - began:.1f} s")
+    else:
+        for fact in stamp["facts"]:
+            say(fact)
+        say(f"{sources} is there and up to date")
+    if options.contact_sheet:
+        draw_contact_sheet(sources, options.contact_sheet)
+        say(f"contact sheet: {options.contact_sheet}")
+
+
+if __name__ == "__main__":
+    main()
