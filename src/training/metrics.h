@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/file.h"
+
+namespace triptych {
+
+/// What one step tells. A number that is not known is NaN (`null` in the file).
+struct StepMetrics {
+  int64_t step = 0;  ///< counts from 1: the number of updates done after this one
+  double loss = 0;
+  double grad_norm = 0;  ///< over all parameters and ranks, before clipping
+  double learning_rate = 0;
+  double temperature = 0;
+  double samples_per_s = 0;   ///< of the global batch
+  double step_ms = 0;         ///< wall clock, the wait for the loader included
+  double loader_wait_ms = 0;  ///< time in which the step stood still for its batch
+  double tflops = 0;          ///< 1e12 operations a second, of all ranks, as the model's formula counts them
+  double peak_share = std::numeric_limits<double>::quiet_NaN();  ///< of the peak of all ranks together, 0 to 1
+  double rss_mb = 0;                                             ///< resident memory of rank 0, 2^20 bytes
+  int64_t skipped = 0;                                ///< steps skipped so far because a gradient was not finite
+  std::vector<std::pair<std::string, double>> extra;  ///< further numbers, by their key in the file
+};
+
+/// One line of metrics.jsonl, without its newline: a JSON object whose numbers read back to the same bits (not finite
+/// ones become null).
+std::string to_json_line(const StepMetrics& metrics);
+/// The reverse; keys that are not a field of StepMetrics and hold a number go to `extra`, others are ignored. Nothing
+/// if the line is not a JSON object with an integer `step`.
+std::optional<StepMetrics> parse_json_line(const std::string& line);
+
+/// `metrics.jsonl` of a run, one line a step, appended. One process writes it (rank 0). Not thread-safe.
+///
+/// Flush policy: each line is one write(2) of its own, so a killed process loses no line, and a reader sees whole lines
+/// at once. `sync` makes them survive a power cut; call it when a checkpoint is committed.
+class MetricsWriter {
+ public:
+  /// Opens `folder`/metrics.jsonl to go on after step `resume_step` (0: a new run). Lines of later steps, which a
+  /// killed run left, and lines that are no metrics, such as a torn last one, are dropped: the file is replaced
+  /// atomically by one with the earlier lines, byte for byte. Throws WorldError if it cannot be read or written.
+  MetricsWriter(const std::filesystem::path& folder, int64_t resume_step);
+  ~MetricsWriter();
+  MetricsWriter(const MetricsWriter&) = delete;
+  MetricsWriter& operator=(const MetricsWriter&) = delete;
+
+  /// Appends a line. Throws WorldError (a full disk); nothing of the line is left in the file then.
+  void write(const StepMetrics& metrics);
+  void sync();
+
+  int64_t num_dropped() const { return num_dropped_; }  ///< lines dropped when it was opened
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  int64_t num_dropped_ = 0;
+};
+
+/// All the lines of a metrics.jsonl that are metrics, in the file's order. Throws WorldError if it cannot be read.
+std::vector<StepMetrics> read_metrics(const std::filesystem::path& path);
+
+/// This process's resident memory now, in 2^20 bytes (0 where /proc is not there).
+double resident_mb();
+
+}  // namespace triptych
