@@ -1,0 +1,76 @@
+#include "nn/parameter_store.h"
+
+#include "base/philox.h"
+#include "kernels/elementwise.h"
+#include "kernels/random.h"
+
+namespace triptych {
+namespace {
+
+// Fills a piece, box by box over its last dim that is not whole: there the global elements of a run are neighbours.
+void initialize(Device& device, const Parameter& parameter, const ParameterSpec& spec, const Shape& begin,
+                uint64_t seed) {
+  if (spec.standard_deviation == 0) {
+    fill(device.stream(), parameter.value.raw(), spec.mean, parameter.value.num_elements(), DType::kFloat32);
+    return;
+  }
+  const Shape& local = parameter.value.shape();
+  const Shape& global = parameter.global_shape;
+  // Rows of the flattened [outer, inner] view; only one dim of a parameter is sharded.
+  int dim = 0;
+  for (int i = 0; i < local.rank(); ++i) {
+    if (local[i] != global[i]) dim = i;
+  }
+  const int64_t inner = global.product(dim + 1, global.rank());
+  fill_normal(device.stream(), {.out = parameter.value.data<float>(),
+                                .rows = local.product(0, dim),
+                                .cols = local[dim] * inner,
+                                .begin = begin[dim] * inner,
+                                .row_stride = global[dim] * inner,
+                                .key = random_key(seed, "init/" + parameter.name, 0),
+                                .mean = spec.mean,
+                                .std = spec.standard_deviation});
+}
+
+}  // namespace
+
+Parameter& ParameterStore::create(const std::string& name, const Shape& global_shape, const ParameterSpec& spec) {
+  auto parameter = std::make_unique<Parameter>();
+  parameter->name = name;
+  parameter->global_shape = global_shape;
+  parameter->layout = on_mesh(spec.layout, *mesh_);
+  Layout gradient = spec.layout.with(Axis::kDp, Placement::partial());
+  if (spec.sees_sequence_shard) gradient = gradient.with(Axis::kTp, Placement::partial());
+  parameter->gradient_layout = on_mesh(gradient, *mesh_);
+  parameter->decay = spec.decay;
+  parameter->maximum = spec.maximum;
+  parameter->summands_per_step = spec.summands_per_step;
+  Shape begin;
+  const Shape local = local_shape(global_shape, parameter->layout, *mesh_, &begin);
+  parameter->value = Tensor::empty(*device_, DType::kFloat32, local);
+  initialize(*device_, *parameter, spec, begin, seed_);
+  parameter->compute = parameter->value;
+  if (spec.in_compute_dtype && compute_dtype_ != DType::kFloat32) {
+    parameter->compute = Tensor::empty(*device_, compute_dtype_, local);
+    cast(device_->stream(), parameter->value.raw(), DType::kFloat32, parameter->compute.raw(), compute_dtype_,
+         parameter->value.num_elements());
+  }
+  parameters_.push_back(std::move(parameter));
+  return *parameters_.back();
+}
+
+std::vector<Parameter*> ParameterStore::all() const {
+  std::vector<Parameter*> result;
+  for (const auto& parameter : parameters_) result.push_back(parameter.get());
+  return result;
+}
+
+void ParameterStore::refresh_compute_copies() {
+  for (const auto& parameter : parameters_) {
+    if (parameter->compute.dtype() == DType::kFloat32) continue;
+    cast(device_->stream(), parameter->value.raw(), DType::kFloat32, parameter->compute.raw(),
+         parameter->compute.dtype(), parameter->value.num_elements());
+  }
+}
+
+}  // namespace triptych

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "autograd/variable.h"
+
+namespace triptych {
+
+/// Layer normalisation over the last dim, statistics in float32.
+///
+///   x [..., H]            any dim but the last may be sharded
+///   weight, bias [H]      float32 parameters, Replicate
+///   returns y as x
+///
+/// Backward: keeps x and two floats a row. If x has a gradient already (of the residual branch), it is added in the
+/// same pass. Parameter gradients come out Partial on the axes that shard x. Local: never communicates.
+Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, float epsilon = 1e-5f);
+
+}  // namespace triptych

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "autograd/variable.h"
+
+namespace triptych {
+
+/// y[b] = x[b, index[b]] for x [B, S, H], index int32 [B] within [0, S). Gives [B, H]. x must be Replicate on `tp`.
+Variable select_token(const Variable& x, const Tensor& index);
+
+/// y[b] = mean of x[b, s] over s, for x [B, S, H]. Gives [B, H]. x must be Replicate on `tp`.
+Variable mean_tokens(const Variable& x);
+
+/// y = x / max(|x|, 1e-12) row by row, for x float32 [B, E].
+Variable l2_normalize(const Variable& x);
+
+}  // namespace triptych

@@ -1,0 +1,157 @@
+#include "tensor/tensor.h"
+
+#include <cstring>
+#include <utility>
+
+#include "base/checked.h"
+
+namespace triptych {
+namespace {
+
+Shape row_major_strides(const Shape& shape) {
+  Shape strides = shape;
+  int64_t stride = 1;
+  for (int dim = shape.rank() - 1; dim >= 0; --dim) {
+    strides[dim] = stride;
+    stride *= shape[dim];
+  }
+  return strides;
+}
+
+// Copies elements between two layouts of one shape, run by run over the innermost dim.
+void copy_strided(std::byte* target, const Shape& target_strides, const std::byte* source, const Shape& source_strides,
+                  const Shape& shape, int dim, std::size_t element_bytes) {
+  const int64_t size = shape[dim];
+  if (dim == shape.rank() - 1) {
+    if (target_strides[dim] == 1 && source_strides[dim] == 1) {
+      std::memcpy(target, source, static_cast<std::size_t>(size) * element_bytes);
+      return;
+    }
+    for (int64_t i = 0; i < size; ++i) {
+      std::memcpy(target + i * target_strides[dim] * static_cast<int64_t>(element_bytes),
+                  source + i * source_strides[dim] * static_cast<int64_t>(element_bytes), element_bytes);
+    }
+    return;
+  }
+  for (int64_t i = 0; i < size; ++i) {
+    copy_strided(target + i * target_strides[dim] * static_cast<int64_t>(element_bytes), target_strides,
+                 source + i * source_strides[dim] * static_cast<int64_t>(element_bytes), source_strides, shape, dim + 1,
+                 element_bytes);
+  }
+}
+
+}  // namespace
+
+std::string Shape::to_string() const {
+  std::string text = "[";
+  for (int i = 0; i < rank_; ++i) text += fmt::format("{}{}", i == 0 ? "" : ", ", (*this)[i]);
+  return text + "]";
+}
+
+bool Shape::operator==(const Shape& other) const {
+  return rank_ == other.rank_ && std::equal(begin(), end(), other.begin());
+}
+
+Tensor::Storage::~Storage() {
+  if (!pending) return;
+  try {
+    pending();
+  } catch (const Error&) {  // nobody reads the result; whoever reads the next one meets the same failure
+  }
+}
+
+Tensor Tensor::empty(Device& device, DType dtype, const Shape& shape) {
+  Tensor result;
+  result.dtype_ = dtype;
+  result.shape_ = shape;
+  result.strides_ = row_major_strides(shape);
+  for (const int64_t dim : shape) TRIPTYCH_CHECK(dim >= 0, "shape {}", shape.to_string());
+  result.storage_ = std::make_shared<Storage>(device, device.allocate(result.num_bytes()));
+  return result;
+}
+
+Tensor Tensor::zeros(Device& device, DType dtype, const Shape& shape) {
+  Tensor result = empty(device, dtype, shape);
+  result.fill_zero();
+  return result;
+}
+
+bool Tensor::is_contiguous() const {
+  int64_t stride = 1;
+  for (int dim = shape_.rank() - 1; dim >= 0; --dim) {
+    if (shape_[dim] != 1 && strides_[dim] != stride) return num_elements() == 0;
+    stride *= shape_[dim];
+  }
+  return true;
+}
+
+Device& Tensor::device() const {
+  TRIPTYCH_CHECK(defined(), "an undefined tensor has no device");
+  return *storage_->device;
+}
+
+Tensor Tensor::view(const Shape& shape) const {
+  TRIPTYCH_CHECK(is_contiguous(), "only a contiguous tensor can be viewed in another shape");
+  TRIPTYCH_CHECK(shape.num_elements() == num_elements(), "{} viewed as {}", shape_.to_string(), shape.to_string());
+  Tensor result = *this;
+  result.shape_ = shape;
+  result.strides_ = row_major_strides(shape);
+  return result;
+}
+
+Tensor Tensor::slice(int dim, int64_t begin, int64_t length) const {
+  TRIPTYCH_CHECK(begin >= 0 && length >= 0 && begin + length <= shape_[dim], "[{}, {}) of dim {} of {}", begin,
+                 begin + length, dim, shape_.to_string());
+  Tensor result = *this;
+  result.shape_[dim] = length;
+  result.offset_ += begin * strides_[dim];
+  return result;
+}
+
+Tensor Tensor::contiguous() const {
+  return is_contiguous() ? *this : clone();
+}
+
+Tensor Tensor::clone() const {
+  Tensor result = empty(device(), dtype_, shape_);
+  result.copy_from(*this);
+  return result;
+}
+
+void Tensor::copy_from(const Tensor& source) {
+  TRIPTYCH_CHECK(source.shape_ == shape_ && source.dtype_ == dtype_, "copy of {} {} to {} {}",
+                 dtype_name(source.dtype_), source.shape_.to_string(), dtype_name(dtype_), shape_.to_string());
+  auto* to = static_cast<std::byte*>(raw());
+  const auto* from = static_cast<const std::byte*>(source.raw());
+  if (num_elements() == 0) return;
+  if (is_contiguous() && source.is_contiguous()) {
+    std::memcpy(to, from, num_bytes());
+  } else {
+    copy_strided(to, strides_, from, source.strides_, shape_, 0, dtype_bytes(dtype_));
+  }
+}
+
+void Tensor::fill_zero() {
+  TRIPTYCH_CHECK(is_contiguous(), "fill_zero() of a strided view");
+  std::memset(raw(), 0, num_bytes());
+}
+
+void* Tensor::raw() const {
+  wait();
+  return storage_->buffer.data() + offset_ * static_cast<int64_t>(dtype_bytes(dtype_));
+}
+
+void Tensor::set_pending(std::function<void()> complete) {
+  TRIPTYCH_CHECK(!storage_->pending, "a tensor can wait for one operation at a time");
+  storage_->pending = std::move(complete);
+}
+
+void Tensor::wait() const {
+  TRIPTYCH_CHECK(defined(), "an undefined tensor has no memory");
+  if (storage_->pending) {
+    const std::function<void()> complete = std::exchange(storage_->pending, {});
+    complete();
+  }
+}
+
+}  // namespace triptych

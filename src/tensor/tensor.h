@@ -1,0 +1,104 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/dtype.h"
+#include "device/device.h"
+#include "tensor/shape.h"
+
+namespace triptych {
+
+/// A local, row-major array in device memory, or a view of a slice of one. Copies share the memory; `clone` copies it.
+/// Knows nothing of ranks: layouts are the Variable's.
+///
+/// The memory may still be on its way (a collective returns at once): `raw`, `data` and `to_vector` complete it first.
+/// Not thread-safe: a rank's tensors belong to the rank's thread.
+class Tensor {
+ public:
+  Tensor() = default;
+
+  /// Undefined contents.
+  static Tensor empty(Device& device, DType dtype, const Shape& shape);
+  static Tensor zeros(Device& device, DType dtype, const Shape& shape);
+  template <typename T>
+  static Tensor from(Device& device, const Shape& shape, std::span<const T> values);
+
+  bool defined() const { return storage_ != nullptr; }
+  DType dtype() const { return dtype_; }
+  const Shape& shape() const { return shape_; }
+  int64_t size(int dim) const { return shape_[dim]; }
+  int64_t num_elements() const { return shape_.num_elements(); }
+  std::size_t num_bytes() const { return static_cast<std::size_t>(num_elements()) * dtype_bytes(dtype_); }
+  /// Elements from one index of `dim` to the next.
+  int64_t stride(int dim) const { return strides_[dim]; }
+  bool is_contiguous() const;
+  Device& device() const;
+
+  /// The same elements in another shape. The tensor must be contiguous.
+  Tensor view(const Shape& shape) const;
+  /// Indices [begin, begin + length) of `dim`, sharing memory.
+  Tensor slice(int dim, int64_t begin, int64_t length) const;
+  /// This tensor if it is contiguous, else a contiguous copy.
+  Tensor contiguous() const;
+  Tensor clone() const;
+  void copy_from(const Tensor& source);
+  void fill_zero();
+  /// True if no other tensor shares the memory, so that it may be overwritten.
+  bool is_sole_owner() const { return storage_.use_count() == 1; }
+
+  /// First element; completes what is pending.
+  void* raw() const;
+  template <typename T>
+  T* data() const {
+    TRIPTYCH_CHECK(dtype_of<T> == dtype_, "the tensor holds {}, not {}", dtype_name(dtype_), dtype_name(dtype_of<T>));
+    return static_cast<T*>(raw());
+  }
+  /// Contiguous copy on the host.
+  template <typename T>
+  std::vector<T> to_vector() const;
+  /// The one element of a tensor of one.
+  template <typename T>
+  T item() const {
+    TRIPTYCH_CHECK(num_elements() == 1, "item() of a tensor of shape {}", shape_.to_string());
+    return *data<T>();
+  }
+
+  /// `complete` runs before the memory is first read, once. It may wait for a collective and unpack what came. It must
+  /// not hold this tensor (it would keep itself alive), only the address that `raw` gave.
+  void set_pending(std::function<void()> complete);
+  void wait() const;
+
+ private:
+  struct Storage {
+    Storage(Device& owner, Buffer memory) : device(&owner), buffer(std::move(memory)) {}
+    ~Storage();      // completes what is pending: a collective must not write into freed memory
+    Device* device;  // outlives every tensor: the rank owns it
+    Buffer buffer;
+    std::function<void()> pending;
+  };
+  std::shared_ptr<Storage> storage_;
+  DType dtype_ = DType::kFloat32;
+  Shape shape_, strides_;
+  int64_t offset_ = 0;  // elements
+};
+
+template <typename T>
+Tensor Tensor::from(Device& device, const Shape& shape, std::span<const T> values) {
+  Tensor result = empty(device, dtype_of<T>, shape);
+  TRIPTYCH_CHECK(static_cast<int64_t>(values.size()) == shape.num_elements(), "{} values for shape {}", values.size(),
+                 shape.to_string());
+  std::copy(values.begin(), values.end(), result.data<T>());
+  return result;
+}
+
+template <typename T>
+std::vector<T> Tensor::to_vector() const {
+  const Tensor flat = contiguous();
+  const T* first = flat.data<T>();
+  return std::vector<T>(first, first + flat.num_elements());
+}
+
+}  // namespace triptych
