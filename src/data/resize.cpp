@@ -1,0 +1,94 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "data/transforms.h"
+
+namespace triptych {
+namespace {
+
+/// One pixel and the first value of the next: four floats are one vector register on every target, three are not.
+using Lanes = float __attribute__((vector_size(16)));
+
+Lanes load(const float* from) {
+  Lanes lanes;
+  std::memcpy(&lanes, from, sizeof lanes);
+  return lanes;
+}
+
+/// The box's side must be positive and lie in [0, inputs], up to the rounding of scaled boxes.
+void check_side(double& start, double& length, uint32_t inputs) {
+  constexpr double kSlack = 1e-6;
+  TRIPTYCH_CHECK(length > 0 && start >= -kSlack && start + length <= inputs + kSlack, "box side {} + {} of {} pixels",
+                 start, length, inputs);
+  start = std::max(start, 0.0);
+  length = std::min(length, inputs - start);
+}
+
+}  // namespace
+
+void Resizer::make_axis(double start, double length, uint32_t inputs, uint32_t outputs, Axis& axis) {
+  check_side(start, length, inputs);
+  const double scale = length / outputs;
+  const double support = std::max(scale, 1.0);
+  const double low = std::floor(start), high = std::min<double>(std::ceil(start + length), inputs);
+  axis.stride = static_cast<uint32_t>(std::ceil(2 * support)) + 1;
+  axis.first.resize(outputs);
+  axis.count.resize(outputs);
+  axis.weights.resize(std::size_t{outputs} * axis.stride);
+  axis.begin = inputs;
+  axis.end = 0;
+  for (uint32_t i = 0; i < outputs; ++i) {
+    const double center = start + (i + 0.5) * scale;
+    const auto weight = [&](double j) { return 1 - std::abs(j + 0.5 - center) / support; };
+    double first = std::max(low, std::floor(center - support));
+    double last = std::min(high, std::ceil(center + support)) - 1;
+    while (first < last && weight(first) <= 0) ++first;
+    while (first < last && weight(last) <= 0) --last;
+    const auto count = static_cast<uint32_t>(last - first) + 1;
+    TRIPTYCH_CHECK(count <= axis.stride, "{} taps in {}", count, axis.stride);
+    double sum = 0;
+    for (uint32_t k = 0; k < count; ++k) sum += weight(first + k);
+    for (uint32_t k = 0; k < count; ++k) {
+      axis.weights[std::size_t{i} * axis.stride + k] = static_cast<float>(weight(first + k) / sum);
+    }
+    axis.first[i] = static_cast<uint32_t>(first);
+    axis.count[i] = count;
+    axis.begin = std::min(axis.begin, axis.first[i]);
+    axis.end = std::max(axis.end, axis.first[i] + count);
+  }
+}
+
+void Resizer::resize(const Image& image, const Box& box, uint32_t size, std::span<uint8_t> out) {
+  TRIPTYCH_CHECK(size > 0 && out.size() == std::size_t{3} * size * size, "{} bytes for side {}", out.size(), size);
+  make_axis(box.x, box.width, image.width, size, horizontal_);
+  make_axis(box.y, box.height, image.height, size, vertical_);
+
+  // Down the columns first: that runs along rows of bytes, so it vectorises, and leaves fewer rows for the other pass.
+  const std::size_t begin = std::size_t{3} * horizontal_.begin;
+  const std::size_t row_size = std::size_t{3} * horizontal_.end - begin;
+  row_.resize(row_size + 1);  // the last pixel is loaded with a fourth lane
+  float* row = row_.data();
+  row[row_size] = 0;
+  for (std::size_t y = 0; y < size; ++y) {
+    const float* vertical = vertical_.weights.data() + y * vertical_.stride;
+    const uint8_t* source = image.pixels.data() + std::size_t{3} * vertical_.first[y] * image.width + begin;
+    for (std::size_t i = 0; i < row_size; ++i) row[i] = vertical[0] * static_cast<float>(source[i]);
+    for (uint32_t k = 1; k < vertical_.count[y]; ++k) {
+      source += std::size_t{3} * image.width;
+      const float weight = vertical[k];
+      for (std::size_t i = 0; i < row_size; ++i) row[i] += weight * static_cast<float>(source[i]);
+    }
+    uint8_t* target = out.data() + 3 * y * size;
+    for (std::size_t x = 0; x < size; ++x) {
+      const float* taps = row + std::size_t{3} * horizontal_.first[x] - begin;
+      const float* weights = horizontal_.weights.data() + x * horizontal_.stride;
+      Lanes sum = {0.5f, 0.5f, 0.5f, 0.5f};  // rounds to nearest when cut below
+      for (uint32_t k = 0; k < horizontal_.count[x]; ++k) sum += weights[k] * load(taps + std::size_t{3} * k);
+      for (std::size_t c = 0; c < 3; ++c) target[3 * x + c] = static_cast<uint8_t>(std::min(sum[c], 255.f));
+    }
+  }
+}
+
+}  // namespace triptych

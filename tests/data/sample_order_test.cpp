@@ -1,0 +1,99 @@
+#include "data/sample_order.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <map>
+#include <set>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace triptych {
+namespace {
+
+std::vector<uint64_t> epoch_order(const SampleOrder& order, uint64_t epoch) {
+  std::vector<uint64_t> result;
+  for (uint64_t i = 0; i < order.num_samples(); ++i) result.push_back(order.sample(epoch, i));
+  return result;
+}
+
+TEST(SampleOrder, IsAPermutationOfEverySize) {
+  std::vector<uint64_t> sizes{997, 1000, 1023, 1024, 1025};
+  for (uint64_t n = 1; n <= 130; ++n) sizes.push_back(n);
+  for (const uint64_t n : sizes) {
+    const SampleOrder order(n * 31, n);
+    for (const uint64_t epoch : {0u, 1u, 77u}) {
+      const std::vector<uint64_t> samples = epoch_order(order, epoch);
+      const std::set<uint64_t> distinct(samples.begin(), samples.end());
+      ASSERT_EQ(distinct.size(), n);
+      ASSERT_EQ(*distinct.rbegin(), n - 1);
+    }
+  }
+}
+
+TEST(SampleOrder, DiffersBetweenEpochsAndSeeds) {
+  const SampleOrder a(1, 500), b(2, 500);
+  EXPECT_NE(epoch_order(a, 0), epoch_order(a, 1));
+  EXPECT_NE(epoch_order(a, 0), epoch_order(b, 0));
+  EXPECT_EQ(epoch_order(a, 3), epoch_order(SampleOrder(1, 500), 3));
+  int fixed = 0;
+  for (uint64_t i = 0; i < 500; ++i) fixed += a.sample(0, i) == i;
+  EXPECT_LE(fixed, 8);  // 1 on average; more than 8 once in a million
+}
+
+// Pearson's statistic over epochs; the limits are exceeded once in about 10^6 random permutations.
+TEST(SampleOrder, IsUniformOverPlacesAndOrders) {
+  constexpr uint64_t kEpochs = 6000;
+  const SampleOrder seven(9, 7);
+  std::vector<int> count(49);
+  for (uint64_t epoch = 0; epoch < kEpochs; ++epoch) {
+    for (uint64_t i = 0; i < 7; ++i) ++count[seven.sample(epoch, i) * 7 + i];
+  }
+  double statistic = 0;
+  for (const int n : count) statistic += (n - kEpochs / 7.0) * (n - kEpochs / 7.0) / (kEpochs / 7.0);
+  EXPECT_LT(statistic, 90);  // 36 degrees of freedom
+
+  const SampleOrder four(9, 4);
+  std::map<std::vector<uint64_t>, int> orders;
+  for (uint64_t epoch = 0; epoch < kEpochs; ++epoch) ++orders[epoch_order(four, epoch)];
+  EXPECT_EQ(orders.size(), 24u);
+  statistic = 0;
+  for (const auto& [order, n] : orders) statistic += (n - kEpochs / 24.0) * (n - kEpochs / 24.0) / (kEpochs / 24.0);
+  EXPECT_LT(statistic, 68);  // 23 degrees of freedom
+}
+
+TEST(SampleOrder, NeighboursInTheOrderAreNotNeighboursInTheData) {
+  const SampleOrder order(3, 1000);
+  int close = 0, count = 0;
+  for (uint64_t epoch = 0; epoch < 20; ++epoch) {
+    for (uint64_t i = 0; i + 1 < 1000; ++i, ++count) {
+      const auto a = static_cast<int64_t>(order.sample(epoch, i)), b = static_cast<int64_t>(order.sample(epoch, i + 1));
+      close += std::abs(a - b) <= 10;
+    }
+  }
+  EXPECT_NEAR(close, count * 0.0199, 5 * std::sqrt(count * 0.02));
+}
+
+TEST(SampleOrder, ReachesVastDataSets) {
+  const uint64_t n = (uint64_t{1} << 62) + 12345;
+  const SampleOrder order(4, n);
+  std::set<uint64_t> seen;
+  for (uint64_t i = 0; i < 2000; ++i) {
+    const uint64_t sample = order.sample(2, n - 1 - i);
+    EXPECT_LT(sample, n);
+    seen.insert(sample);
+  }
+  EXPECT_EQ(seen.size(), 2000u);
+  EXPECT_GT(*seen.rbegin(), n / 2);
+  EXPECT_LT(*seen.begin(), n / 2);
+}
+
+TEST(SampleOrder, PositionsRunThroughEpochs) {
+  const SampleOrder order(5, 10);
+  EXPECT_EQ(order.place(37).epoch, 3u);
+  EXPECT_EQ(order.place(37).index, 7u);
+  EXPECT_EQ(order.sample_at(37), order.sample(3, 7));
+}
+
+}  // namespace
+}  // namespace triptych
