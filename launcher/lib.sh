@@ -4,10 +4,14 @@
 # Prints a stage's heading with the seconds since the script began.
 heading() { printf '\n==== [%3d s] %s\n' "$SECONDS" "$*"; }
 
-# fail WHERE MESSAGE: one error in the project's form, then exit 1.
+# fail WHERE MESSAGE: one error in the project's form, then exit 1; usage_error MESSAGE: the user's mistake, exit 2.
 fail() {
   printf '%s: [%s] %s\n' "${0##*/}" "$1" "$2" >&2
   exit 1
+}
+usage_error() {
+  printf '%s: [arguments] %s See --help.\n' "${0##*/}" "$1" >&2
+  exit 2
 }
 
 # Runs a command with its output in a log; on failure shows the log's end and fails.
