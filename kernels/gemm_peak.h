@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/dtype.h"
+#include "device/stream.h"
+
+namespace triptych {
+
+/// The speed of one matrix product as `matmul` runs it.
+struct GemmRate {
+  int64_t m = 0, n = 0, k = 0;
+  bool transpose_a = false, transpose_b = false;
+  DType dtype =
+      DType::kFloat32;  ///< of A and B; C is float32 for transpose_a (a weight's gradient), else as the inputs
+  double gflops = 0;    ///< 1e9 FLOP/s; of the fastest of several runs
+};
+
+/// Measures the products of a linear layer (forward, gradient of the input, of the weight) at typical sizes, about 0.1
+/// s each.
+std::vector<GemmRate> measure_gemm_table(Stream& stream, DType dtype);
+
+/// The rate that shares of peak refer to: FLOP/s of the fastest of a few large and typical products, in 0.3 to 0.5 s.
+/// dtype float32 or bfloat16, on all of the stream's threads.
+double measure_gemm_peak(Stream& stream, DType dtype);
+
+}  // namespace triptych
