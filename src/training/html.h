@@ -1,0 +1,17 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace triptych {
+
+/// `text` as the content of an HTML element or of a quoted attribute: `& < > " '` as entities; bytes that are not UTF-8
+/// and control characters (but tab and newline) as U+FFFD.
+std::string escape_html(std::string_view text);
+
+/// RFC 4648, with padding.
+std::string base64(std::span<const std::byte> bytes);
+
+}  // namespace triptych

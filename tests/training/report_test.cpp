@@ -1,0 +1,270 @@
+#include "training/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <sstream>
+#include <string>
+
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "training/html.h"
+#include "training/svg_curve.h"
+
+namespace triptych {
+namespace {
+
+std::vector<std::byte> bytes_of(std::string_view text) {
+  const auto bytes = std::as_bytes(std::span(text));
+  return {bytes.begin(), bytes.end()};
+}
+
+TEST(Base64, AgreesWithTheSpecification) {  // RFC 4648, section 10
+  const std::pair<const char*, const char*> vectors[] = {{"", ""},
+                                                         {"f", "Zg=="},
+                                                         {"fo", "Zm8="},
+                                                         {"foo", "Zm9v"},
+                                                         {"foob", "Zm9vYg=="},
+                                                         {"fooba", "Zm9vYmE="},
+                                                         {"foobar", "Zm9vYmFy"},
+                                                         {"\xff\xfe\xfd", "//79"}};
+  for (const auto& [text, encoded] : vectors) EXPECT_EQ(base64(bytes_of(text)), encoded);
+}
+
+TEST(EscapeHtml, LeavesNothingThatIsMarkup) {
+  EXPECT_EQ(escape_html("<a href=\"x\" on='y'>&amp;"), "&lt;a href=&quot;x&quot; on=&#39;y&#39;&gt;&amp;amp;");
+  EXPECT_EQ(escape_html("红苹果 ü 🍎\t\n"), "红苹果 ü 🍎\t\n");
+}
+
+TEST(EscapeHtml, ReplacesWhatIsNoText) {
+  const std::string bad = "\xEF\xBF\xBD";
+  EXPECT_EQ(escape_html("a\xff\xfe"
+                        "b"),
+            "a" + bad + bad + "b");
+  EXPECT_EQ(escape_html("\xE7\xBA"), bad + bad);  // cut in the middle
+  EXPECT_EQ(escape_html("\xC0\xBC"), bad + bad);  // an overlong '<'
+  EXPECT_EQ(escape_html(std::string_view("\0\r\x1b\x7f", 4)), bad + bad + bad + bad);
+  EXPECT_EQ(escape_html("\xC2\x85\xC2\xA0"), bad + "\xC2\xA0");  // a control, then a space
+}
+
+TEST(ShortNumber, IsShort) {
+  EXPECT_EQ(short_number(0), "0");
+  EXPECT_EQ(short_number(0.25), "0.25");
+  EXPECT_EQ(short_number(-2.5), "-2.5");
+  EXPECT_EQ(short_number(0.1 + 0.2), "0.3");
+  EXPECT_EQ(short_number(5e-4), "5e-4");
+  EXPECT_EQ(short_number(-1.25e-7), "-1.25e-7");
+  EXPECT_EQ(short_number(1500), "1500");
+  EXPECT_EQ(short_number(9999), "9999");
+  EXPECT_EQ(short_number(25000), "25k");
+  EXPECT_EQ(short_number(1.2e6), "1.2M");
+  EXPECT_EQ(short_number(3e12), "3e12");
+}
+
+TEST(Ticks, AreRoundNumbersWithin) {
+  EXPECT_EQ(ticks(0, 2000), (std::vector<double>{0, 500, 1000, 1500, 2000}));
+  EXPECT_EQ(ticks(-3, 3), (std::vector<double>{-2, 0, 2}));
+  for (const auto& [low, high] : {std::pair{0.0, 1e-3}, {0.7, 6.3}, {1e8, 1e8 + 1}, {-1e-9, 2e-9}, {3, 1003}}) {
+    const std::vector<double> values = ticks(low, high);
+    EXPECT_GE(values.size(), 2u);
+    EXPECT_LE(values.size(), 6u);
+    for (const double value : values) {
+      EXPECT_GE(value, low - 1e-6 * (high - low));
+      EXPECT_LE(value, high + 1e-6 * (high - low));
+    }
+  }
+}
+
+TEST(ThinOut, KeepsTheExtremesInTheirOrder) {
+  std::vector<CurvePoint> points;
+  for (int i = 0; i < 10007; ++i) points.push_back({static_cast<double>(i), std::sin(i * 0.7)});
+  points[5000].y = 9;
+  points[5001].y = -9;
+  points[77].y = std::nan("");
+  const std::vector<CurvePoint> kept = thin_out(points, 100);
+  EXPECT_LE(kept.size(), 100u);
+  EXPECT_GE(kept.size(), 90u);
+  for (std::size_t i = 1; i < kept.size(); ++i) EXPECT_LT(kept[i - 1].x, kept[i].x);
+  const auto has = [&](double x, double y) {
+    return std::any_of(kept.begin(), kept.end(), [&](const CurvePoint& p) { return p.x == x && p.y == y; });
+  };
+  EXPECT_TRUE(has(5000, 9));
+  EXPECT_TRUE(has(5001, -9));
+  EXPECT_EQ(thin_out(points, 20000).size(), points.size());
+}
+
+TEST(SvgCurve, PutsPointsWhereTheyBelong) {
+  const std::vector<CurvePoint> points{{0, 0}, {10, 5}, {20, 10}};
+  const std::string svg = svg_curve(points, {"A <b> title", "step", true, false});
+  // The frame is 342 by 166 at (46, 10); the vertical axis goes from 0 to 10.5.
+  EXPECT_NE(svg.find("d=\"M46.0 176.0L217.0 97.0L388.0 17.9\""), std::string::npos) << svg;
+  EXPECT_NE(svg.find("A &lt;b&gt; title"), std::string::npos);
+  EXPECT_NE(svg.find("last <b>10</b>"), std::string::npos);
+}
+
+TEST(SvgCurve, LeavesGapsAndSurvivesAnyNumbers) {
+  const double nan = std::nan(""), infinity = std::numeric_limits<double>::infinity();
+  const std::string gap = svg_curve(std::vector<CurvePoint>{{0, 0}, {1, 1}, {2, nan}, {3, 1}, {4, 0}}, {"t"});
+  EXPECT_NE(gap.find("d=\"M46.0 168.5L131.5 17.5M302.5 17.5L388.0 168.5\""), std::string::npos) << gap;
+  EXPECT_EQ(svg_curve({}, {"t"}), "");
+  EXPECT_EQ(svg_curve(std::vector<CurvePoint>{{0, nan}, {1, infinity}}, {"t"}), "");
+  EXPECT_NE(svg_curve(std::vector<CurvePoint>{{7, 3}}, {"t"}).find("<circle"), std::string::npos);
+  for (const double value : {0.0, 5.0, -1e300, 1e-300}) {
+    const std::string flat = svg_curve(std::vector<CurvePoint>{{1, value}, {2, value}}, {"t"});
+    EXPECT_EQ(flat.find("nan"), std::string::npos) << flat;
+    EXPECT_EQ(flat.find("inf"), std::string::npos) << flat;
+  }
+}
+
+TEST(SvgCurve, ASpikeDoesNotFlattenTheRest) {
+  std::vector<CurvePoint> points;
+  for (int i = 0; i < 1000; ++i) points.push_back({static_cast<double>(i), i % 2 == 0 ? 1.0 : 2.0});
+  points[500].y = 1e6;
+  EXPECT_NE(svg_curve(points, {"t"}).find("1 above the frame"), std::string::npos);
+  points[500].y = 2;
+  EXPECT_EQ(svg_curve(points, {"t"}).find("above the frame"), std::string::npos);
+}
+
+// Reads the report as a browser's parser would, as far as it matters here: balanced tags, what is text, what is loaded.
+constexpr const char* kReader = R"py(
+import base64, html.parser, json, sys
+VOID = {"meta", "img", "br"}
+class Reader(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.stack, self.out = [], {"tags": {}, "images": [], "alts": [], "texts": [], "right": 0, "loads": []}
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.out["tags"][tag] = self.out["tags"].get(tag, 0) + 1
+        for name, value in attributes.items():
+            if name.startswith("on") or name in ("href", "srcset", "data", "action", "xlink:href"): self.out["loads"].append(value)
+        if tag == "img":
+            kind, data = attributes["src"].split(",", 1)
+            assert kind == "data:image/png;base64", kind
+            self.out["images"].append(base64.b64decode(data, validate=True).decode("latin-1"))
+            self.out["alts"].append(attributes["alt"])
+        if attributes.get("class") == "right": self.out["right"] += 1
+        if tag not in VOID and not self.get_starttag_text().endswith("/>"): self.stack.append(tag)
+    def handle_startendtag(self, tag, attributes):
+        self.out["tags"][tag] = self.out["tags"].get(tag, 0) + 1
+    def handle_endtag(self, tag):
+        assert self.stack and self.stack[-1] == tag, (tag, self.stack, self.getpos())
+        self.stack.pop()
+    def handle_data(self, data):
+        if self.stack and self.stack[-1] == "style":
+            if "url(" in data or "@import" in data: self.out["loads"].append(data)
+        elif data.strip(): self.out["texts"].append(data)
+reader = Reader()
+reader.feed(open(sys.argv[1], encoding="utf-8", newline="").read())
+reader.close()
+assert not reader.stack, reader.stack
+out = reader.out
+expect = json.load(open(sys.argv[2], encoding="utf-8"))
+for text in expect["texts"]: assert text in out["texts"], (text, out["texts"])
+assert out["images"] == expect["images"], out["images"]
+assert out["alts"] == expect["alts"], out["alts"]
+assert out["loads"] == [], out["loads"]
+assert out["right"] == expect["right"], out["right"]
+for tag, number in expect["tags"].items(): assert out["tags"].get(tag, 0) == number, (tag, out["tags"])
+)py";
+
+class Report : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (std::filesystem::temp_directory_path() / "triptych_report_XXXXXX").string();
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  // Writes the report and has Python read it; `expectation` is JSON.
+  void expect(const ReportInput& input, const std::string& expectation) {
+    write_report(folder_ / "report.html", input);
+    std::ofstream(folder_ / "reader.py") << kReader;
+    std::ofstream(folder_ / "expect.json") << expectation;
+    const std::string at = folder_.string();
+    EXPECT_EQ(std::system(fmt::format("/usr/bin/python3 {0}/reader.py {0}/report.html {0}/expect.json", at).c_str()),
+              0);
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(Report, IsWholeAndEscaped) {
+  ReportInput input;
+  input.title = "a <title> & more";
+  input.summary = "</p><script>alert(1)</script>";
+  input.facts = {{"mesh <x>", "pp 2 & tp 2"}};
+  input.config_toml = "dir = \"</pre><img src=x onerror=alert(1)>\"\n";
+  for (int step = 1; step <= 50; ++step) {
+    StepMetrics metrics;
+    metrics.step = step;
+    metrics.loss = step == 9 ? std::nan("") : 10.0 / step;
+    metrics.grad_norm = 1;
+    metrics.learning_rate = 1e-3;
+    metrics.samples_per_s = 200 + step;
+    metrics.tflops = 0.125;
+    metrics.peak_share = 0.75;
+    metrics.rss_mb = 100 + step;
+    input.metrics.push_back(metrics);
+  }
+  input.rows = {{"unseen \"style\"", "text to image", 1354, 1353, {0.125, 0.5, 0.75}, {0.0005, 0.0025, 0.005}, {}},
+                {"unseen <concepts>", "image to text", 7, 8, {0.25, 1, 1}, {0, 0, 0}, RecallAtK{0.0625, 0.1, 0.2}}};
+  const auto picture = [](std::string_view png, std::string_view words) {
+    return ReportPicture{bytes_of(png), std::string(words)};
+  };
+  input.text_queries = {{"set",
+                         "</bdi></section><b>bold\xff",
+                         {{picture("one", "\"><script>"), 0.75, false}, {picture("three", "plain"), 0.5, true}}},
+                        {"set", "红苹果", {{picture("four", "x"), 0.25, false}}}};
+  input.picture_queries = {{"set", picture("fi\xfe", "5"), "the truth & nothing else", {{"a <wrong> one", 0.5, false}}},
+                           {"other", picture("six", "6"), "unused", {{"it", 0.5, true}, {"not it", 0.25, false}}}};
+  expect(input, R"json({
+    "texts": ["a <title> & more", "</p><script>alert(1)</script>", "mesh <x>", "pp 2 & tp 2",
+              "dir = \"</pre><img src=x onerror=alert(1)>\"\n",
+              "50", "0.2000", "226", "125", "GFLOP/s, 75 % of peak", "150 MB",
+              "unseen \"style\"", "1354 queries, 1353 candidates", "12.5 %", "50.0 %", "75.0 %", "0.05 %", "0.25 %",
+              "0.50 %", "unseen <concepts>", "100.0 %", "6.25 %", "raw pixels", "chance",
+              "</bdi></section><b>bold\ufffd", "红苹果", "0.500 ✓", "It is: ", "the truth & nothing else",
+              "a <wrong> one", "it", "Loss", "Learning rate", "Gradient norm", "Samples per second", "Configuration"],
+    "images": ["one", "three", "four", "fi\u00fe", "six"],
+    "alts": ["\"><script>", "plain", "x", "5", "6"],
+    "right": 2,
+    "tags": {"script": 0, "img": 5, "figure": 7, "link": 0, "tbody": 2, "pre": 1, "section": 4, "h3": 3}
+  })json");
+}
+
+TEST_F(Report, LeavesOutWhatThereIsNot) {
+  ReportInput input;
+  input.title = "empty";
+  expect(input, R"json({"texts": ["empty"], "images": [], "alts": [], "right": 0,
+                        "tags": {"table": 0, "svg": 0, "section": 0, "h2": 0, "details": 0, "h1": 1}})json");
+}
+
+TEST_F(Report, StaysSmallForALongRun) {
+  ReportInput input;
+  input.title = "long";
+  for (int step = 1; step <= 200000; ++step) {
+    StepMetrics metrics;
+    metrics.step = step;
+    metrics.loss = metrics.grad_norm = metrics.learning_rate = metrics.samples_per_s = 1 + std::sin(step);
+    input.metrics.push_back(metrics);
+  }
+  const std::string text = render_report(input);
+  EXPECT_LT(text.size(), 200000u);
+  EXPECT_TRUE(is_utf8(text));
+}
+
+TEST_F(Report, AFolderThatIsNotThereIsAnError) {
+  EXPECT_THROW(write_report(folder_ / "none" / "report.html", {}), WorldError);
+}
+
+}  // namespace
+}  // namespace triptych
