@@ -20,6 +20,8 @@ enum class ErrorKind { kUser, kWorld, kInternal };
 class Error : public std::runtime_error {
  public:
   Error(ErrorKind kind, std::string_view where, std::string_view message);
+  /// With a text that has its `[where]` already: an error passed on from another rank.
+  Error(ErrorKind kind, const std::string& text) : std::runtime_error(text), kind_(kind) {}
   ErrorKind kind() const { return kind_; }
   /// 2 for the user's errors, 1 for the world's, 70 for ours.
   int exit_code() const;

@@ -137,7 +137,8 @@ Variable ContrastiveObjective::loss(const Variable& image, const Variable& text,
   magnitudes_ = {{log_scale_->name, sums.dscale_magnitude * s}};
   if (bias_ != nullptr) magnitudes_[bias_->name] = sums.dbias_magnitude;
 
-  const double loss = sums.loss;
+  const double weight = config_.kind == ContrastiveConfig::Kind::kInfoNce ? 0.5 : 1.0;
+  const double loss = weight / static_cast<double>(batch) * sums.loss;
   const Layout partial = on_mesh(Layout().with(Axis::kDp, Placement::partial()), pass.mesh);
   Tensor value = Tensor::from<double>(pass.device, Shape{1}, std::span(&loss, 1));
   return record("contrastive_loss", std::move(inputs), std::move(value), Shape{1}, partial,

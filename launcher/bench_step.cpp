@@ -1,0 +1,139 @@
+#include "launcher/bench_step.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <vector>
+
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+#include "kernels/gemm_peak.h"
+#include "launcher/ranks.h"
+#include "optim/adamw.h"
+#include "training/session.h"
+
+namespace triptych {
+namespace {
+
+struct StepOptions {
+  ConfigArguments config;
+  int steps = 12;
+  int warmup = 2;
+};
+
+double peak_rss_mb() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
+int bench_step(const StepOptions& options) {
+  return run_on_ranks(options.config, [&](const RunConfig& config, World& world) {
+    using Clock = std::chrono::steady_clock;
+    Group& group = world.group();
+    Session session(config, group, rank_threads(config, world.node_size()));
+    const std::vector<Parameter*> parameters = session.store().all();
+    AdamW optimizer(session.device(), parameters, config.adamw);
+    const int64_t rows = config.training.global_batch / config.parallel.mesh.dp;
+    const Batch batch =
+        synthetic_batch(config.model, config.run.seed, rows * session.mesh().rank(Axis::kDp), rows);
+    std::vector<double> times;
+    double first_loss = 0, loss = 0;
+    int64_t allocations = 0;
+    for (int i = 0; i < options.warmup + options.steps; ++i) {
+      group.barrier();
+      const Clock::time_point start = Clock::now();
+      loss = session.executor().run_step(
+          to_microbatches(session.device(), batch, config.parallel.microbatches, config.model.image.size,
+                          config.model.text.length),
+          i);
+      double norm = sum_of_squared_gradients(session.device(), session.mesh(), parameters);
+      group.all_reduce(&norm, 1, DType::kFloat64, ReduceOp::kSum)->wait();
+      optimizer.step(static_cast<float>(config.learning_rate.peak), 1, i + 1);
+      if (i == 0) first_loss = loss;
+      if (i < options.warmup) {
+        allocations = session.device().memory().num_system_allocations;
+        continue;
+      }
+      times.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    }
+    allocations = session.device().memory().num_system_allocations - allocations;
+    std::sort(times.begin(), times.end());
+    const auto quantile = [&](double q) { return times[static_cast<std::size_t>(q * static_cast<double>(times.size() - 1))]; };
+    const double rss = peak_rss_mb();  // before the peak is measured: that has buffers of its own
+    double peak = measure_gemm_peak(session.device().stream(), config.training.precision);
+    group.all_reduce(&peak, 1, DType::kFloat64, ReduceOp::kSum)->wait();
+    const int64_t count = session.num_parameters();
+    if (group.rank() != 0) return 0;
+    const double flops = (session.model().forward_flops() + session.model().backward_flops()) *
+                         static_cast<double>(config.training.global_batch);
+    nlohmann::ordered_json line;
+    line["precision"] = config.training.precision == DType::kBFloat16 ? "bf16" : "fp32";
+    line["ranks"] = group.size();
+    line["threads"] = session.device().stream().num_threads();
+    line["parameters"] = count;
+    line["gflop_per_step"] = flops / 1e9;
+    line["step_ms"] = {{"min", times.front() * 1e3}, {"p25", quantile(0.25) * 1e3}, {"median", quantile(0.5) * 1e3},
+                       {"max", times.back() * 1e3}};
+    line["gflops_best"] = flops / times.front() / 1e9;
+    line["gflops_p25"] = flops / quantile(0.25) / 1e9;
+    line["gemm_peak_gflops"] = peak / 1e9;
+    line["peak_share_best"] = flops / times.front() / peak;
+    line["peak_share_p25"] = flops / quantile(0.25) / peak;
+    line["peak_rss_mb"] = rss;
+    line["pool_peak_mb"] = static_cast<double>(session.device().memory().peak_used_bytes) / (1 << 20);
+    line["system_allocations_in_timed_steps"] = allocations;
+    line["first_loss"] = first_loss;
+    line["last_loss"] = loss;
+    fmt::print("{}\n", line.dump());
+    return 0;
+  });
+}
+
+struct GemmOptions {
+  int threads = 1;
+};
+
+int bench_gemm(const GemmOptions& options) {
+  Device device(options.threads);
+  fmt::print("{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10} {:>8}\n", "m", "n", "k", "product", "dtype", "GFLOP/s", "of peak");
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    const double peak = measure_gemm_peak(device.stream(), dtype);
+    for (const GemmRate& row : measure_gemm_table(device.stream(), dtype)) {
+      fmt::print("{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10.1f} {:>7.1f}%\n", row.m, row.n, row.k,
+                 row.transpose_a ? "dW" : row.transpose_b ? "y" : "dx", dtype_name(dtype), row.gflops,
+                 row.gflops / peak * 1e11);
+    }
+    fmt::print("peak {}, {} threads: {:.1f} GFLOP/s\n", dtype_name(dtype), options.threads, peak / 1e9);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void register_bench_step(CLI::App& bench, std::function<int()>& run) {
+  CLI::App* command = bench.add_subcommand("step", "Times training steps of a config's model on synthetic data");
+  const auto options = std::make_shared<StepOptions>();
+  add_config_arguments(*command, options->config);
+  command->add_option("--steps", options->steps, "Timed steps")->capture_default_str()->check(CLI::Range(1, 100000));
+  command->add_option("--warmup", options->warmup, "Steps before")->capture_default_str()->check(CLI::Range(1, 1000));
+  command->footer(
+      "Prints one JSON object: time a step, FLOP/s of the model's matrix products (backward counts twice forward,\n"
+      "recomputation not at all), beside the GEMM peak of the same ranks in the same run, and memory.\n"
+      "Example:\n"
+      "  triptych bench step configs/bench_clip_small.toml --set training.precision=bf16");
+  command->callback([options, &run] { run = [options] { return bench_step(*options); }; });
+}
+
+void register_bench_gemm(CLI::App& bench, std::function<int()>& run) {
+  CLI::App* command = bench.add_subcommand("gemm", "Times matrix products: the peak that shares refer to");
+  const auto options = std::make_shared<GemmOptions>();
+  command->add_option("--threads", options->threads, "Threads")->capture_default_str()->check(CLI::Range(1, 1024));
+  command->callback([options, &run] { run = [options] { return bench_gemm(*options); }; });
+}
+
+}  // namespace triptych

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+namespace triptych {
+
+/// `triptych bench step`, `triptych bench gemm`: what a step and a matrix product reach.
+void register_bench_step(CLI::App& bench, std::function<int()>& run);
+void register_bench_gemm(CLI::App& bench, std::function<int()>& run);
+
+}  // namespace triptych

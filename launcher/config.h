@@ -1,0 +1,14 @@
+#pragma once
+
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+namespace triptych {
+
+/// `triptych config`: checks a config, or prints what keys there are.
+void register_config(CLI::App& app, std::function<int()>& run);
+
+}  // namespace triptych

@@ -1,0 +1,63 @@
+#include "launcher/ranks.h"
+
+#include <exception>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+
+#include "training/agreement.h"
+
+namespace triptych {
+
+void add_config_arguments(CLI::App& command, ConfigArguments& arguments) {
+  command.add_option("config", arguments.file, "The run's TOML file, such as configs/quickstart.toml")->required();
+  command.add_option("--set", arguments.overrides, "Overrides a key: --set optimizer.learning_rate=3e-4 (repeatable)")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+}
+
+int report_error(const std::exception& error, const std::string& who) {
+  const auto* ours = dynamic_cast<const Error*>(&error);
+  fmt::print(stderr, "triptych: error: {}{}\n", error.what(), who.empty() ? "" : fmt::format(" ({})", who));
+  return ours != nullptr ? ours->exit_code() : 1;
+}
+
+int run_on_ranks(const ConfigArguments& arguments, const std::function<int(const RunConfig&, World&)>& body) {
+  // The config says how long to wait for peers, so it is read before there are any; what is wrong with it is told when
+  // all can agree on who tells it.
+  WorldOptions options;
+  try {
+    options.timeout = std::chrono::seconds(load_run_config(arguments.file, arguments.overrides, 0).run.timeout_s);
+  } catch (const std::exception&) {
+  }
+  const std::unique_ptr<World> world = make_world(options);
+  Group& group = world->group();
+  try {
+    RunConfig config;
+    together(group, [&] { config = load_run_config(arguments.file, arguments.overrides, group.size()); });
+    return body(config, *world);
+  } catch (const AgreedError& error) {
+    return group.rank() == 0 ? report_error(error) : error.exit_code();
+  } catch (const std::exception& error) {
+    const bool several = group.size() > 1;
+    const int code = report_error(
+        error, several ? fmt::format("{}, rank {}/{}", world->host(), group.rank(), group.size()) : "");
+    if (several) world->abort(code);
+    return code;
+  }
+}
+
+int run_alone(const ConfigArguments& arguments, const std::function<int(const RunConfig&)>& body) {
+  return run_on_ranks(arguments, [&](const RunConfig& config, World& world) {
+    together(world.group(), [&] {
+      if (world.group().size() > 1) {
+        throw UserError("ranks", fmt::format("this subcommand uses one rank, {} were started. Call it without mpirun",
+                                             world.group().size()));
+      }
+    });
+    return body(config);
+  });
+}
+
+}  // namespace triptych

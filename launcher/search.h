@@ -1,0 +1,14 @@
+#pragma once
+
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+namespace triptych {
+
+/// `triptych search`: pictures for a text.
+void register_search(CLI::App& app, std::function<int()>& run);
+
+}  // namespace triptych

@@ -1,0 +1,37 @@
+#include "launcher/train.h"
+
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "launcher/ranks.h"
+#include "training/trainer.h"
+
+namespace triptych {
+
+void register_train(CLI::App& app, std::function<int()>& run) {
+  CLI::App* command = app.add_subcommand("train", "Trains the model of a config, or goes on with a run");
+  const auto arguments = std::make_shared<ConfigArguments>();
+  const auto request = std::make_shared<TrainingRequest>();
+  add_config_arguments(*command, *arguments);
+  command->add_option("--resume", request->resume, "Go on from a checkpoint of this run, on any mesh: latest, a step or a path")
+      ->type_name("latest|STEP|PATH");
+  command->add_flag("--overwrite", request->overwrite, "Let a new run replace the one in run.dir");
+  command->footer(
+      "Starts as many ranks as parallel.pp * dp * tp says; without mpirun that is one.\n"
+      "Examples:\n"
+      "  triptych train configs/quickstart.toml\n"
+      "  mpirun -np 4 triptych train configs/quickstart.toml --set parallel.tp=2 --set parallel.pp=2\n"
+      "  mpirun -np 2 triptych train configs/quickstart.toml --set parallel.dp=2 --resume latest\n"
+      "Exit code: 0 done, 1 the world failed (disk, peer), 2 the config or data are wrong.");
+  command->callback([arguments, request, &run] {
+    run = [arguments, request] {
+      return run_on_ranks(*arguments, [&](const RunConfig& config, World& world) {
+        train(config, world, *request);
+        return 0;
+      });
+    };
+  });
+}
+
+}  // namespace triptych

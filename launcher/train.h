@@ -1,0 +1,14 @@
+#pragma once
+
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+namespace triptych {
+
+/// `triptych train`: under mpirun on as many ranks as the config's mesh has.
+void register_train(CLI::App& app, std::function<int()>& run);
+
+}  // namespace triptych

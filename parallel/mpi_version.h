@@ -1,0 +1,10 @@
+#pragma once
+
+#include <string>
+
+namespace triptych {
+
+/// The MPI library, "Open MPI v4.1.4". Needs no MPI_Init.
+std::string mpi_version_text();
+
+}  // namespace triptych

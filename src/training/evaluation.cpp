@@ -1,0 +1,119 @@
+#include "training/evaluation.h"
+
+#include <filesystem>
+
+#include "data/image_decoder.h"
+#include "data/png_writer.h"
+#include "training/pixel_baseline.h"
+
+namespace triptych {
+namespace {
+
+constexpr int64_t kExamples = 6, kHits = 5;
+
+ReportPicture picture_of(const Dataset& dataset, int64_t i, const std::string& description) {
+  SampleBuffer buffer;
+  dataset.read(static_cast<uint64_t>(i), buffer, SampleParts::kImage);
+  const Image image = decode_image(buffer.image);
+  return {encode_png(image.width, image.height, image.pixels), description};
+}
+
+// Evenly spaced samples as queries: not chosen by how well they do.
+void add_examples(Evaluation& result, const std::string& name, const Dataset& dataset,
+                  const std::vector<std::string>& captions, const std::vector<float>& scores) {
+  const auto n = static_cast<int64_t>(dataset.size());
+  const int64_t count = std::min(kExamples, n);
+  for (int64_t k = 0; k < count; ++k) {
+    const int64_t query = k * n / count + n / (2 * count);
+    ReportTextQuery text{name, captions[static_cast<std::size_t>(query)], {}};
+    for (const int64_t hit : best(scores.data() + query, n, n, kHits)) {
+      text.hits.push_back({picture_of(dataset, hit, captions[static_cast<std::size_t>(hit)]),
+                           scores[static_cast<std::size_t>(hit * n + query)], hit == query});
+    }
+    result.text_queries.push_back(std::move(text));
+    ReportPictureQuery picture{name, picture_of(dataset, query, captions[static_cast<std::size_t>(query)]),
+                               captions[static_cast<std::size_t>(query)], {}};
+    for (const int64_t hit : best(scores.data() + query * n, n, 1, kHits)) {
+      picture.hits.push_back({captions[static_cast<std::size_t>(hit)], scores[static_cast<std::size_t>(query * n + hit)],
+                              hit == query});
+    }
+    result.picture_queries.push_back(std::move(picture));
+  }
+}
+
+std::string set_name(const std::string& path) {
+  std::string name = std::filesystem::path(path).lexically_normal().filename().string();
+  for (char& c : name) {
+    if (c == '_') c = ' ';
+  }
+  return name;
+}
+
+}  // namespace
+
+Evaluation evaluate(const RunConfig& config, Embedder& embedder) {
+  if (config.evaluation.sets.empty()) {
+    throw UserError("evaluation.sets", "names no data set. Set it, for example to [\"data/emoji/unseen_style\"]");
+  }
+  Evaluation result;
+  const PixelBaseline baseline(std::make_shared<const Dataset>(Dataset::open(config.data.path)), config.data.threads);
+  for (const std::string& path : config.evaluation.sets) {
+    const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
+    if (!dataset->has_images() || !dataset->has_captions()) {
+      throw UserError(path, "retrieval needs images and captions; this data set lacks one");
+    }
+    const auto n = static_cast<int64_t>(dataset->size());
+    const Embedder::Embeddings embeddings = embedder.embed(dataset);
+    const std::vector<float> scores =
+        similarities(embedder.stream(), embeddings.images, embeddings.texts, embedder.width());
+    const std::vector<float> pixels = baseline.scores(dataset, embedder.stream());
+    for (const bool to_image : {false, true}) {
+      result.rows.push_back({.set = set_name(path),
+                             .direction = to_image ? "text to image" : "image to text",
+                             .num_queries = n,
+                             .num_candidates = n,
+                             .model = recall(scores, n, n, to_image),
+                             .chance = chance_recall(n),
+                             .pixels = recall(pixels, n, n, to_image)});
+    }
+    add_examples(result, set_name(path), *dataset, first_captions(*dataset), scores);
+  }
+  return result;
+}
+
+std::string format_rows(const std::vector<ReportRow>& rows) {
+  std::string text = fmt::format("{:<18} {:<14} {:>8}  {:>26}  {:>26}  {:>26}\n", "set", "direction", "pairs",
+                                 "recall@1 / @5 / @10", "raw pixels", "chance");
+  const auto cells = [](const RecallAtK& r) { return fmt::format("{:.4f}  {:.4f}  {:.4f}", r.at_1, r.at_5, r.at_10); };
+  for (const ReportRow& row : rows) {
+    text += fmt::format("{:<18} {:<14} {:>8}  {:>26}  {:>26}  {:>26}\n", row.set, row.direction, row.num_queries,
+                        cells(row.model), row.pixels ? cells(*row.pixels) : "-", cells(row.chance));
+  }
+  return text;
+}
+
+void write_run_report(const RunConfig& config, int64_t num_parameters, const Evaluation* evaluation) {
+  const std::filesystem::path folder = config.run.dir;
+  ReportInput input;
+  input.title = folder.filename().string();
+  input.metrics = read_metrics(folder / "metrics.jsonl");
+  const MeshShape& mesh = config.parallel.mesh;
+  double seconds = 0;
+  for (const StepMetrics& line : input.metrics) seconds += line.step_ms / 1e3;
+  input.facts = {{"parameters", std::to_string(num_parameters)},
+                 {"steps", input.metrics.empty() ? "0" : std::to_string(input.metrics.back().step)},
+                 {"time in steps", fmt::format("{:.0f} s", seconds)},
+                 {"global batch", std::to_string(config.training.global_batch)},
+                 {"precision", config.training.precision == DType::kBFloat16 ? "bf16" : "fp32"},
+                 {"mesh of this command", fmt::format("pp {} x dp {} x tp {}", mesh.pp, mesh.dp, mesh.tp)},
+                 {"data", config.data.path}};
+  if (evaluation != nullptr) {
+    input.rows = evaluation->rows;
+    input.text_queries = evaluation->text_queries;
+    input.picture_queries = evaluation->picture_queries;
+  }
+  input.config_toml = config.effective_toml;
+  write_report(folder / "report.html", input);
+}
+
+}  // namespace triptych

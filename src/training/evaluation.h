@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "training/report.h"
+#include "training/retrieval.h"
+#include "training/run_config.h"
+
+namespace triptych {
+
+/// What `triptych eval` finds: retrieval on each of evaluation.sets, in both directions, and some examples.
+struct Evaluation {
+  std::vector<ReportRow> rows;
+  std::vector<ReportTextQuery> text_queries;
+  std::vector<ReportPictureQuery> picture_queries;
+};
+
+/// Throws UserError if evaluation.sets names none, or a set has no images or captions.
+Evaluation evaluate(const RunConfig& config, Embedder& embedder);
+
+/// The rows as a table of plain text.
+std::string format_rows(const std::vector<ReportRow>& rows);
+
+/// run.dir/report.html from the run's metrics and, after an evaluation, its results. `evaluation` may be null.
+void write_run_report(const RunConfig& config, int64_t num_parameters, const Evaluation* evaluation);
+
+}  // namespace triptych

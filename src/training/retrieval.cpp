@@ -1,0 +1,132 @@
+#include "training/retrieval.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "kernels/matmul.h"
+
+namespace triptych {
+
+Embedder::Embedder(const RunConfig& config, const std::string& checkpoint)
+    : config_(config), group_(make_self_group("world")) {
+  CheckpointReader reader = CheckpointReader::open(std::filesystem::path(config.run.dir) / "checkpoints", checkpoint);
+  folder_ = reader.folder();
+  step_ = reader.manifest().run.step;
+  config_.parallel = ParallelOptions();
+  session_ = std::make_unique<Session>(config_, *group_, rank_threads(config_, 1));
+  if (reader.manifest().run.model != session_->model().fingerprint) {
+    throw UserError(folder_.string(), fmt::format("is a checkpoint of another model.\n  checkpoint: {}\n  config:     {}\n"
+                                                  "Use the config it was made with: config.toml in its run's folder",
+                                                  reader.manifest().run.model, session_->model().fingerprint));
+  }
+  load_parameters(reader, *session_);
+  tokenizer_ = Tokenizer::from_bytes(reader.read_file("tokenizer.model"), folder_.string());
+}
+
+Embedder::Embeddings Embedder::embed(std::shared_ptr<const Dataset> dataset) {
+  const auto size = static_cast<int64_t>(dataset->size());
+  LoaderOptions options;
+  options.image_size = config_.model.image.size;
+  options.text_length = config_.model.text.length;
+  options.global_batch = std::min(config_.evaluation.batch, size);
+  options.threads = config_.data.threads;
+  options.training = false;
+  options.max_bad_fraction = config_.data.max_bad_fraction;
+  Loader loader(dataset, tokenizer_, options);
+  Embeddings result;
+  const auto count = static_cast<std::size_t>(size * width());
+  result.images.assign(count, 0);
+  result.texts.assign(count, 0);
+  for (int64_t step = 0; step < loader.num_steps(); ++step) {
+    Batch batch = loader.next();
+    const std::vector<Microbatch> data = to_microbatches(session_->device(), batch, 1, config_.model.image.size,
+                                                         config_.model.text.length);
+    const auto [images, texts] = session_->executor().embed(data[0]);
+    for (std::size_t row = 0; row < batch.sample_ids.size(); ++row) {
+      if (batch.sample_ids[row] == kNoSample) continue;
+      const auto from = static_cast<int64_t>(row) * width();
+      const auto to = static_cast<std::ptrdiff_t>(batch.sample_ids[row]) * width();
+      if (batch.image_present[row] != 0) {
+        std::copy_n(images.data<float>() + from, width(), result.images.begin() + to);
+      }
+      if (batch.text_present[row] != 0) std::copy_n(texts.data<float>() + from, width(), result.texts.begin() + to);
+    }
+    loader.recycle(std::move(batch));
+  }
+  return result;
+}
+
+std::vector<float> Embedder::embed_texts(const std::vector<std::string>& texts) {
+  const auto rows = static_cast<int64_t>(texts.size());
+  Batch batch;
+  batch.sample_ids.resize(texts.size());
+  batch.pixels.resize(static_cast<std::size_t>(rows * config_.model.image.size * config_.model.image.size * 3));
+  batch.tokens.resize(static_cast<std::size_t>(rows * config_.model.text.length));
+  const auto length = static_cast<std::size_t>(config_.model.text.length);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    batch.lengths.push_back(tokenizer_->encode(texts[i], std::span(batch.tokens).subspan(i * length, length)));
+  }
+  const std::vector<Microbatch> data = to_microbatches(session_->device(), batch, 1, config_.model.image.size,
+                                                       config_.model.text.length);
+  return session_->executor().embed(data[0]).second.to_vector<float>();
+}
+
+std::vector<float> similarities(Stream& stream, const std::vector<float>& queries, const std::vector<float>& candidates,
+                                int64_t width) {
+  const auto m = static_cast<int64_t>(queries.size()) / width, n = static_cast<int64_t>(candidates.size()) / width;
+  std::vector<float> scores(static_cast<std::size_t>(m * n));
+  matmul({.m = m,
+          .n = n,
+          .k = width,
+          .a = queries.data(),
+          .b = candidates.data(),
+          .transpose_b = true,
+          .c = scores.data()},
+         stream);
+  return scores;
+}
+
+RecallAtK recall(const std::vector<float>& scores, int64_t num_queries, int64_t num_candidates, bool by_column) {
+  const int64_t query_stride = by_column ? 1 : num_candidates, candidate_stride = by_column ? num_queries : 1;
+  int64_t found_1 = 0, found_5 = 0, found_10 = 0;
+  for (int64_t q = 0; q < num_queries; ++q) {
+    const float* row = scores.data() + q * query_stride;
+    const float own = row[q * candidate_stride];
+    int64_t before = 0;
+    for (int64_t c = 0; c < num_candidates; ++c) before += c != q && !(row[c * candidate_stride] < own) ? 1 : 0;
+    found_1 += before < 1;
+    found_5 += before < 5;
+    found_10 += before < 10;
+  }
+  const auto share = [&](int64_t found) { return static_cast<double>(found) / static_cast<double>(num_queries); };
+  return {share(found_1), share(found_5), share(found_10)};
+}
+
+RecallAtK chance_recall(int64_t num_candidates) {
+  const auto share = [&](double k) { return std::min(1.0, k / static_cast<double>(num_candidates)); };
+  return {share(1), share(5), share(10)};
+}
+
+std::vector<int64_t> best(const float* scores, int64_t count, int64_t stride, int64_t k) {
+  std::vector<int64_t> order(static_cast<std::size_t>(count));
+  std::iota(order.begin(), order.end(), 0);
+  k = std::min(k, count);
+  std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](int64_t a, int64_t b) {
+    const float x = scores[a * stride], y = scores[b * stride];
+    return x != y ? x > y : a < b;
+  });
+  order.resize(static_cast<std::size_t>(k));
+  return order;
+}
+
+std::vector<std::string> first_captions(const Dataset& dataset) {
+  std::vector<std::string> captions(dataset.size());
+  SampleBuffer buffer;
+  for (uint64_t i = 0; i < dataset.size(); ++i) {
+    dataset.read(i, buffer, SampleParts::kCaptions);
+    if (buffer.num_captions() > 0) captions[i] = std::string(buffer.caption(0));
+  }
+  return captions;
+}
+
+}  // namespace triptych

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+#include "data/transforms.h"
+#include "models/two_tower.h"
+#include "objectives/contrastive.h"
+#include "optim/adamw.h"
+#include "optim/learning_rate.h"
+#include "parallel/mesh.h"
+#include "parallel/pipeline/schedule.h"
+
+namespace triptych {
+
+struct RunOptions {
+  std::string dir = "runs/default";
+  std::string device = "cpu";
+  uint64_t seed = 1;
+  int threads = 0;  ///< a rank; 0: the node's cores shared by its ranks
+  int timeout_s = 600;
+};
+
+struct ParallelOptions {
+  MeshShape mesh;
+  ScheduleKind schedule = ScheduleKind::kGPipe;
+  int microbatches = 1;
+  bool sequence_parallel = false;
+  bool recompute = false;
+  double bucket_mb = 8;
+};
+
+struct TrainingOptions {
+  int64_t steps = 1000;
+  int64_t stop_after = 0;  ///< 0: at `steps`
+  int64_t global_batch = 64;
+  DType precision = DType::kFloat32;
+  double clip_norm = 1.0;  ///< 0: no clipping
+};
+
+struct DataOptions {
+  std::string path;
+  std::string tokenizer;  ///< empty: tokenizer.model beside the data set
+  int threads = 1;
+  int prefetch = 3;
+  double max_bad_fraction = 0.01;
+  AugmentOptions augment;
+};
+
+struct CheckpointOptions {
+  int64_t every = 500;  ///< steps; 0: only at the end
+  int64_t keep = 2;
+};
+
+struct EvaluationOptions {
+  std::vector<std::string> sets;  ///< data-set folders
+  int64_t batch = 64;
+};
+
+/// One run, as its TOML file and the command line say. docs/configuration.md is made from the same bindings.
+struct RunConfig {
+  RunOptions run;
+  ParallelOptions parallel;
+  TwoTowerConfig model;
+  ContrastiveConfig objective;
+  TrainingOptions training;
+  AdamWOptions adamw;
+  LearningRateOptions learning_rate;
+  DataOptions data;
+  CheckpointOptions checkpoint;
+  EvaluationOptions evaluation;
+  std::string effective_toml;  ///< every key with its value: reads back to the same config
+};
+
+/// Reads and checks a run's file. Nothing is allocated, no data is opened.
+///   num_ranks  that were started; 0 if the mesh is not used, which is then taken as one rank
+/// Throws one UserError with all that is wrong.
+RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides, int num_ranks);
+
+/// The same from the text that a checkpoint carries, for one rank.
+RunConfig parse_run_config(const std::string& text, const std::string& name);
+
+/// The tables of docs/configuration.md.
+std::string run_config_documentation();
+
+}  // namespace triptych

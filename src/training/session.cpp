@@ -1,0 +1,162 @@
+#include "training/session.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "base/philox.h"
+
+namespace triptych {
+namespace {
+
+std::vector<int64_t> begin_of(const Parameter& parameter, const Mesh& mesh) {
+  Shape begin;
+  local_shape(parameter.global_shape, parameter.layout, mesh, &begin);
+  return begin.to_vector();
+}
+
+TensorBox box_of(const Parameter& parameter, const Mesh& mesh, const std::string& name) {
+  return {.name = name,
+          .dtype = DType::kFloat32,
+          .global_shape = parameter.global_shape.to_vector(),
+          .begin = begin_of(parameter, mesh),
+          .shape = parameter.value.shape().to_vector()};
+}
+
+// Replicated tensors are written by the first rank of the axis.
+bool is_owner(const Parameter& parameter, const Mesh& mesh) {
+  return std::all_of(kAxes.begin(), kAxes.end(),
+                     [&](Axis axis) { return parameter.layout[axis].is_shard() || mesh.rank(axis) == 0; });
+}
+
+std::byte* bytes_of(const Tensor& tensor) {
+  return static_cast<std::byte*>(tensor.raw());
+}
+
+constexpr const char* kFirstMoment = ".first_moment";
+constexpr const char* kSecondMoment = ".second_moment";
+
+}  // namespace
+
+Session::Session(const RunConfig& config, Group& world, int num_threads)
+    : device_(num_threads),
+      mesh_(world, config.parallel.mesh),
+      model_(two_tower(config.model, config.parallel.sequence_parallel)),
+      store_(device_, mesh_, config.run.seed, config.training.precision) {
+  const Schedule schedule = make_schedule(config.parallel.schedule, config.parallel.mesh.pp,
+                                          config.parallel.microbatches, LossCoupling::kCoupled);
+  executor_ = std::make_unique<PipelineExecutor>(
+      device_, mesh_, store_, model_, config.objective, schedule,
+      ExecutionOptions{.dtype = config.training.precision,
+                       .training = true,
+                       .sequence_parallel = config.parallel.sequence_parallel,
+                       .recompute = config.parallel.recompute,
+                       .seed = config.run.seed,
+                       .bucket_bytes = static_cast<int64_t>(config.parallel.bucket_mb * (1 << 20))});
+}
+
+int64_t Session::num_parameters() {
+  int64_t count = 0;
+  for (const Parameter* parameter : store_.all()) count += parameter->global_shape.num_elements();
+  mesh_.pp().all_reduce(&count, 1, DType::kInt64, ReduceOp::kSum)->wait();
+  return count;
+}
+
+int rank_threads(const RunConfig& config, int node_size) {
+  if (config.run.threads > 0) return config.run.threads;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / node_size);
+}
+
+std::vector<Microbatch> to_microbatches(Device& device, const Batch& batch, int count, int64_t image_size,
+                                        int64_t text_length) {
+  const auto rows = static_cast<int64_t>(batch.sample_ids.size());
+  TRIPTYCH_CHECK(rows % count == 0, "{} rows in {} microbatches", rows, count);
+  const int64_t piece = rows / count;
+  std::vector<Microbatch> result(static_cast<std::size_t>(count));
+  for (int m = 0; m < count; ++m) {
+    Microbatch& microbatch = result[static_cast<std::size_t>(m)];
+    microbatch.num_samples = piece;
+    const auto part = [&](const auto& values, const Shape& shape) {
+      using T = typename std::decay_t<decltype(values)>::value_type;
+      const auto n = static_cast<std::size_t>(shape.num_elements());
+      return Tensor::from<T>(device, shape, std::span<const T>(values).subspan(static_cast<std::size_t>(m) * n, n));
+    };
+    if (!batch.pixels.empty()) microbatch.pixels = part(batch.pixels, Shape{piece, image_size, image_size, 3});
+    if (!batch.tokens.empty()) {
+      microbatch.tokens = part(batch.tokens, Shape{piece, text_length});
+      microbatch.lengths = part(batch.lengths, Shape{piece});
+    }
+  }
+  return result;
+}
+
+Batch synthetic_batch(const TwoTowerConfig& model, uint64_t seed, int64_t first_row, int64_t rows) {
+  const int64_t image_bytes = model.image.size * model.image.size * 3;
+  Batch batch;
+  batch.first_index = first_row;
+  const RandomKey pixels = random_key(seed, "synthetic/pixels", 0);
+  const RandomKey tokens = random_key(seed, "synthetic/tokens", 0);
+  const RandomKey lengths = random_key(seed, "synthetic/lengths", 0);
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto row = static_cast<uint64_t>(first_row + r);
+    batch.sample_ids.push_back(row);
+    const uint64_t first_pixel = row * static_cast<uint64_t>(image_bytes);
+    for (int64_t i = 0; i < image_bytes; ++i) {
+      batch.pixels.push_back(static_cast<uint8_t>(philox_word(pixels, first_pixel + static_cast<uint64_t>(i)) >> 24));
+    }
+    const auto length = static_cast<int32_t>(
+        2 + philox_word(lengths, row) % static_cast<uint32_t>(std::max<int64_t>(1, model.text.length - 1)));
+    batch.lengths.push_back(length);
+    for (int64_t t = 0; t < model.text.length; ++t) {
+      const uint32_t word =
+          philox_word(tokens, row * static_cast<uint64_t>(model.text.length) + static_cast<uint64_t>(t));
+      batch.tokens.push_back(t < length ? static_cast<int32_t>(word % static_cast<uint64_t>(model.text.vocabulary))
+                                        : 0);
+    }
+  }
+  return batch;
+}
+
+std::vector<TensorPiece> owned_pieces(const Mesh& mesh, std::span<AdamW::State> states) {
+  std::vector<TensorPiece> pieces;
+  for (const AdamW::State& state : states) {
+    const Parameter& parameter = *state.parameter;
+    if (!is_owner(parameter, mesh)) continue;
+    const auto add = [&](const std::string& name, const Tensor& tensor) {
+      TensorPiece piece;
+      static_cast<TensorBox&>(piece) = box_of(parameter, mesh, name);
+      piece.data = bytes_of(tensor);
+      pieces.push_back(std::move(piece));
+    };
+    add(parameter.name, parameter.value);
+    add(parameter.name + kFirstMoment, state.first_moment);
+    add(parameter.name + kSecondMoment, state.second_moment);
+  }
+  return pieces;
+}
+
+void load_states(CheckpointReader& reader, Session& session, std::span<AdamW::State> states) {
+  for (AdamW::State& state : states) {
+    const Parameter& parameter = *state.parameter;
+    reader.read(box_of(parameter, session.mesh(), parameter.name + kFirstMoment), bytes_of(state.first_moment));
+    reader.read(box_of(parameter, session.mesh(), parameter.name + kSecondMoment), bytes_of(state.second_moment));
+  }
+  load_parameters(reader, session);
+}
+
+void load_parameters(CheckpointReader& reader, Session& session) {
+  std::vector<TensorBox> boxes;
+  for (const Parameter* parameter : session.store().all()) {
+    boxes.push_back(box_of(*parameter, session.mesh(), parameter->name));
+  }
+  reader.require(boxes, false);
+  for (const Parameter* parameter : session.store().all()) {
+    reader.read(box_of(*parameter, session.mesh(), parameter->name), bytes_of(parameter->value));
+  }
+  session.store().refresh_compute_copies();
+}
+
+Coordinator coordinator_of(Group& world) {
+  return {world.rank(), world.size(), [&world](const std::string& text) { return world.all_gather_string(text); }};
+}
+
+}  // namespace triptych

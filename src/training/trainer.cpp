@@ -1,0 +1,268 @@
+#include "training/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "base/file.h"
+#include "checkpoint/checkpoint_folder.h"
+#include "data/dataset.h"
+#include "data/tokenizer.h"
+#include "kernels/gemm_peak.h"
+#include "training/agreement.h"
+#include "training/evaluation.h"
+#include "training/metrics.h"
+#include "training/progress.h"
+#include "training/session.h"
+
+namespace triptych {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+constexpr const char* kTokenizerFile = "tokenizer.model";
+
+class Trainer {
+ public:
+  Trainer(const RunConfig& config, World& world, const TrainingRequest& request)
+      : config_(config), group_(world.group()), is_first_(world.group().rank() == 0) {
+    folder_ = config.run.dir;
+    together(group_, [&] { open_inputs(request); });
+    session_.emplace(config_, group_, rank_threads(config_, world.node_size()));
+    const std::vector<Parameter*> parameters = session_->store().all();
+    optimizer_.emplace(session_->device(), parameters, config_.adamw);
+    together(group_, [&] { restore(); });
+    together(group_, [&] { start_loader(); });
+  }
+
+  void run() {
+    const int64_t end = config_.training.stop_after > 0 ? config_.training.stop_after : config_.training.steps;
+    std::optional<MetricsWriter> metrics;
+    std::optional<Progress> progress;
+    together(group_, [&] {
+      if (!is_first_) return;
+      std::filesystem::create_directories(folder_);
+      write_file_atomically(folder_ / "config.toml", config_.effective_toml);
+      metrics.emplace(folder_, step_);
+      progress.emplace(end, step_);
+    });
+    const int64_t parameters = session_->num_parameters();
+    if (is_first_) announce(*progress, parameters, end);
+    int64_t saved = reader_ ? step_ : -1;
+    while (step_ < end) {
+      const StepMetrics line = run_one_step();
+      if (is_first_) {
+        metrics->write(line);
+        progress->update(line);
+      }
+      if (config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0) {
+        save(progress, metrics);
+        saved = step_;
+      }
+    }
+    if (saved != step_) save(progress, metrics);
+    if (is_first_) {
+      progress->finish();
+      write_run_report(config_, parameters, nullptr);
+    }
+  }
+
+ private:
+  std::filesystem::path checkpoints() const { return folder_ / "checkpoints"; }
+
+  void open_inputs(const TrainingRequest& request) {
+    if (config_.data.path.empty()) throw UserError("data.path", "must name a data set. Set it in the config");
+    dataset_ = std::make_shared<const Dataset>(Dataset::open(config_.data.path));
+    if (!dataset_->has_images() || !dataset_->has_captions()) {
+      throw UserError(config_.data.path,
+                      "the contrastive objectives need images and captions; this data set lacks one");
+    }
+    if (request.resume.empty()) {
+      if (!request.overwrite && !list_steps(checkpoints()).empty()) {
+        throw UserError(folder_.string(),
+                        "holds a run already. Go on with `--resume latest`, choose another run.dir, or "
+                        "replace it with `--overwrite`");
+      }
+      const std::filesystem::path path = config_.data.tokenizer.empty()
+                                             ? std::filesystem::path(config_.data.path) / kTokenizerFile
+                                             : std::filesystem::path(config_.data.tokenizer);
+      if (!std::filesystem::exists(path)) {
+        throw UserError(path.string(),
+                        fmt::format("there is no tokenizer. Make one: triptych tokenizer train {}", config_.data.path));
+      }
+      tokenizer_ = Tokenizer::from_file(path);
+    } else {
+      reader_.emplace(CheckpointReader::open(checkpoints(), request.resume));
+      tokenizer_ = Tokenizer::from_bytes(reader_->read_file(kTokenizerFile), reader_->folder().string());
+    }
+    tokenizer_->check_fits(config_.model.text.vocabulary);
+  }
+
+  // Everything that makes the rest of the run the same as if it had not stopped.
+  void restore() {
+    if (!reader_) return;
+    const RunState& state = reader_->manifest().run;
+    const std::string where = reader_->folder().string();
+    if (state.model != session_->model().fingerprint) {
+      throw UserError(where,
+                      fmt::format("is a checkpoint of another model.\n  checkpoint: {}\n  config:     {}\nUse the "
+                                  "config it was made with ({})",
+                                  state.model, session_->model().fingerprint, "config.toml in its run's folder"));
+    }
+    const auto same = [&](const ManifestValues& values, const std::string& key, uint64_t now, std::string_view name) {
+      const uint64_t then = get_uint64(values, key);
+      if (then != now) {
+        throw UserError(where, fmt::format("was made with {} = {}, the config says {}. The order of samples and random "
+                                           "numbers would change: use the old value, or start a new run",
+                                           name, then, now));
+      }
+    };
+    same(state.random, "seed", config_.run.seed, "run.seed");
+    same(state.cursor, "global_batch", static_cast<uint64_t>(config_.training.global_batch), "training.global_batch");
+    same(state.cursor, "num_samples", dataset_->size(), "a data set of samples");
+    load_states(*reader_, *session_, optimizer_->states());
+    step_ = state.step;
+    skipped_ = state.skipped_steps;
+  }
+
+  void start_loader() {
+    PipelineExecutor& executor = session_->executor();
+    const Mesh& mesh = session_->mesh();
+    LoaderOptions options;
+    options.image_size = executor.needs_pixels() ? config_.model.image.size : 0;
+    options.text_length = executor.needs_tokens() ? config_.model.text.length : 0;
+    options.global_batch = config_.training.global_batch;
+    options.dp_rank = mesh.rank(Axis::kDp);
+    options.dp_size = mesh.size(Axis::kDp);
+    options.seed = config_.run.seed;
+    options.threads = config_.data.threads;
+    options.prefetch = config_.data.prefetch;
+    options.augment = config_.data.augment;
+    options.max_bad_fraction = config_.data.max_bad_fraction;
+    options.start_step = step_;
+    if (mesh.rank(Axis::kTp) == 0 && mesh.coordinate().pp == 0) {
+      options.on_bad_sample = [](const BadSample& bad) {
+        fmt::print(stderr, "triptych: warning: {} is replaced: {}\n", bad.name, bad.reason);
+      };
+    }
+    loader_.emplace(dataset_, tokenizer_, options);
+  }
+
+  void announce(Progress& progress, int64_t parameters, int64_t end) {
+    const MeshShape& m = config_.parallel.mesh;
+    progress.print(
+        fmt::format("{} parameters, {} samples, pp {} x dp {} x tp {}, {}, {} microbatches, batch {}, steps {} to {}",
+                    parameters, dataset_->size(), m.pp, m.dp, m.tp, schedule_kind_name(config_.parallel.schedule),
+                    config_.parallel.microbatches, config_.training.global_batch, step_ + 1, end));
+  }
+
+  StepMetrics run_one_step() {
+    const Clock::time_point start = Clock::now();
+    Batch batch = loader_->next();
+    const double waited = milliseconds_since(start);
+    const double loss_here =
+        session_->executor().run_step(to_microbatches(session_->device(), batch, config_.parallel.microbatches,
+                                                      config_.model.image.size, config_.model.text.length),
+                                      step_);
+    loader_->recycle(std::move(batch));
+
+    // One sum over all ranks: the loss, the squared norm, and the scale that one rank knows.
+    const Mesh& mesh = session_->mesh();
+    const std::vector<Parameter*> parameters = session_->store().all();
+    double sums[3] = {mesh.rank(Axis::kTp) == 0 ? loss_here : 0,
+                      sum_of_squared_gradients(session_->device(), mesh, parameters), 0};
+    const ContrastiveObjective* objective = session_->executor().objective();
+    if (objective != nullptr && mesh.rank(Axis::kTp) == 0 && mesh.rank(Axis::kDp) == 0) sums[2] = objective->scale();
+    group_.all_reduce(sums, 3, DType::kFloat64, ReduceOp::kSum)->wait();
+
+    const double norm = std::sqrt(sums[1]);
+    const double rate = learning_rate(config_.learning_rate, step_);
+    if (std::isfinite(norm) && std::isfinite(sums[0])) {
+      const double clip = config_.training.clip_norm;
+      const double scale = clip > 0 && norm > clip ? clip / norm : 1;
+      // The bias correction counts updates that happened.
+      optimizer_->step(static_cast<float>(rate), static_cast<float>(scale), step_ - skipped_ + 1);
+    } else {
+      ++skipped_;
+    }
+    ++step_;
+    const double elapsed = milliseconds_since(start);
+    StepMetrics line;
+    line.step = step_;
+    line.loss = sums[0];
+    line.grad_norm = norm;
+    line.learning_rate = rate;
+    line.temperature = 1 / sums[2];
+    line.step_ms = elapsed;
+    line.loader_wait_ms = waited;
+    line.samples_per_s = static_cast<double>(config_.training.global_batch) / elapsed * 1e3;
+    line.tflops = (session_->model().forward_flops() + session_->model().backward_flops()) * line.samples_per_s / 1e12;
+    if (peak_ == 0) measure_peak();
+    line.peak_share = line.tflops * 1e12 / peak_;
+    line.rss_mb = resident_mb();
+    line.skipped = skipped_;
+    return line;
+  }
+
+  // After the first step, so that it does not delay the start; on all ranks at once, as they compute.
+  void measure_peak() {
+    peak_ = measure_gemm_peak(session_->device().stream(), config_.training.precision);
+    group_.all_reduce(&peak_, 1, DType::kFloat64, ReduceOp::kSum)->wait();
+  }
+
+  void save(std::optional<Progress>& progress, std::optional<MetricsWriter>& metrics) {
+    RunState state;
+    state.step = step_;
+    state.skipped_steps = skipped_;
+    state.model = session_->model().fingerprint;
+    state.config = config_.effective_toml;
+    state.cursor = {{"step", uint64_t(step_)},
+                    {"global_batch", uint64_t(config_.training.global_batch)},
+                    {"num_samples", uint64_t(dataset_->size())},
+                    {"data_set", dataset_->data_set_id()}};
+    state.random = {{"seed", config_.run.seed}, {"counter", uint64_t(step_)}};
+    const MeshShape& m = config_.parallel.mesh;
+    state.mesh = {{"pp", m.pp}, {"dp", m.dp}, {"tp", m.tp}};
+    const std::vector<ExtraFile> extra{{kTokenizerFile, tokenizer_->bytes()}};
+    together(group_, [&] {
+      if (is_first_) metrics->sync();
+    });
+    try {
+      CheckpointWriter writer(checkpoints(), config_.checkpoint.keep, coordinator_of(group_));
+      const SaveResult result = writer.save(state, owned_pieces(session_->mesh(), optimizer_->states()), extra);
+      if (is_first_) {
+        progress->print(fmt::format("saved {}", result.folder.string()));
+        for (const std::string& warning : result.warnings) progress->print("warning: " + warning);
+      }
+    } catch (const Error& error) {  // the writer throws the same on every rank
+      throw AgreedError(error.kind(), error.what());
+    }
+  }
+
+  RunConfig config_;
+  Group& group_;
+  bool is_first_;
+  std::filesystem::path folder_;
+  std::shared_ptr<const Dataset> dataset_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::optional<CheckpointReader> reader_;
+  std::optional<Session> session_;
+  std::optional<AdamW> optimizer_;
+  std::optional<Loader> loader_;
+  int64_t step_ = 0, skipped_ = 0;
+  double peak_ = 0;
+};
+
+}  // namespace
+
+void train(const RunConfig& config, World& world, const TrainingRequest& request) {
+  Trainer(config, world, request).run();
+}
+
+}  // namespace triptych

@@ -1,0 +1,89 @@
+#include "training/verify.h"
+
+#include <cmath>
+#include <map>
+#include <vector>
+
+#include "training/session.h"
+
+namespace triptych {
+namespace {
+
+struct Errors {
+  double difference = 0, reference = 0;  // sums of squares
+};
+
+// The part of a whole tensor that starts at `begin`.
+Tensor box(Tensor whole, const Shape& begin, const Shape& shape) {
+  for (int dim = 0; dim < shape.rank(); ++dim) whole = whole.slice(dim, begin[dim], shape[dim]);
+  return whole.contiguous();
+}
+
+Errors compare(const Tensor& gradient, const Tensor& reference) {
+  Errors errors;
+  const std::vector<float> a = gradient.to_vector<float>(), b = reference.to_vector<float>();
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double d = static_cast<double>(a[i]) - b[i];
+    errors.difference += d * d;
+    errors.reference += static_cast<double>(b[i]) * b[i];
+  }
+  return errors;
+}
+
+}  // namespace
+
+VerifyResult verify(const RunConfig& config, Group& world, int num_threads) {
+  const int64_t step = 1;
+  RunConfig alone = config;
+  alone.parallel = ParallelOptions();
+  const std::unique_ptr<Group> self = make_self_group("reference");
+  Session reference(alone, *self, num_threads);
+  const auto run = [&](Session& session, const RunConfig& c) {
+    const int64_t rows = c.training.global_batch / c.parallel.mesh.dp;
+    const Batch batch = synthetic_batch(c.model, c.run.seed, rows * session.mesh().rank(Axis::kDp), rows);
+    return session.executor().run_step(
+        to_microbatches(session.device(), batch, c.parallel.microbatches, c.model.image.size, c.model.text.length),
+        step);
+  };
+  VerifyResult result;
+  result.reference_loss = run(reference, alone);
+
+  Session session(config, world, num_threads);
+  Mesh& mesh = session.mesh();
+  double loss = run(session, config);
+  if (mesh.rank(Axis::kTp) != 0) loss = 0;
+  world.all_reduce(&loss, 1, DType::kFloat64, ReduceOp::kSum)->wait();
+  result.loss = loss;
+  result.loss_error = std::abs(loss - result.reference_loss) / std::abs(result.reference_loss);
+
+  // Parameters by name in the reference's order, which every rank has.
+  std::map<std::string, const Parameter*> mine;
+  for (const Parameter* parameter : session.store().all()) mine[parameter->name] = parameter;
+  std::map<std::string, double> magnitudes = reference.executor().objective()->gradient_magnitudes();
+  for (const Parameter* expected : reference.store().all()) {
+    std::vector<double> sums(3, 0);
+    const auto found = mine.find(expected->name);
+    if (found != mine.end()) {
+      const Parameter& parameter = *found->second;
+      Shape begin;
+      const Shape shape = local_shape(parameter.global_shape, parameter.layout, mesh, &begin);
+      const Errors errors = compare(parameter.gradient, box(expected->gradient, begin, shape));
+      sums = {errors.difference, errors.reference, 1};
+    }
+    world.all_reduce(sums.data(), 3, DType::kFloat64, ReduceOp::kSum)->wait();
+    TRIPTYCH_CHECK(sums[2] > 0, "no rank has parameter {}", expected->name);
+    // Copies of a replicated piece count in both sums alike.
+    const auto magnitude = magnitudes.find(expected->name);
+    const double norm = magnitude != magnitudes.end() ? magnitude->second * std::sqrt(sums[2]) : std::sqrt(sums[1]);
+    double error = std::sqrt(sums[0]) / norm;
+    if (norm == 0) error = sums[0] == 0 ? 0 : std::numeric_limits<double>::infinity();
+    ++result.num_parameters;
+    if (!(error <= result.worst_error)) {
+      result.worst_error = error;
+      result.worst_parameter = expected->name;
+    }
+  }
+  return result;
+}
+
+}  // namespace triptych
