@@ -5,16 +5,16 @@
 #include <bit>
 #include <list>
 #include <unordered_map>
+#include <utility>
 
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "base/error.h"
+#include "kernels/cpu/matmul_prepared.h"
 
 namespace triptych {
 namespace {
-
-using Memory = dnnl::memory;
 
 /// What a prepared primitive depends on: everything of a Matmul but its addresses.
 struct Key {
@@ -33,22 +33,13 @@ struct KeyHash {
   }
 };
 
-struct Prepared {
-  Key key;
-  dnnl::matmul primitive;
-  Memory a, b, c, bias, scratch;
-  std::size_t scratch_bytes = 0;
-  std::array<dnnl_exec_arg_t, 5> args;
-  int num_args = 0;
-};
-
 /// The engine, and the prepared primitives from the most to the least recently used.
 struct MatmulState {
   static constexpr std::size_t kMaxPrepared = 512;
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
-  std::list<Prepared> prepared;
-  std::unordered_map<Key, std::list<Prepared>::iterator, KeyHash> by_key;
+  std::list<std::pair<Key, cpu::PreparedMatmul>> prepared;
+  std::unordered_map<Key, decltype(prepared)::iterator, KeyHash> by_key;
 };
 
 /// oneDNN runs on as many threads as OpenMP would give the calling thread; that setting is the thread's own.
@@ -68,10 +59,6 @@ class NumThreadsScope {
   int before_;
   bool changed_ = false;
 };
-
-Memory::data_type to_dnnl(DType dtype) {
-  return dtype == DType::kBFloat16 ? Memory::data_type::bf16 : Memory::data_type::f32;
-}
 
 /// Strides with their defaults filled in and the contract checked.
 Matmul resolve(Matmul p) {
@@ -101,65 +88,20 @@ Key key_of(const Matmul& p) {
            static_cast<uint8_t>(p.output_dtype), 0, 0}};
 }
 
-Memory::desc matrix(const Matmul& p, int64_t rows, int64_t columns, DType dtype, int64_t row_stride, bool transpose,
-                    int64_t batch_stride) {
-  Memory::dims dims{rows, columns};
-  Memory::dims strides = transpose ? Memory::dims{1, row_stride} : Memory::dims{row_stride, 1};
-  if (p.batch > 1) {
-    dims.insert(dims.begin(), batch_stride == 0 ? 1 : p.batch);
-    strides.insert(strides.begin(), batch_stride == 0 ? rows * columns : batch_stride);
-  }
-  return {dims, to_dnnl(dtype), strides};
-}
-
-void prepare(const Matmul& p, MatmulState& state, Prepared& prepared) {
-  const Memory::desc a = matrix(p, p.m, p.k, p.input_dtype, p.a_row_stride, p.transpose_a, p.a_batch_stride);
-  const Memory::desc b = matrix(p, p.k, p.n, p.input_dtype, p.b_row_stride, p.transpose_b, p.b_batch_stride);
-  const Memory::desc c = matrix(p, p.m, p.n, p.output_dtype, p.c_row_stride, false, p.c_batch_stride);
-  Memory::desc bias;
-  if (p.bias != nullptr) {
-    Memory::dims dims(c.dims().size(), 1);
-    dims.back() = p.n;
-    bias = {dims, Memory::data_type::f32, Memory::dims(dims.size(), p.n)};
-  }
-  dnnl::primitive_attr attr;
-  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  if (p.accumulate) {
-    dnnl::post_ops post_ops;
-    post_ops.append_sum(1.0f);
-    attr.set_post_ops(post_ops);
-  }
-  const dnnl::matmul::desc desc = p.bias != nullptr ? dnnl::matmul::desc(a, b, bias, c) : dnnl::matmul::desc(a, b, c);
-  const dnnl::matmul::primitive_desc primitive_desc(desc, attr, state.engine);
-
-  prepared.primitive = dnnl::matmul(primitive_desc);
-  prepared.scratch_bytes = primitive_desc.scratchpad_desc().get_size();
-  const auto add = [&](int which, const Memory::desc& memory_desc, Memory& memory) {
-    memory = Memory(memory_desc, state.engine, nullptr);
-    prepared.args[static_cast<std::size_t>(prepared.num_args++)] = {which, memory.get()};
-  };
-  add(DNNL_ARG_SRC, a, prepared.a);
-  add(DNNL_ARG_WEIGHTS, b, prepared.b);
-  add(DNNL_ARG_DST, c, prepared.c);
-  if (p.bias != nullptr) add(DNNL_ARG_BIAS, bias, prepared.bias);
-  if (prepared.scratch_bytes > 0) add(DNNL_ARG_SCRATCHPAD, primitive_desc.scratchpad_desc(), prepared.scratch);
-}
-
-Prepared& find_or_prepare(const Matmul& p, MatmulState& state) {
+cpu::PreparedMatmul& find_or_prepare(const Matmul& p, MatmulState& state) {
   const Key key = key_of(p);
   if (const auto found = state.by_key.find(key); found != state.by_key.end()) {
     state.prepared.splice(state.prepared.begin(), state.prepared, found->second);
-    return state.prepared.front();
+    return state.prepared.front().second;
   }
-  Prepared prepared{.key = key};
-  prepare(p, state, prepared);
+  cpu::PreparedMatmul prepared(p, state.engine);
   if (state.prepared.size() == MatmulState::kMaxPrepared) {
-    state.by_key.erase(state.prepared.back().key);
+    state.by_key.erase(state.prepared.back().first);
     state.prepared.pop_back();
   }
-  state.prepared.push_front(std::move(prepared));
+  state.prepared.emplace_front(key, std::move(prepared));
   state.by_key.emplace(key, state.prepared.begin());
-  return state.prepared.front();
+  return state.prepared.front().second;
 }
 
 /// The product of no terms: C = bias or 0, or C += bias.
@@ -174,21 +116,6 @@ void without_terms(const Matmul& p) {
       }
     }
   }
-}
-
-void run(Prepared& prepared, const Matmul& p, MatmulState& state, Stream& stream) {
-  const auto set = [](Memory& memory, const void* address) {
-    dnnl::error::wrap_c_api(dnnl_memory_set_data_handle(memory.get(), const_cast<void*>(address)), "[matmul] oneDNN");
-  };
-  set(prepared.a, p.a);
-  set(prepared.b, p.b);
-  set(prepared.c, p.c);
-  if (p.bias != nullptr) set(prepared.bias, p.bias);
-  if (prepared.scratch_bytes > 0) set(prepared.scratch, stream.scratch(prepared.scratch_bytes));
-  // The C call, since the C++ one builds a map and a vector of the arguments at every call.
-  dnnl::error::wrap_c_api(
-      dnnl_primitive_execute(prepared.primitive.get(), state.stream.get(), prepared.num_args, prepared.args.data()),
-      "[matmul] oneDNN could not run a product");
 }
 
 }  // namespace
@@ -207,7 +134,7 @@ void matmul(const Matmul& product, Stream& stream) {
   const NumThreadsScope threads(stream.num_threads());
   MatmulState& state = stream.state<MatmulState>();
   try {
-    run(find_or_prepare(p, state), p, state, stream);
+    find_or_prepare(p, state).run(p, state.stream, stream);
   } catch (const dnnl::error& error) {
     throw InternalError("matmul", fmt::format("oneDNN refused [{}, {}] x [{}, {}] of {} to {}: {}", p.m, p.k, p.k, p.n,
                                               dtype_name(p.input_dtype), dtype_name(p.output_dtype), error.what()));
