@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "device/stream.h"
+
+namespace triptych {
+
+/// Elements from one sample, token or head of a [B, S, N, D] array to the next; the last dim is contiguous. A packed
+/// qkv of shape [B, S, 3, N, D] is read (and its gradient written) in place: {S*3*N*D, 3*N*D, D}, with bases N*D apart.
+struct AttentionStrides {
+  int64_t batch = 0;
+  int64_t token = 0;
+  int64_t head = 0;
+};
+
+/// What forward and backward agree on. scores = scale * q k^T, probabilities = softmax over the keys that a query may
+/// see.
+struct AttentionShape {
+  int64_t batch = 0;        ///< B
+  int64_t num_heads = 0;    ///< N
+  int64_t num_queries = 0;  ///< S
+  int64_t num_keys = 0;     ///< T
+  int64_t head_dim = 0;     ///< D, 1 to kMaxAttentionHeadDim
+  float scale = 1.0f;       ///< usually 1 / sqrt(D)
+  bool causal = false;      ///< query i sees keys j <= i + T - S
+  /// [B], or null for all: sample b's keys are the first key_lengths[b] of T (clamped to 0..T).
+  const int32_t* key_lengths = nullptr;
+  DType dtype = DType::kFloat32;  ///< of q, k, v, o and their gradients: float32 or bfloat16; arithmetic is float32
+};
+
+inline constexpr int64_t kMaxAttentionHeadDim = 256;
+
+struct AttentionForward {
+  AttentionShape shape;
+  const void* q = nullptr;
+  const void* k = nullptr;
+  const void* v = nullptr;
+  AttentionStrides q_strides, k_strides, v_strides;
+  void* o = nullptr;  ///< assigned; must not overlap the inputs
+  AttentionStrides o_strides;
+  float* lse = nullptr;  ///< [B, N, S], packed: the natural logarithm of the sum of exp(scores); may be null
+};
+
+struct AttentionBackward {
+  AttentionShape shape;
+  const void* q = nullptr;
+  const void* k = nullptr;
+  const void* v = nullptr;
+  AttentionStrides q_strides, k_strides, v_strides;
+  const void* o = nullptr;  ///< as forward left it
+  AttentionStrides o_strides;
+  const void* d_o = nullptr;
+  AttentionStrides d_o_strides;
+  const float* lse = nullptr;  ///< as forward left it
+  void* dq = nullptr;          ///< dq, dk, dv are assigned, every element of them; must not overlap the inputs
+  void* dk = nullptr;
+  void* dv = nullptr;
+  AttentionStrides dq_strides, dk_strides, dv_strides;
+};
+
+/// Scaled dot-product attention. A query with no key left gives o = 0 and lse = -infinity, and its gradients are 0.
+/// Scores exist only in tiles that stay in cache; tiles that the mask empties are skipped. Uses the stream's scratch
+/// memory; parallel over B*N; each element's result depends neither on the number of threads nor on B and N. Cost:
+/// 4*B*N*S*T*D FLOPs. Throws InternalError for a head_dim out of range or another dtype. Source: Dao 2023,
+/// FlashAttention-2, algorithms 1 and 2.
+void attention_forward(const AttentionForward& call, Stream& stream);
+
+/// Recomputes the probabilities from lse. Cost: 10*B*N*S*T*D FLOPs.
+void attention_backward(const AttentionBackward& call, Stream& stream);
+
+}  // namespace triptych
