@@ -1,0 +1,51 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "base/dtype.h"
+
+namespace triptych::test {
+
+/// How far a result may be from a double-precision oracle that was given the same inputs: the 2-norm of the difference
+/// over the 2-norm of the reference. The only tolerances of the tests.
+struct Tolerance {
+  double local;   ///< each output from a few inputs, or from a row of them
+  double summed;  ///< products and sums over many rows (matmul, attention, parameter gradients)
+  double scalar;  ///< a sum that cancels, against the sum of its terms' magnitudes
+};
+
+/// float32 (unit roundoff 2^-24 = 6e-8): a kernel makes some tens of roundings one after the other, which add up like a
+/// random walk, and its polynomials are good to 2e-7: 1e-6. Sums of N terms in blocks or lanes add about
+/// sqrt(log2 N) to sqrt(N / lanes) roundings, and inputs that cancel make the reference small: 5e-6.
+///
+/// bfloat16 (unit roundoff 2^-9): results are computed in float32 and rounded once, to within 2^-9 of each; twice that,
+/// 2^-8, also lets an intermediate result be rounded. Parameter gradients are float32 sums of bfloat16 inputs that the
+/// oracle has too, so `summed` differs from `local` only where an intermediate is stored as bfloat16: 2^-7.
+///
+/// Scalars that cancel (the temperature's gradient, a loss difference) keep the float32 error of their terms: 1e-6.
+constexpr Tolerance tolerance(DType dtype) {
+  return dtype == DType::kBFloat16 ? Tolerance{0x1p-8, 0x1p-7, 1e-6} : Tolerance{1e-6, 5e-6, 1e-6};
+}
+
+/// 2-norm of (actual - expected) over the 2-norm of expected; 0 if both are all zeros; infinite if a value is not
+/// finite or if only expected is all zeros.
+template <typename Actual, typename Expected>
+double relative_error(const Actual& actual, const Expected& expected) {
+  if (std::size(actual) != std::size(expected)) return std::numeric_limits<double>::infinity();
+  double difference = 0.0, norm = 0.0;
+  for (std::size_t i = 0; i < std::size(expected); ++i) {
+    const double e = static_cast<double>(expected[i]);
+    const double d = static_cast<double>(actual[i]) - e;
+    difference += d * d;
+    norm += e * e;
+  }
+  if (difference == 0.0) return 0.0;
+  if (!std::isfinite(difference) || norm == 0.0) return std::numeric_limits<double>::infinity();
+  return std::sqrt(difference / norm);
+}
+
+}  // namespace triptych::test
