@@ -1,0 +1,212 @@
+#include "kernels/elementwise.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/parallel.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/elementwise.cpp"
+#include "kernels/cpu/simd.h"
+#include "kernels/cpu/sum_rows.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace triptych::cpu::HWY_NAMESPACE {
+
+void cast_range(const void* src, DType src_dtype, void* dst, DType dst_dtype, int64_t begin, int64_t end) {
+  with_float_type(src_dtype, [&](auto src_type) HWY_ATTR {
+    with_float_type(dst_dtype, [&](auto dst_type) HWY_ATTR {
+      convert(static_cast<const decltype(src_type)*>(src) + begin, static_cast<decltype(dst_type)*>(dst) + begin,
+              end - begin);
+    });
+  });
+}
+
+void add_into_range(void* dst, const void* src, int64_t begin, int64_t end, DType dtype) {
+  with_float_type(dtype, [&](auto type) HWY_ATTR {
+    using T = decltype(type);
+    const T* from = static_cast<const T*>(src);
+    T* to = static_cast<T*>(dst);
+    for_vectors(end - begin, [&](int64_t j, auto part) HWY_ATTR {
+      const int64_t i = begin + j;
+      store(hn::Add(load(to + i, part), load(from + i, part)), to + i, part);
+    });
+  });
+}
+
+void accumulate_range(float* dst, const float* src, float factor, int64_t begin, int64_t end) {
+  const Vec f = hn::Set(kFloats, factor);
+  for_vectors(end - begin, [&](int64_t j, auto part) HWY_ATTR {
+    const int64_t i = begin + j;
+    store(hn::MulAdd(f, load(src + i, part), load(dst + i, part)), dst + i, part);
+  });
+}
+
+void scale_into_range(float* dst, float factor, int64_t begin, int64_t end) {
+  const Vec f = hn::Set(kFloats, factor);
+  for_vectors(end - begin, [&](int64_t j, auto part)
+                               HWY_ATTR { store(hn::Mul(f, load(dst + begin + j, part)), dst + begin + j, part); });
+}
+
+void subtract_range(const float* a, const float* b, float* out, int64_t begin, int64_t end) {
+  for_vectors(end - begin, [&](int64_t j, auto part) HWY_ATTR {
+    const int64_t i = begin + j;
+    store(hn::Sub(load(a + i, part), load(b + i, part)), out + i, part);
+  });
+}
+
+/// The sums over rows [begin, end), added to `out`, or assigned to it if it is one block's.
+void sum_rows_block(const SumRowsArgs& args, int64_t begin, int64_t end, bool accumulate, float* out) {
+  with_float_type(args.dtype, [&](auto type) HWY_ATTR {
+    const auto* x = static_cast<const decltype(type)*>(args.x) + begin * args.row_stride;
+    if (accumulate) {
+      sum_rows_into<true>(x, end - begin, args.cols, args.row_stride, 1.0f, out);
+    } else {
+      sum_rows_into<false>(x, end - begin, args.cols, args.row_stride, 1.0f, out);
+    }
+  });
+}
+
+void add_positions_rows(const AddPositionsArgs& args, int64_t begin, int64_t end) {
+  with_float_type(args.dtype, [&](auto type) HWY_ATTR {
+    using T = decltype(type);
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t b = row / args.seq, s = row % args.seq;
+      T* x = static_cast<T*>(args.x) + b * args.batch_stride + s * args.row_stride;
+      const float* pos = args.pos + s * args.cols;
+      for_vectors(args.cols, [&](int64_t i, auto part)
+                                 HWY_ATTR { store(hn::Add(load(x + i, part), load(pos + i, part)), x + i, part); });
+    }
+  });
+}
+
+void sum_positions_rows(const SumPositionsArgs& args, int64_t begin, int64_t end) {
+  with_float_type(args.dtype, [&](auto type) HWY_ATTR {
+    for (int64_t s = begin; s < end; ++s) {
+      sum_rows_into<true>(static_cast<const decltype(type)*>(args.dx) + s * args.row_stride, args.batch, args.cols,
+                          args.batch_stride, 1.0f, args.dpos + s * args.cols);
+    }
+  });
+}
+
+}  // namespace triptych::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace triptych::cpu {
+HWY_EXPORT(cast_range);
+HWY_EXPORT(add_into_range);
+HWY_EXPORT(accumulate_range);
+HWY_EXPORT(scale_into_range);
+HWY_EXPORT(subtract_range);
+HWY_EXPORT(sum_rows_block);
+HWY_EXPORT(add_positions_rows);
+HWY_EXPORT(sum_positions_rows);
+}  // namespace triptych::cpu
+
+namespace triptych {
+
+using namespace cpu;
+
+void cast(Stream& stream, const void* src, DType src_dtype, void* dst, DType dst_dtype, int64_t n) {
+  check_float_dtype(src_dtype, "cast");
+  check_float_dtype(dst_dtype, "cast");
+  parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(cast_range)(src, src_dtype, dst, dst_dtype, begin, end);
+  });
+}
+
+void fill(Stream& stream, void* dst, float value, int64_t n, DType dtype) {
+  check_float_dtype(dtype, "fill");
+  parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
+    if (dtype == DType::kBFloat16) {
+      std::fill(static_cast<BFloat16*>(dst) + begin, static_cast<BFloat16*>(dst) + end, BFloat16(value));
+    } else {
+      std::fill(static_cast<float*>(dst) + begin, static_cast<float*>(dst) + end, value);
+    }
+  });
+}
+
+void copy_rows(Stream& stream, const CopyRowsArgs& args) {
+  if (args.row_bytes <= 0) return;
+  const auto* src = static_cast<const std::byte*>(args.src);
+  auto* dst = static_cast<std::byte*>(args.dst);
+  parallel_ranges(stream, args.rows, grain_rows(args.row_bytes / 4), [&](int64_t begin, int64_t end) {
+    if (args.src_stride_bytes == args.row_bytes && args.dst_stride_bytes == args.row_bytes) {
+      std::memcpy(dst + begin * args.row_bytes, src + begin * args.row_bytes,
+                  static_cast<std::size_t>((end - begin) * args.row_bytes));
+      return;
+    }
+    for (int64_t row = begin; row < end; ++row) {
+      std::memcpy(dst + row * args.dst_stride_bytes, src + row * args.src_stride_bytes,
+                  static_cast<std::size_t>(args.row_bytes));
+    }
+  });
+}
+
+void add_into(Stream& stream, void* dst, const void* src, int64_t n, DType dtype) {
+  check_float_dtype(dtype, "add_into");
+  parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(add_into_range)(dst, src, begin, end, dtype);
+  });
+}
+
+void accumulate(Stream& stream, float* dst, const float* src, float factor, int64_t n) {
+  parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(accumulate_range)(dst, src, factor, begin, end);
+  });
+}
+
+void scale_into(Stream& stream, float* dst, float factor, int64_t n) {
+  parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(scale_into_range)(dst, factor, begin, end);
+  });
+}
+
+void subtract(Stream& stream, const float* a, const float* b, float* out, int64_t n) {
+  parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(subtract_range)(a, b, out, begin, end);
+  });
+}
+
+void sum_rows(Stream& stream, const SumRowsArgs& args) {
+  check_float_dtype(args.dtype, "sum_rows");
+  TRIPTYCH_CHECK(args.row_stride >= args.cols, "Rows of {} elements overlap with a stride of {}.", args.cols,
+                 args.row_stride);
+  if (args.rows <= 0 || args.cols <= 0) return;
+  // Blocks of rows have their own sums, added up at the end. Their size depends on the rows alone.
+  const int64_t block_rows = std::max<int64_t>(256, (args.rows + 255) / 256);
+  const int64_t num_blocks = (args.rows + block_rows - 1) / block_rows;
+  if (num_blocks == 1) {
+    HWY_DYNAMIC_DISPATCH(sum_rows_block)(args, 0, args.rows, true, args.out);
+    return;
+  }
+  auto* sums =
+      reinterpret_cast<float*>(stream.scratch(static_cast<std::size_t>(num_blocks * args.cols) * sizeof(float)));
+  const int64_t grain = std::max<int64_t>(1, grain_rows(args.cols) / block_rows);
+  parallel_ranges(stream, num_blocks, grain, [&](int64_t first, int64_t last) {
+    for (int64_t block = first; block < last; ++block) {
+      HWY_DYNAMIC_DISPATCH(sum_rows_block)
+      (args, block * block_rows, std::min(args.rows, (block + 1) * block_rows), false, sums + block * args.cols);
+    }
+  });
+  const SumRowsArgs blocks{sums, args.out, num_blocks, args.cols, args.cols, DType::kFloat32};
+  HWY_DYNAMIC_DISPATCH(sum_rows_block)(blocks, 0, num_blocks, true, args.out);
+}
+
+void add_positions(Stream& stream, const AddPositionsArgs& args) {
+  check_float_dtype(args.dtype, "add_positions");
+  parallel_ranges(stream, args.batch * args.seq, grain_rows(args.cols), [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(add_positions_rows)(args, begin, end);
+  });
+}
+
+void sum_positions(Stream& stream, const SumPositionsArgs& args) {
+  check_float_dtype(args.dtype, "sum_positions");
+  parallel_ranges(stream, args.seq, grain_rows(args.cols * args.batch), [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(sum_positions_rows)(args, begin, end);
+  });
+}
+
+}  // namespace triptych
+#endif

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "device/stream.h"
+
+namespace triptych {
+
+/// dst[i] = src[i], float32 and bfloat16 in any combination; to bfloat16 rounds to nearest, ties to even.
+void cast(Stream& stream, const void* src, DType src_dtype, void* dst, DType dst_dtype, int64_t n);
+
+/// dst[i] = value, dst float32 or bfloat16.
+void fill(Stream& stream, void* dst, float value, int64_t n, DType dtype);
+
+struct CopyRowsArgs {
+  const void* src = nullptr;
+  void* dst = nullptr;  ///< does not overlap src
+  int64_t rows = 0;
+  int64_t row_bytes = 0;
+  int64_t src_stride_bytes = 0;
+  int64_t dst_stride_bytes = 0;
+};
+
+/// Copies `rows` runs of `row_bytes`; strides may be 0 (src: broadcast) or negative.
+void copy_rows(Stream& stream, const CopyRowsArgs& args);
+
+/// dst += src, both of `dtype` (float32 or bfloat16).
+void add_into(Stream& stream, void* dst, const void* src, int64_t n, DType dtype);
+
+/// dst += factor * src, all float32.
+void accumulate(Stream& stream, float* dst, const float* src, float factor, int64_t n);
+
+/// dst *= factor, float32.
+void scale_into(Stream& stream, float* dst, float factor, int64_t n);
+
+/// out = a - b, float32; out may be a or b.
+void subtract(Stream& stream, const float* a, const float* b, float* out, int64_t n);
+
+struct SumRowsArgs {
+  const void* x = nullptr;  ///< dtype [rows, cols]
+  float* out = nullptr;     ///< [cols], +=
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t row_stride = 0;  ///< of x, in elements; >= cols
+  DType dtype = DType::kFloat32;
+};
+
+/// out[c] += sum over rows of x[r, c] (bias gradients). Sums in blocks of rows, whatever the number of threads.
+/// Uses the stream's scratch.
+void sum_rows(Stream& stream, const SumRowsArgs& args);
+
+struct AddPositionsArgs {
+  void* x = nullptr;           ///< dtype [batch, seq, cols], x += pos
+  const float* pos = nullptr;  ///< [seq, cols], contiguous
+  int64_t batch = 0;
+  int64_t seq = 0;
+  int64_t cols = 0;
+  int64_t batch_stride = 0;  ///< of x, in elements
+  int64_t row_stride = 0;    ///< of x, in elements
+  DType dtype = DType::kFloat32;
+};
+
+/// x[b, s, c] += pos[s, c].
+void add_positions(Stream& stream, const AddPositionsArgs& args);
+
+struct SumPositionsArgs {
+  const void* dx = nullptr;  ///< dtype [batch, seq, cols]
+  float* dpos = nullptr;     ///< [seq, cols], +=
+  int64_t batch = 0;
+  int64_t seq = 0;
+  int64_t cols = 0;
+  int64_t batch_stride = 0;  ///< of dx, in elements
+  int64_t row_stride = 0;    ///< of dx, in elements
+  DType dtype = DType::kFloat32;
+};
+
+/// add_positions' backward: dpos[s, c] += sum over b of dx[b, s, c].
+void sum_positions(Stream& stream, const SumPositionsArgs& args);
+
+}  // namespace triptych

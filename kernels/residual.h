@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "base/philox.h"
+#include "device/stream.h"
+
+namespace triptych {
+
+/// Which elements of the global activation [global batch, seq_total, cols] a rank holds, and how they drop out. Element
+/// (b, s, c) of the rank is dropped if philox_uniform(key, i) < p with
+/// i = ((batch_begin + b) * seq_total + seq_begin + s) * cols + c, so that any sharding draws the same mask.
+struct DropoutArgs {
+  int64_t batch = 0;
+  int64_t seq = 0;
+  int64_t cols = 0;
+  int64_t batch_begin = 0;
+  int64_t seq_begin = 0;
+  int64_t seq_total = 0;  ///< >= seq_begin + seq
+  RandomKey key;
+  float p = 0.0f;  ///< in [0, 1); 0 draws nothing
+};
+
+struct ResidualForwardArgs {
+  const void* x = nullptr;      ///< dtype [batch, seq, cols]
+  const void* z = nullptr;      ///< z_dtype [batch, seq, cols]
+  const float* bias = nullptr;  ///< [cols] or null
+  void* out = nullptr;          ///< dtype [batch, seq, cols]; may be x, or z if the dtypes agree
+  DType dtype = DType::kFloat32;
+  DType z_dtype = DType::kFloat32;
+  DropoutArgs dropout;
+};
+
+/// out = x + dropout(z + bias); what stays is multiplied by 1 / (1 - p).
+void residual_forward(Stream& stream, const ResidualForwardArgs& args);
+
+struct ResidualBackwardArgs {
+  const void* dout = nullptr;  ///< dtype [batch, seq, cols]
+  void* dz = nullptr;          ///< dtype [batch, seq, cols], assigned; may be dout
+  DType dtype = DType::kFloat32;
+  DropoutArgs dropout;
+};
+
+/// dz = dout * kept / (1 - p), the forward's mask drawn again. (With p = 0 dz is dout: a caller need not call.)
+/// The bias's gradient is sum_rows of dz; x's is dout itself.
+void residual_backward(Stream& stream, const ResidualBackwardArgs& args);
+
+}  // namespace triptych

@@ -1,0 +1,120 @@
+#include "kernels/residual.h"
+
+#include "base/error.h"
+#include "kernel_support.h"
+
+namespace triptych {
+namespace {
+
+using test::expect_close;
+using test::normals;
+using test::tolerance;
+
+/// 0 or 1 / (1 - p) for each element of a rank, from the definition.
+std::vector<double> mask_of(const DropoutArgs& d) {
+  std::vector<double> mask;
+  for (int64_t b = 0; b < d.batch; ++b) {
+    for (int64_t s = 0; s < d.seq; ++s) {
+      for (int64_t c = 0; c < d.cols; ++c) {
+        const int64_t i = ((d.batch_begin + b) * d.seq_total + d.seq_begin + s) * d.cols + c;
+        const bool dropped = philox_uniform(d.key, static_cast<uint64_t>(i)) < d.p;
+        mask.push_back(dropped ? 0.0 : 1.0 / (1.0 - static_cast<double>(d.p)));
+      }
+    }
+  }
+  return mask;
+}
+
+const std::vector<DropoutArgs>& cases() {
+  static const RandomKey key = random_key(3, "dropout", 41);
+  // A key and an index beyond 32 bits too: 3e5 * 257 * 65537 = 5e12 elements.
+  static const RandomKey wide{0xfedcba9876543210ull, 0x123456789abcdef0ull};
+  static const std::vector<DropoutArgs> all{
+      {0, 3, 5, 0, 0, 3, key, 0.1f},
+      {1, 1, 1, 0, 0, 1, key, 0.5f},
+      {2, 3, 7, 5, 2, 11, key, 0.3f},
+      {3, 5, 65, 1, 0, 5, key, 0.1f},
+      {5, 29, 257, 300000, 1000, 65537, wide, 0.25f},
+      {2, 3, 2053, 0, 1, 9, key, 0.9f},
+      {3, 5, 65, 1, 0, 5, key, 0.0f},
+  };
+  return all;
+}
+
+template <typename T, typename Z>
+void check_forward(Stream& stream, const DropoutArgs& d, bool with_bias) {
+  const int64_t n = d.batch * d.seq * d.cols;
+  const std::vector<T> x = normals<T>(n, "x");
+  const std::vector<Z> z = normals<Z>(n, "z");
+  const std::vector<float> bias = normals<float>(d.cols, "bias");
+  std::vector<double> expected = mask_of(d);
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    double branch = static_cast<double>(static_cast<float>(z[i]));
+    if (with_bias) branch += static_cast<double>(bias[i % static_cast<std::size_t>(d.cols)]);
+    expected[i] = static_cast<double>(static_cast<float>(x[i])) + expected[i] * branch;
+  }
+  std::vector<T> out(x.size());
+  residual_forward(stream,
+                   {x.data(), z.data(), with_bias ? bias.data() : nullptr, out.data(), dtype_of<T>, dtype_of<Z>, d});
+  expect_close(out, expected, tolerance(dtype_of<T>).local, "out");
+  std::vector<T> in_place = x;
+  residual_forward(stream, {in_place.data(), z.data(), with_bias ? bias.data() : nullptr, in_place.data(), dtype_of<T>,
+                            dtype_of<Z>, d});
+  EXPECT_TRUE(test::same_bits(in_place, out)) << "out over x";
+}
+
+TEST(Residual, ForwardAgreesWithTheDefinition) {
+  test::for_cases([]<typename T>(Stream& stream, T) {
+    for (const DropoutArgs& d : cases()) {
+      SCOPED_TRACE(testing::Message() << d.batch << " x " << d.seq << " x " << d.cols << ", p " << d.p);
+      check_forward<T, float>(stream, d, true);
+      check_forward<T, BFloat16>(stream, d, false);
+      check_forward<T, T>(stream, d, true);
+    }
+  });
+}
+
+TEST(Residual, BackwardAgreesWithTheDefinition) {
+  test::for_cases([]<typename T>(Stream& stream, T) {
+    for (const DropoutArgs& d : cases()) {
+      SCOPED_TRACE(testing::Message() << d.batch << " x " << d.seq << " x " << d.cols << ", p " << d.p);
+      std::vector<T> dz = normals<T>(d.batch * d.seq * d.cols, "dout");
+      std::vector<double> expected = mask_of(d);
+      for (std::size_t i = 0; i < dz.size(); ++i) expected[i] *= static_cast<double>(static_cast<float>(dz[i]));
+      residual_backward(stream, {dz.data(), dz.data(), dtype_of<T>, d});
+      expect_close(dz, expected, tolerance(dtype_of<T>).local, "dz");
+      for (std::size_t i = 0; i < dz.size(); ++i) {
+        ASSERT_EQ(static_cast<float>(dz[i]) == 0.0f, expected[i] == 0.0) << "mask at " << i;
+      }
+    }
+  });
+}
+
+/// A rank's piece of the batch and sequence has the very mask that the whole has there.
+TEST(Residual, ShardsDrawTheSameMask) {
+  const DropoutArgs whole{4, 6, 13, 0, 0, 6, random_key(1, "dropout", 2), 0.4f};
+  Stream stream(1);
+  const std::vector<float> ones(4 * 6 * 13, 1.0f);
+  std::vector<float> all(ones.size()), piece(2 * 3 * 13);
+  residual_backward(stream, {ones.data(), all.data(), DType::kFloat32, whole});
+  DropoutArgs part = whole;
+  part.batch = part.batch_begin = 2;
+  part.seq = part.seq_begin = 3;
+  residual_backward(stream, {ones.data(), piece.data(), DType::kFloat32, part});
+  for (std::size_t b = 0; b < 2; ++b) {
+    for (std::size_t i = 0; i < 3 * 13; ++i) {
+      EXPECT_EQ(piece[b * 3 * 13 + i], all[((b + 2) * 6 + 3) * 13 + i]);
+    }
+  }
+}
+
+TEST(Residual, RefusesWhatIsNoProbability) {
+  Stream stream(1);
+  for (const float p : {-0.1f, 1.0f, std::nanf("")}) {
+    EXPECT_THROW(residual_backward(stream, {nullptr, nullptr, DType::kFloat32, {0, 0, 0, 0, 0, 0, {}, p}}),
+                 InternalError);
+  }
+}
+
+}  // namespace
+}  // namespace triptych
