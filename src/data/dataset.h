@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/image_decoder.h"
+
+namespace triptych {
+
+/// What the index knows of a sample, without reading it.
+struct SampleRecord {
+  uint64_t id = 0;
+  uint32_t shard = 0;         ///< number of its file; see `Dataset::shard_name`
+  uint64_t image_offset = 0;  ///< in the shard's file
+  uint32_t image_bytes = 0;   ///< 0: it has no image
+  ImageFormat image_format{};
+  uint32_t width = 0, height = 0;  ///< as the encoded image's header says
+  uint64_t captions_offset = 0;    ///< in the shard's file; a sample's captions lie one after the other
+  uint32_t num_captions = 0;
+  std::optional<int64_t> label;
+  bool has_image() const { return image_bytes != 0; }
+  bool has_captions() const { return num_captions != 0; }
+};
+
+/// Which bytes of a sample to read: a rank that only sees text skips the images.
+enum class SampleParts : uint8_t { kImage = 1, kCaptions = 2, kAll = 3 };
+
+/// A sample's bytes. Keep one and read into it again: its memory is reused.
+struct SampleBuffer {
+  uint64_t id = 0;
+  std::vector<std::byte> image;  ///< encoded; empty if absent or not asked for
+  std::string caption_bytes;
+  std::vector<uint32_t> caption_ends;  ///< of each caption in `caption_bytes`
+  std::size_t num_captions() const { return caption_ends.size(); }
+  /// Borrows from `caption_bytes`. UTF-8, checked when the index was made.
+  std::string_view caption(std::size_t k) const;
+};
+
+/// A data set on disk: a folder of shards with an index. Opening reads the index, checks every shard's size and the
+/// hash of its metadata, and never scans samples; HDF5 itself is not involved, since the index knows where the bytes
+/// lie.
+///
+/// Samples are numbered 0 .. size()-1 in the order of the index. All const members may be called from several threads.
+/// Memory: 64 bytes a sample and 4 bytes a caption.
+class Dataset {
+ public:
+  /// Throws UserError if `dir` is no indexed data set, is empty or was indexed before its shards changed shape,
+  /// WorldError if an index or shard file is damaged. The message names the file.
+  static Dataset open(const std::filesystem::path& dir);
+  Dataset(Dataset&&) noexcept;
+  Dataset& operator=(Dataset&&) noexcept;
+  ~Dataset();
+
+  const std::filesystem::path& path() const;
+  /// The same for all shards of the data set.
+  const std::string& data_set_id() const;
+  uint64_t size() const;
+  uint64_t num_captions() const;
+  uint64_t num_images() const;
+  bool has_images() const { return num_images() != 0; }
+  bool has_captions() const { return num_captions() != 0; }
+  bool has_labels() const;
+  uint32_t num_shards() const;
+  std::string_view shard_name(uint32_t shard) const;
+  /// The half-open range of samples in a shard.
+  uint64_t first_sample(uint32_t shard) const;
+  uint64_t end_sample(uint32_t shard) const;
+
+  uint64_t id(uint64_t i) const;
+  /// "shard_00000.h5 sample 17 (id 42)", with the sample's place in its shard; for messages.
+  std::string sample_name(uint64_t i) const;
+  SampleRecord record(uint64_t i) const;
+  /// Reads the asked parts and checks their checksums; the other parts of `buffer` become empty. Throws WorldError that
+  /// names the file and the sample.
+  void read(uint64_t i, SampleBuffer& buffer, SampleParts parts = SampleParts::kAll) const;
+
+ private:
+  struct State;
+  explicit Dataset(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace triptych

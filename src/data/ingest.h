@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+
+namespace triptych {
+
+struct IngestOptions {
+  std::filesystem::path images;    ///< folder that the image names are relative to; may be empty if no line names one
+  std::filesystem::path captions;  ///< JSON lines
+  std::filesystem::path out;       ///< the data set's folder: absent, empty, or a data set that this replaces
+  uint64_t samples_per_shard = 1024;
+  std::function<void(uint64_t samples)> progress;  ///< called after every sample
+};
+
+struct IngestSummary {
+  uint64_t num_shards = 0;
+  uint64_t num_samples = 0;
+  uint64_t num_captions = 0;
+  uint64_t num_images = 0;
+  std::string data_set_id;
+  std::map<std::string, uint64_t> ignored_keys;  ///< keys of the lines that mean nothing here, with their counts
+};
+
+/// Packs image-text pairs into shards with an index. A line of the captions file is an object with
+///   "image"               file name relative to `images`, or null or absent
+///   "captions"/"caption"  array of strings / one string; may be absent if there is an image
+///   "id"                  integer 0 .. 2^64-1; if absent, the line's number, counted from 1
+///   "label"               integer, not negative; optional
+///
+/// All lines are checked, and images too, before anything becomes visible: on any fault UserError lists the first 20
+/// with their line numbers, and `out` stays as it was. The same input gives the same bytes.
+IngestSummary ingest_pairs(const IngestOptions& options);
+
+}  // namespace triptych

@@ -1,0 +1,225 @@
+#include "data/inspect_shard.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "data/dataset.h"
+#include "data/index_file.h"
+#include "data/problems.h"
+#include "data/shard_scan.h"
+
+namespace triptych {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kExamples = 5;
+constexpr std::size_t kExampleBytes = 120;  // of a sample's captions; about a terminal's line
+
+/// Least, greatest and sum of what was added.
+struct Range {
+  uint64_t least = ~uint64_t{0}, greatest = 0, sum = 0;
+  void add(uint64_t value) {
+    least = std::min(least, value);
+    greatest = std::max(greatest, value);
+    sum += value;
+  }
+};
+
+/// Without control characters, which could command a terminal, and cut between two characters of UTF-8.
+std::string printable(std::string text) {
+  if (text.size() > kExampleBytes) {
+    std::size_t end = kExampleBytes;
+    while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xC0) == 0x80) --end;
+    text = text.substr(0, end) + "...";
+  }
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<uint8_t>(text[i]);
+    if (byte < 0x20 || byte == 0x7F) text[i] = '?';
+    // U+0080 to U+009F are control characters as well.
+    if (byte == 0xC2 && i + 1 < text.size() && static_cast<uint8_t>(text[i + 1]) < 0xA0) text[i] = text[i + 1] = '?';
+  }
+  return text;
+}
+
+std::string image_text(const IndexRecord& record) {
+  if (record.image_bytes == 0) return "no image";
+  if (record.image_format == 0) return fmt::format("{}, unreadable", human_bytes(record.image_bytes));
+  return fmt::format("{} {}x{}, {}", image_format_name(static_cast<ImageFormat>(record.image_format - 1)), record.width,
+                     record.height, human_bytes(record.image_bytes));
+}
+
+std::string counts_text(const DatasetIndex& index) {
+  std::array<uint64_t, 4> formats{};
+  uint64_t with_captions = 0;
+  Range widths, heights, image_bytes, captions_each, caption_bytes;
+  for (const IndexRecord& record : index.records) {
+    if (record.image_bytes != 0) {
+      ++formats[record.image_format];
+      widths.add(record.width);
+      heights.add(record.height);
+      image_bytes.add(record.image_bytes);
+    }
+    if (record.num_captions != 0) {
+      ++with_captions;
+      captions_each.add(record.num_captions);
+    }
+  }
+  for (const uint32_t bytes : index.caption_bytes) caption_bytes.add(bytes);
+  const uint64_t images = formats[0] + formats[1] + formats[2] + formats[3];
+
+  std::string text = fmt::format("  samples     {} ({} with an image, {} with captions)\n", index.records.size(),
+                                 images, with_captions);
+  if (images != 0) {
+    text += fmt::format("  images      {} in all, {} to {} each, {}x{} to {}x{} pixels\n",
+                        human_bytes(static_cast<double>(image_bytes.sum)),
+                        human_bytes(static_cast<double>(image_bytes.least)),
+                        human_bytes(static_cast<double>(image_bytes.greatest)), widths.least, heights.least,
+                        widths.greatest, heights.greatest);
+    text += "  formats    ";
+    for (std::size_t f = 1; f < formats.size(); ++f) {
+      if (formats[f] != 0)
+        text += fmt::format(" {} {}", image_format_name(static_cast<ImageFormat>(f - 1)), formats[f]);
+    }
+    if (formats[0] != 0) text += fmt::format(" unreadable {}", formats[0]);
+    text += '\n';
+  }
+  if (with_captions != 0) {
+    text += fmt::format("  captions    {}, {} in all, {} to {} a sample, {} to {} bytes each\n",
+                        index.caption_bytes.size(), human_bytes(static_cast<double>(caption_bytes.sum)),
+                        captions_each.least, captions_each.greatest, caption_bytes.least, caption_bytes.greatest);
+  }
+  if (!index.labels.empty()) {
+    Range labels;
+    uint64_t labelled = 0;
+    for (const int64_t label : index.labels) {
+      if (label < 0) continue;
+      ++labelled;
+      labels.add(static_cast<uint64_t>(label));
+    }
+    text += fmt::format("  labels      {}", labelled);
+    if (labelled != 0) text += fmt::format(", {} to {}", labels.least, labels.greatest);
+    text += '\n';
+  }
+  return text;
+}
+
+std::string examples_text(const fs::path& dir, const DatasetIndex& index) {
+  std::string text = "  examples\n";
+  uint64_t i = 0, caption_base = 0;
+  for (const IndexedShard& shard : index.shards) {
+    const File file = File::open_read(dir / shard.file);
+    for (uint64_t k = 0; k < shard.layout.num_samples && i < kExamples; ++k, ++i) {
+      const IndexRecord& record = index.records[i];
+      text += fmt::format("    id {}  {}", record.id, image_text(record));
+      uint64_t at = record.captions_offset;
+      std::string captions;
+      for (uint32_t c = 0; c < record.num_captions && captions.size() <= kExampleBytes; ++c) {
+        std::string caption(index.caption_bytes[caption_base + record.first_caption + c], '\0');
+        file.pread(std::as_writable_bytes(std::span(caption)), at);
+        at += caption.size();
+        captions += (c == 0 ? "" : " | ") + (is_utf8(caption) ? caption : "(not UTF-8)");
+      }
+      text += (captions.empty() ? "  no caption" : "  " + printable(captions)) + '\n';
+    }
+    if (i == kExamples) break;
+    caption_base += shard.layout.num_captions;
+  }
+  return text;
+}
+
+/// Compares what a shard holds now with what its index recorded.
+std::string compare_with_index(const fs::path& path, const DatasetIndex& now) {
+  const fs::path dir = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  std::error_code ignored;
+  if (!fs::exists(dir / kIndexName, ignored)) {
+    return "  verified    against the rules of the format; no index.json lies beside it to compare checksums with\n";
+  }
+  const DatasetIndex index = read_index(dir);
+  std::size_t first = 0;
+  for (const IndexedShard& shard : index.shards) {
+    if (shard.file != now.shards[0].file) {
+      first += shard.layout.num_samples;
+      continue;
+    }
+    Problems problems;
+    if (index.data_set_id != now.data_set_id) problems.add("it belongs to another data set");
+    if (shard.bytes != now.shards[0].bytes || shard.metadata_hash != now.shards[0].metadata_hash) {
+      problems.add("its metadata is not what was indexed");
+    }
+    const std::size_t count = std::min<std::size_t>(now.records.size(), shard.layout.num_samples);
+    for (std::size_t k = 0; k < count; ++k) {
+      if (std::memcmp(&index.records[first + k], &now.records[k], sizeof(IndexRecord)) != 0) {
+        problems.add(fmt::format("sample {} (id {}) is not what was indexed", k, index.records[first + k].id));
+      }
+    }
+    if (!problems.empty()) {
+      throw WorldError(path.string(),
+                       fmt::format("differs from its index in {}\nBring the file back, or run `triptych index "
+                                   "{}` if the change was meant.",
+                                   problems.text(), dir.string()));
+    }
+    return fmt::format("  verified    the checksums of all {} samples agree with index.json\n", count);
+  }
+  throw UserError(path.string(), fmt::format("is not in the index beside it. Run `triptych index {}`.", dir.string()));
+}
+
+std::string describe_shard(const fs::path& path, bool verify) {
+  Problems problems;
+  ShardScan scan = scan_shard(path, problems);
+  DatasetIndex index;
+  index.data_set_id = std::move(scan.data_set_id);
+  index.shards.push_back(std::move(scan.shard));
+  index.records = std::move(scan.records);
+  index.caption_bytes = std::move(scan.caption_bytes);
+  index.labels = std::move(scan.labels);
+  if (!problems.empty()) throw UserError(path.string(), fmt::format("has {}", problems.text()));
+  std::string text =
+      fmt::format("{}: {} version {}\n  data set    {}\n  file        {}\n", path.string(), kShardFormatName,
+                  kShardFormatVersion, index.data_set_id, human_bytes(static_cast<double>(index.shards[0].bytes)));
+  text += counts_text(index) + examples_text(path.parent_path(), index);
+  if (verify) text += compare_with_index(path, index);
+  return text;
+}
+
+std::string describe_folder(const fs::path& dir, bool verify) {
+  const Dataset dataset = Dataset::open(dir);
+  const DatasetIndex index = read_index(dir);
+  uint64_t bytes = 0;
+  for (const IndexedShard& shard : index.shards) bytes += shard.bytes;
+  std::string text = fmt::format("{}: data set\n  data set    {}\n  shards      {}, {} in all\n", dir.string(),
+                                 index.data_set_id, index.shards.size(), human_bytes(static_cast<double>(bytes)));
+  text += counts_text(index) + examples_text(dir, index);
+  if (!verify) return text;
+  Problems problems;
+  SampleBuffer buffer;
+  for (uint64_t i = 0; i < dataset.size(); ++i) {
+    try {
+      dataset.read(i, buffer);
+    } catch (const WorldError& error) {
+      problems.add(error.what());
+    }
+  }
+  if (!problems.empty()) throw WorldError(dir.string(), fmt::format("has {}", problems.text()));
+  return text + fmt::format("  verified    the checksums of all {} samples\n", dataset.size());
+}
+
+}  // namespace
+
+std::string describe_data(const fs::path& path, bool verify) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::directory) return describe_folder(path, verify);
+  if (status.type() == fs::file_type::regular) return describe_shard(path, verify);
+  throw UserError(path.string(), status.type() == fs::file_type::not_found
+                                     ? "does not exist. Name a shard or the folder of a data set."
+                                     : "must be a shard or the folder of a data set.");
+}
+
+}  // namespace triptych

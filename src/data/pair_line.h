@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace triptych {
+
+/// One line of a captions file, as docs/shard-format.md describes it.
+struct PairLine {
+  std::string image;  ///< empty if the sample has none
+  std::vector<std::string> captions;
+  std::optional<uint64_t> id;
+  std::optional<int64_t> label;
+  std::vector<std::string> ignored_keys;
+};
+
+/// Parses and checks one line. Throws UserError with the rule alone; the caller adds file and line.
+PairLine parse_pair_line(std::string_view line);
+
+}  // namespace triptych

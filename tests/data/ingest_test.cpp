@@ -1,0 +1,222 @@
+#include "data/ingest.h"
+
+#include <fstream>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/hash.h"
+#include "shard_support.h"
+
+namespace triptych::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class IngestTest : public ::testing::Test {
+ protected:
+  IngestTest() {
+    fs::create_directories(folder_ / "images" / "sub");
+    for (const char* name : {"a.png", "b.png", "sub/c d.png"})
+      write_text(folder_ / "images" / name, bytes_text(tiny_png()));
+  }
+
+  IngestOptions options(std::string_view lines) const {
+    write_text(folder_ / "captions.jsonl", lines);
+    IngestOptions options;
+    options.images = folder_ / "images";
+    options.captions = folder_ / "captions.jsonl";
+    options.out = out();
+    options.samples_per_shard = 2;
+    return options;
+  }
+  fs::path out() const { return folder_ / "out"; }
+
+  /// Ingests lines that must be refused with a message that has `part`; nothing may be left behind.
+  void expect_refused(std::string_view lines, std::string_view part) const {
+    SCOPED_TRACE(std::string(lines.substr(0, 200)));
+    expect_error(ErrorKind::kUser, part, [&] { ingest_pairs(options(lines)); });
+    EXPECT_FALSE(fs::exists(out()));
+    EXPECT_FALSE(fs::exists(folder_ / "out.partial"));
+  }
+
+  ScratchFolder folder_;
+};
+
+constexpr std::string_view kLines =
+    "\xEF\xBB\xBF{\"image\": \"a.png\", \"captions\": [\"one\", \"z\\u00e9ro\"], \"source\": \"web\"}\r\n"
+    "\n"
+    "{\"image\": null, \"caption\": \"text alone\", \"id\": 18446744073709551615, \"label\": 4}\n"
+    "{\"image\": \"sub/c d.png\", \"source\": \"book\"}\n"
+    "{\"image\": \"./b.png\", \"caption\": \"一只猫\", \"captions\": null, \"label\": null}";
+
+TEST_F(IngestTest, PacksAllThatTheLinesSay) {
+  uint64_t reported = 0;
+  IngestOptions wanted = options(kLines);
+  wanted.progress = [&](uint64_t samples) { reported = samples; };
+  const IngestSummary summary = ingest_pairs(wanted);
+  EXPECT_EQ(reported, 4u);
+  EXPECT_EQ(summary.num_shards, 2u);
+  EXPECT_EQ(summary.num_samples, 4u);
+  EXPECT_EQ(summary.num_images, 3u);
+  EXPECT_EQ(summary.num_captions, 4u);
+  EXPECT_EQ(summary.ignored_keys, (std::map<std::string, uint64_t>{{"source", 2}}));
+  const Dataset dataset = Dataset::open(out());
+  EXPECT_EQ(dataset.data_set_id(), summary.data_set_id);
+  expect_samples(dataset, {{1, tiny_png(), {"one", "z\xC3\xA9ro"}, {}},
+                           {~uint64_t{0}, {}, {"text alone"}, 4},
+                           {4, tiny_png(), {}, {}},
+                           {5, tiny_png(), {"一只猫"}, {}}});
+  EXPECT_EQ(dataset.shard_name(1), "shard_00001.h5");
+}
+
+TEST_F(IngestTest, SameInputSameBytes) {
+  IngestOptions first = options(kLines);
+  ingest_pairs(first);
+  IngestOptions second = first;
+  second.out = folder_ / "again/deep/";
+  ingest_pairs(second);
+  for (const char* name : {"shard_00000.h5", "shard_00001.h5", "index.json", "index.bin"}) {
+    EXPECT_EQ(hash_file(out() / name), hash_file(folder_ / "again" / "deep" / name)) << name;
+  }
+  IngestOptions other = options(std::string(kLines) + "\n{\"caption\": \"one more\"}");
+  other.out = folder_ / "other";
+  EXPECT_NE(ingest_pairs(other).data_set_id, Dataset::open(out()).data_set_id());
+}
+
+TEST_F(IngestTest, ReplacesOnlyADataSet) {
+  ingest_pairs(options(kLines));
+  ingest_pairs(options("{\"caption\": \"new\"}"));
+  expect_samples(Dataset::open(out()), {{1, {}, {"new"}, {}}});
+  EXPECT_FALSE(fs::exists(out() / "shard_00001.h5"));
+  EXPECT_FALSE(fs::exists(folder_ / "out.partial"));
+
+  // A refused input leaves the older data set as it was.
+  EXPECT_THROW(ingest_pairs(options("{}")), UserError);
+  expect_samples(Dataset::open(out()), {{1, {}, {"new"}, {}}});
+
+  write_text(out() / "notes.txt", "mine");
+  expect_error(ErrorKind::kUser, "holds notes.txt, which no ingest has made", [&] { ingest_pairs(options(kLines)); });
+  EXPECT_EQ(file_text(out() / "notes.txt"), "mine");
+  expect_samples(Dataset::open(out()), {{1, {}, {"new"}, {}}});
+  fs::remove_all(out());
+  fs::create_directory(out());
+  ingest_pairs(options("{\"caption\": \"into an empty folder\"}"));
+  EXPECT_EQ(Dataset::open(out()).size(), 1u);
+  fs::remove(out() / "index.json");
+  expect_error(ErrorKind::kUser, "shards without an index", [&] { ingest_pairs(options(kLines)); });
+  fs::remove_all(out());
+  write_text(out(), "a file");
+  expect_error(ErrorKind::kUser, "is no folder", [&] { ingest_pairs(options(kLines)); });
+  EXPECT_EQ(file_text(out()), "a file");
+}
+
+TEST_F(IngestTest, ClearsAwayWhatAKilledRunLeft) {
+  fs::create_directory(folder_ / "out.partial");
+  write_text(folder_ / "out.partial/shard_00007.h5.tmp123", "half");
+  ingest_pairs(options("{\"caption\": \"a\"}"));
+  EXPECT_EQ(Dataset::open(out()).num_shards(), 1u);
+  fs::create_directory(folder_ / "out.partial");
+  write_text(folder_ / "out.partial/thesis.doc", "precious");
+  expect_error(ErrorKind::kUser, "holds thesis.doc", [&] { ingest_pairs(options("{\"caption\": \"a\"}")); });
+  EXPECT_EQ(file_text(folder_ / "out.partial/thesis.doc"), "precious");
+}
+
+TEST_F(IngestTest, RefusesBadLinesWithTheirNumbers) {
+  expect_refused("", "has no line");
+  expect_refused("{\"caption\": \"a\"}\n\nnonsense\n", "line 3: is not JSON");
+  expect_refused("[1]", "line 1: must be an object, found array");
+  expect_refused("{}", "neither image nor captions");
+  expect_refused("{\"image\": \"a.png\", \"captions\": \"a\"}", "'captions' must be an array");
+  expect_refused("{\"captions\": [\"a\", 3]}", "a caption must be a string, found number");
+  expect_refused("{\"captions\": []}", "neither image nor captions");
+  expect_refused("{\"captions\": [\"\"]}", "a caption is empty");
+  expect_refused("{\"captions\": [\"a\"], \"caption\": \"b\"}", "not both");
+  expect_refused("{\"caption\": \"\xC3\x28\"}", "is not UTF-8");
+  expect_refused("{\"caption\": \"\\ud800\"}", "is not JSON");  // half of a surrogate pair
+  expect_refused("{\"image\": 4}", "'image' must be a file name");
+  expect_refused("{\"image\": \"\"}", "'image' is empty");
+  expect_refused("{\"caption\": \"a\", \"id\": -1}", "'id' must be an integer");
+  expect_refused("{\"caption\": \"a\", \"id\": \"x\"}", "'id' must be an integer");
+  expect_refused("{\"caption\": \"a\", \"id\": 18446744073709551616}", "'id' must be an integer");
+  expect_refused("{\"caption\": \"a\", \"label\": -1}", "'label' must be");
+  expect_refused("{\"caption\": \"a\", \"label\": 9223372036854775808}", "'label' must be");
+  expect_refused("{\"caption\": \"a\", \"label\": 1.5}", "'label' must be");
+  expect_refused("{\"caption\": \"a\", \"id\": 7}\n{\"caption\": \"a\", \"id\": 7}",
+                 "line 2: the id 7 was already that of line 1");
+  expect_refused("{\"caption\": \"a\", \"id\": 2}\n{\"caption\": \"a\"}", "a line without 'id' has its number as id");
+  expect_refused("{\"caption\": \"" + std::string(65537, 'a') + "\"}", "65537 bytes");
+  expect_refused("{\"caption\": \"a\"}\n\"" + std::string(5 << 20, 'a') + "\"\n[]",
+                 "line 2: is longer than 4194304 bytes\n  line 3: must be an object");
+  expect_refused(std::string(1 << 20, '['), "is not JSON");
+}
+
+TEST_F(IngestTest, RefusesBadImages) {
+  const fs::path images = folder_ / "images";
+  write_text(folder_ / "outside.png", bytes_text(tiny_png()));
+  write_text(images / "empty.png", "");
+  write_text(images / "text.png", "hello");
+  write_text(images / "cut.png", bytes_text(tiny_png()).substr(0, 20));
+  std::string bomb = bytes_text(tiny_png());
+  bomb.replace(16, 8, std::string("\0\1\0\0\0\1\0\0", 8));  // 65,536 x 65,536 pixels
+  write_text(images / "bomb.png", bomb);
+  write_text(images / "large.png", "");
+  fs::resize_file(images / "large.png", (64 << 20) + 1);
+  fs::create_symlink(folder_ / "outside.png", images / "link.png");
+  fs::create_symlink("a.png", images / "inside.png");
+  ASSERT_EQ(::mkfifo((images / "pipe.png").c_str(), 0600), 0);
+  const auto line = [](const std::string& name) { return "{\"image\": \"" + name + "\", \"caption\": \"a\"}"; };
+  expect_refused(line("missing.png"), "cannot be found");
+  expect_refused(line("../outside.png"), "without '..'");
+  expect_refused(line("sub/../../outside.png"), "without '..'");
+  expect_refused(line((folder_ / "outside.png").string()), "must be a name relative to");
+  expect_refused(line("a.png\\u0000.jpg"), "line 1: the image's name has a zero byte");
+  expect_refused(line("\\u001b[31m\\n"), "/?[31m? cannot be found");
+  expect_refused(line("link.png"), "is a link that leads out of");
+  expect_refused(line("sub"), "is not a regular file");
+  expect_refused(line("pipe.png"), "is not a regular file");
+  expect_refused(line("empty.png"), "is an empty file");
+  expect_refused(line("text.png"), "line 1: the image 'text.png'");
+  expect_refused(line("cut.png"), "line 1: the image 'cut.png'");
+  expect_refused(line("bomb.png"), "line 1: the image 'bomb.png'");
+  expect_refused(line("large.png"), "has 67108865 bytes, at most 67108864");
+  expect_refused(line("a.png/x.png"), "cannot be found");
+  ingest_pairs(options(line("inside.png")));
+  expect_samples(Dataset::open(out()), {{1, tiny_png(), {"a"}, {}}});
+}
+
+TEST_F(IngestTest, NamesTheFirstTwentyFaultsAndCountsTheRest) {
+  std::string lines;
+  for (int i = 0; i < 50; ++i) lines += i % 2 == 0 ? "{\"caption\": \"good\"}\n" : "{\"image\": \"no.png\"}\n";
+  const std::string text = error_text(ErrorKind::kUser, [&] { ingest_pairs(options(lines)); });
+  EXPECT_NE(text.find("has 25 problems:\n  line 2: "), std::string::npos) << text;
+  EXPECT_NE(text.find("line 40: "), std::string::npos) << text;
+  EXPECT_EQ(text.find("line 42: "), std::string::npos) << text;
+  EXPECT_NE(text.find("and 5 more"), std::string::npos) << text;
+}
+
+TEST_F(IngestTest, RefusesImpossibleOptions) {
+  IngestOptions wanted = options(kLines);
+  wanted.samples_per_shard = 0;
+  expect_error(ErrorKind::kUser, "--samples-per-shard must be 1", [&] { ingest_pairs(wanted); });
+  wanted = options(kLines);
+  wanted.images = folder_ / "nowhere";
+  expect_error(ErrorKind::kUser, "Name one with --images", [&] { ingest_pairs(wanted); });
+  wanted = options(kLines);
+  wanted.images.clear();
+  expect_error(ErrorKind::kUser, "no folder of images was given", [&] { ingest_pairs(wanted); });
+  wanted = options(kLines);
+  wanted.captions = folder_ / "nowhere.jsonl";
+  expect_error(ErrorKind::kUser, "Name a file of JSON lines", [&] { ingest_pairs(wanted); });
+  wanted.captions = folder_.path();
+  expect_error(ErrorKind::kUser, "Name a file of JSON lines", [&] { ingest_pairs(wanted); });
+  for (const char* out : {"", ".", ".."}) {
+    wanted = options(kLines);
+    wanted.out = out;
+    EXPECT_THROW(ingest_pairs(wanted), UserError) << out;
+  }
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+}
+
+}  // namespace
+}  // namespace triptych::test
