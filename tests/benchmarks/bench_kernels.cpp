@@ -1,0 +1,223 @@
+// The rates of the kernels other than matrix products and attention, on one thread: bytes read and written, to be
+// compared with a memcpy's over as many bytes.
+
+#include <cstring>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+#include "kernels/contrastive.h"
+#include "kernels/elementwise.h"
+#include "kernels/embedding.h"
+#include "kernels/gelu.h"
+#include "kernels/layer_norm.h"
+#include "kernels/optimizer.h"
+#include "kernels/patchify.h"
+#include "kernels/random.h"
+#include "kernels/residual.h"
+
+namespace triptych {
+namespace {
+
+constexpr int64_t kRows = 4160;  // 64 images of 65 tokens
+
+std::vector<float> normals(int64_t n) {
+  Stream stream(1);
+  std::vector<float> values(static_cast<std::size_t>(n));
+  fill_normal(stream, {values.data(), 1, n, 0, n, random_key(1, "bench", 0), 0.0f, 1.0f});
+  return values;
+}
+
+template <typename T>
+std::vector<T> activations(int64_t n) {
+  const std::vector<float> values = normals(n);
+  return std::vector<T>(values.begin(), values.end());
+}
+
+/// Rows of activations, `tensors` of which a call reads or writes.
+template <typename T>
+void set_rate(benchmark::State& state, int64_t tensors) {
+  const int64_t bytes = tensors * kRows * state.range(0) * static_cast<int64_t>(sizeof(T));
+  state.SetBytesProcessed(state.iterations() * bytes);
+}
+
+template <typename T>
+void copy(benchmark::State& state) {
+  const std::vector<T> src = activations<T>(kRows * state.range(0));
+  std::vector<T> dst(src.size());
+  for (auto _ : state) {
+    std::memcpy(dst.data(), src.data(), src.size() * sizeof(T));
+    benchmark::ClobberMemory();
+  }
+  set_rate<T>(state, 2);
+}
+
+template <typename T>
+void layer_norm_forward(benchmark::State& state) {
+  Stream stream(1);
+  const int64_t cols = state.range(0);
+  const std::vector<T> x = activations<T>(kRows * cols);
+  std::vector<T> y(x.size());
+  std::vector<float> gamma = normals(cols), mean(kRows), rstd(kRows);
+  for (auto _ : state) {
+    layer_norm_forward(stream, {x.data(), gamma.data(), gamma.data(), y.data(), mean.data(), rstd.data(), kRows, cols,
+                                1e-6f, dtype_of<T>});
+  }
+  set_rate<T>(state, 2);
+}
+
+/// With the residual branch's gradient, in place: as training calls it.
+template <typename T>
+void layer_norm_backward(benchmark::State& state) {
+  Stream stream(1);
+  const int64_t cols = state.range(0);
+  const std::vector<T> x = activations<T>(kRows * cols), dy = x, add = x;
+  std::vector<T> dx(x.size());
+  std::vector<float> gamma = normals(cols), dgamma = gamma, dbeta = gamma, mean(kRows), rstd(kRows, 1.0f);
+  for (auto _ : state) {
+    layer_norm_backward(stream, {dy.data(), x.data(), gamma.data(), mean.data(), rstd.data(), add.data(), dx.data(),
+                                 dgamma.data(), dbeta.data(), kRows, cols, dtype_of<T>});
+  }
+  set_rate<T>(state, 4);
+}
+
+template <typename T>
+void gelu_forward(benchmark::State& state) {
+  Stream stream(1);
+  const std::vector<T> h = activations<T>(kRows * state.range(0));
+  std::vector<T> a(h.size());
+  for (auto _ : state) gelu_forward(stream, h.data(), a.data(), kRows * state.range(0), dtype_of<T>);
+  set_rate<T>(state, 2);
+}
+
+template <typename T>
+void gelu_backward(benchmark::State& state) {
+  Stream stream(1);
+  const std::vector<T> h = activations<T>(kRows * state.range(0)), da = h;
+  std::vector<T> dh(h.size()), a(h.size());
+  for (auto _ : state) {
+    gelu_backward(stream, {h.data(), da.data(), dh.data(), a.data(), kRows * state.range(0), dtype_of<T>});
+  }
+  set_rate<T>(state, 4);
+}
+
+template <typename T>
+void residual_forward(benchmark::State& state) {
+  Stream stream(1);
+  const int64_t cols = state.range(0);
+  const std::vector<T> x = activations<T>(kRows * cols), z = x;
+  const std::vector<float> bias = normals(cols);
+  std::vector<T> out(x.size());
+  const float p = static_cast<float>(state.range(1)) / 100.0f;
+  for (auto _ : state) {
+    residual_forward(stream, {x.data(),
+                              z.data(),
+                              bias.data(),
+                              out.data(),
+                              dtype_of<T>,
+                              dtype_of<T>,
+                              {64, 65, cols, 0, 0, 65, random_key(1, "bench", 0), p}});
+  }
+  set_rate<T>(state, 3);
+}
+
+template <typename T>
+void sum_rows(benchmark::State& state) {
+  Stream stream(1);
+  const int64_t cols = state.range(0);
+  const std::vector<T> x = activations<T>(kRows * cols);
+  std::vector<float> out(static_cast<std::size_t>(cols));
+  for (auto _ : state) sum_rows(stream, {x.data(), out.data(), kRows, cols, cols, dtype_of<T>});
+  set_rate<T>(state, 1);
+}
+
+void to_bfloat16(benchmark::State& state) {
+  Stream stream(1);
+  const std::vector<float> src = normals(kRows * state.range(0));
+  std::vector<BFloat16> dst(src.size());
+  const auto n = static_cast<int64_t>(src.size());
+  for (auto _ : state) cast(stream, src.data(), DType::kFloat32, dst.data(), DType::kBFloat16, n);
+  set_rate<BFloat16>(state, 3);
+}
+
+void update(benchmark::State& state) {
+  Stream stream(1);
+  const std::vector<float> grad = normals(kRows * state.range(0));
+  std::vector<float> master = grad, m(grad.size()), v(grad.size());
+  std::vector<BFloat16> bf16_copy(grad.size());
+  AdamWArgs args{master.data(), m.data(), v.data(), grad.data(), bf16_copy.data(), kRows * state.range(0), 1e-3f};
+  for (auto _ : state) adamw(stream, args);
+  set_rate<BFloat16>(state, 2 * 7 + 1);
+}
+
+void gradient_norm(benchmark::State& state) {
+  Stream stream(1);
+  const std::vector<float> grad = normals(kRows * state.range(0));
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(sum_of_squares(stream, grad.data(), static_cast<int64_t>(grad.size())));
+  }
+  set_rate<float>(state, 1);
+}
+
+void initialise(benchmark::State& state) {
+  Stream stream(1);
+  const int64_t n = kRows * state.range(0);
+  std::vector<float> out(static_cast<std::size_t>(n));
+  for (auto _ : state) fill_normal(stream, {out.data(), 1, n, 0, n, random_key(1, "bench", 0), 0.0f, 0.02f});
+  state.SetItemsProcessed(state.iterations() * n);
+}
+
+void contrastive(benchmark::State& state, bool sigmoid) {
+  Stream stream(1);
+  const int64_t rows = 256, cols = 4096;
+  const std::vector<float> kept = normals(rows * cols);
+  std::vector<float> dots(kept.size());
+  double loss = 0.0, dscale = 0.0, dbias = 0.0;
+  for (auto _ : state) {
+    std::memcpy(dots.data(), kept.data(), kept.size() * sizeof(float));
+    const ContrastiveSums sums{&loss, &dscale, nullptr, &dbias, nullptr};
+    if (sigmoid) {
+      sigmoid_block(stream, {dots.data(), rows, cols, 0, 10.0f, -10.0f, 1.0, sums});
+    } else {
+      info_nce_block(stream, {dots.data(), rows, cols, 0, 10.0f, 1.0, sums});
+    }
+  }
+  state.SetItemsProcessed(state.iterations() * rows * cols);
+}
+
+void patches(benchmark::State& state) {
+  Stream stream(1);
+  const int64_t batch = 16, size = 224;
+  const std::vector<uint8_t> pixels(static_cast<std::size_t>(batch * size * size * 3), 100);
+  std::vector<BFloat16> out(pixels.size());
+  for (auto _ : state) {
+    patchify(stream,
+             {pixels.data(), out.data(), batch, size, 16, {0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}, DType::kBFloat16});
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(pixels.size()));
+}
+
+#define TRIPTYCH_BENCH_TYPES(name)             \
+  BENCHMARK(name<float>)->Arg(256)->Arg(1024); \
+  BENCHMARK(name<BFloat16>)->Arg(256)->Arg(1024)
+
+TRIPTYCH_BENCH_TYPES(copy);
+TRIPTYCH_BENCH_TYPES(layer_norm_forward);
+TRIPTYCH_BENCH_TYPES(layer_norm_backward);
+TRIPTYCH_BENCH_TYPES(gelu_forward);
+TRIPTYCH_BENCH_TYPES(gelu_backward);
+BENCHMARK(residual_forward<float>)->ArgNames({"cols", "percent"})->Args({256, 0})->Args({256, 10})->Args({1024, 10});
+BENCHMARK(residual_forward<BFloat16>)->ArgNames({"cols", "percent"})->Args({256, 0})->Args({256, 10})->Args({1024, 10});
+TRIPTYCH_BENCH_TYPES(sum_rows);
+BENCHMARK(to_bfloat16)->Arg(256)->Arg(1024);
+BENCHMARK(update)->Arg(256)->Arg(1024);
+BENCHMARK(gradient_norm)->Arg(256)->Arg(1024);
+BENCHMARK(initialise)->Arg(256);
+BENCHMARK_CAPTURE(contrastive, info_nce, false);
+BENCHMARK_CAPTURE(contrastive, sigmoid, true);
+BENCHMARK(patches);
+
+}  // namespace
+}  // namespace triptych
+
+BENCHMARK_MAIN();
