@@ -1,0 +1,94 @@
+#include "parallel/mesh.h"
+
+#include <algorithm>
+#include <initializer_list>
+#include <utility>
+
+#include "base/error.h"
+
+namespace triptych {
+namespace {
+
+constexpr int kMaxAxisSize = 32767;  // so that a product of four fits into 64 bits
+
+// Axes slowest first, each with its key in the configuration.
+std::array<std::pair<std::string_view, int>, 4> named_sizes(const MeshShape& shape) {
+  return {{{"pp", shape.pp}, {"dp", shape.dp}, {"cp", shape.cp}, {"tp", shape.tp}}};
+}
+
+// The remedy that changes one axis, or nothing if no single axis can make the product fit.
+std::string one_axis_remedy(const MeshShape& shape, int num_ranks) {
+  const auto axes = named_sizes(shape);
+  for (std::size_t changed = 0; changed < axes.size(); ++changed) {
+    if (axes[changed].first == "cp" && shape.cp == 1) continue;
+    int64_t others = 1;
+    for (std::size_t i = 0; i < axes.size(); ++i) others *= i == changed ? 1 : axes[i].second;
+    if (num_ranks % others == 0) {
+      return fmt::format("Set parallel.{} = {} or s", axes[changed].first, num_ranks / others);
+    }
+  }
+  return "S";
+}
+
+}  // namespace
+
+void check_mesh_shape(const MeshShape& shape, int num_ranks) {
+  int64_t product = 1;
+  std::string names, values;
+  for (const auto& [name, size] : named_sizes(shape)) {
+    if (size < 1 || size > kMaxAxisSize) {
+      throw UserError("mesh", fmt::format("parallel.{0} must be between 1 and {1}, found {2}. Set parallel.{0} = 1",
+                                          name, kMaxAxisSize, size));
+    }
+    product *= size;
+    if (name == "cp" && size == 1) continue;
+    names += fmt::format("{}{}", names.empty() ? "" : "*", name);
+    values += fmt::format("{}{}", values.empty() ? "" : "*", size);
+  }
+  if (product == num_ranks) return;
+  throw UserError("mesh", fmt::format("{} must equal the number of ranks: {} = {}, found {}. {}tart {} ranks.", names,
+                                      values, product, num_ranks, one_axis_remedy(shape, num_ranks), product));
+}
+
+MeshCoordinate mesh_coordinate(const MeshShape& shape, int world_rank) {
+  MeshCoordinate at;
+  at.tp = world_rank % shape.tp;
+  world_rank /= shape.tp;
+  at.cp = world_rank % shape.cp;
+  world_rank /= shape.cp;
+  at.dp = world_rank % shape.dp;
+  at.pp = world_rank / shape.dp;
+  return at;
+}
+
+int mesh_world_rank(const MeshShape& shape, const MeshCoordinate& at) {
+  return ((at.pp * shape.dp + at.dp) * shape.cp + at.cp) * shape.tp + at.tp;
+}
+
+Mesh::Mesh(Group& world, const MeshShape& shape) : world_(&world), shape_(shape) {
+  check_mesh_shape(shape, world.size());
+  coordinate_ = mesh_coordinate(shape, world.rank());
+
+  // The ranks that agree with this one on every axis but the free ones, which become 0 in the color.
+  const auto group_of_free = [&](std::string name, std::initializer_list<std::string_view> free) {
+    MeshCoordinate color = coordinate_;
+    const std::array<std::pair<std::string_view, int*>, 4> axes{
+        {{"pp", &color.pp}, {"dp", &color.dp}, {"cp", &color.cp}, {"tp", &color.tp}}};
+    std::string fixed;
+    for (const auto& [axis, at] : axes) {
+      if (std::find(free.begin(), free.end(), axis) != free.end()) {
+        *at = 0;
+      } else if (axis != "cp" || shape_.cp > 1) {
+        fixed += fmt::format("{}{}={}", fixed.empty() ? "" : ",", axis, *at);
+      }
+    }
+    return world.split(mesh_world_rank(shape_, color), world.rank(), fmt::format("{}[{}]", name, fixed));
+  };
+  for (const Axis axis : {Axis::kDp, Axis::kCp, Axis::kTp}) {
+    axes_[static_cast<std::size_t>(axis)] = group_of_free(std::string(axis_name(axis)), {axis_name(axis)});
+  }
+  pp_ = group_of_free("pp", {"pp"});
+  dp_tp_ = group_of_free(shape.cp > 1 ? "dp_cp_tp" : "dp_tp", {"dp", "cp", "tp"});
+}
+
+}  // namespace triptych
