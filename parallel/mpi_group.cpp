@@ -1,0 +1,261 @@
+#include "parallel/mpi_group.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/checked.h"
+#include "base/error.h"
+
+namespace triptych {
+namespace {
+
+MPI_Datatype mpi_type(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return MPI_FLOAT;
+    case DType::kFloat64:
+      return MPI_DOUBLE;
+    case DType::kInt32:
+      return MPI_INT32_T;
+    case DType::kInt64:
+      return MPI_INT64_T;
+    case DType::kBFloat16:
+      return MPI_UINT16_T;  // moved, never summed
+    case DType::kUInt8:
+      return MPI_UINT8_T;
+  }
+  return MPI_DATATYPE_NULL;
+}
+
+MPI_Op mpi_op(ReduceOp reduce) {
+  return reduce == ReduceOp::kSum ? MPI_SUM : MPI_MAX;
+}
+
+}  // namespace
+
+void check_mpi(int code, std::string_view where, std::string_view call) {
+  if (code == MPI_SUCCESS) return;
+  std::array<char, MPI_MAX_ERROR_STRING> text{};
+  int length = 0;
+  MPI_Error_string(code, text.data(), &length);
+  throw WorldError(where, fmt::format("{} must succeed: {}. Look at what the other ranks printed", call,
+                                      std::string_view(text.data(), static_cast<std::size_t>(length))));
+}
+
+void abort_mpi(int exit_code) {
+  std::fflush(nullptr);
+  MPI_Abort(MPI_COMM_WORLD, exit_code);
+  std::_Exit(exit_code);
+}
+
+/// One operation of a group, as one MPI request or, above `max_count` elements, several.
+class MpiFlight : public Flight {
+ public:
+  using Flight::Flight;
+  ~MpiFlight() override {
+    int finalized = 0;
+    MPI_Finalized(&finalized);
+    if (finalized != 0) return;
+    for (MPI_Datatype& type : types_) MPI_Type_free(&type);
+  }
+
+  MPI_Request* new_request() { return &requests_.emplace_back(MPI_REQUEST_NULL); }
+
+  /// `count` elements as MPI counts them: a type, and how many of it.
+  std::pair<MPI_Datatype, int> counted(DType dtype, int64_t count, int max_count) {
+    const MPI_Datatype base = mpi_type(dtype);
+    if (count <= max_count) return {base, static_cast<int>(count)};
+    const auto repeat = [this](int64_t times, MPI_Datatype of) {
+      MPI_Datatype type;
+      check_mpi(MPI_Type_contiguous(narrow<int>(times), of, &type), identity().where(), "MPI_Type_contiguous");
+      types_.push_back(type);
+      return type;
+    };
+    const int64_t num_full = count / max_count;
+    const std::array<int, 2> lengths{1, 1};
+    const std::array<MPI_Aint, 2> places{
+        0, static_cast<MPI_Aint>(num_full * max_count) * static_cast<MPI_Aint>(dtype_bytes(dtype))};
+    const std::array<MPI_Datatype, 2> parts{repeat(num_full, repeat(max_count, base)), repeat(count % max_count, base)};
+    MPI_Datatype whole;
+    check_mpi(MPI_Type_create_struct(2, lengths.data(), places.data(), parts.data(), &whole), identity().where(),
+              "MPI_Type_create_struct");
+    types_.push_back(whole);
+    check_mpi(MPI_Type_commit(&whole), identity().where(), "MPI_Type_commit");
+    return {whole, 1};
+  }
+
+  /// True if something was finished. MPI never runs here while another of its calls does.
+  bool advance() {
+    const std::size_t before = num_done_;
+    try {
+      while (num_done_ < requests_.size() && test_next()) ++num_done_;
+    } catch (const Error&) {
+      fail(std::current_exception());
+      return true;
+    }
+    if (num_done_ == requests_.size()) complete();
+    return finished() || num_done_ != before;
+  }
+
+ private:
+  bool test_next() {
+    int done = 0;
+    MPI_Status status;
+    check_mpi(MPI_Test(&requests_[num_done_], &done, &status), identity().where(), operation().to_string());
+    if (done == 0) return false;
+    if (operation().kind == Operation::Kind::kRecv && types_.empty()) {
+      int received = 0;
+      MPI_Get_count(&status, mpi_type(operation().dtype), &received);
+      if (received != operation().count) {
+        throw InternalError(identity().where(), fmt::format("number {}, {}, got {} elements. Both ranks must state the "
+                                                            "same count and type",
+                                                            operation().sequence, operation().to_string(), received));
+      }
+    }
+    return true;
+  }
+
+  std::vector<MPI_Request> requests_;
+  std::vector<MPI_Datatype> types_;  // kept until MPI is done with them
+  std::size_t num_done_ = 0;
+};
+
+bool MpiRequests::advance() {
+  const std::size_t num_finished = std::erase_if(flights_, [](const std::shared_ptr<MpiFlight>& flight) {
+    flight->advance();
+    return flight->finished();
+  });
+  return num_finished > 0;
+}
+
+std::optional<SharedSegment> share_segment(MPI_Comm comm, std::size_t bytes) {
+  int rank = 0;
+  MPI_Comm_rank(comm, &rank);
+  SharedSegment segment;
+  SharedSegment::Ticket ticket;
+  if (rank == 0) {
+    try {
+      segment = SharedSegment::create(bytes);
+      ticket = segment.ticket();
+    } catch (const WorldError&) {
+      segment = SharedSegment();  // all ranks go through MPI then
+    }
+  }
+  check_mpi(MPI_Bcast(&ticket, sizeof ticket, MPI_BYTE, 0, comm), "shared memory", "MPI_Bcast");
+  if (rank != 0 && ticket.process != 0) segment = SharedSegment::open(ticket);
+  int mapped = segment.data() != nullptr ? 1 : 0;
+  check_mpi(MPI_Allreduce(MPI_IN_PLACE, &mapped, 1, MPI_INT, MPI_MIN, comm), "shared memory", "MPI_Allreduce");
+  segment.close_descriptor();
+  if (mapped == 0) return std::nullopt;
+  return segment;
+}
+
+MpiGroup::MpiGroup(GroupIdentity identity_of_rank, MPI_Comm comm, std::shared_ptr<MpiContext> context)
+    : Group(std::move(identity_of_rank)), comm_(comm), context_(std::move(context)) {
+  MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
+  const std::vector<int>& members = identity()->world_ranks;
+  const auto node_of = [this](int world) { return context_->nodes[static_cast<std::size_t>(world)]; };
+  const bool one_machine = std::all_of(members.begin(), members.end(),
+                                       [&](int member) { return node_of(member) == node_of(members.front()); });
+  if (size() == 1 || !one_machine || !context_->doorbells) return;
+  const SharedCollectives::Options options;
+  std::optional<SharedSegment> segment = share_segment(comm_, SharedCollectives::segment_bytes(size(), options));
+  if (!segment) return;
+  std::vector<Doorbell*> bells;
+  for (const int member : members) {
+    bells.push_back(context_->doorbell(context_->node_ranks[static_cast<std::size_t>(member)]));
+  }
+  auto keep = std::make_shared<SharedSegment>(std::move(*segment));
+  std::byte* const base = keep->data();
+  shared_ = std::make_unique<SharedCollectives>(identity(), context_->progress, std::move(keep), base, std::move(bells),
+                                                options);
+}
+
+MpiGroup::~MpiGroup() {
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  if (finalized == 0) MPI_Comm_free(&comm_);
+}
+
+std::string_view MpiGroup::transport() const {
+  return size() == 1 ? "none" : shared_ ? "shared memory" : "MPI";
+}
+
+void MpiGroup::abort(int exit_code) {
+  abort_mpi(exit_code);
+}
+
+std::unique_ptr<Group> MpiGroup::split(int color, int key, std::string name) {
+  GroupIdentity part = split_identity(color, key, std::move(name));
+  MPI_Comm comm = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split(comm_, color < 0 ? MPI_UNDEFINED : color, key, &comm), identity()->where(),
+            "MPI_Comm_split");
+  if (comm == MPI_COMM_NULL) return nullptr;
+  return std::make_unique<MpiGroup>(std::move(part), comm, context_);
+}
+
+std::shared_ptr<Pending> MpiGroup::start(const Operation& operation) {
+  if (operation.is_collective() && shared_) return shared_->start(operation);
+  auto flight = std::make_shared<MpiFlight>(context_->progress, identity(), operation);
+  if (operation.is_collective()) {
+    start_collective(*flight, operation);
+  } else {
+    const auto [type, count] = flight->counted(operation.dtype, operation.count, context_->max_count);
+    const int code =
+        operation.kind == Operation::Kind::kSend
+            ? MPI_Isend(operation.send, count, type, operation.peer, operation.tag, comm_, flight->new_request())
+            : MPI_Irecv(operation.recv, count, type, operation.peer, operation.tag, comm_, flight->new_request());
+    check_mpi(code, identity()->where(), operation.to_string());
+  }
+  context_->requests.add(flight);
+  return flight;
+}
+
+void MpiGroup::start_collective(MpiFlight& flight, const Operation& op) {
+  const auto check = [&](int code) { check_mpi(code, identity()->where(), op.to_string()); };
+  const std::size_t element_bytes = dtype_bytes(op.dtype);
+  // Reductions take no composed types, so large ones go piece by piece.
+  const auto for_pieces = [&](const auto& start_piece) {
+    for (int64_t begin = 0; begin == 0 || begin < op.count; begin += context_->max_count) {
+      start_piece(static_cast<std::size_t>(begin) * element_bytes,
+                  static_cast<int>(std::min<int64_t>(context_->max_count, op.count - begin)));
+    }
+  };
+  std::byte* const recv = static_cast<std::byte*>(op.recv);
+  const std::byte* const send = static_cast<const std::byte*>(op.send);
+  const MPI_Datatype base = mpi_type(op.dtype);
+  if (op.kind == Operation::Kind::kAllReduce) {
+    return for_pieces([&](std::size_t offset, int count) {
+      check(MPI_Iallreduce(MPI_IN_PLACE, recv + offset, count, base, mpi_op(op.reduce), comm_, flight.new_request()));
+    });
+  }
+  if (op.kind == Operation::Kind::kReduceScatter && op.count <= context_->max_count) {
+    return check(MPI_Ireduce_scatter_block(send, recv, static_cast<int>(op.count), base, mpi_op(op.reduce), comm_,
+                                           flight.new_request()));
+  }
+  if (op.kind == Operation::Kind::kReduceScatter) {
+    for (int root = 0; root < size(); ++root) {
+      const std::byte* const row = send + static_cast<std::size_t>(root) * op.bytes();
+      for_pieces([&](std::size_t offset, int count) {
+        check(MPI_Ireduce(row + offset, recv + offset, count, base, mpi_op(op.reduce), root, comm_,
+                          flight.new_request()));
+      });
+    }
+    return;
+  }
+  const auto [type, count] = flight.counted(op.dtype, op.count, context_->max_count);
+  switch (op.kind) {
+    case Operation::Kind::kAllGather:
+      return check(MPI_Iallgather(send, count, type, recv, count, type, comm_, flight.new_request()));
+    case Operation::Kind::kAllToAll:
+      return check(MPI_Ialltoall(send, count, type, recv, count, type, comm_, flight.new_request()));
+    case Operation::Kind::kBroadcast:
+      return check(MPI_Ibcast(recv, count, type, op.peer, comm_, flight.new_request()));
+    default:
+      throw InternalError(identity()->where(), fmt::format("{} is no collective", op.to_string()));
+  }
+}
+
+}  // namespace triptych

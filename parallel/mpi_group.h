@@ -1,0 +1,75 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#define OMPI_SKIP_MPICXX 1  // the retired C++ classes, which do not compile without warnings
+#include <mpi.h>
+
+#include "parallel/group.h"
+#include "parallel/progress.h"
+#include "parallel/shared_collectives.h"
+#include "parallel/shared_segment.h"
+
+namespace triptych {
+
+/// Throws WorldError with MPI's own text unless the call succeeded.
+void check_mpi(int code, std::string_view where, std::string_view call);
+
+class MpiFlight;
+
+/// Every MPI request of this rank; MPI moves nothing unless these are polled.
+class MpiRequests : public Progress::Source {
+ public:
+  void add(std::shared_ptr<MpiFlight> flight) { flights_.push_back(std::move(flight)); }
+  bool advance() override;
+  bool idle() const override { return flights_.empty(); }
+  bool rings() const override { return false; }
+
+ private:
+  std::vector<std::shared_ptr<MpiFlight>> flights_;
+};
+
+/// What all groups of this rank share.
+struct MpiContext {
+  std::shared_ptr<Progress> progress;
+  MpiRequests requests;
+  std::vector<int> nodes;                  ///< by world rank: a number that ranks of one machine have in common
+  std::vector<int> node_ranks;             ///< by world rank
+  std::optional<SharedSegment> doorbells;  ///< one of each rank of this machine; none if memory is not shared
+  int max_count = 0;
+
+  Doorbell* doorbell(int node_rank) const { return reinterpret_cast<Doorbell*>(doorbells->data()) + node_rank; }
+};
+
+/// Creates a segment on rank 0 of `comm`, all of one machine, and maps it on all; nothing if any of them cannot.
+std::optional<SharedSegment> share_segment(MPI_Comm comm, std::size_t bytes);
+
+/// A group over an MPI communicator, which it owns. Messages go through MPI; collectives too, unless the ranks are of
+/// one machine and may share memory: see SharedCollectives, which is several times faster there.
+class MpiGroup : public Group {
+ public:
+  MpiGroup(GroupIdentity identity, MPI_Comm comm, std::shared_ptr<MpiContext> context);
+  ~MpiGroup() override;
+
+  std::unique_ptr<Group> split(int color, int key, std::string name) override;
+  void progress() override { context_->progress->poll(); }
+  std::string_view transport() const override;
+  [[noreturn]] void abort(int exit_code) override;
+
+ protected:
+  std::shared_ptr<Pending> start(const Operation& operation) override;
+
+ private:
+  void start_collective(MpiFlight& flight, const Operation& operation);
+  MPI_Comm comm_;
+  std::shared_ptr<MpiContext> context_;
+  std::unique_ptr<SharedCollectives> shared_;
+};
+
+/// Flushes what was printed and ends all ranks.
+[[noreturn]] void abort_mpi(int exit_code);
+
+}  // namespace triptych

@@ -1,0 +1,152 @@
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <string>
+
+#include <sched.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "parallel/mpi_group.h"
+#include "parallel/world.h"
+
+namespace triptych {
+namespace {
+
+// Polls before a waiting rank gives its core away, if it has one of its own; some 50 microseconds.
+constexpr int kSpinsOnOwnCore = 500;
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
+int environment_int(const char* name) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? 0 : std::atoi(value);
+}
+
+class SoloWorld : public World {
+ public:
+  Group& group() override { return *group_; }
+  int node_rank() const override { return 0; }
+  int node_size() const override { return 1; }
+  const std::string& host() const override { return host_; }
+  [[noreturn]] void abort(int exit_code) override {
+    std::fflush(nullptr);
+    std::_Exit(exit_code);
+  }
+
+ private:
+  std::unique_ptr<Group> group_ = make_self_group("world");
+  std::string host_ = host_name();
+};
+
+// True if the ranks of `node` may run on at least as many cores as there are ranks.
+bool has_a_core_each(MPI_Comm node, int node_size) {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (sched_getaffinity(0, sizeof cores, &cores) != 0) return false;
+  check_mpi(MPI_Allreduce(MPI_IN_PLACE, &cores, sizeof cores, MPI_BYTE, MPI_BOR, node), "world", "MPI_Allreduce");
+  return CPU_COUNT(&cores) >= node_size;
+}
+
+class MpiWorld : public World {
+ public:
+  explicit MpiWorld(const WorldOptions& options) {
+    int level = 0;
+    check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &level), "world", "MPI_Init_thread");
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    if (level < MPI_THREAD_SERIALIZED) {
+      std::fputs("[world] MPI must allow calls from any thread, one at a time. Rebuild MPI with threads.\n", stderr);
+      abort_mpi(1);
+    }
+    int rank = 0, size = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    context_ = std::make_shared<MpiContext>();
+    context_->max_count = options.max_mpi_count;
+    find_node(rank, size, options);
+
+    GroupIdentity identity{.name = "world", .rank = rank, .world_ranks = {}};
+    for (int r = 0; r < size; ++r) identity.world_ranks.push_back(r);
+    MPI_Comm comm = MPI_COMM_NULL;
+    check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "world", "MPI_Comm_dup");
+    group_ = std::make_unique<MpiGroup>(std::move(identity), comm, context_);
+  }
+
+  ~MpiWorld() override {
+    // Ranks that are well would wait for this one in MPI_Finalize.
+    if (std::uncaught_exceptions() > num_exceptions_) abort_mpi(1);
+    group_.reset();
+    context_->progress->remove(&context_->requests);
+    MPI_Finalize();
+  }
+
+  Group& group() override { return *group_; }
+  int node_rank() const override { return node_rank_; }
+  int node_size() const override { return node_size_; }
+  const std::string& host() const override { return host_; }
+  [[noreturn]] void abort(int exit_code) override { abort_mpi(exit_code); }
+
+ private:
+  void find_node(int rank, int size, const WorldOptions& options) {
+    MPI_Comm node = MPI_COMM_NULL;
+    check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node), "world",
+              "MPI_Comm_split_type");
+    MPI_Comm_set_errhandler(node, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(node, &node_rank_);
+    MPI_Comm_size(node, &node_size_);
+    // A machine is named by its first rank.
+    std::array<int, 2> mine{rank, node_rank_};
+    check_mpi(MPI_Bcast(mine.data(), 1, MPI_INT, 0, node), "world", "MPI_Bcast");
+    std::vector<std::array<int, 2>> all(static_cast<std::size_t>(size));
+    check_mpi(MPI_Allgather(mine.data(), 2, MPI_INT, all.data(), 2, MPI_INT, MPI_COMM_WORLD), "world", "MPI_Allgather");
+    for (const auto& [number, rank_there] : all) {
+      context_->nodes.push_back(number);
+      context_->node_ranks.push_back(rank_there);
+    }
+    Progress::Options waiting{.timeout = options.timeout};
+    if (has_a_core_each(node, node_size_)) waiting.num_spins = kSpinsOnOwnCore;
+    if (options.share_memory && node_size_ > 1) {
+      context_->doorbells = share_segment(node, static_cast<std::size_t>(node_size_) * sizeof(Doorbell));
+    }
+    if (context_->doorbells) {
+      waiting.doorbell = context_->doorbell(node_rank_);
+      waiting.doorbell->process.store(getpid());
+      check_mpi(MPI_Barrier(node), "world", "MPI_Barrier");
+    }
+    context_->progress = std::make_shared<Progress>(waiting);
+    context_->progress->add(&context_->requests);
+    MPI_Comm_free(&node);
+  }
+
+  const int num_exceptions_ = std::uncaught_exceptions();
+  const std::string host_ = host_name();
+  int node_rank_ = 0, node_size_ = 1;
+  std::shared_ptr<MpiContext> context_;
+  std::unique_ptr<MpiGroup> group_;
+};
+
+}  // namespace
+
+bool started_by_mpi() {
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK", "PMIX_NAMESPACE"}) {
+    if (std::getenv(name) != nullptr) return true;
+  }
+  return false;
+}
+
+std::unique_ptr<World> make_world(const WorldOptions& options) {
+  if (started_by_mpi() && environment_int("OMPI_COMM_WORLD_SIZE") != 1) return std::make_unique<MpiWorld>(options);
+  if (!started_by_mpi() && environment_int("SLURM_STEP_NUM_TASKS") > 1) {
+    throw UserError("world", fmt::format("several tasks must find each other: Slurm started {} of them without PMIx. "
+                                         "Start them with `srun --mpi=pmix` or with mpirun",
+                                         environment_int("SLURM_STEP_NUM_TASKS")));
+  }
+  return std::make_unique<SoloWorld>();
+}
+
+}  // namespace triptych

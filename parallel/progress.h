@@ -1,0 +1,91 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "parallel/group.h"
+
+namespace triptych {
+
+/// Where a rank sleeps and how its peers on the same machine wake it; lies in memory that they share.
+struct alignas(128) Doorbell {
+  std::atomic<uint32_t> rings{0};
+  std::atomic<uint32_t> sleeping{0};
+  std::atomic<int32_t> process{0};  ///< 0 if not another process
+
+  /// Called after something was published, with sequentially consistent stores, that the owner may be waiting for.
+  void ring();
+};
+
+/// An operation in flight that advances when it is polled. Failures are kept and thrown to whoever waits for it.
+class Flight : public Pending, public std::enable_shared_from_this<Flight> {
+ public:
+  Flight(std::shared_ptr<class Progress> progress, std::shared_ptr<const GroupIdentity> identity,
+         const Operation& operation);
+  bool test() final;
+  void wait() final;
+
+  bool finished() const { return done_ || failure_ != nullptr; }
+  const Operation& operation() const { return operation_; }
+  const GroupIdentity& identity() const { return *identity_; }
+  void complete() { done_ = true; }
+  void fail(std::exception_ptr failure) { failure_ = std::move(failure); }
+  void rethrow_failure() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+  /// Who has not come yet, for a message; empty if nobody knows.
+  virtual std::string missing() const { return {}; }
+  /// Throws WorldError if a rank that it waits for is known to be dead.
+  virtual void check_peers_alive() const {}
+
+ private:
+  std::shared_ptr<Progress> progress_;
+  std::shared_ptr<const GroupIdentity> identity_;
+  Operation operation_;
+  bool done_ = false;
+  std::exception_ptr failure_;
+};
+
+/// Moves along all that one rank has in flight, and waits. Used by one thread at a time.
+class Progress {
+ public:
+  /// A set of flights that advance together.
+  class Source {
+   public:
+    virtual ~Source() = default;
+    /// Moves what can be moved; true if something did.
+    virtual bool advance() = 0;
+    virtual bool idle() const = 0;
+    /// True if a peer rings the doorbell when there is more to do; else the source must be polled.
+    virtual bool rings() const = 0;
+  };
+
+  struct Options {
+    std::chrono::milliseconds timeout{600'000};
+    /// Polls before a waiting rank gives its core away: many if every rank has a core of its own, else none.
+    int num_spins = 0;
+    Doorbell* doorbell = nullptr;  ///< this rank's; nullptr if no source rings
+  };
+
+  explicit Progress(const Options& options) : options_(options) {}
+  void add(Source* source) { sources_.push_back(source); }
+  void remove(Source* source) { std::erase(sources_, source); }
+  bool poll();
+  /// Returns when the flight is done; throws its failure, or WorldError after the time-out.
+  void wait(const Flight& flight);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void sleep(Clock::duration waited);
+  bool needs_polling() const;
+
+  Options options_;
+  std::vector<Source*> sources_;
+};
+
+}  // namespace triptych

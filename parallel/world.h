@@ -1,0 +1,43 @@
+#pragma once
+
+#include <chrono>
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "parallel/group.h"
+
+namespace triptych {
+
+struct WorldOptions {
+  /// How long a wait lasts before a missing peer is an error.
+  std::chrono::milliseconds timeout{600'000};
+  /// Collectives among ranks of one machine go through shared memory where the system lets them; else through MPI.
+  bool share_memory = true;
+  /// MPI counts are ints: what has more elements goes in pieces of this many. Smaller only in tests.
+  int max_mpi_count = std::numeric_limits<int>::max();
+};
+
+/// All ranks of this run, and where this one is. Destroyed after every group that came from it; when an exception
+/// unwinds through it, it ends all ranks with exit code 1.
+class World {
+ public:
+  virtual ~World() = default;
+  virtual Group& group() = 0;
+  /// This rank among those of its machine.
+  virtual int node_rank() const = 0;
+  virtual int node_size() const = 0;
+  /// The machine's name.
+  virtual const std::string& host() const = 0;
+  /// Ends all ranks with this exit code, now: nothing is unwound, what was printed is flushed.
+  [[noreturn]] virtual void abort(int exit_code) = 0;
+};
+
+/// True if this process was started as one of several, by mpirun or by Slurm with PMI.
+bool started_by_mpi();
+
+/// The ranks that were started together, over MPI (thread level SERIALIZED: one thread at a time uses the groups); or
+/// one rank that never touches MPI, if started alone. Throws UserError if Slurm started several tasks without PMI.
+std::unique_ptr<World> make_world(const WorldOptions& options = {});
+
+}  // namespace triptych
