@@ -5,11 +5,10 @@
 #include <memory>
 #include <vector>
 
-#include <sys/resource.h>
-
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
+#include <sys/resource.h>
 
 #include "kernels/gemm_peak.h"
 #include "launcher/ranks.h"
@@ -39,18 +38,16 @@ int bench_step(const StepOptions& options) {
     const std::vector<Parameter*> parameters = session.store().all();
     AdamW optimizer(session.device(), parameters, config.adamw);
     const int64_t rows = config.training.global_batch / config.parallel.mesh.dp;
-    const Batch batch =
-        synthetic_batch(config.model, config.run.seed, rows * session.mesh().rank(Axis::kDp), rows);
+    const Batch batch = synthetic_batch(config.model, config.run.seed, rows * session.mesh().rank(Axis::kDp), rows);
     std::vector<double> times;
     double first_loss = 0, loss = 0;
     int64_t allocations = 0;
     for (int i = 0; i < options.warmup + options.steps; ++i) {
       group.barrier();
       const Clock::time_point start = Clock::now();
-      loss = session.executor().run_step(
-          to_microbatches(session.device(), batch, config.parallel.microbatches, config.model.image.size,
-                          config.model.text.length),
-          i);
+      loss = session.executor().run_step(to_microbatches(session.device(), batch, config.parallel.microbatches,
+                                                         config.model.image.size, config.model.text.length),
+                                         i);
       double norm = sum_of_squared_gradients(session.device(), session.mesh(), parameters);
       group.all_reduce(&norm, 1, DType::kFloat64, ReduceOp::kSum)->wait();
       optimizer.step(static_cast<float>(config.learning_rate.peak), 1, i + 1);
@@ -63,7 +60,9 @@ int bench_step(const StepOptions& options) {
     }
     allocations = session.device().memory().num_system_allocations - allocations;
     std::sort(times.begin(), times.end());
-    const auto quantile = [&](double q) { return times[static_cast<std::size_t>(q * static_cast<double>(times.size() - 1))]; };
+    const auto quantile = [&](double q) {
+      return times[static_cast<std::size_t>(q * static_cast<double>(times.size() - 1))];
+    };
     const double rss = peak_rss_mb();  // before the peak is measured: that has buffers of its own
     double peak = measure_gemm_peak(session.device().stream(), config.training.precision);
     group.all_reduce(&peak, 1, DType::kFloat64, ReduceOp::kSum)->wait();
@@ -77,7 +76,9 @@ int bench_step(const StepOptions& options) {
     line["threads"] = session.device().stream().num_threads();
     line["parameters"] = count;
     line["gflop_per_step"] = flops / 1e9;
-    line["step_ms"] = {{"min", times.front() * 1e3}, {"p25", quantile(0.25) * 1e3}, {"median", quantile(0.5) * 1e3},
+    line["step_ms"] = {{"min", times.front() * 1e3},
+                       {"p25", quantile(0.25) * 1e3},
+                       {"median", quantile(0.5) * 1e3},
                        {"max", times.back() * 1e3}};
     line["gflops_best"] = flops / times.front() / 1e9;
     line["gflops_p25"] = flops / quantile(0.25) / 1e9;
@@ -100,13 +101,16 @@ struct GemmOptions {
 
 int bench_gemm(const GemmOptions& options) {
   Device device(options.threads);
-  fmt::print("{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10} {:>8}\n", "m", "n", "k", "product", "dtype", "GFLOP/s", "of peak");
+  fmt::print("{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10} {:>8}\n", "m", "n", "k", "product", "dtype", "GFLOP/s",
+             "of peak");
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
     const double peak = measure_gemm_peak(device.stream(), dtype);
     for (const GemmRate& row : measure_gemm_table(device.stream(), dtype)) {
       fmt::print("{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10.1f} {:>7.1f}%\n", row.m, row.n, row.k,
-                 row.transpose_a ? "dW" : row.transpose_b ? "y" : "dx", dtype_name(dtype), row.gflops,
-                 row.gflops / peak * 1e11);
+                 row.transpose_a   ? "dW"
+                 : row.transpose_b ? "y"
+                                   : "dx",
+                 dtype_name(dtype), row.gflops, row.gflops / peak * 1e11);
     }
     fmt::print("peak {}, {} threads: {:.1f} GFLOP/s\n", dtype_name(dtype), options.threads, peak / 1e9);
   }

@@ -12,7 +12,8 @@ namespace triptych {
 void register_config(CLI::App& app, std::function<int()>& run) {
   CLI::App* command = app.add_subcommand("config", "Checks a config and prints it in full, or documents the keys");
   command->require_subcommand(1);
-  CLI::App* check = command->add_subcommand("check", "Says all that is wrong with a config, or prints it with all keys");
+  CLI::App* check =
+      command->add_subcommand("check", "Says all that is wrong with a config, or prints it with all keys");
   const auto arguments = std::make_shared<ConfigArguments>();
   add_config_arguments(*check, *arguments);
   check->callback([arguments, &run] {

@@ -5,18 +5,17 @@
 #include <string>
 #include <thread>
 
-#include <dlfcn.h>
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
+#include <dlfcn.h>
 #include <fmt/core.h>
 #include <omp.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "data/libraries.h"
+#include "device/device.h"
 #include "kernels/gemm_peak.h"
 #include "kernels/libraries.h"
-#include "device/device.h"
 #include "parallel/mpi_version.h"
 
 namespace triptych {
@@ -57,18 +56,20 @@ int doctor() {
   row("program", fmt::format("triptych {}, CPU backend", TRIPTYCH_VERSION));
   row("processor", processor());
   row("cores", std::to_string(std::thread::hardware_concurrency()));
-  row("memory", human_bytes(static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGE_SIZE))));
+  row("memory",
+      human_bytes(static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGE_SIZE))));
   row("SIMD", fmt::format("{}; kernels use {}", simd(), simd_target()));
   row("BLAS", fmt::format("oneDNN {}", dnnl_version_text()));
-  row("GEMM, 1 core", fmt::format("fp32 {:.1f} GFLOP/s, bf16 {:.1f} GFLOP/s",
-                                  measure_gemm_peak(device.stream(), DType::kFloat32) / 1e9,
-                                  measure_gemm_peak(device.stream(), DType::kBFloat16) / 1e9));
+  row("GEMM, 1 core",
+      fmt::format("fp32 {:.1f} GFLOP/s, bf16 {:.1f} GFLOP/s", measure_gemm_peak(device.stream(), DType::kFloat32) / 1e9,
+                  measure_gemm_peak(device.stream(), DType::kBFloat16) / 1e9));
   row("OpenMP", fmt::format("{} threads by default", omp_get_max_threads()));
   row("MPI", mpi_version_text());
   row("HDF5", hdf5_version_text());
   const bool driver = library_is_there("libcuda.so.1");
   row("CUDA", fmt::format("this build has no CUDA backend; driver {}", driver ? "found" : "not found"));
-  row("NCCL", fmt::format("not used by this build; library {}", library_is_there("libnccl.so.2") ? "found" : "not found"));
+  row("NCCL",
+      fmt::format("not used by this build; library {}", library_is_there("libnccl.so.2") ? "found" : "not found"));
   const bool mpirun = std::system("command -v mpirun >/dev/null 2>&1") == 0;
   row("missing", mpirun ? "nothing that this build needs" : "mpirun: install openmpi-bin to train on several ranks");
   return 0;

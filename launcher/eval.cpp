@@ -17,7 +17,8 @@ void register_eval(CLI::App& app, std::function<int()>& run) {
   add_config_arguments(*command, *arguments);
   command->add_option("--checkpoint", *checkpoint, "latest, a step or a path; of any mesh")->capture_default_str();
   command->footer(
-      "Recall@k: the share of queries whose own partner is among the first k of all candidates, image to text and text\n"
+      "Recall@k: the share of queries whose own partner is among the first k of all candidates, image to text and "
+      "text\n"
       "to image; beside it chance, and what the nearest training picture's caption gives (raw pixels). One rank.\n"
       "Example:\n"
       "  triptych eval configs/quickstart.toml --checkpoint latest");

@@ -2,9 +2,8 @@
 #include <exception>
 #include <functional>
 
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
+#include <unistd.h>
 
 #include "launcher/bench_collectives.h"
 #include "launcher/bench_loader.h"
@@ -24,8 +23,8 @@
 
 namespace {
 
-// OpenMP reads its settings when the program is loaded, before main. Idle threads that spin take the cores from ranks and
-// loader threads that work: 3x slower when there are more of them than cores.
+// OpenMP reads its settings when the program is loaded, before main. Idle threads that spin take the cores from ranks
+// and loader threads that work: 3x slower when there are more of them than cores.
 void let_idle_threads_sleep(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   ::setenv("OMP_WAIT_POLICY", "passive", 0);

@@ -41,8 +41,8 @@ int run_on_ranks(const ConfigArguments& arguments, const std::function<int(const
     return group.rank() == 0 ? report_error(error) : error.exit_code();
   } catch (const std::exception& error) {
     const bool several = group.size() > 1;
-    const int code = report_error(
-        error, several ? fmt::format("{}, rank {}/{}", world->host(), group.rank(), group.size()) : "");
+    const int code =
+        report_error(error, several ? fmt::format("{}, rank {}/{}", world->host(), group.rank(), group.size()) : "");
     if (several) world->abort(code);
     return code;
   }

@@ -21,14 +21,15 @@ struct ConfigArguments {
 };
 void add_config_arguments(CLI::App& command, ConfigArguments& arguments);
 
-/// Reads the config, starts MPI if this process is one of several ranks, and runs `body` on each. An error that all ranks
-/// have in common is printed once; an error of one rank ends them all. Returns the exit code.
+/// Reads the config, starts MPI if this process is one of several ranks, and runs `body` on each. An error that all
+/// ranks have in common is printed once; an error of one rank ends them all. Returns the exit code.
 int run_on_ranks(const ConfigArguments& arguments, const std::function<int(const RunConfig&, World&)>& body);
 
 /// For subcommands that use one rank: reads the config and refuses to run under mpirun with more.
 int run_alone(const ConfigArguments& arguments, const std::function<int(const RunConfig&)>& body);
 
-/// Prints an error as the program prints all of them, with host and rank where there are several; returns its exit code.
+/// Prints an error as the program prints all of them, with host and rank where there are several; returns its exit
+/// code.
 int report_error(const std::exception& error, const std::string& who = "");
 
 }  // namespace triptych

@@ -14,7 +14,9 @@ void register_train(CLI::App& app, std::function<int()>& run) {
   const auto arguments = std::make_shared<ConfigArguments>();
   const auto request = std::make_shared<TrainingRequest>();
   add_config_arguments(*command, *arguments);
-  command->add_option("--resume", request->resume, "Go on from a checkpoint of this run, on any mesh: latest, a step or a path")
+  command
+      ->add_option("--resume", request->resume,
+                   "Go on from a checkpoint of this run, on any mesh: latest, a step or a path")
       ->type_name("latest|STEP|PATH");
   command->add_flag("--overwrite", request->overwrite, "Let a new run replace the one in run.dir");
   command->footer(

@@ -49,7 +49,8 @@ void register_verify(CLI::App& app, std::function<int()>& run) {
   command->add_option("--tolerance", options->tolerance, "Largest relative error of the loss and of any gradient")
       ->capture_default_str();
   command->footer(
-      "Every parameter's gradient is compared: the 2-norm of the difference over the 2-norm of the one-rank gradient; a\n"
+      "Every parameter's gradient is compared: the 2-norm of the difference over the 2-norm of the one-rank gradient; "
+      "a\n"
       "scalar's against the sum of its terms' magnitudes. Synthetic data, dropout as configured.\n"
       "Example:\n"
       "  mpirun -np 4 triptych verify configs/verify.toml --set parallel.tp=2 --set parallel.pp=2\n"

@@ -12,8 +12,8 @@ struct AgreedError : Error {
   AgreedError(ErrorKind error_kind, const std::string& text) : Error(error_kind, text) {}
 };
 
-/// Runs `work` on every rank and lets all know how it went: if it threw on any, every rank throws an AgreedError with the
-/// kind and message of the first one that failed. Collective. For set-up and checkpoints, not for every step.
+/// Runs `work` on every rank and lets all know how it went: if it threw on any, every rank throws an AgreedError with
+/// the kind and message of the first one that failed. Collective. For set-up and checkpoints, not for every step.
 void together(Group& world, const std::function<void()>& work);
 
 }  // namespace triptych

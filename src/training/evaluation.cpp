@@ -31,11 +31,13 @@ void add_examples(Evaluation& result, const std::string& name, const Dataset& da
                            scores[static_cast<std::size_t>(hit * n + query)], hit == query});
     }
     result.text_queries.push_back(std::move(text));
-    ReportPictureQuery picture{name, picture_of(dataset, query, captions[static_cast<std::size_t>(query)]),
-                               captions[static_cast<std::size_t>(query)], {}};
+    ReportPictureQuery picture{name,
+                               picture_of(dataset, query, captions[static_cast<std::size_t>(query)]),
+                               captions[static_cast<std::size_t>(query)],
+                               {}};
     for (const int64_t hit : best(scores.data() + query * n, n, 1, kHits)) {
-      picture.hits.push_back({captions[static_cast<std::size_t>(hit)], scores[static_cast<std::size_t>(query * n + hit)],
-                              hit == query});
+      picture.hits.push_back(
+          {captions[static_cast<std::size_t>(hit)], scores[static_cast<std::size_t>(query * n + hit)], hit == query});
     }
     result.picture_queries.push_back(std::move(picture));
   }

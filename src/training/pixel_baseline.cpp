@@ -92,7 +92,8 @@ std::vector<std::vector<Match>> match_captions(const std::vector<std::string>& c
     }
     std::vector<Match>& row = matches.emplace_back();
     for (const auto& [t, count] : shared) {
-      const auto all = words.size() + training_words[static_cast<std::size_t>(t)].size() - static_cast<std::size_t>(count);
+      const auto all =
+          words.size() + training_words[static_cast<std::size_t>(t)].size() - static_cast<std::size_t>(count);
       row.push_back({t, static_cast<float>(count) / static_cast<float>(all)});
     }
   }
@@ -128,7 +129,8 @@ std::vector<float> PixelBaseline::scores(std::shared_ptr<const Dataset> set, Str
     for (std::size_t j = 0; j < n; ++j) {
       float best_score = 0;
       for (const Match& match : matches[j]) {
-        best_score = std::max(best_score, match.overlap * distances[i * b.size() + static_cast<std::size_t>(match.training)]);
+        best_score =
+            std::max(best_score, match.overlap * distances[i * b.size() + static_cast<std::size_t>(match.training)]);
       }
       scores[i * n + j] = best_score;
     }

@@ -9,15 +9,15 @@
 
 namespace triptych {
 
-/// What retrieval reaches without learning: a picture is described by the captions of the training pictures that look like
-/// it, pixel by pixel.
+/// What retrieval reaches without learning: a picture is described by the captions of the training pictures that look
+/// like it, pixel by pixel.
 ///
 ///   scores[i, j]   of picture i and caption j of `set`: the maximum over training pictures t of
 ///                  overlap(caption j, caption t) * exp(-d(i, t)^2 / s^2)
 ///
-/// d is the Euclidean distance of the pictures at 32 x 32 pixels, s^2 the median of d^2 to the nearest training picture, and
-/// overlap the Jaccard index of the captions' words (1 if they are equal): so it can say something of concepts that
-/// training never saw, from the words they share with others.
+/// d is the Euclidean distance of the pictures at 32 x 32 pixels, s^2 the median of d^2 to the nearest training
+/// picture, and overlap the Jaccard index of the captions' words (1 if they are equal): so it can say something of
+/// concepts that training never saw, from the words they share with others.
 class PixelBaseline {
  public:
   PixelBaseline(std::shared_ptr<const Dataset> training, int threads);

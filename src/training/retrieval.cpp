@@ -15,9 +15,10 @@ Embedder::Embedder(const RunConfig& config, const std::string& checkpoint)
   config_.parallel = ParallelOptions();
   session_ = std::make_unique<Session>(config_, *group_, rank_threads(config_, 1));
   if (reader.manifest().run.model != session_->model().fingerprint) {
-    throw UserError(folder_.string(), fmt::format("is a checkpoint of another model.\n  checkpoint: {}\n  config:     {}\n"
-                                                  "Use the config it was made with: config.toml in its run's folder",
-                                                  reader.manifest().run.model, session_->model().fingerprint));
+    throw UserError(folder_.string(),
+                    fmt::format("is a checkpoint of another model.\n  checkpoint: {}\n  config:     {}\n"
+                                "Use the config it was made with: config.toml in its run's folder",
+                                reader.manifest().run.model, session_->model().fingerprint));
   }
   load_parameters(reader, *session_);
   tokenizer_ = Tokenizer::from_bytes(reader.read_file("tokenizer.model"), folder_.string());
@@ -39,8 +40,8 @@ Embedder::Embeddings Embedder::embed(std::shared_ptr<const Dataset> dataset) {
   result.texts.assign(count, 0);
   for (int64_t step = 0; step < loader.num_steps(); ++step) {
     Batch batch = loader.next();
-    const std::vector<Microbatch> data = to_microbatches(session_->device(), batch, 1, config_.model.image.size,
-                                                         config_.model.text.length);
+    const std::vector<Microbatch> data =
+        to_microbatches(session_->device(), batch, 1, config_.model.image.size, config_.model.text.length);
     const auto [images, texts] = session_->executor().embed(data[0]);
     for (std::size_t row = 0; row < batch.sample_ids.size(); ++row) {
       if (batch.sample_ids[row] == kNoSample) continue;
@@ -66,8 +67,8 @@ std::vector<float> Embedder::embed_texts(const std::vector<std::string>& texts) 
   for (std::size_t i = 0; i < texts.size(); ++i) {
     batch.lengths.push_back(tokenizer_->encode(texts[i], std::span(batch.tokens).subspan(i * length, length)));
   }
-  const std::vector<Microbatch> data = to_microbatches(session_->device(), batch, 1, config_.model.image.size,
-                                                       config_.model.text.length);
+  const std::vector<Microbatch> data =
+      to_microbatches(session_->device(), batch, 1, config_.model.image.size, config_.model.text.length);
   return session_->executor().embed(data[0]).second.to_vector<float>();
 }
 

@@ -22,8 +22,8 @@ class Embedder {
   int64_t step() const { return step_; }
   std::filesystem::path checkpoint() const { return folder_; }
   int64_t width() const { return config_.model.embedding; }
-  /// Row-major [n, width()] embeddings of unit length of a data set's images and first captions, in its order; a row whose
-  /// sample lacks the part, or cannot be read, is zero.
+  /// Row-major [n, width()] embeddings of unit length of a data set's images and first captions, in its order; a row
+  /// whose sample lacks the part, or cannot be read, is zero.
   struct Embeddings {
     std::vector<float> images, texts;
   };
@@ -46,8 +46,8 @@ class Embedder {
 std::vector<float> similarities(Stream& stream, const std::vector<float>& queries, const std::vector<float>& candidates,
                                 int64_t width);
 
-/// Shares of queries whose own candidate (query i's is candidate i) is among the first k. Candidates with equal scores count as
-/// found before it, so a model that gives all the same score has no recall.
+/// Shares of queries whose own candidate (query i's is candidate i) is among the first k. Candidates with equal scores
+/// count as found before it, so a model that gives all the same score has no recall.
 RecallAtK recall(const std::vector<float>& scores, int64_t num_queries, int64_t num_candidates, bool by_column);
 /// k / n.
 RecallAtK chance_recall(int64_t num_candidates);

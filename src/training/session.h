@@ -45,8 +45,8 @@ int rank_threads(const RunConfig& config, int node_size);
 std::vector<Microbatch> to_microbatches(Device& device, const Batch& batch, int count, int64_t image_size,
                                         int64_t text_length);
 
-/// Random pixels, tokens and lengths for `rows` rows from global row `first_row` on: a function of the seed and the global
-/// row alone. For measuring and for checking a mesh against one rank.
+/// Random pixels, tokens and lengths for `rows` rows from global row `first_row` on: a function of the seed and the
+/// global row alone. For measuring and for checking a mesh against one rank.
 Batch synthetic_batch(const TwoTowerConfig& model, uint64_t seed, int64_t first_row, int64_t rows);
 
 /// What this rank writes to a checkpoint: its parameters and moments, each global element by one rank.

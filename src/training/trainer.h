@@ -12,11 +12,11 @@ struct TrainingRequest {
   bool overwrite = false;  ///< a new run may replace one in run.dir
 };
 
-/// Trains as the config says, or goes on from a checkpoint of any mesh, until training.stop_after or training.steps, and
-/// leaves a checkpoint there. Writes into run.dir: config.toml (effective), metrics.jsonl, checkpoints/.
+/// Trains as the config says, or goes on from a checkpoint of any mesh, until training.stop_after or training.steps,
+/// and leaves a checkpoint there. Writes into run.dir: config.toml (effective), metrics.jsonl, checkpoints/.
 ///
-/// Collective. A step whose gradients are not finite on any rank changes nothing and is counted on all. Errors of set-up and
-/// of saving are AgreedError on every rank.
+/// Collective. A step whose gradients are not finite on any rank changes nothing and is counted on all. Errors of
+/// set-up and of saving are AgreedError on every rank.
 void train(const RunConfig& config, World& world, const TrainingRequest& request);
 
 }  // namespace triptych

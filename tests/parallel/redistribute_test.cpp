@@ -1,0 +1,125 @@
+#include "parallel/redistribute.h"
+
+#include <numeric>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "parallel/in_process_group.h"
+
+namespace triptych {
+namespace {
+
+// The whole tensor, the same on every rank: element i is i + 1.
+Tensor whole_tensor(Device& device, const Shape& shape) {
+  std::vector<float> values(static_cast<std::size_t>(shape.num_elements()));
+  std::iota(values.begin(), values.end(), 1.0f);
+  return Tensor::from<float>(device, shape, values);
+}
+
+// What a rank holds of it under a placement; a Partial is split into summands that differ by rank.
+Tensor piece_of(const Tensor& whole, Placement placement, int size, int rank) {
+  if (placement.is_shard()) {
+    const Range range = shard_range(whole.size(placement.dim), size, rank);
+    return whole.slice(placement.dim, range.begin, range.length).contiguous();
+  }
+  Tensor piece = whole.clone();
+  if (placement.is_partial()) {
+    float* x = piece.data<float>();
+    const float share = rank + 1 == size ? 1.0f - static_cast<float>(size - 1) * 0.25f : 0.25f;
+    for (int64_t i = 0; i < piece.num_elements(); ++i) x[i] *= share;
+  }
+  return piece;
+}
+
+struct Case {
+  int size;
+  Shape shape;
+};
+
+class Redistribute : public ::testing::TestWithParam<Case> {};
+
+TEST_P(Redistribute, EveryChangeOfTheTableGivesThePieceOfTheSameTensor) {
+  const auto& [size, shape] = GetParam();
+  std::vector<Placement> placements{Placement::replicate(), Placement::partial()};
+  for (int dim = 0; dim < shape.rank(); ++dim) placements.push_back(Placement::shard(dim));
+  for (const Axis axis : {Axis::kDp, Axis::kTp}) {
+    for (const Placement from : placements) {
+      for (const Placement to : placements) {
+        if (to.is_partial() && !from.is_partial()) continue;
+        run_ranks(size, [&, s = shape, n = size](Group& world) {
+          Device device(1);
+          Mesh mesh(world, axis == Axis::kDp ? MeshShape{.dp = n} : MeshShape{.tp = n});
+          const Layout before = on_mesh(Layout().with(axis, from), mesh),
+                       after = on_mesh(Layout().with(axis, to), mesh);
+          const Tensor whole = whole_tensor(device, s);
+          const Tensor piece = n == 1 ? whole : piece_of(whole, from, n, world.rank());
+          const Tensor result = redistribute(piece, s, before, after, mesh);
+          const Tensor expected = n == 1 ? whole : piece_of(whole, to, n, world.rank());
+          EXPECT_EQ(result.shape(), expected.shape());
+          EXPECT_EQ(result.to_vector<float>(), expected.to_vector<float>())
+              << from.to_string() << " to " << to.to_string() << " rank " << world.rank() << "/" << n;
+        });
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, Redistribute,
+                         ::testing::Values(Case{1, Shape{3, 4}}, Case{2, Shape{4, 6}}, Case{2, Shape{5, 3, 7}},
+                                           Case{3, Shape{7, 2, 5}}, Case{4, Shape{5, 9}}, Case{4, Shape{1, 3}}));
+
+TEST(Redistribute, SumsOfBfloat16AreTakenInFloat32AndRoundedOnce) {
+  run_ranks(3, [](Group& world) {
+    Device device(1);
+    Mesh mesh(world, MeshShape{.tp = 3});
+    // 256 + 1 + 1: each single sum in bfloat16 (8 bits) would round back to 256.
+    const std::vector<BFloat16> value{BFloat16(world.rank() == 0 ? 256.0f : 1.0f)};
+    const Tensor piece = Tensor::from<BFloat16>(device, Shape{1}, value);
+    const Tensor sum = redistribute(piece, Shape{1}, Layout().with(Axis::kTp, Placement::partial()), Layout(), mesh);
+    EXPECT_EQ(static_cast<float>(sum.item<BFloat16>()), 258.0f);
+  });
+}
+
+TEST(Redistribute, NothingBecomesPartialAndTheErrorNamesTheAxis) {
+  run_ranks(2, [](Group& world) {
+    Device device(1);
+    Mesh mesh(world, MeshShape{.tp = 2});
+    const Tensor whole = whole_tensor(device, Shape{2});
+    try {
+      redistribute(whole, Shape{2}, Layout(), Layout().with(Axis::kTp, Placement::partial()), mesh);
+      FAIL() << "no error";
+    } catch (const LayoutError& error) {
+      EXPECT_NE(std::string(error.what()).find("[tp]"), std::string::npos) << error.what();
+    }
+  });
+}
+
+TEST(Redistribute, AResultThatNobodyReadsIsStillCompleted) {
+  run_ranks(2, [](Group& world) {
+    Device device(1);
+    Mesh mesh(world, MeshShape{.tp = 2});
+    for (int i = 0; i < 20; ++i) {
+      redistribute(whole_tensor(device, Shape{64}), Shape{64}, Layout().with(Axis::kTp, Placement::partial()), Layout(),
+                   mesh);
+    }
+    EXPECT_EQ(device.memory().used_bytes, 0u);
+  });
+}
+
+TEST(ShardRange, PiecesCoverTheDimInOrder) {
+  for (const int64_t total : {0, 1, 5, 8, 13}) {
+    for (const int size : {1, 2, 3, 7}) {
+      int64_t next = 0;
+      for (int rank = 0; rank < size; ++rank) {
+        const Range range = shard_range(total, size, rank);
+        EXPECT_EQ(range.begin, next);
+        next += range.length;
+      }
+      EXPECT_EQ(next, total);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace triptych

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "autograd/variable.h"
+#include "base/philox.h"
+#include "support/one_rank.h"
+#include "support/tolerance.h"
+
+namespace triptych::test {
+
+/// An operation's forward in double precision, written for the test: values of all inputs to values of the output.
+using Reference = std::function<std::vector<double>(const std::vector<std::vector<double>>& inputs)>;
+/// The operation itself.
+using Operation = std::function<Variable(const std::vector<Variable>& inputs)>;
+
+struct CheckedInput {
+  Shape shape;
+  bool is_parameter = false;
+  double scale = 1;
+};
+
+/// Random values that depend on `name` alone.
+inline std::vector<float> random_values(const std::string& name, int64_t count, double scale = 1) {
+  std::vector<float> values;
+  const RandomKey key = random_key(99, name, 0);
+  for (int64_t i = 0; i < count; ++i) {
+    values.push_back(static_cast<float>(scale * philox_normal(key, static_cast<uint64_t>(i))));
+  }
+  return values;
+}
+
+/// Compares the operation's result with `reference`, and the gradient of sum(dy * y) for a random dy, of every input,
+/// with central differences of `reference` in double (whose error is about 1e-9 here).
+inline void check_gradients(const Operation& operation, const Reference& reference,
+                            const std::vector<CheckedInput>& specs) {
+  const double bound = tolerance(DType::kFloat32).summed;
+  OneRank rank;
+  std::vector<Parameter> parameters(specs.size());
+  std::vector<Variable> variables;
+  std::vector<std::vector<double>> inputs;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const std::vector<float> values =
+        random_values("input" + std::to_string(i), specs[i].shape.num_elements(), specs[i].scale);
+    inputs.emplace_back(values.begin(), values.end());
+    const Tensor tensor = Tensor::from<float>(rank.device, specs[i].shape, values);
+    if (specs[i].is_parameter) {
+      Parameter& p = parameters[i];
+      p.name = "p" + std::to_string(i);
+      p.global_shape = specs[i].shape;
+      p.value = p.compute = tensor;
+      p.gradient = Tensor::empty(rank.device, DType::kFloat32, specs[i].shape);
+      variables.push_back(Variable::of(p, true));
+    } else {
+      variables.push_back(Variable::leaf(tensor, specs[i].shape, Layout()));
+    }
+  }
+  const Variable y = operation(variables);
+  const std::vector<double> expected = reference(inputs);
+  EXPECT_LT(relative_error(y.tensor().to_vector<float>(), expected), bound) << "forward";
+
+  const std::vector<float> dy = random_values("dy", y.tensor().num_elements());
+  const Gradient seed{Tensor::from<float>(rank.device, y.tensor().shape(), dy), y.layout()};
+  backward(std::span(&y, 1), std::span(&seed, 1), {});
+  const auto objective = [&] {
+    const std::vector<double> values = reference(inputs);
+    double sum = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) sum += dy[i] * values[i];
+    return sum;
+  };
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    std::vector<double> numeric;
+    for (double& x : inputs[i]) {
+      const double saved = x, h = 1e-5;
+      x = saved + h;
+      const double up = objective();
+      x = saved - h;
+      numeric.push_back((up - objective()) / (2 * h));
+      x = saved;
+    }
+    const Tensor gradient = specs[i].is_parameter ? parameters[i].gradient : variables[i].gradient()->tensor;
+    EXPECT_LT(relative_error(gradient.to_vector<float>(), numeric), bound) << "gradient of input " << i;
+  }
+}
+
+}  // namespace triptych::test
