@@ -20,7 +20,10 @@ namespace {
 
 std::string words(const std::vector<Action>& actions) {
   std::string text;
-  for (const Action& action : actions) text += (text.empty() ? "" : " ") + to_string(action);
+  for (const Action& action : actions) {
+    if (!text.empty()) text += ' ';
+    text += to_string(action);
+  }
   return text;
 }
 
