@@ -1,0 +1,202 @@
+#include "checkpoint/checkpoint_folder.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <system_error>
+#include <utility>
+
+#include <fcntl.h>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace triptych {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kStepPrefix = "step_";
+constexpr std::string_view kTemporarySuffix = ".tmp";
+constexpr std::string_view kReplacedSuffix = ".replaced";
+constexpr uint64_t kMaxLatestBytes = 256;
+constexpr std::size_t kMaxStepsShown = 8;
+
+bool is_digits(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+int64_t parse_step(std::string_view digits) {
+  int64_t step = -1;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
+  return is_digits(digits) && error == std::errc{} && end == digits.data() + digits.size() ? step : -1;
+}
+
+bool has_manifest(const fs::path& folder) {
+  std::error_code error;
+  return fs::is_regular_file(folder / kManifestName, error);
+}
+
+/// "Steps there: 10, 20." for the end of a message.
+std::string describe_steps(const fs::path& folder) {
+  const std::vector<int64_t> steps = list_steps(folder);
+  if (steps.empty()) return "No step has been saved there.";
+  std::string text;
+  const std::size_t first = steps.size() - std::min(steps.size(), kMaxStepsShown);
+  for (std::size_t i = first; i < steps.size(); ++i) text += fmt::format("{}{}", i == first ? "" : ", ", steps[i]);
+  return fmt::format("Steps there: {}{}.", first == 0 ? "" : "..., ", text);
+}
+
+fs::path resolve_step(const fs::path& folder, int64_t step) {
+  fs::path path = folder / step_folder_name(step);
+  if (!has_manifest(path)) {
+    throw UserError(folder.string(),
+                    fmt::format("must hold a checkpoint of step {}, found none. {}", step, describe_steps(folder)));
+  }
+  return path;
+}
+
+fs::path resolve_latest(const fs::path& file) {
+  std::string text = read_text_file(file, kMaxLatestBytes);
+  if (!text.empty() && text.back() == '\n') text.pop_back();
+  const fs::path folder = file.parent_path();
+  if (parse_step_folder_name(text) < 0) {
+    std::string shown = text.substr(0, 40);
+    std::replace_if(
+        shown.begin(), shown.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    throw WorldError(file.string(), fmt::format("must name a step's folder, found \"{}\"; the file is damaged. Name a "
+                                                "step instead of `latest`. {}",
+                                                shown, describe_steps(folder)));
+  }
+  if (!has_manifest(folder / text)) {
+    throw WorldError(file.string(), fmt::format("must name a checkpoint that exists, found {}, which is gone or has no "
+                                                "manifest. Name a step instead of `latest`. {}",
+                                                text, describe_steps(folder)));
+  }
+  return folder / text;
+}
+
+}  // namespace
+
+std::string step_folder_name(int64_t step) {
+  return fmt::format("{}{:08}", kStepPrefix, step);
+}
+
+int64_t parse_step_folder_name(std::string_view name) {
+  if (!name.starts_with(kStepPrefix)) return -1;
+  const int64_t step = parse_step(name.substr(kStepPrefix.size()));
+  return step >= 0 && step_folder_name(step) == name ? step : -1;
+}
+
+std::vector<int64_t> list_steps(const fs::path& folder) {
+  std::vector<int64_t> steps;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    const int64_t step = parse_step_folder_name(it->path().filename().string());
+    if (step >= 0 && has_manifest(it->path())) steps.push_back(step);
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+fs::path resolve_checkpoint(const fs::path& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) {
+    if (has_manifest(path)) return path;
+    if (fs::is_regular_file(path / kLatestName, error)) return resolve_latest(path / kLatestName);
+    if (!list_steps(path).empty()) {
+      throw WorldError(path.string(), fmt::format("must hold the file `latest`, found none. Name a step instead. {}",
+                                                  describe_steps(path)));
+    }
+    throw UserError(path.string(),
+                    "must be a checkpoint or a folder of checkpoints, found neither a manifest.json nor `latest` in "
+                    "it. Check the path; nothing has been saved there.");
+  }
+  if (fs::is_regular_file(path, error)) {
+    if (path.filename() == kManifestName) return path.parent_path();
+    if (path.filename() == kLatestName) return resolve_latest(path);
+    throw UserError(path.string(),
+                    "must be a step's folder, its manifest.json, a folder of checkpoints or the `latest` in one, found "
+                    "another file. Check the path.");
+  }
+  if (path.filename() == kLatestName && fs::is_directory(path.parent_path(), error)) {
+    return resolve_checkpoint(path.parent_path());  // says what is there instead
+  }
+  throw UserError(path.string(), "a checkpoint must be there, found nothing. Check the path.");
+}
+
+fs::path resolve_checkpoint(const fs::path& folder, std::string_view which) {
+  if (which.empty() || which == kLatestName) return resolve_checkpoint(folder);
+  const int64_t step = is_digits(which) ? parse_step(which) : parse_step_folder_name(which);
+  if (step >= 0) return resolve_step(folder, step);
+  return resolve_checkpoint(fs::path(which));
+}
+
+void move_into_place(const fs::path& temporary, const fs::path& final_folder, bool may_exchange) {
+  const auto rename = [](const fs::path& from, const fs::path& to) {
+    if (::rename(from.c_str(), to.c_str()) == 0) return;
+    throw WorldError(to.string(), fmt::format("cannot rename {} to it ({})", from.string(), describe_errno(errno)));
+  };
+  if (!fs::exists(final_folder)) return rename(temporary, final_folder);
+  if (may_exchange && ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, final_folder.c_str(), RENAME_EXCHANGE) == 0) {
+    fs::remove_all(temporary);
+    return;
+  }
+  const fs::path replaced = final_folder.string() + std::string(kReplacedSuffix);
+  rename(final_folder, replaced);
+  rename(temporary, final_folder);
+  fs::remove_all(replaced);
+}
+
+void remove_leftovers(const fs::path& folder) {
+  std::vector<fs::path> paths, leftovers;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) paths.push_back(entry.path());
+  for (const fs::path& path : paths) {
+    const std::string name = path.filename().string();
+    const std::size_t dot = name.find('.');
+    if (dot == std::string::npos) continue;
+    const std::string_view stem = std::string_view(name).substr(0, dot), suffix = std::string_view(name).substr(dot);
+    const bool is_step = parse_step_folder_name(stem) >= 0 && suffix == kTemporarySuffix;
+    const bool is_latest = stem == kLatestName && suffix.starts_with(kTemporarySuffix) &&
+                           is_digits(suffix.substr(kTemporarySuffix.size()));
+    const bool is_replaced = parse_step_folder_name(stem) >= 0 && suffix == kReplacedSuffix;
+    if (is_replaced && !fs::exists(folder / stem)) {
+      fs::rename(path, folder / stem);
+    } else if (is_step || is_latest || is_replaced) {
+      leftovers.push_back(path);
+    }
+  }
+  for (const fs::path& path : leftovers) fs::remove_all(path);
+}
+
+std::vector<std::string> remove_old(const fs::path& folder, int64_t newest_step, int64_t keep,
+                                    std::vector<std::string>& warnings) {
+  std::vector<std::string> removed;
+  if (keep <= 0) return removed;
+  // By time of commit, not by step: a run that went back to an earlier step must not lose what it saves from there on.
+  std::vector<std::pair<fs::file_time_type, int64_t>> others;
+  for (const int64_t step : list_steps(folder)) {
+    std::error_code error;
+    const auto time = fs::last_write_time(folder / step_folder_name(step) / kManifestName, error);
+    if (!error && step != newest_step) others.emplace_back(time, step);
+  }
+  std::sort(others.begin(), others.end());
+  const std::size_t num_kept = std::min(others.size(), static_cast<std::size_t>(keep - 1));
+  for (std::size_t i = 0; i + num_kept < others.size(); ++i) {
+    const std::string name = step_folder_name(others[i].second);
+    const fs::path hidden = folder / (name + std::string(kTemporarySuffix));
+    std::error_code error;
+    fs::rename(folder / name, hidden, error);
+    if (!error) fs::remove_all(hidden, error);
+    if (error) {
+      warnings.push_back(fmt::format("[{}] the old checkpoint could not be removed: {}. Remove it by hand.",
+                                     (folder / name).string(), error.message()));
+    } else {
+      removed.push_back(name);
+    }
+  }
+  return removed;
+}
+
+}  // namespace triptych

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace triptych {
+
+inline constexpr std::string_view kManifestName = "manifest.json";
+inline constexpr std::string_view kLatestName = "latest";
+
+/// "step_00000100".
+std::string step_folder_name(int64_t step);
+
+/// The step of a folder named so, or -1.
+int64_t parse_step_folder_name(std::string_view name);
+
+/// The committed steps of a `checkpoints` folder, ascending; none if there is no such folder.
+std::vector<int64_t> list_steps(const std::filesystem::path& folder);
+
+/// The step folder that is meant. `folder` is a run's `checkpoints` folder or a step's folder; `which` is "latest",
+/// a step ("100", "step_00000100"), or a path to a step folder, a manifest.json, a `checkpoints` folder or its
+/// `latest`. Throws UserError if there is none, naming the steps that exist; WorldError if `latest` is damaged.
+std::filesystem::path resolve_checkpoint(const std::filesystem::path& folder, std::string_view which);
+
+/// The same for a path alone.
+std::filesystem::path resolve_checkpoint(const std::filesystem::path& path);
+
+/// Gives a whole temporary folder its final name. A checkpoint of that step that is there is replaced: the two exchange
+/// their names in one system call, so that at every moment one of them is whole under the final name. Where the file
+/// system has no such call (NFS), or `may_exchange` is false, the old one is first renamed to `step_N.replaced`.
+void move_into_place(const std::filesystem::path& temporary, const std::filesystem::path& final_folder,
+                     bool may_exchange = true);
+
+/// Removes what killed saves left: step_*.tmp folders and temporary versions of `latest`. A `step_N.replaced` gets its
+/// name back if nothing took its place.
+void remove_leftovers(const std::filesystem::path& folder);
+
+/// Removes committed checkpoints beyond the `keep` last committed (0 keeps all), `newest_step` never. Their folders
+/// are renamed to a temporary name first, so that none is ever seen in part. Returns the names of the removed; what
+/// could not be removed is added to `warnings`.
+std::vector<std::string> remove_old(const std::filesystem::path& folder, int64_t newest_step, int64_t keep,
+                                    std::vector<std::string>& warnings);
+
+}  // namespace triptych
