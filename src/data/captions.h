@@ -1,0 +1,14 @@
+#pragma once
+
+#include <memory>
+
+#include "data/tokenizer.h"
+
+namespace triptych {
+
+class Dataset;
+
+/// All captions of all samples, in the data set's order; reads (and checks) no images.
+CaptionSource dataset_captions(std::shared_ptr<const Dataset> dataset);
+
+}  // namespace triptych

@@ -1,0 +1,271 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <limits>
+#include <mutex>
+#include <unordered_set>
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "data/row_filler.h"
+
+namespace triptych {
+namespace {
+
+constexpr const char* kWhere = "loader";
+constexpr std::size_t kMaxExamples = 100;  // of bad samples in the statistics
+constexpr uint64_t kMinJudged = 100;       // samples before a share of bad ones means anything
+constexpr uint64_t kMaxBatchBytes = uint64_t{8} << 30;
+
+void check_options(const Dataset& dataset, const Tokenizer* tokenizer, const LoaderOptions& o) {
+  std::string faults;
+  const auto require = [&](bool ok, std::string_view rule, auto found) {
+    if (!ok) faults += fmt::format("{}{}, found {}", faults.empty() ? "" : "; ", rule, found);
+  };
+  require(o.image_size >= 0 && o.image_size <= 8192, "the image size must be 0 to 8192", o.image_size);
+  require(o.text_length == 0 || (o.text_length >= 2 && o.text_length <= 65536),
+          "the text length must be 0 or 2 to 65536", o.text_length);
+  require(o.text_length == 0 || tokenizer != nullptr, "text needs a tokenizer", "none");
+  require(o.dp_size >= 1, "dp must be positive", o.dp_size);
+  require(o.dp_rank >= 0 && o.dp_rank < std::max(o.dp_size, 1), "the dp rank must be below dp", o.dp_rank);
+  require(o.global_batch >= 1 && o.global_batch <= 1 << 24, "the global batch must be 1 to 16777216", o.global_batch);
+  require(o.dp_size < 1 || o.global_batch % o.dp_size == 0, "the global batch must divide by dp",
+          fmt::format("{} over {}", o.global_batch, o.dp_size));
+  require(o.threads >= 1 && o.threads <= 1024, "threads must be 1 to 1024", o.threads);
+  require(o.prefetch >= 1 && o.prefetch <= 1024, "prefetch must be 1 to 1024", o.prefetch);
+  require(o.max_bad_fraction >= 0 && o.max_bad_fraction <= 1, "the share of bad samples must be in [0, 1]",
+          o.max_bad_fraction);
+  require(o.start_step >= 0, "the start step must not be negative", o.start_step);
+  if (!faults.empty()) throw UserError(kWhere, faults + ". Correct the configuration.");
+  check_augment_options(o.augment);
+
+  const auto rows = static_cast<uint64_t>(o.global_batch / o.dp_size);
+  const auto size = static_cast<uint64_t>(o.image_size), length = static_cast<uint64_t>(o.text_length);
+  const uint64_t bytes = rows * (3 * size * size + 4 * length);  // at most 2^24 * 2^28
+  if (bytes > kMaxBatchBytes) {
+    throw UserError(kWhere,
+                    fmt::format("a rank's batch must be at most {} bytes; {} rows of {} x {} pixels and {} tokens "
+                                "are {}. Lower the global batch or raise dp.",
+                                kMaxBatchBytes, rows, size, size, length, bytes));
+  }
+  if (dataset.size() == 0) {
+    throw UserError(kWhere,
+                    fmt::format("a data set must have samples; {} has 0. Ingest some, or index the folder again.",
+                                dataset.path().string()));
+  }
+  if (o.training && static_cast<uint64_t>(o.global_batch) > dataset.size()) {
+    throw UserError(kWhere,
+                    fmt::format("the global batch must not be larger than the data set: {} rows, found {} samples "
+                                "in {}. Set training.global_batch to {} or less, or ingest more samples.",
+                                o.global_batch, dataset.size(), dataset.path().string(), dataset.size()));
+  }
+}
+
+}  // namespace
+
+class Loader::Impl {
+ public:
+  Impl(std::shared_ptr<const Dataset> dataset, std::shared_ptr<const Tokenizer> tokenizer, LoaderOptions options)
+      : stream_(std::make_shared<SampleStream>(SampleStream{dataset, std::move(tokenizer), options,
+                                                            SampleOrder(options.seed, dataset->size()),
+                                                            SampleSet(dataset->size())})),
+        options_(stream_->options),
+        slots_(static_cast<std::size_t>(options.prefetch)),
+        next_step_(options.start_step),
+        num_steps_(options.training ? std::numeric_limits<int64_t>::max()
+                                    : ceil_div(narrow<int64_t>(dataset->size()), options.global_batch)),
+        pool_(static_cast<std::size_t>(options.threads)) {
+    for (int i = 0; i < options.threads; ++i) fillers_.push_back(std::make_unique<RowFiller>(stream_));
+    for (int64_t i = 0; i < options.prefetch; ++i) schedule(next_step_ + i);
+  }
+
+  ~Impl() {
+    stopping_ = true;
+    pool_.stop();  // what waits in the queue is dropped, what runs ends after its sample
+    pool_.join();
+  }
+
+  int64_t num_steps() const { return num_steps_; }
+
+  Batch next() {
+    if (failure_) std::rethrow_exception(failure_);
+    TRIPTYCH_CHECK(next_step_ < num_steps_, "step {} of a pass of {}", next_step_, num_steps_);
+    Slot& slot = slot_of(next_step_);
+    try {
+      const auto start = std::chrono::steady_clock::now();
+      {
+        std::unique_lock lock(mutex_);
+        ready_.wait(lock, [&] { return slot.chunks_left == 0; });
+      }
+      const std::chrono::duration<double, std::milli> waited = std::chrono::steady_clock::now() - start;
+      if (slot.error) std::rethrow_exception(slot.error);
+      account(slot, waited.count());
+    } catch (...) {
+      failure_ = std::current_exception();
+      throw;
+    }
+    Batch batch = std::move(slot.batch);
+    schedule(next_step_++ + options_.prefetch);
+    return batch;
+  }
+
+  void recycle(Batch&& batch) {
+    if (free_.size() < slots_.size()) free_.push_back(std::move(batch));
+  }
+
+  LoaderStats stats() const { return stats_; }
+
+ private:
+  /// A batch in flight. While chunks_left > 0 the workers own the rows; after that, the consumer owns all of it.
+  struct Slot {
+    Batch batch;
+    int64_t chunks_left = 0;  // this and the rest: under mutex_
+    RowWork work;
+    std::vector<BadRow> bad;
+    std::exception_ptr error;
+  };
+
+  Slot& slot_of(int64_t step) { return slots_[static_cast<std::size_t>(step % options_.prefetch)]; }
+
+  /// Called where no worker knows the slot.
+  void schedule(int64_t step) {
+    if (step >= num_steps_ || step < 0) return;
+    Slot& slot = slot_of(step);
+    slot.work = {};
+    slot.bad.clear();
+    slot.batch = {};
+    if (!free_.empty()) {
+      slot.batch = std::move(free_.back());
+      free_.pop_back();
+    }
+    const int64_t rows = stream_->batch();
+    const auto n = static_cast<std::size_t>(rows);
+    const auto size = static_cast<std::size_t>(options_.image_size);
+    const auto length = static_cast<std::size_t>(options_.text_length);
+    Batch& batch = slot.batch;
+    batch.step = step;
+    batch.first_index = options_.dp_rank * rows;
+    batch.sample_ids.resize(n);
+    batch.pixels.resize(n * 3 * size * size);
+    batch.tokens.resize(n * length);
+    batch.lengths.resize(length > 0 ? n : 0);
+    batch.image_present.resize(n);
+    batch.text_present.resize(n);
+
+    // Few enough tasks that handing them out costs nothing, enough that the threads end together.
+    const int64_t chunk = std::clamp<int64_t>(rows / (4 * options_.threads), 1, 16);
+    slot.chunks_left = ceil_div(rows, chunk);
+    for (int64_t begin = 0; begin < rows; begin += chunk) {
+      boost::asio::post(pool_, [this, &slot, begin, end = std::min(begin + chunk, rows)] { fill(slot, begin, end); });
+    }
+  }
+
+  /// On a worker.
+  void fill(Slot& slot, int64_t begin, int64_t end) {
+    std::unique_lock lock(mutex_);
+    std::unique_ptr<RowFiller> filler = std::move(fillers_.back());
+    fillers_.pop_back();
+    bool useless = slot.error != nullptr;
+    lock.unlock();
+    std::exception_ptr error;
+    try {
+      for (int64_t row = begin; row < end && !useless && !stopping_; ++row) filler->fill(slot.batch, row);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    lock.lock();
+    slot.work.add(filler->work);
+    std::ranges::move(filler->bad, std::back_inserter(slot.bad));
+    filler->work = {};
+    filler->bad.clear();
+    fillers_.push_back(std::move(filler));
+    if (error && !slot.error) slot.error = error;
+    if (--slot.chunks_left == 0) ready_.notify_one();
+  }
+
+  /// Takes a finished slot's tally over into the statistics; throws if too many samples are bad.
+  void account(Slot& slot, double wait_ms) {
+    const RowWork& work = slot.work;
+    const double total_ns = std::max(1.0, static_cast<double>(work.storage_ns + work.decode_ns + work.collate_ns));
+    stats_.wait_ms += wait_ms;
+    stats_.wait_storage_ms += wait_ms * static_cast<double>(work.storage_ns) / total_ns;
+    stats_.wait_decode_ms += wait_ms * static_cast<double>(work.decode_ns) / total_ns;
+    stats_.wait_collate_ms += wait_ms * static_cast<double>(work.collate_ns) / total_ns;
+    stats_.storage_ms += static_cast<double>(work.storage_ns) * 1e-6;
+    stats_.decode_ms += static_cast<double>(work.decode_ns) * 1e-6;
+    stats_.collate_ms += static_cast<double>(work.collate_ns) * 1e-6;
+    stats_.num_batches += 1;
+    stats_.num_samples += work.num_samples;
+    stats_.bytes_read += work.bytes_read;
+    stats_.num_bad += slot.bad.size();
+    std::ranges::sort(slot.bad, [](const BadRow& a, const BadRow& b) {
+      return std::pair(a.row, a.attempt) < std::pair(b.row, b.attempt);
+    });
+    for (const BadRow& row : slot.bad) {
+      if (!reported_.insert(row.bad.sample).second) continue;
+      if (stats_.bad.size() < kMaxExamples) stats_.bad.push_back(row.bad);
+      if (options_.on_bad_sample) options_.on_bad_sample(row.bad);
+    }
+    const double judged = static_cast<double>(std::max(stats_.num_samples, kMinJudged));
+    if (static_cast<double>(stats_.num_bad) > options_.max_bad_fraction * judged) throw_too_many_bad();
+  }
+
+  [[noreturn]] void throw_too_many_bad() const {
+    std::string examples;
+    for (std::size_t i = 0; i < std::min<std::size_t>(stats_.bad.size(), 5); ++i) {
+      examples += fmt::format("{}{}: {}", i == 0 ? "" : "; ", stats_.bad[i].name, stats_.bad[i].reason);
+    }
+    throw WorldError(kWhere,
+                     fmt::format("at most {:g} % of the samples may be bad; {} of {} are. Examples: {}. Repair the "
+                                 "data set and index it again, or raise the limit.",
+                                 options_.max_bad_fraction * 100, stats_.num_bad, stats_.num_samples, examples));
+  }
+
+  std::shared_ptr<SampleStream> stream_;
+  const LoaderOptions& options_;
+
+  // The consumer's own.
+  std::vector<Slot> slots_;
+  std::vector<Batch> free_;
+  int64_t next_step_;
+  const int64_t num_steps_;
+  LoaderStats stats_;
+  std::unordered_set<uint64_t> reported_;
+  std::exception_ptr failure_;
+
+  std::mutex mutex_;
+  std::condition_variable ready_;
+  std::vector<std::unique_ptr<RowFiller>> fillers_;  // those that no worker uses; under mutex_
+  std::atomic<bool> stopping_ = false;
+  boost::asio::thread_pool pool_;  // last: its threads use the rest
+};
+
+Loader::Loader(std::shared_ptr<const Dataset> dataset, std::shared_ptr<const Tokenizer> tokenizer,
+               LoaderOptions options) {
+  TRIPTYCH_CHECK(dataset != nullptr, "no data set");
+  check_options(*dataset, tokenizer.get(), options);
+  impl_ = std::make_unique<Impl>(std::move(dataset), std::move(tokenizer), std::move(options));
+}
+
+Loader::~Loader() = default;
+
+int64_t Loader::num_steps() const {
+  return impl_->num_steps();
+}
+Batch Loader::next() {
+  return impl_->next();
+}
+void Loader::recycle(Batch&& batch) {
+  impl_->recycle(std::move(batch));
+}
+LoaderStats Loader::stats() const {
+  return impl_->stats();
+}
+
+}  // namespace triptych

@@ -1,0 +1,460 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "data/sample_order.h"
+#include "small_data_set.h"
+
+namespace triptych {
+namespace {
+
+using test::make_data_set;
+using test::ScratchFolder;
+using test::SmallSample;
+
+constexpr uint64_t kSize = 47;
+const std::set<uint64_t> kBroken{3, 20, 41};
+
+SmallSample mixed_sample(uint64_t i) {
+  SmallSample s;
+  if (i % 9 != 4) s.image = test::sound_image(i);
+  if (i % 9 != 5) s.captions = {"a picture of number " + std::to_string(i), "图片 " + std::to_string(i), "another one"};
+  return s;
+}
+
+/// One data set whose samples are all sound (some lack an image or captions), and one with broken images.
+struct Folders {
+  ScratchFolder folder;
+  std::shared_ptr<const Dataset> sound = make_data_set(folder / "sound", kSize, mixed_sample);
+  std::shared_ptr<const Dataset> damaged = make_data_set(folder / "damaged", kSize, [](uint64_t i) {
+    SmallSample s = mixed_sample(i);
+    if (kBroken.contains(i)) s.image = test::broken_image();
+    return s;
+  });
+  std::shared_ptr<const Tokenizer> tokenizer = [] {
+    uint64_t i = 0;
+    const CaptionSource source = [&](std::string& caption) {
+      caption = "a picture of number " + std::to_string(i) + " 图片 another one";
+      return i++ < 100;
+    };
+    TokenizerTraining options;
+    options.vocabulary = 100;
+    return Tokenizer::from_bytes(train_tokenizer(source, 100, options), "test");
+  }();
+};
+
+const Folders& folders() {
+  static const Folders all;
+  return all;
+}
+
+LoaderOptions training_options() {
+  LoaderOptions options;
+  options.image_size = 24;
+  options.text_length = 16;
+  options.global_batch = 12;
+  options.seed = 5;
+  options.threads = 2;
+  options.max_bad_fraction = 0.3;
+  options.augment.color = 0.3;
+  options.augment.flip_probability = 0.5;
+  return options;
+}
+
+std::vector<Batch> take(const std::shared_ptr<const Dataset>& data, const LoaderOptions& options, int num_steps) {
+  Loader loader(data, folders().tokenizer, options);
+  std::vector<Batch> batches;
+  for (int i = 0; i < num_steps; ++i) batches.push_back(loader.next());
+  return batches;
+}
+
+void expect_equal(const Batch& a, const Batch& b) {
+  EXPECT_EQ(a.step, b.step);
+  EXPECT_EQ(a.first_index, b.first_index);
+  EXPECT_EQ(a.sample_ids, b.sample_ids);
+  EXPECT_EQ(a.image_present, b.image_present);
+  EXPECT_EQ(a.text_present, b.text_present);
+  EXPECT_EQ(a.lengths, b.lengths);
+  EXPECT_EQ(a.tokens, b.tokens);
+  EXPECT_TRUE(a.pixels == b.pixels) << "step " << a.step;
+}
+
+template <typename T>
+void append(std::vector<T>& to, const std::vector<T>& from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
+
+TEST(Loader, GivesTheSameBatchesWhateverTheThreadsAndThePrefetch) {
+  for (const auto& data : {folders().sound, folders().damaged}) {
+    LoaderOptions options = training_options();
+    options.threads = 1;
+    const std::vector<Batch> expected = take(data, options, 9);  // into the third epoch
+    for (const auto& [threads, prefetch] : {std::pair{4, 3}, {1, 1}, {4, 1}, {3, 20}}) {
+      options.threads = threads;
+      options.prefetch = prefetch;
+      const std::vector<Batch> batches = take(data, options, 9);
+      for (std::size_t i = 0; i < 9; ++i) expect_equal(batches[i], expected[i]);
+    }
+  }
+}
+
+TEST(Loader, RanksSeeSlicesOfOneGlobalBatch) {
+  for (const auto& data : {folders().sound, folders().damaged}) {
+    LoaderOptions options = training_options();
+    const std::vector<Batch> expected = take(data, options, 6);
+    for (const int dp : {2, 4}) {
+      options.dp_size = dp;
+      std::vector<Batch> joined(6);
+      for (options.dp_rank = 0; options.dp_rank < dp; ++options.dp_rank) {
+        const std::vector<Batch> slice = take(data, options, 6);
+        for (std::size_t i = 0; i < 6; ++i) {
+          EXPECT_EQ(slice[i].first_index, options.dp_rank * 12 / dp);
+          joined[i].step = slice[i].step;
+          append(joined[i].sample_ids, slice[i].sample_ids);
+          append(joined[i].pixels, slice[i].pixels);
+          append(joined[i].tokens, slice[i].tokens);
+          append(joined[i].lengths, slice[i].lengths);
+          append(joined[i].image_present, slice[i].image_present);
+          append(joined[i].text_present, slice[i].text_present);
+        }
+      }
+      for (std::size_t i = 0; i < 6; ++i) expect_equal(joined[i], expected[i]);
+    }
+  }
+}
+
+TEST(Loader, ResumesAtAnyStep) {
+  LoaderOptions options = training_options();
+  const std::vector<Batch> expected = take(folders().damaged, options, 8);
+  options.start_step = 5;
+  const std::vector<Batch> resumed = take(folders().damaged, options, 3);
+  for (std::size_t i = 0; i < 3; ++i) expect_equal(resumed[i], expected[i + 5]);
+}
+
+TEST(Loader, SeesEachSampleOnceAnEpochInTheOrderOfTheSeed) {
+  const std::vector<Batch> batches = take(folders().sound, training_options(), 8);
+  std::vector<uint64_t> seen;
+  for (const Batch& batch : batches) append(seen, batch.sample_ids);
+  const SampleOrder order(5, kSize);
+  for (std::size_t p = 0; p < seen.size(); ++p) EXPECT_EQ(seen[p], order.sample_at(p));
+  for (const std::size_t epoch : {0u, 1u}) {
+    const auto begin = seen.begin() + static_cast<std::ptrdiff_t>(epoch * kSize);
+    EXPECT_EQ(std::set<uint64_t>(begin, begin + kSize).size(), kSize);
+  }
+  LoaderOptions other = training_options();
+  other.seed = 6;
+  EXPECT_NE(take(folders().sound, other, 1)[0].sample_ids, batches[0].sample_ids);
+}
+
+TEST(Loader, MarksWhatASampleLacks) {
+  const LoaderOptions options = training_options();
+  std::set<std::size_t> choices;
+  for (const Batch& batch : take(folders().sound, options, 12)) {
+    for (std::size_t r = 0; r < 12; ++r) {
+      const uint64_t sample = batch.sample_ids[r];
+      EXPECT_EQ(batch.image_present[r], sample % 9 != 4);
+      EXPECT_EQ(batch.text_present[r], sample % 9 != 5);
+      const auto pixels = batch.pixels.begin() + static_cast<std::ptrdiff_t>(r * 24 * 24 * 3);
+      EXPECT_EQ(std::all_of(pixels, pixels + 24 * 24 * 3, [](uint8_t v) { return v == 0; }), sample % 9 == 4);
+      const auto tokens = batch.tokens.begin() + static_cast<std::ptrdiff_t>(r * 16);
+      const std::vector<int32_t> row(tokens, tokens + 16);
+      if (sample % 9 == 5) {
+        EXPECT_EQ(batch.lengths[r], 2);
+        EXPECT_EQ(row[1], kEndId);
+        continue;
+      }
+      // One of the sample's captions, and over the epochs each of them.
+      std::size_t choice = 0;
+      for (const std::string& caption : mixed_sample(sample).captions) {
+        std::vector<int32_t> expected(16);
+        if (folders().tokenizer->encode(caption, expected) == batch.lengths[r] && expected == row) break;
+        ++choice;
+      }
+      EXPECT_LT(choice, 3u);
+      choices.insert(choice);
+    }
+  }
+  EXPECT_EQ(choices.size(), 3u);
+}
+
+TEST(Loader, EvaluatesEverySampleOnceInOrder) {
+  LoaderOptions options = training_options();
+  options.training = false;
+  for (const int dp : {1, 2}) {
+    options.dp_size = dp;
+    std::vector<uint64_t> seen;
+    for (options.dp_rank = 0; options.dp_rank < dp; ++options.dp_rank) {
+      Loader loader(folders().sound, folders().tokenizer, options);
+      ASSERT_EQ(loader.num_steps(), 4);
+      for (int64_t step = 0; step < 4; ++step) {
+        const Batch batch = loader.next();
+        const auto rows = static_cast<std::size_t>(12 / dp);
+        ASSERT_EQ(batch.sample_ids.size(), rows);
+        for (std::size_t r = 0; r < rows; ++r) {
+          const uint64_t position = static_cast<uint64_t>(step * 12 + batch.first_index) + r;
+          EXPECT_EQ(batch.sample_ids[r], position < kSize ? position : kNoSample);
+          if (position >= kSize) {
+            EXPECT_FALSE(batch.image_present[r] || batch.text_present[r]);
+            EXPECT_EQ(batch.lengths[r], 2);
+            continue;
+          }
+          seen.push_back(position);
+          std::vector<uint8_t> expected(24 * 24 * 3, 0);
+          const SmallSample s = mixed_sample(position);
+          if (!s.image.empty()) {
+            const Image image = decode_image(s.image);
+            if (std::min(image.width, image.height) >= 48) continue;  // decoded at half size by the loader
+            Resizer().resize(image, center_square(image.width, image.height), 24, expected);
+          }
+          const auto pixels = batch.pixels.begin() + static_cast<std::ptrdiff_t>(r * expected.size());
+          EXPECT_TRUE(std::equal(expected.begin(), expected.end(), pixels)) << position;
+          if (s.captions.empty()) continue;
+          std::vector<int32_t> tokens(16);
+          folders().tokenizer->encode(s.captions[0], tokens);
+          EXPECT_TRUE(
+              std::equal(tokens.begin(), tokens.end(), batch.tokens.begin() + static_cast<std::ptrdiff_t>(r * 16)));
+        }
+      }
+      EXPECT_THROW(loader.next(), InternalError);
+    }
+    EXPECT_EQ(std::set<uint64_t>(seen.begin(), seen.end()).size(), kSize);
+  }
+}
+
+TEST(Loader, ReplacesBadSamplesAndNamesThemOnce) {
+  LoaderOptions options = training_options();
+  std::vector<std::string> named;
+  options.on_bad_sample = [&](const BadSample& bad) { named.push_back(bad.name); };
+  Loader loader(folders().damaged, folders().tokenizer, options);
+  const std::vector<Batch> sound = take(folders().sound, training_options(), 12);
+  uint64_t replaced = 0;
+  for (std::size_t step = 0; step < 12; ++step) {
+    const Batch batch = loader.next();
+    for (std::size_t r = 0; r < 12; ++r) {
+      EXPECT_FALSE(kBroken.contains(batch.sample_ids[r]));
+      if (kBroken.contains(sound[step].sample_ids[r])) {
+        ++replaced;
+      } else {
+        EXPECT_EQ(batch.sample_ids[r], sound[step].sample_ids[r]) << "the others keep their places";
+      }
+    }
+    loader.recycle(Batch(batch));
+  }
+  const LoaderStats stats = loader.stats();
+  EXPECT_GE(replaced, 9u);  // three epochs
+  EXPECT_GE(stats.num_bad, replaced);
+  EXPECT_EQ(stats.num_samples, 144 + stats.num_bad);
+  EXPECT_EQ(named.size(), kBroken.size());
+  ASSERT_EQ(stats.bad.size(), kBroken.size());
+  std::set<uint64_t> samples;
+  for (const BadSample& bad : stats.bad) {
+    samples.insert(bad.sample);
+    EXPECT_EQ(bad.name, folders().damaged->sample_name(bad.sample));
+    EXPECT_NE(bad.reason.find("PNG"), std::string::npos) << bad.reason;
+  }
+  EXPECT_EQ(samples, kBroken);
+}
+
+TEST(Loader, RanksWithoutImagesReplaceTheSameSamples) {
+  LoaderOptions options = training_options();
+  const std::vector<Batch> both = take(folders().damaged, options, 8);
+  options.image_size = 0;
+  const std::vector<Batch> text = take(folders().damaged, options, 8);
+  options.image_size = 24;
+  options.text_length = 0;
+  const std::vector<Batch> images = take(folders().damaged, options, 8);
+  for (std::size_t i = 0; i < 8; ++i) {
+    EXPECT_EQ(text[i].sample_ids, both[i].sample_ids);
+    EXPECT_EQ(text[i].tokens, both[i].tokens);
+    EXPECT_EQ(text[i].image_present, both[i].image_present);
+    EXPECT_TRUE(text[i].pixels.empty());
+    EXPECT_EQ(images[i].sample_ids, both[i].sample_ids);
+    EXPECT_TRUE(images[i].pixels == both[i].pixels);
+    EXPECT_TRUE(images[i].tokens.empty() && images[i].lengths.empty());
+    EXPECT_EQ(images[i].text_present, both[i].text_present);
+  }
+  // Without the check nobody looks at the images, so broken ones do no harm.
+  options.image_size = 0;
+  options.text_length = 16;
+  options.check_unused_images = false;
+  const std::vector<Batch> unchecked = take(folders().damaged, options, 4);
+  const std::vector<Batch> sound = take(folders().sound, training_options(), 4);
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(unchecked[i].sample_ids, sound[i].sample_ids);
+    EXPECT_EQ(unchecked[i].tokens, sound[i].tokens);
+    EXPECT_EQ(unchecked[i].image_present, sound[i].image_present);
+  }
+}
+
+TEST(Loader, KeepsTheRowOfABadSampleInEvaluation) {
+  LoaderOptions options = training_options();
+  options.training = false;
+  Loader loader(folders().damaged, folders().tokenizer, options);
+  for (int64_t step = 0; step < loader.num_steps(); ++step) {
+    const Batch batch = loader.next();
+    for (std::size_t r = 0; r < 12; ++r) {
+      if (!kBroken.contains(batch.sample_ids[r])) continue;
+      EXPECT_EQ(batch.sample_ids[r], static_cast<uint64_t>(step) * 12 + r);
+      EXPECT_FALSE(batch.image_present[r] || batch.text_present[r]);
+    }
+  }
+  EXPECT_EQ(loader.stats().num_bad, 3u);
+  EXPECT_EQ(loader.stats().num_samples, kSize);
+}
+
+TEST(Loader, StopsWhenTooManySamplesAreBad) {
+  LoaderOptions options = training_options();
+  options.max_bad_fraction = 0.02;  // two of the first hundred
+  int64_t first_failure = -1;
+  for (const int threads : {1, 4}) {
+    options.threads = threads;
+    Loader loader(folders().damaged, folders().tokenizer, options);
+    int64_t step = 0;
+    try {
+      for (; step < 10; ++step) loader.next();
+      FAIL() << "no error";
+    } catch (const WorldError& error) {
+      const std::string text = error.what();
+      EXPECT_NE(text.find("at most 2 %"), std::string::npos) << text;
+      EXPECT_NE(text.find("3 of "), std::string::npos) << text;
+      EXPECT_NE(text.find(loader.stats().bad[0].name), std::string::npos) << text;
+    }
+    EXPECT_THROW(loader.next(), WorldError) << "it is at its end";
+    if (first_failure < 0) first_failure = step;
+    EXPECT_EQ(step, first_failure) << "at the same step whatever the threads";
+  }
+}
+
+TEST(Loader, StopsWhenNoReplacementIsSound) {
+  const ScratchFolder folder;
+  const auto data = make_data_set(folder / "hopeless", 12, [](uint64_t) {
+    return SmallSample{test::broken_image(), {}};
+  });
+  LoaderOptions options = training_options();
+  options.max_bad_fraction = 1;
+  Loader loader(data, folders().tokenizer, options);
+  EXPECT_THROW(loader.next(), WorldError);
+}
+
+TEST(Loader, FindsBytesThatChangedOnDisk) {
+  const ScratchFolder folder;
+  const auto data = make_data_set(folder / "altered", 30, [](uint64_t i) {
+    return SmallSample{test::sound_image(i), {"caption " + std::to_string(i)}};
+  });
+  const SampleRecord record = data->record(17);
+  {
+    std::fstream file(folder / "altered" / std::string(data->shard_name(record.shard)),
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(record.captions_offset));
+    file.put('X');
+  }
+  LoaderOptions options = training_options();
+  options.training = false;
+  options.image_size = 0;
+  Loader loader(data, folders().tokenizer, options);
+  for (int64_t step = 0; step < loader.num_steps(); ++step) loader.next();
+  ASSERT_EQ(loader.stats().bad.size(), 1u);
+  EXPECT_EQ(loader.stats().bad[0].sample, 17u);
+  EXPECT_EQ(loader.stats().bad[0].name, data->sample_name(17));
+}
+
+TEST(Loader, EndsWhenASampleChangesAfterItWasUsed) {
+  const ScratchFolder folder;
+  const auto data = make_data_set(folder / "changing", 24, [](uint64_t i) {
+    return SmallSample{test::sound_image(i), {"caption " + std::to_string(i)}};
+  });
+  LoaderOptions options = training_options();
+  options.max_bad_fraction = 1;
+  options.prefetch = 1;
+  Loader loader(data, folders().tokenizer, options);
+  for (int step = 0; step < 2; ++step) loader.next();  // one epoch
+  {
+    const SampleRecord record = data->record(7);
+    std::fstream file(folder / "changing" / std::string(data->shard_name(record.shard)),
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(record.captions_offset));
+    file.put('X');
+  }
+  try {
+    for (int step = 0; step < 4; ++step) loader.next();  // two more
+    FAIL() << "no error";
+  } catch (const WorldError& error) {
+    EXPECT_NE(std::string(error.what()).find(data->sample_name(7) + " was sound before"), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(Loader, RefusesImpossibleOptions) {
+  const auto expect_refused = [](const char* words, const auto& change) {
+    LoaderOptions options = training_options();
+    change(options);
+    try {
+      Loader loader(folders().sound, folders().tokenizer, options);
+      FAIL() << words;
+    } catch (const UserError& error) {
+      EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+    }
+  };
+  expect_refused("48 rows, found 47 samples", [](LoaderOptions& o) { o.global_batch = 48; });
+  expect_refused("12 over 5", [](LoaderOptions& o) { o.dp_size = 5; });
+  expect_refused("dp rank", [](LoaderOptions& o) { o.dp_rank = 1; });
+  expect_refused("dp must be positive", [](LoaderOptions& o) { o.dp_size = 0; });
+  expect_refused("text length", [](LoaderOptions& o) { o.text_length = 1; });
+  expect_refused("image size", [](LoaderOptions& o) { o.image_size = -1; });
+  expect_refused("threads must be 1 to 1024, found 0; prefetch", [](LoaderOptions& o) { o.threads = o.prefetch = 0; });
+  expect_refused("start step", [](LoaderOptions& o) { o.start_step = -1; });
+  expect_refused("global batch must be 1", [](LoaderOptions& o) { o.global_batch = 0; });
+  expect_refused("min_scale", [](LoaderOptions& o) { o.augment.min_scale = 0; });
+  EXPECT_THROW(Loader(folders().sound, nullptr, training_options()), UserError);
+  LoaderOptions evaluation = training_options();
+  evaluation.training = false;
+  evaluation.global_batch = 48;
+  EXPECT_EQ(Loader(folders().sound, folders().tokenizer, evaluation).num_steps(), 1) << "padded";
+}
+
+TEST(Loader, EndsAtAnyTime) {
+  for (int taken = 0; taken < 12; ++taken) {
+    LoaderOptions options = training_options();
+    options.threads = 1 + taken % 4;
+    options.prefetch = 1 + taken * 3;
+    Loader loader(folders().damaged, folders().tokenizer, options);
+    for (int i = 0; i < taken / 2; ++i) loader.next();
+  }
+}
+
+TEST(Loader, UsesRecycledMemoryAgain) {
+  LoaderOptions options = training_options();
+  options.prefetch = 3;
+  Loader loader(folders().sound, folders().tokenizer, options);
+  const std::vector<Batch> expected = take(folders().sound, options, 20);
+  std::set<const void*> buffers;
+  for (std::size_t i = 0; i < 20; ++i) {
+    Batch batch = loader.next();
+    expect_equal(batch, expected[i]);
+    buffers.insert(batch.pixels.data());
+    loader.recycle(std::move(batch));
+  }
+  EXPECT_LE(buffers.size(), 4u) << "those in flight and the one in use";
+}
+
+TEST(Loader, CountsItsWork) {
+  Loader loader(folders().sound, folders().tokenizer, training_options());
+  for (int i = 0; i < 5; ++i) loader.next();
+  const LoaderStats stats = loader.stats();
+  EXPECT_EQ(stats.num_batches, 5);
+  EXPECT_EQ(stats.num_samples, 60u);
+  EXPECT_EQ(stats.num_bad, 0u);
+  EXPECT_GT(stats.bytes_read, 10000u);
+  EXPECT_GT(stats.decode_ms, 0);
+  EXPECT_GT(stats.storage_ms, 0);
+  EXPECT_GT(stats.collate_ms, 0);
+  EXPECT_NEAR(stats.wait_storage_ms + stats.wait_decode_ms + stats.wait_collate_ms, stats.wait_ms, 1e-6);
+}
+
+}  // namespace
+}  // namespace triptych
