@@ -9,8 +9,8 @@
 namespace triptych {
 
 struct ChildLimits {
-  int wall_ms = 60000;                         ///< then it is killed
-  unsigned cpu_s = 20;                         ///< of processor time
+  int wall_ms = 60000;  ///< then it is killed
+  unsigned cpu_s = 5;   ///< of processor time; asking a sound file takes milliseconds, some damaged ones never end
   uint64_t memory_bytes = uint64_t{1} << 30;   ///< of address space beyond what the parent has
   uint64_t answer_bytes = uint64_t{64} << 10;  ///< of what `work` returns
 };

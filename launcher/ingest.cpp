@@ -1,0 +1,83 @@
+#include "launcher/ingest.h"
+
+#include <memory>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include "data/ingest.h"
+
+namespace triptych {
+namespace {
+
+int ingest(IngestOptions options) {
+  constexpr uint64_t kEvery = 1000;  // samples between two signs of life
+  const bool terminal = ::isatty(STDERR_FILENO) == 1;
+  uint64_t shown = 0;
+  if (terminal) {
+    options.progress = [&](uint64_t samples) {
+      if (samples % kEvery != 0) return;
+      fmt::print(stderr, "\r{} samples", samples);
+      std::fflush(stderr);
+      shown = samples;
+    };
+  }
+  const auto end_line = [&] {
+    if (shown != 0) fmt::print(stderr, "\n");
+  };
+  IngestSummary summary;
+  try {
+    summary = ingest_pairs(options);
+  } catch (...) {
+    end_line();
+    throw;
+  }
+  end_line();
+  fmt::print("{}: {} samples in {} shards, {} images, {} captions, data set {}\n", options.out.string(),
+             summary.num_samples, summary.num_shards, summary.num_images, summary.num_captions, summary.data_set_id);
+  for (const auto& [key, count] : summary.ignored_keys) {
+    fmt::print("ignored the key '{}' of {} lines: only image, caption, captions, id and label are packed\n", key,
+               count);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void register_ingest(CLI::App& app, std::function<int()>& run) {
+  CLI::App* ingest_command = app.add_subcommand("ingest", "Makes a data set of HDF5 shards");
+  ingest_command->require_subcommand(1);
+  CLI::App* pairs = ingest_command->add_subcommand("pairs", "Packs images and captions into shards with an index");
+  const auto options = std::make_shared<IngestOptions>();
+  pairs->add_option("--captions", options->captions, "a file of JSON lines, one sample each; see below")->required();
+  pairs->add_option("--images", options->images,
+                    "the folder that image names are relative to; needed if any line names an image");
+  pairs
+      ->add_option("--out", options->out,
+                   "the data set's folder: absent, empty, or an older data set, which is replaced when the new one is "
+                   "complete")
+      ->required();
+  pairs->add_option("--samples-per-shard", options->samples_per_shard, "a shard also ends at 1 GiB of images")
+      ->capture_default_str();
+  pairs->footer(
+      "A line is an object with these keys; others are ignored:\n"
+      "  image      file name relative to --images (JPEG, PNG or WebP, packed as it is), or null or absent\n"
+      "  captions   array of strings; or caption, one string; may be absent if there is an image\n"
+      "  id         integer 0 to 2^64-1, unique; without it, the line's number\n"
+      "  label      integer, 0 or more; optional\n"
+      "\n"
+      "All lines are checked; if any is wrong, the first 20 are named and nothing is written. The same input gives "
+      "the\n"
+      "same bytes. docs/shard-format.md has the format, for other programs that write it.\n"
+      "\n"
+      "Examples:\n"
+      "  triptych ingest pairs --images photos --captions photos/captions.jsonl --out data/mine\n"
+      "  triptych ingest pairs --captions text.jsonl --out data/text --samples-per-shard 100000\n"
+      "with lines such as\n"
+      "  {\"image\": \"fruit/apple.png\", \"captions\": [\"a red apple\", \"un fruit\"], \"id\": 17}");
+  pairs->callback([options, &run] { run = [options] { return ingest(*options); }; });
+}
+
+}  // namespace triptych

@@ -1,0 +1,52 @@
+#include "launcher/inspect.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+
+#include "checkpoint/inspect.h"
+#include "data/inspect_shard.h"
+
+namespace triptych {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A shard's file, or a folder with shards or an index; everything else is for the checkpoints to judge.
+bool is_data(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return path.extension() == ".h5";
+  if (fs::exists(path / "index.json", error)) return true;
+  const fs::directory_iterator entries(path, error);
+  return !error &&
+         std::any_of(begin(entries), end(entries), [](const auto& e) { return e.path().extension() == ".h5"; });
+}
+
+}  // namespace
+
+void register_inspect(CLI::App& app, std::function<int()>& run) {
+  CLI::App* command = app.add_subcommand("inspect", "Describes a shard, a data set or a checkpoint");
+  const auto path = std::make_shared<fs::path>();
+  const auto verify = std::make_shared<bool>(false);
+  command->add_option("PATH", *path, "a shard (*.h5), a data set's folder, or a checkpoint: its folder or `latest`")
+      ->required();
+  command->add_flag("--verify", *verify, "reads every byte and compares all checksums; names what is damaged");
+  command->footer(
+      "Exit code 1 if something is damaged, 2 if PATH is neither.\n"
+      "\n"
+      "Examples:\n"
+      "  triptych inspect data/mine\n"
+      "  triptych inspect data/mine/shard_00000.h5 --verify\n"
+      "  triptych inspect runs/quickstart/checkpoints/latest");
+  command->callback([path, verify, &run] {
+    run = [path, verify] {
+      fmt::print("{}", is_data(*path) ? describe_data(*path, *verify) : describe_checkpoint(*path, *verify));
+      return 0;
+    };
+  });
+}
+
+}  // namespace triptych
