@@ -1,5 +1,6 @@
 #include "parallel/mpi_version.h"
 
+#define OMPI_SKIP_MPICXX 1  // the retired C++ classes, which do not link without their library
 #include <mpi.h>
 
 namespace triptych {
