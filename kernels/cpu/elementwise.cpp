@@ -203,6 +203,7 @@ void add_positions(Stream& stream, const AddPositionsArgs& args) {
 
 void sum_positions(Stream& stream, const SumPositionsArgs& args) {
   check_float_dtype(args.dtype, "sum_positions");
+  if (args.batch <= 0) return;
   parallel_ranges(stream, args.seq, grain_rows(args.cols * args.batch), [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(sum_positions_rows)(args, begin, end);
   });

@@ -23,8 +23,9 @@ inline constexpr Doubles kDoubles{};
 /// kPhiloxPadding / 2 values more than asked for.
 void normals_of_blocks(RandomKey key, uint64_t first_block, int64_t num_blocks, double* out) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(kDoubles));
+  const PhiloxRounds rounds(key);
   for (int64_t block = 0; block < num_blocks; block += lanes) {
-    const PhiloxVectors words = philox_vectors(key, first_block + static_cast<uint64_t>(block));
+    const PhiloxVectors words = philox_vectors(rounds, first_block + static_cast<uint64_t>(block));
     const auto to_double = [](auto low_word) HWY_ATTR {
       // 2^52 + w as a double's bits, less 2^52: exact for 32-bit words.
       const hn::RebindToUnsigned<Doubles> bits;

@@ -42,8 +42,8 @@ TEST(Gelu, AgreesWithDouble) {
   });
 }
 
-/// Near zero, in both tails and beyond, where a sum over normals would not look: the absolute error stays that of the
-/// result's own rounding, and relative precision holds down to -5.
+/// Near zero, in both tails and beyond, where a norm over normals would not look: relative precision holds down to -5.
+/// Below -1 the exponent x^2 / 2, up to 12.5, is itself rounded, which its exponential shows as so many roundings.
 TEST(Gelu, HoldsPrecisionInTheTails) {
   test::for_streams([](Stream& stream) {
     std::vector<float> h;
@@ -52,10 +52,11 @@ TEST(Gelu, HoldsPrecisionInTheTails) {
     std::vector<float> a(h.size());
     const auto n = static_cast<int64_t>(h.size());
     gelu_forward(stream, h.data(), a.data(), n, DType::kFloat32);
-    const double unit = test::tolerance(DType::kFloat32).local;
+    const test::Tolerance limit = test::tolerance(DType::kFloat32);
     for (std::size_t i = 0; i < h.size(); ++i) {
       const double expected = gelu(static_cast<double>(h[i])), error = std::abs(static_cast<double>(a[i]) - expected);
-      EXPECT_LE(error, unit * (h[i] < -5.0f ? 1e-5 : std::abs(expected))) << h[i];
+      const double allowed = h[i] < -1.0f ? limit.summed : limit.local;
+      EXPECT_LE(error, allowed * (h[i] < -5.0f ? 1e-5 : std::abs(expected))) << h[i];
     }
     const std::vector<float> ends{-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()};
     std::vector<float> out(2);

@@ -219,5 +219,3 @@ BENCHMARK(patches);
 
 }  // namespace
 }  // namespace triptych
-
-BENCHMARK_MAIN();
