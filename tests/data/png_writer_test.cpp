@@ -24,8 +24,12 @@ std::vector<uint8_t> noise(std::size_t num_bytes, unsigned seed) {
 }
 
 Image plain(uint32_t width, uint32_t height, uint8_t red, uint8_t green, uint8_t blue) {
-  Image image{width, height, {}};
-  for (uint64_t i = 0; i < uint64_t{width} * height; ++i) image.pixels.insert(image.pixels.end(), {red, green, blue});
+  Image image{width, height, std::vector<uint8_t>(std::size_t{width} * height * 3)};
+  for (std::size_t i = 0; i < image.pixels.size(); i += 3) {
+    image.pixels[i] = red;
+    image.pixels[i + 1] = green;
+    image.pixels[i + 2] = blue;
+  }
   return image;
 }
 
