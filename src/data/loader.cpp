@@ -171,11 +171,11 @@ class Loader::Impl {
     std::unique_lock lock(mutex_);
     std::unique_ptr<RowFiller> filler = std::move(fillers_.back());
     fillers_.pop_back();
-    bool useless = slot.error != nullptr;
+    const bool useless = slot.error != nullptr;
     lock.unlock();
     std::exception_ptr error;
     try {
-      for (int64_t row = begin; row < end && !useless && !stopping_; ++row) filler->fill(slot.batch, row);
+      if (!useless) filler->fill(slot.batch, begin, end, stopping_);
     } catch (...) {
       error = std::current_exception();
     }

@@ -47,7 +47,17 @@ uint64_t SampleStream::training_sample(uint64_t position, int attempt) const {
   return order.sample(place.epoch, word % order.num_samples());
 }
 
-void RowFiller::fill(Batch& batch, int64_t row) {
+void RowFiller::fill(Batch& batch, int64_t begin, int64_t end, const std::atomic<bool>& stopping) {
+  captions_.resize(std::max(captions_.size(), static_cast<std::size_t>(end - begin)));
+  for (int64_t row = begin; row < end; ++row) {
+    if (stopping) return;
+    fill_row(batch, row, captions_[static_cast<std::size_t>(row - begin)]);
+  }
+  // Together, so that the tokenizer's tables are loaded into the cache once for all these rows.
+  if (stream_->options.text_length > 0) tokenize(batch, begin, end);
+}
+
+void RowFiller::fill_row(Batch& batch, int64_t row, std::string& caption) {
   const LoaderOptions& options = stream_->options;
   const auto r = static_cast<std::size_t>(row);
   const uint64_t position = static_cast<uint64_t>(batch.step) * static_cast<uint64_t>(options.global_batch) +
@@ -55,6 +65,7 @@ void RowFiller::fill(Batch& batch, int64_t row) {
   if (!options.training && position >= stream_->dataset->size()) {  // pads the last batch
     batch.sample_ids[r] = kNoSample;
     clear_row(batch, r);
+    caption.clear();
     return;
   }
   const int num_attempts = options.training ? kMaxAttempts : 1;
@@ -63,7 +74,7 @@ void RowFiller::fill(Batch& batch, int64_t row) {
     batch.sample_ids[r] = sample;
     ++work.num_samples;
     try {
-      use_sample(sample, position, batch, r);
+      use_sample(sample, position, batch, r, caption);
       stream_->sound.insert(sample);
       return;
     } catch (const Error& error) {
@@ -85,9 +96,10 @@ void RowFiller::fill(Batch& batch, int64_t row) {
                     kMaxAttempts, batch.first_index + row, batch.step, bad.back().bad.name, bad.back().bad.reason));
   }
   clear_row(batch, r);
+  caption.clear();
 }
 
-void RowFiller::use_sample(uint64_t sample, uint64_t position, Batch& batch, std::size_t row) {
+void RowFiller::use_sample(uint64_t sample, uint64_t position, Batch& batch, std::size_t row, std::string& caption) {
   const LoaderOptions& options = stream_->options;
   const bool reads_image = options.image_size > 0 || (options.check_unused_images && !stream_->sound.contains(sample));
   {
@@ -101,8 +113,7 @@ void RowFiller::use_sample(uint64_t sample, uint64_t position, Batch& batch, std
     const Timer timer(work.decode_ns);
     use_image(position, batch, row);
   }
-  const Timer timer(work.collate_ns);
-  use_caption(position, batch, row);
+  use_caption(position, caption);
 }
 
 void RowFiller::use_image(uint64_t position, Batch& batch, std::size_t row) {
@@ -130,9 +141,9 @@ void RowFiller::use_image(uint64_t position, Batch& batch, std::size_t row) {
   apply_augmentation(augmentation, size, out);
 }
 
-void RowFiller::use_caption(uint64_t position, Batch& batch, std::size_t row) {
+void RowFiller::use_caption(uint64_t position, std::string& caption) {
   const LoaderOptions& options = stream_->options;
-  std::string_view caption;
+  caption.clear();
   if (const uint64_t count = buffer_.num_captions(); count > 0) {
     const uint64_t word = options.training ? philox_word(random_key(options.seed, "caption", position), 0) : 0;
     caption = buffer_.caption(static_cast<std::size_t>(word * count >> 32));
@@ -143,23 +154,23 @@ void RowFiller::use_caption(uint64_t position, Batch& batch, std::size_t row) {
         "loader",
         fmt::format("a caption must be UTF-8; one of {} bytes is not. Repair it and index again.", caption.size()));
   }
-  if (options.text_length == 0) return;
-  const auto length = static_cast<std::size_t>(options.text_length);
-  batch.lengths[row] = stream_->tokenizer->encode(caption, std::span(batch.tokens).subspan(row * length, length));
 }
 
+void RowFiller::tokenize(Batch& batch, int64_t begin, int64_t end) {
+  const Timer timer(work.collate_ns);
+  const auto length = static_cast<std::size_t>(stream_->options.text_length);
+  for (int64_t row = begin; row < end; ++row) {
+    const auto r = static_cast<std::size_t>(row);
+    const std::span<int32_t> ids = std::span(batch.tokens).subspan(r * length, length);
+    batch.lengths[r] = stream_->tokenizer->encode(captions_[static_cast<std::size_t>(row - begin)], ids);
+  }
+}
+
+/// But for its tokens: an empty caption gives begin and end alone.
 void RowFiller::clear_row(Batch& batch, std::size_t row) const {
   const auto size = static_cast<std::size_t>(stream_->options.image_size);
-  const auto length = static_cast<std::size_t>(stream_->options.text_length);
   batch.image_present[row] = batch.text_present[row] = 0;
   std::ranges::fill(std::span(batch.pixels).subspan(row * 3 * size * size, 3 * size * size), uint8_t{0});
-  if (length > 0) {
-    const std::span<int32_t> tokens = std::span(batch.tokens).subspan(row * length, length);
-    std::ranges::fill(tokens, kPadId);
-    tokens[0] = kBeginId;
-    tokens[1] = kEndId;
-    batch.lengths[row] = 2;
-  }
 }
 
 }  // namespace triptych

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "data/dataset.h"
@@ -57,22 +58,25 @@ class RowFiller {
  public:
   explicit RowFiller(std::shared_ptr<SampleStream> stream) : stream_(std::move(stream)) {}
 
-  /// Fills row `row` of `batch`, whose step and sizes are set. A sample that cannot be used goes to `bad`. Throws
-  /// WorldError when no replacement can be used either, or when a sample that was sound before is so no longer: other
-  /// ranks may still hold it for sound.
-  void fill(Batch& batch, int64_t row);
+  /// Fills rows [begin, end) of `batch`, whose step and sizes are set, or ends after a row once `stopping`. A sample
+  /// that cannot be used goes to `bad`. Throws WorldError when no replacement can be used either, or when a sample that
+  /// was sound before is so no longer: other ranks may still hold it for sound.
+  void fill(Batch& batch, int64_t begin, int64_t end, const std::atomic<bool>& stopping);
 
   RowWork work;
   std::vector<BadRow> bad;
 
  private:
-  void use_sample(uint64_t sample, uint64_t position, Batch& batch, std::size_t row);
+  void fill_row(Batch& batch, int64_t row, std::string& caption);
+  void use_sample(uint64_t sample, uint64_t position, Batch& batch, std::size_t row, std::string& caption);
   void use_image(uint64_t position, Batch& batch, std::size_t row);
-  void use_caption(uint64_t position, Batch& batch, std::size_t row);
+  void use_caption(uint64_t position, std::string& caption);
   void clear_row(Batch& batch, std::size_t row) const;
+  void tokenize(Batch& batch, int64_t begin, int64_t end);
 
   std::shared_ptr<SampleStream> stream_;
   SampleBuffer buffer_;
+  std::vector<std::string> captions_;  // of the rows in work
   ImageDecoder decoder_;
   Image image_;
   Resizer resizer_;

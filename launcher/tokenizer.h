@@ -1,0 +1,15 @@
+#pragma once
+
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+namespace triptych {
+
+/// Adds `triptych tokenizer` to `app`. When it is what the user asked for, parsing sets `run` to the work that is left,
+/// which returns the exit code.
+void register_tokenizer(CLI::App& app, std::function<int()>& run);
+
+}  // namespace triptych
