@@ -61,6 +61,13 @@ class MpiFlight : public Flight {
     for (MPI_Datatype& type : types_) MPI_Type_free(&type);
   }
 
+  /// A message wakes its peer when it has started and when it is done. MPI would let a sleeper sleep until its next
+  /// poll.
+  void ring_when_moved(Doorbell* peers_bell) {
+    peers_bell_ = peers_bell;
+    if (peers_bell_ != nullptr) peers_bell_->ring();
+  }
+
   MPI_Request* new_request() { return &requests_.emplace_back(MPI_REQUEST_NULL); }
 
   /// `count` elements as MPI counts them: a type, and how many of it.
@@ -95,7 +102,10 @@ class MpiFlight : public Flight {
       fail(std::current_exception());
       return true;
     }
-    if (num_done_ == requests_.size()) complete();
+    if (num_done_ == requests_.size()) {
+      complete();
+      if (peers_bell_ != nullptr) peers_bell_->ring();
+    }
     return finished() || num_done_ != before;
   }
 
@@ -120,7 +130,14 @@ class MpiFlight : public Flight {
   std::vector<MPI_Request> requests_;
   std::vector<MPI_Datatype> types_;  // kept until MPI is done with them
   std::size_t num_done_ = 0;
+  Doorbell* peers_bell_ = nullptr;
 };
+
+Doorbell* MpiContext::doorbell_of(int of_world_rank, int this_world_rank) const {
+  const std::size_t other = static_cast<std::size_t>(of_world_rank), mine = static_cast<std::size_t>(this_world_rank);
+  if (!doorbells || nodes[other] != nodes[mine]) return nullptr;
+  return reinterpret_cast<Doorbell*>(doorbells->data()) + node_ranks[other];
+}
 
 bool MpiRequests::advance() {
   const std::size_t num_finished = std::erase_if(flights_, [](const std::shared_ptr<MpiFlight>& flight) {
@@ -164,9 +181,7 @@ MpiGroup::MpiGroup(GroupIdentity identity_of_rank, MPI_Comm comm, std::shared_pt
   std::optional<SharedSegment> segment = share_segment(comm_, SharedCollectives::segment_bytes(size(), options));
   if (!segment) return;
   std::vector<Doorbell*> bells;
-  for (const int member : members) {
-    bells.push_back(context_->doorbell(context_->node_ranks[static_cast<std::size_t>(member)]));
-  }
+  for (const int member : members) bells.push_back(context_->doorbell_of(member, members.front()));
   auto keep = std::make_shared<SharedSegment>(std::move(*segment));
   std::byte* const base = keep->data();
   shared_ = std::make_unique<SharedCollectives>(identity(), context_->progress, std::move(keep), base, std::move(bells),
@@ -208,6 +223,7 @@ std::shared_ptr<Pending> MpiGroup::start(const Operation& operation) {
             ? MPI_Isend(operation.send, count, type, operation.peer, operation.tag, comm_, flight->new_request())
             : MPI_Irecv(operation.recv, count, type, operation.peer, operation.tag, comm_, flight->new_request());
     check_mpi(code, identity()->where(), operation.to_string());
+    flight->ring_when_moved(context_->doorbell_of(world_rank(operation.peer), world_rank(rank())));
   }
   context_->requests.add(flight);
   return flight;

@@ -41,7 +41,8 @@ struct MpiContext {
   std::optional<SharedSegment> doorbells;  ///< one of each rank of this machine; none if memory is not shared
   int max_count = 0;
 
-  Doorbell* doorbell(int node_rank) const { return reinterpret_cast<Doorbell*>(doorbells->data()) + node_rank; }
+  /// Of a rank on the same machine as this one; else nullptr.
+  Doorbell* doorbell_of(int of_world_rank, int this_world_rank) const;
 };
 
 /// Creates a segment on rank 0 of `comm`, all of one machine, and maps it on all; nothing if any of them cannot.

@@ -14,8 +14,8 @@
 namespace triptych {
 namespace {
 
-// Polls before a waiting rank gives its core away, if it has one of its own; some 50 microseconds.
-constexpr int kSpinsOnOwnCore = 500;
+// How long a waiting rank polls if it has a core of its own: about what it costs to wake a sleeper on an idle core.
+constexpr std::chrono::microseconds kSpinOnOwnCore{50};
 
 std::string host_name() {
   std::array<char, 256> name{};
@@ -109,12 +109,12 @@ class MpiWorld : public World {
       context_->node_ranks.push_back(rank_there);
     }
     Progress::Options waiting{.timeout = options.timeout};
-    if (has_a_core_each(node, node_size_)) waiting.num_spins = kSpinsOnOwnCore;
+    if (has_a_core_each(node, node_size_)) waiting.spin = kSpinOnOwnCore;
     if (options.share_memory && node_size_ > 1) {
       context_->doorbells = share_segment(node, static_cast<std::size_t>(node_size_) * sizeof(Doorbell));
     }
     if (context_->doorbells) {
-      waiting.doorbell = context_->doorbell(node_rank_);
+      waiting.doorbell = context_->doorbell_of(rank, rank);
       waiting.doorbell->process.store(getpid());
       check_mpi(MPI_Barrier(node), "world", "MPI_Barrier");
     }

@@ -15,10 +15,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// After its spins a rank yields this often, for peers that are about to come, and then sleeps.
-constexpr int kNumYields = 4;
-// A source that nobody rings for is polled at times that grow with the time already waited, so that waiting costs
-// little and the delay is at most an eighth of the wait.
+// After spinning a rank yields this often, for peers that are about to come, and then sleeps: a sleeper is put back on
+// a core as soon as it is rung, one that yields only when those before it have had their turns.
+constexpr int kNumYields = 1;
+// A source that nobody rings for is polled between naps that grow with their number (not with the time waited: on a
+// busy machine a single yield takes milliseconds), so that a long wait costs little.
 constexpr auto kShortestNap = 20us;
 constexpr auto kLongestNap = 500us;
 // A sleeper that is rung for still looks up this often: for a dead peer and for the time-out.
@@ -72,18 +73,23 @@ bool Progress::needs_polling() const {
 void Progress::wait(const Flight& flight) {
   const Clock::time_point begin = Clock::now();
   Clock::time_point next_check = begin + kLongestSleep;
-  for (int num_idle = 0;; ++num_idle) {
-    if (poll()) num_idle = 0;
+  Clock::time_point spin_end = begin + options_.spin;
+  for (int num_idle = 0;;) {
+    const bool moved = poll();
     if (flight.finished()) return;
-    if (num_idle < options_.num_spins) {
+    const Clock::time_point now = Clock::now();
+    if (moved) {
+      num_idle = 0;
+      spin_end = now + options_.spin;
+    }
+    if (now < spin_end) {
       pause_core();
       continue;
     }
-    if (num_idle < options_.num_spins + kNumYields) {
+    if (num_idle++ < kNumYields) {
       sched_yield();
       continue;
     }
-    const Clock::time_point now = Clock::now();
     if (now - begin >= options_.timeout) {
       const std::string missing = flight.missing();
       throw WorldError(
@@ -98,17 +104,16 @@ void Progress::wait(const Flight& flight) {
       flight.check_peers_alive();
       next_check = now + kLongestSleep;
     }
-    sleep(now - begin);
+    sleep(num_idle - kNumYields, options_.timeout - (now - begin));
   }
 }
 
-void Progress::sleep(Clock::duration waited) {
-  const auto left = std::chrono::nanoseconds(std::max<Clock::duration>(options_.timeout - waited, kShortestNap));
+void Progress::sleep(int num_naps, std::chrono::nanoseconds longest) {
   std::chrono::nanoseconds duration = kLongestSleep;
   if (options_.doorbell == nullptr || needs_polling()) {
-    duration = std::clamp<std::chrono::nanoseconds>(waited / 8, kShortestNap, kLongestNap);
+    duration = std::min<std::chrono::nanoseconds>(kShortestNap * (1 + num_naps / 4), kLongestNap);
   }
-  const timespec limit = to_timespec(std::min(duration, left));
+  const timespec limit = to_timespec(std::min(duration, longest));
   if (options_.doorbell == nullptr) {
     nanosleep(&limit, nullptr);
     return;

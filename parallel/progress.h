@@ -23,7 +23,7 @@ struct alignas(128) Doorbell {
 };
 
 /// An operation in flight that advances when it is polled. Failures are kept and thrown to whoever waits for it.
-class Flight : public Pending, public std::enable_shared_from_this<Flight> {
+class Flight : public Pending {
  public:
   Flight(std::shared_ptr<class Progress> progress, std::shared_ptr<const GroupIdentity> identity,
          const Operation& operation);
@@ -67,8 +67,8 @@ class Progress {
 
   struct Options {
     std::chrono::milliseconds timeout{600'000};
-    /// Polls before a waiting rank gives its core away: many if every rank has a core of its own, else none.
-    int num_spins = 0;
+    /// How long a waiting rank polls before it gives its core away: a little if every rank has a core of its own.
+    std::chrono::microseconds spin{0};
     Doorbell* doorbell = nullptr;  ///< this rank's; nullptr if no source rings
   };
 
@@ -81,7 +81,7 @@ class Progress {
 
  private:
   using Clock = std::chrono::steady_clock;
-  void sleep(Clock::duration waited);
+  void sleep(int num_naps, std::chrono::nanoseconds longest);
   bool needs_polling() const;
 
   Options options_;
