@@ -1,0 +1,242 @@
+#include "launcher/bench_collectives.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "launcher/ranks.h"
+#include "parallel/shared_segment.h"
+#include "parallel/world.h"
+
+namespace triptych {
+namespace {
+
+constexpr uint64_t kLargestBytes = uint64_t{1} << 30;
+constexpr double kRoundBytes = 1 << 20;  // small operations are repeated until a round moves this much
+constexpr int kMostRepeats = 100;
+constexpr int64_t kElementBytes = sizeof(float);
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+double slowest_rank(Group& group, double seconds) {
+  group.all_reduce(&seconds, 1, DType::kFloat64, ReduceOp::kMax)->wait();
+  return seconds;
+}
+
+/// Memory that all ranks map, one region a rank; nothing where they are on several machines.
+class SharedRegions {
+ public:
+  SharedRegions(Group& group, std::size_t region_bytes)
+      : rank_(group.rank()), size_(group.size()), bytes_(region_bytes) {
+    SharedSegment::Ticket ticket;
+    if (rank_ == 0) {
+      segment_ = SharedSegment::create(bytes_ * static_cast<std::size_t>(size_));
+      ticket = segment_.ticket();
+    }
+    group.broadcast(&ticket, sizeof ticket, DType::kUInt8, 0)->wait();
+    if (rank_ != 0) segment_ = SharedSegment::open(ticket);
+    int32_t missing = segment_.data() == nullptr ? 1 : 0;
+    group.all_reduce(&missing, 1, DType::kInt32, ReduceOp::kSum)->wait();
+    segment_.close_descriptor();
+    if (missing > 0) {
+      throw UserError("bench collectives", fmt::format("the ranks must share memory, for the plain copy that they are "
+                                                       "compared with; {} of {} cannot. Start them on one machine",
+                                                       missing, size_));
+    }
+  }
+  std::byte* mine() const { return segment_.data() + static_cast<std::size_t>(rank_) * bytes_; }
+  const std::byte* neighbours() const {
+    return segment_.data() + static_cast<std::size_t>((rank_ + 1) % size_) * bytes_;
+  }
+
+ private:
+  SharedSegment segment_;
+  int rank_, size_;
+  std::size_t bytes_;
+};
+
+struct Collective {
+  std::string_view name;
+  /// Starts one with `count` elements in each rank's larger buffer.
+  std::function<std::shared_ptr<Pending>(int64_t count)> start;
+  /// Bytes that must pass a rank's link for each byte of the larger buffer, at the best algorithm (as nccl-tests
+  /// counts).
+  double bus_factor;
+};
+
+class Bench {
+ public:
+  Bench(const BenchCollectivesOptions& options, World& world)
+      : options_(options),
+        group_(world.group()),
+        regions_(group_, options.max_bytes),
+        a_(options.max_bytes / kElementBytes, 1.0f),
+        b_(options.max_bytes / kElementBytes, 1.0f),
+        host_(world.host()) {}
+
+  void run() {
+    print_head();
+    for (uint64_t bytes = options_.min_bytes; bytes <= options_.max_bytes; bytes *= 4) measure(bytes);
+    if (group_.rank() == 0) {
+      fmt::print(
+          "\nMedians of {} rounds; a round's time is its slowest rank's. size: a rank's larger buffer. bus: what the\n"
+          "best algorithm would have to move through each rank. copy: every rank at once copies `size` from shared\n"
+          "memory that its neighbour has just written. share: bus / copy.\n",
+          options_.rounds);
+    }
+  }
+
+ private:
+  void print_head() const {
+    if (group_.rank() != 0) return;
+    fmt::print("{} ranks on {}, collectives over {}, messages over MPI, float32\n\n", group_.size(), host_,
+               group_.transport());
+    fmt::print("{:>10}  {:<14} {:>11} {:>11} {:>11} {:>11} {:>7}\n", "size", "collective", "time us", "alg GB/s",
+               "bus GB/s", "copy GB/s", "share");
+  }
+
+  std::vector<Collective> collectives() {
+    const int n = group_.size(), rank = group_.rank();
+    const double others = static_cast<double>(n - 1) / n;
+    float *const a = a_.data(), *const b = b_.data();
+    constexpr DType kType = DType::kFloat32;
+    return {
+        {"all_reduce", [=, this](int64_t c) { return group_.all_reduce(a, c, kType, ReduceOp::kMax); }, 2 * others},
+        {"all_gather", [=, this](int64_t c) { return group_.all_gather(a, b, c / n, kType); }, others},
+        {"reduce_scatter", [=, this](int64_t c) { return group_.reduce_scatter(a, b, c / n, kType, ReduceOp::kMax); },
+         others},
+        {"all_to_all", [=, this](int64_t c) { return group_.all_to_all(a, b, c / n, kType); }, others},
+        {"broadcast", [=, this](int64_t c) { return group_.broadcast(a, c, kType, 0); }, 1},
+        {"send, recv",
+         [=, this](int64_t c) -> std::shared_ptr<Pending> {
+           const int peer = rank ^ 1;
+           if (peer >= n) return nullptr;  // the last of an odd number of ranks has no partner
+           return rank < peer ? group_.send(a, c, kType, peer, 0) : group_.recv(a, c, kType, peer, 0);
+         },
+         1},
+    };
+  }
+
+  double time_copy(std::size_t bytes, int repeats) {
+    double seconds = 0;
+    for (int i = 0; i < repeats; ++i) {
+      std::memset(regions_.mine(), i, bytes);
+      group_.barrier();
+      const auto start = std::chrono::steady_clock::now();
+      std::memcpy(a_.data(), regions_.neighbours(), bytes);
+      seconds += seconds_since(start);
+      group_.barrier();
+    }
+    return slowest_rank(group_, seconds / repeats);
+  }
+
+  double time_collective(const Collective& collective, int64_t count, int repeats) {
+    group_.barrier();
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < repeats; ++i) {
+      if (const auto pending = collective.start(count)) pending->wait();
+    }
+    return slowest_rank(group_, seconds_since(start) / repeats);
+  }
+
+  void measure(uint64_t bytes) {
+    const int repeats = std::clamp(static_cast<int>(kRoundBytes / static_cast<double>(bytes)), 1, kMostRepeats);
+    const int64_t count = static_cast<int64_t>(bytes) / kElementBytes;
+    const std::vector<Collective> all = collectives();
+    std::vector<double> copy_times;
+    std::vector<std::vector<double>> times(all.size());
+    for (int round = -2; round < options_.rounds; ++round) {  // two to warm up
+      const double copy_time = time_copy(bytes, repeats);
+      if (round >= 0) copy_times.push_back(copy_time);
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        const double time = time_collective(all[i], count, repeats);
+        if (round >= 0) times[i].push_back(time);
+      }
+    }
+    if (group_.rank() != 0) return;
+    const double copy_rate = static_cast<double>(bytes) / median(copy_times);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const double time = median(times[i]);
+      const double algorithm_rate = static_cast<double>(bytes) / time;
+      const double bus_rate = algorithm_rate * all[i].bus_factor;
+      fmt::print("{:>10}  {:<14} {:>11.1f} {:>11.2f} {:>11.2f} {:>11.2f} {:>6.0f}%\n",
+                 i == 0 ? human_bytes(static_cast<double>(bytes)) : "", all[i].name, time * 1e6, algorithm_rate / 1e9,
+                 bus_rate / 1e9, copy_rate / 1e9, 100 * bus_rate / copy_rate);
+    }
+  }
+
+  BenchCollectivesOptions options_;
+  Group& group_;
+  SharedRegions regions_;
+  std::vector<float> a_, b_;
+  std::string host_;
+};
+
+void check(const BenchCollectivesOptions& options, int num_ranks) {
+  const auto refuse = [](const std::string& what) { throw UserError("bench collectives", what); };
+  const uint64_t least = static_cast<uint64_t>(num_ranks) * kElementBytes;
+  if (num_ranks < 2) refuse("at least two ranks must take part, found 1. Start it with launcher/run-ranks 2 or mpirun");
+  if (options.min_bytes < least || options.min_bytes > options.max_bytes || options.max_bytes > kLargestBytes) {
+    refuse(fmt::format("sizes must lie between {} B and {}, the least first; found --min {} and --max {}. Change them",
+                       least, human_bytes(static_cast<double>(kLargestBytes)), options.min_bytes, options.max_bytes));
+  }
+}
+
+}  // namespace
+
+int bench_collectives(const BenchCollectivesOptions& options, World& world) {
+  check(options, world.group().size());
+  Bench(options, world).run();
+  return 0;
+}
+
+void register_bench_collectives(CLI::App& bench, std::function<int()>& run) {
+  CLI::App* command = bench.add_subcommand(
+      "collectives",
+      "Bandwidth of the collectives beside a plain shared-memory copy; start it with run-ranks or mpirun");
+  const auto options = std::make_shared<BenchCollectivesOptions>();
+  command->add_option("--min", options->min_bytes, "The smallest buffer")
+      ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str();
+  command->add_option("--max", options->max_bytes, "The largest buffer; sizes between go by factors of four")
+      ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str();
+  command->add_option("--rounds", options->rounds, "Rounds to take the median of")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  command->add_option("--transport", options->transport, "shared: shared memory where the ranks can; mpi: MPI's own")
+      ->check(CLI::IsMember({"shared", "mpi"}))
+      ->capture_default_str();
+  command->callback([&run, options] {
+    run = [options] {
+      const std::unique_ptr<World> world = make_world({.share_memory = options->transport == "shared"});
+      const Group& group = world->group();
+      try {
+        return bench_collectives(*options, *world);
+      } catch (const UserError& error) {  // all ranks have it
+        return group.rank() == 0 ? report_error(error) : error.exit_code();
+      } catch (const std::exception& error) {
+        world->abort(report_error(error, fmt::format("{}, rank {}/{}", world->host(), group.rank(), group.size())));
+      }
+    };
+  });
+}
+
+}  // namespace triptych
