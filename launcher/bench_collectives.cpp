@@ -233,7 +233,9 @@ void register_bench_collectives(CLI::App& bench, std::function<int()>& run) {
       } catch (const UserError& error) {  // all ranks have it
         return group.rank() == 0 ? report_error(error) : error.exit_code();
       } catch (const std::exception& error) {
-        world->abort(report_error(error, fmt::format("{}, rank {}/{}", world->host(), group.rank(), group.size())));
+        const int code = report_error(error, fmt::format("{}, rank {}/{}", world->host(), group.rank(), group.size()));
+        world->abort(code);
+        return code;
       }
     };
   });
