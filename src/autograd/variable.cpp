@@ -187,7 +187,9 @@ void backward(std::span<const Variable> roots, std::span<const Gradient> gradien
   std::priority_queue<Entry> ready;
   int64_t num_arrivals = 0;
   const auto enqueue = [&](const std::shared_ptr<Node>& node) {
-    if (!node || node->queued) return;
+    if (!node) return;
+    TRIPTYCH_CHECK(node->backward != nullptr, "{}: backward ran already", node->name);
+    if (node->queued) return;
     node->queued = true;
     ready.push({node->depth, num_arrivals++, node});
   };
@@ -201,12 +203,12 @@ void backward(std::span<const Variable> roots, std::span<const Gradient> gradien
   while (!ready.empty()) {
     const std::shared_ptr<Node> node = ready.top().node;
     ready.pop();
-    Gradient dy = std::move(*node->gradient);
-    node->gradient.reset();
-    TRIPTYCH_CHECK(node->backward != nullptr, "{}: backward ran already", node->name);
-    const BackwardFunction run = std::exchange(node->backward, nullptr);
-    InputGradients inputs(*node);
-    run(dy, inputs);
+    {  // what the node saved and its gradient are gone before anything else runs
+      const Gradient dy = *std::exchange(node->gradient, std::nullopt);
+      const BackwardFunction run = std::exchange(node->backward, nullptr);
+      InputGradients inputs(*node);
+      run(dy, inputs);
+    }
     for (Edge& edge : node->inputs) {
       if (edge.parameter != nullptr) ++edge.parameter->num_summands;
       if (edge.node && edge.node->gradient) enqueue(edge.node);
