@@ -1,0 +1,223 @@
+#include "objectives/contrastive.h"
+
+#include <cmath>
+#include <vector>
+
+#include "autograd/reducer.h"
+#include "parallel/in_process_group.h"
+#include "support/gradient_check.h"
+
+namespace triptych {
+namespace {
+
+using namespace test;
+using Kind = ContrastiveConfig::Kind;
+using Rows = std::vector<double>;
+
+constexpr float kBias = -3;
+
+struct Batch {
+  std::size_t size, width;
+  Rows image, text;
+
+  double dot(std::size_t i, std::size_t t) const {
+    double sum = 0;
+    for (std::size_t e = 0; e < width; ++e) sum += image[i * width + e] * text[t * width + e];
+    return sum;
+  }
+};
+
+Batch make_batch(std::size_t size, std::size_t width) {
+  Batch batch{size, width, {}, {}};
+  for (Rows* rows : {&batch.image, &batch.text}) {
+    const std::vector<float> values =
+        random_values(rows == &batch.image ? "image" : "text", static_cast<int64_t>(size * width));
+    for (std::size_t r = 0; r < size; ++r) {
+      double squares = 0;
+      for (std::size_t e = 0; e < width; ++e) squares += std::pow(values[r * width + e], 2);
+      for (std::size_t e = 0; e < width; ++e) {
+        rows->push_back(static_cast<float>(values[r * width + e] / std::sqrt(squares)));
+      }
+    }
+  }
+  return batch;
+}
+
+// Radford et al. 2021, figure 3: the mean of two cross-entropies, of rows and of columns.
+double info_nce(const Batch& batch, double log_scale, double) {
+  double loss = 0;
+  for (std::size_t r = 0; r < batch.size; ++r) {
+    double over_texts = 0, over_images = 0;
+    for (std::size_t k = 0; k < batch.size; ++k) {
+      over_texts += std::exp(std::exp(log_scale) * (batch.dot(r, k) - batch.dot(r, r)));
+      over_images += std::exp(std::exp(log_scale) * (batch.dot(k, r) - batch.dot(r, r)));
+    }
+    loss += std::log(over_texts) + std::log(over_images);
+  }
+  return loss / 2 / static_cast<double>(batch.size);
+}
+
+// Zhai et al. 2023, equation 1.
+double sigmoid(const Batch& batch, double log_scale, double bias) {
+  double loss = 0;
+  for (std::size_t i = 0; i < batch.size; ++i) {
+    for (std::size_t t = 0; t < batch.size; ++t) {
+      const double logit = std::exp(log_scale) * batch.dot(i, t) + bias;
+      loss += std::log1p(std::exp(i == t ? -logit : logit));
+    }
+  }
+  return loss / static_cast<double>(batch.size);
+}
+
+struct Expected {
+  double loss = 0, dlog_scale = 0, dbias = 0;
+  Rows dimage, dtext;
+};
+
+Expected expect(Batch batch, Kind kind, double log_scale) {
+  const auto loss = kind == Kind::kInfoNce ? info_nce : sigmoid;
+  const double h = 1e-5;
+  Expected expected;
+  expected.loss = loss(batch, log_scale, kBias);
+  expected.dlog_scale = (loss(batch, log_scale + h, kBias) - loss(batch, log_scale - h, kBias)) / (2 * h);
+  expected.dbias = (loss(batch, log_scale, kBias + h) - loss(batch, log_scale, kBias - h)) / (2 * h);
+  for (const auto& [rows, gradient] :
+       {std::pair{&batch.image, &expected.dimage}, std::pair{&batch.text, &expected.dtext}}) {
+    for (double& x : *rows) {
+      const double saved = x;
+      x = saved + h;
+      const double up = loss(batch, log_scale, kBias);
+      x = saved - h;
+      gradient->push_back((up - loss(batch, log_scale, kBias)) / (2 * h));
+      x = saved;
+    }
+  }
+  return expected;
+}
+
+Rows rows_of(const Rows& values, const Range& range, std::size_t width) {
+  const auto begin = values.begin() + range.begin * static_cast<int64_t>(width);
+  return {begin, begin + range.length * static_cast<int64_t>(width)};
+}
+
+Variable embeddings(Device& device, const Rows& values, const Batch& batch, const Layout& layout) {
+  const std::vector<float> floats(values.begin(), values.end());
+  const auto width = static_cast<int64_t>(batch.width);
+  const Shape local{static_cast<int64_t>(floats.size()) / width, width};
+  return Variable::leaf(Tensor::from<float>(device, local, floats), Shape{static_cast<int64_t>(batch.size), width},
+                        layout);
+}
+
+// Loss and all gradients on every rank of a mesh against the double loops over the whole batch.
+void check(const MeshShape& shape, const Batch& batch, Kind kind, const Expected& expected) {
+  SCOPED_TRACE(fmt::format("dp {} tp {} batch {}", shape.dp, shape.tp, batch.size));
+  run_ranks(shape.dp * shape.tp, [&](Group& world) {
+    Device device(1);
+    Mesh mesh(world, shape);
+    ParameterStore store(device, mesh, 1, DType::kFloat32);
+    ContrastiveObjective objective(store, {.kind = kind, .initial_scale = 8, .initial_bias = kBias});
+    const std::vector<Parameter*> parameters = store.all();
+    Reducer reducer(device, mesh, parameters, 1 << 20);
+    reducer.begin_step(5);  // these parameters get one summand a step, however many microbatches there are
+    const Pass pass{.device = device, .mesh = mesh};
+    const Range mine = shard_range(static_cast<int64_t>(batch.size), shape.dp, mesh.rank(Axis::kDp));
+    const Variable image = embeddings(device, rows_of(batch.image, mine, batch.width), batch, pass.whole());
+    const Variable text = embeddings(device, rows_of(batch.text, mine, batch.width), batch, pass.whole());
+    const Variable loss = objective.loss(image, text, pass);
+
+    double sum = loss.tensor().item<double>();
+    mesh.group(Axis::kDp).all_reduce(&sum, 1, DType::kFloat64, ReduceOp::kSum)->wait();
+    const Tolerance bound = tolerance(DType::kFloat32);
+    EXPECT_NEAR(sum, expected.loss, bound.summed * expected.loss);
+
+    const double one = 1;
+    const Gradient seed{Tensor::from<double>(device, Shape{1}, std::span(&one, 1)), loss.layout().of_gradient()};
+    backward(std::span(&loss, 1), std::span(&seed, 1), [&] { reducer.poll(); });
+    reducer.finish();
+    EXPECT_EQ(image.gradient()->layout, pass.whole());
+    EXPECT_EQ(text.gradient()->layout, pass.whole());
+    // Per rank, since a rank with no rows has nothing to be relative to.
+    EXPECT_LT(relative_error(image.gradient()->tensor.to_vector<float>(), rows_of(expected.dimage, mine, batch.width)),
+              bound.summed);
+    EXPECT_LT(relative_error(text.gradient()->tensor.to_vector<float>(), rows_of(expected.dtext, mine, batch.width)),
+              bound.summed);
+
+    std::vector<double> magnitudes;
+    for (const Parameter* p : parameters) magnitudes.push_back(objective.gradient_magnitudes().at(p->name));
+    mesh.group(Axis::kDp)
+        .all_reduce(magnitudes.data(), static_cast<int64_t>(magnitudes.size()), DType::kFloat64, ReduceOp::kSum)
+        ->wait();
+    EXPECT_NEAR(parameters[0]->gradient.item<float>(), expected.dlog_scale, bound.summed * magnitudes[0]);
+    EXPECT_GE(magnitudes[0], std::abs(expected.dlog_scale) * (1 - bound.summed));
+    ASSERT_EQ(parameters.size(), kind == Kind::kSigmoid ? 2u : 1u);
+    if (kind == Kind::kSigmoid) {
+      EXPECT_NEAR(parameters[1]->gradient.item<float>(), expected.dbias, bound.summed * magnitudes[1]);
+    }
+  });
+}
+
+class Contrastive : public ::testing::TestWithParam<Kind> {};
+
+// Batches that do not divide, one that leaves a rank without rows, and one of a single pair.
+TEST_P(Contrastive, EqualsDoubleLoopsOnEveryMesh) {
+  for (const std::size_t size : {1, 4, 7, 12}) {
+    const Batch batch = make_batch(size, 5);
+    const Expected expected = expect(batch, GetParam(), std::log(8.0));
+    for (const MeshShape& shape : {MeshShape{}, MeshShape{.dp = 2}, MeshShape{.dp = 3}, MeshShape{.dp = 2, .tp = 2}}) {
+      // The InfoNCE loss of one pair is 0, and so are its gradients: nothing to be relative to.
+      if (size == 1 && GetParam() == Kind::kInfoNce) continue;
+      check(shape, batch, GetParam(), expected);
+    }
+  }
+}
+
+// The scale is held in float32 as its logarithm.
+TEST_P(Contrastive, StartsAtItsConfiguredScale) {
+  OneRank rank;
+  ParameterStore store(rank.device, rank.mesh, 1, DType::kFloat32);
+  const ContrastiveObjective objective(store, {.kind = GetParam(), .initial_scale = 8, .maximum_scale = 100});
+  EXPECT_NEAR(objective.scale(), 8, 8 * 1e-6);
+  EXPECT_NEAR(std::exp(store.all()[0]->maximum), 100, 100 * 1e-6);
+  EXPECT_FALSE(store.all()[0]->decay);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Contrastive, ::testing::Values(Kind::kInfoNce, Kind::kSigmoid),
+                         [](const auto& param) { return param.param == Kind::kInfoNce ? "infonce" : "sigmoid"; });
+
+// Similarities are evaluated in blocks of 256 rows: the last block of 300 is a short one.
+TEST(ContrastiveBlocks, GiveTheLossOfTheWhole) {
+  const Batch batch = make_batch(300, 6);
+  for (const Kind kind : {Kind::kInfoNce, Kind::kSigmoid}) {
+    const double expected = (kind == Kind::kInfoNce ? info_nce : sigmoid)(batch, std::log(8.0), kBias);
+    OneRank rank;
+    ParameterStore store(rank.device, rank.mesh, 1, DType::kFloat32);
+    ContrastiveObjective objective(store, {.kind = kind, .initial_scale = 8, .initial_bias = kBias});
+    const Pass pass{.device = rank.device, .mesh = rank.mesh};
+    for (Parameter* p : store.all()) p->gradient = Tensor::zeros(rank.device, DType::kFloat32, Shape{1});
+    const Variable image = embeddings(rank.device, batch.image, batch, Layout());
+    const Variable text = embeddings(rank.device, batch.text, batch, Layout());
+    const Variable loss = objective.loss(image, text, pass);
+    EXPECT_NEAR(loss.tensor().item<double>(), expected, tolerance(DType::kFloat32).summed * expected);
+    const double two = 2;  // not 1: the gradient is that of the seed times the loss
+    const Gradient seed{Tensor::from<double>(rank.device, Shape{1}, std::span(&two, 1)), loss.layout()};
+    backward(std::span(&loss, 1), std::span(&seed, 1), {});
+    for (const std::size_t element : {std::size_t{3}, batch.image.size() - 1}) {
+      for (const bool of_text : {false, true}) {
+        Batch moved = batch;
+        double& x = (of_text ? moved.text : moved.image)[element];
+        const auto at = [&](double step) {
+          const double saved = std::exchange(x, x + step);
+          const double value = (kind == Kind::kInfoNce ? info_nce : sigmoid)(moved, std::log(8.0), kBias);
+          x = saved;
+          return value;
+        };
+        const double numeric = 2 * (at(1e-5) - at(-1e-5)) / 2e-5;
+        const std::vector<float> gradient = (of_text ? text : image).gradient()->tensor.to_vector<float>();
+        EXPECT_NEAR(gradient[element], numeric, 1e-5 * std::abs(numeric) + 1e-9);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace triptych

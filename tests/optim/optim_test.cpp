@@ -1,0 +1,173 @@
+#include <array>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "nn/parameter_store.h"
+#include "optim/adamw.h"
+#include "optim/learning_rate.h"
+#include "parallel/in_process_group.h"
+#include "support/gradient_check.h"
+
+namespace triptych {
+namespace {
+
+using namespace test;
+
+// A parameter with a gradient of its own, without a reducer.
+Parameter make_parameter(Device& device, const std::string& name, const Shape& shape) {
+  Parameter p;
+  p.name = name;
+  p.global_shape = shape;
+  p.value = p.compute = Tensor::from<float>(device, shape, random_values(name, shape.num_elements()));
+  p.gradient = Tensor::empty(device, DType::kFloat32, shape);
+  return p;
+}
+
+struct Reference {
+  std::vector<double> value, m, v;
+};
+
+// Loshchilov and Hutter 2019, algorithm 2, with the learning rate as the schedule multiplier of both terms.
+void reference_step(Reference& r, const std::vector<float>& gradient, const AdamWOptions& o, double rate, double scale,
+                    bool decay, double maximum, int update) {
+  for (std::size_t i = 0; i < r.value.size(); ++i) {
+    const double g = gradient[i] * scale;
+    r.m[i] = o.beta1 * r.m[i] + (1 - static_cast<double>(o.beta1)) * g;
+    r.v[i] = o.beta2 * r.v[i] + (1 - static_cast<double>(o.beta2)) * g * g;
+    const double m = r.m[i] / (1 - std::pow(o.beta1, update)), v = r.v[i] / (1 - std::pow(o.beta2, update));
+    if (decay) r.value[i] -= rate * o.weight_decay * r.value[i];
+    r.value[i] -= rate * m / (std::sqrt(v) + o.epsilon);
+    r.value[i] = std::min(r.value[i], maximum);
+  }
+}
+
+TEST(AdamWTest, FollowsItsDefinitionOverSeveralSteps) {
+  const AdamWOptions options{.beta1 = 0.8f, .beta2 = 0.95f, .epsilon = 1e-6f, .weight_decay = 0.3f};
+  OneRank rank;
+  std::vector<Parameter> parameters;
+  parameters.push_back(make_parameter(rank.device, "weight", Shape{7, 5}));
+  parameters.push_back(make_parameter(rank.device, "bias", Shape{11}));
+  parameters.push_back(make_parameter(rank.device, "scale", Shape{1}));
+  parameters[0].decay = true;
+  parameters[2].maximum = parameters[2].value.data<float>()[0] + 0.02f;
+  std::vector<Parameter*> all;
+  std::vector<Reference> references;
+  for (Parameter& p : parameters) {
+    all.push_back(&p);
+    const std::vector<float> value = p.value.to_vector<float>();
+    references.push_back(
+        {{value.begin(), value.end()}, std::vector<double>(value.size()), std::vector<double>(value.size())});
+  }
+  AdamW optimizer(rank.device, all, options);
+  bool clamped = false;
+  for (int update = 1; update <= 8; ++update) {
+    const float rate = 0.01f * static_cast<float>(update), scale = update % 2 == 0 ? 0.25f : 1.0f;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      std::vector<float> g = random_values(fmt::format("gradient{}{}", i, update), parameters[i].value.num_elements());
+      if (i == 2) g[0] = -1;  // pushes upwards, into its maximum
+      std::copy(g.begin(), g.end(), parameters[i].gradient.data<float>());
+      reference_step(references[i], g, options, rate, scale, i == 0, parameters[i].maximum, update);
+    }
+    optimizer.step(rate, scale, update);
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      const auto where = fmt::format("{} after {}", parameters[i].name, update);
+      const double bound = tolerance(DType::kFloat32).local;
+      EXPECT_LT(relative_error(parameters[i].value.to_vector<float>(), references[i].value), bound) << where;
+      EXPECT_LT(relative_error(optimizer.states()[i].first_moment.to_vector<float>(), references[i].m), bound) << where;
+      EXPECT_LT(relative_error(optimizer.states()[i].second_moment.to_vector<float>(), references[i].v), bound)
+          << where;
+    }
+    clamped = clamped || parameters[2].value.item<float>() == parameters[2].maximum;
+  }
+  EXPECT_TRUE(clamped);
+}
+
+TEST(AdamWTest, TheFirstUpdateIsTheLearningRateWhateverTheGradientsSize) {
+  OneRank rank;
+  Parameter p = make_parameter(rank.device, "p", Shape{4});
+  p.value.fill_zero();
+  const std::vector<float> gradient{1e-3f, -1e-3f, 5.0f, -700.0f};
+  std::copy(gradient.begin(), gradient.end(), p.gradient.data<float>());
+  Parameter* all[] = {&p};
+  AdamW(rank.device, all, {}).step(0.125f, 1, 1);
+  const std::vector<float> value = p.value.to_vector<float>();
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(value[i], gradient[i] > 0 ? -0.125 : 0.125, 0.125 * 2e-5);
+}
+
+TEST(AdamWTest, WritesTheComputeCopyToo) {
+  OneRank rank;
+  ParameterStore store(rank.device, rank.mesh, 1, DType::kBFloat16);
+  Parameter& p = store.create("w", Shape{6, 3}, {.standard_deviation = 1, .in_compute_dtype = true});
+  p.gradient = Tensor::from<float>(rank.device, Shape{6, 3}, random_values("g", 18));
+  AdamW(rank.device, store.all(), {}).step(0.5f, 1, 1);
+  const std::vector<float> master = p.value.to_vector<float>();
+  const std::vector<BFloat16> copy = p.compute.to_vector<BFloat16>();
+  ASSERT_EQ(p.compute.dtype(), DType::kBFloat16);
+  for (std::size_t i = 0; i < master.size(); ++i) {
+    EXPECT_LE(std::abs(static_cast<float>(copy[i]) - master[i]), 0x1p-8f * std::abs(master[i]));
+  }
+}
+
+TEST(LearningRate, WarmsUpLinearlyThenFallsAsHalfACosine) {
+  const LearningRateOptions options{.peak = 0.8, .final_share = 0.1, .warmup_steps = 4, .total_steps = 12};
+  EXPECT_DOUBLE_EQ(learning_rate(options, 0), 0.2);
+  EXPECT_DOUBLE_EQ(learning_rate(options, 1), 0.4);
+  EXPECT_DOUBLE_EQ(learning_rate(options, 3), 0.8);
+  EXPECT_DOUBLE_EQ(learning_rate(options, 4), 0.8);
+  EXPECT_DOUBLE_EQ(learning_rate(options, 8), 0.8 * 0.55) << "half way down";
+  EXPECT_NEAR(learning_rate(options, 6), 0.8 * (0.1 + 0.9 * 0.5 * (1 + std::sqrt(0.5))), 1e-15);
+  EXPECT_NEAR(learning_rate(options, 12), 0.08, 1e-15);
+  EXPECT_NEAR(learning_rate(options, 1000), 0.08, 1e-15) << "it stays there";
+}
+
+TEST(LearningRate, NeedsNoWarmUpAndNoDescent) {
+  EXPECT_DOUBLE_EQ(learning_rate({.peak = 0.5, .warmup_steps = 0, .total_steps = 1}, 0), 0.5);
+  EXPECT_DOUBLE_EQ(learning_rate({.peak = 0.5, .warmup_steps = 3, .total_steps = 3}, 2), 0.5);
+  EXPECT_DOUBLE_EQ(learning_rate({.peak = 0.5, .final_share = 1, .total_steps = 10}, 7), 0.5);
+}
+
+// One parameter of each kind on every mesh; its gradient is a function of the global element.
+TEST(SumOfSquaredGradients, CountsEachGlobalElementOnce) {
+  const Shape matrix{6, 5}, vector{7};
+  const auto row_of = [](int64_t i) { return static_cast<float>(i % 11) - 4.5f; };
+  double expected = 0;
+  for (const int64_t count : {matrix.num_elements(), matrix.num_elements(), vector.num_elements()}) {
+    for (int64_t i = 0; i < count; ++i) expected += static_cast<double>(row_of(i)) * row_of(i);
+  }
+  for (const MeshShape& shape : {MeshShape{}, MeshShape{.tp = 2}, MeshShape{.dp = 3}, MeshShape{.dp = 2, .tp = 2}}) {
+    run_ranks(shape.dp * shape.tp, [&](Group& world) {
+      Device device(1);
+      Mesh mesh(world, shape);
+      ParameterStore store(device, mesh, 1, DType::kFloat32);
+      store.create("rows", matrix, {.layout = Layout().with(Axis::kTp, Placement::shard(0))});
+      store.create("columns", matrix, {.layout = Layout().with(Axis::kTp, Placement::shard(1))});
+      store.create("whole", vector, {});
+      for (Parameter* p : store.all()) {
+        p->gradient = Tensor::empty(device, DType::kFloat32, p->value.shape());
+        Shape begin;
+        const Shape local = local_shape(p->global_shape, p->layout, mesh, &begin);
+        float* g = p->gradient.data<float>();
+        const int64_t columns = local.rank() == 2 ? local[1] : 1;
+        for (int64_t r = 0; r < local[0]; ++r) {
+          for (int64_t c = 0; c < columns; ++c) {
+            const int64_t global =
+                local.rank() == 2 ? (begin[0] + r) * p->global_shape[1] + begin[1] + c : begin[0] + r;
+            g[r * columns + c] = row_of(global);
+          }
+        }
+      }
+      const std::vector<Parameter*> all = store.all();
+      double sum = sum_of_squared_gradients(device, mesh, all);
+      world.all_reduce(&sum, 1, DType::kFloat64, ReduceOp::kSum)->wait();
+      EXPECT_DOUBLE_EQ(sum, expected);
+      store.all()[0]->gradient.data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+      double bad = sum_of_squared_gradients(device, mesh, all);
+      world.all_reduce(&bad, 1, DType::kFloat64, ReduceOp::kSum)->wait();
+      EXPECT_FALSE(std::isfinite(bad));
+    });
+  }
+}
+
+}  // namespace
+}  // namespace triptych
