@@ -1,5 +1,6 @@
 #include "launcher/synthetic_pairs.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cmath>
@@ -48,6 +49,22 @@ std::vector<uint8_t> draw(uint32_t width, uint32_t height, RandomKey key) {
   return rgb;
 }
 
+/// Eight words, as an English caption has about 50 letters.
+std::string make_caption(RandomKey key) {
+  static constexpr std::array<const char*, 24> kWords{"red",   "green", "blue",    "yellow", "violet", "grey",
+                                                      "sun",   "ball",  "plate",   "button", "moon",   "wheel",
+                                                      "with",  "under", "between", "and",    "of",     "before",
+                                                      "waves", "a",     "drawing", "small",  "bright", "photograph"};
+  std::string caption;
+  for (uint64_t block = 0; block < 2; ++block) {
+    for (const uint32_t word : philox4x32(key, ~block)) {
+      if (!caption.empty()) caption += ' ';
+      caption += kWords[word % kWords.size()];
+    }
+  }
+  return caption;
+}
+
 std::vector<std::byte> encode_jpeg(uint32_t width, uint32_t height, std::span<uint8_t> rgb) {
   jpeg_compress_struct info{};
   jpeg_error_mgr errors{};
@@ -93,8 +110,6 @@ TemporaryFolder::~TemporaryFolder() {
 }
 
 void write_synthetic_pairs(const std::filesystem::path& dir, int64_t num_samples, uint64_t seed) {
-  static constexpr std::array<const char*, 6> kColors{"red", "green", "blue", "yellow", "violet", "grey"};
-  static constexpr std::array<const char*, 6> kThings{"sun", "ball", "plate", "button", "moon", "wheel"};
   std::filesystem::create_directories(dir);
   for (int64_t first = 0; first < num_samples; first += kSamplesPerShard) {
     ShardWriter writer(dir / shard_file_name(static_cast<uint64_t>(first / kSamplesPerShard)), "synthetic");
@@ -105,9 +120,7 @@ void write_synthetic_pairs(const std::filesystem::path& dir, int64_t num_samples
       std::vector<uint8_t> rgb = draw(width, height, key);
       const std::vector<std::byte> image =
           photograph ? encode_jpeg(width, height, rgb) : encode_png(width, height, rgb);
-      const auto words = philox4x32(key, ~uint64_t{0});
-      const std::string caption = fmt::format("a drawing of a {} {} before {} and {} waves", kColors[words[0] % 6],
-                                              kThings[words[1] % 6], kColors[words[2] % 6], kColors[words[3] % 6]);
+      const std::string caption = make_caption(key);
       const std::string_view view = caption;
       writer.add({.id = static_cast<uint64_t>(i), .image = image, .captions = std::span(&view, 1), .label = {}});
     }
