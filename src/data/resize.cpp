@@ -1,21 +1,12 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "base/error.h"
+#include "data/pixel_lanes.h"
 #include "data/transforms.h"
 
 namespace triptych {
 namespace {
-
-/// One pixel and the first value of the next: four floats are one vector register on every target, three are not.
-using Lanes = float __attribute__((vector_size(16)));
-
-Lanes load(const float* from) {
-  Lanes lanes;
-  std::memcpy(&lanes, from, sizeof lanes);
-  return lanes;
-}
 
 /// The box's side must be positive and lie in [0, inputs], up to the rounding of scaled boxes.
 void check_side(double& start, double& length, uint32_t inputs) {
@@ -68,8 +59,9 @@ void Resizer::resize(const Image& image, const Box& box, uint32_t size, std::spa
   // Down the columns first: that runs along rows of bytes, so it vectorises, and leaves fewer rows for the other pass.
   const std::size_t begin = std::size_t{3} * horizontal_.begin;
   const std::size_t row_size = std::size_t{3} * horizontal_.end - begin;
-  row_.resize(row_size + 1);  // the last pixel is loaded with a fourth lane
+  row_.resize(row_size + 1 + std::size_t{3} * size + 1);
   float* row = row_.data();
+  float* out_row = row + row_size + 1;
   row[row_size] = 0;
   for (std::size_t y = 0; y < size; ++y) {
     const float* vertical = vertical_.weights.data() + y * vertical_.stride;
@@ -80,14 +72,15 @@ void Resizer::resize(const Image& image, const Box& box, uint32_t size, std::spa
       const float weight = vertical[k];
       for (std::size_t i = 0; i < row_size; ++i) row[i] += weight * static_cast<float>(source[i]);
     }
-    uint8_t* target = out.data() + 3 * y * size;
     for (std::size_t x = 0; x < size; ++x) {
       const float* taps = row + std::size_t{3} * horizontal_.first[x] - begin;
       const float* weights = horizontal_.weights.data() + x * horizontal_.stride;
-      Lanes sum = {0.5f, 0.5f, 0.5f, 0.5f};  // rounds to nearest when cut below
-      for (uint32_t k = 0; k < horizontal_.count[x]; ++k) sum += weights[k] * load(taps + std::size_t{3} * k);
-      for (std::size_t c = 0; c < 3; ++c) target[3 * x + c] = static_cast<uint8_t>(std::min(sum[c], 255.f));
+      PixelLanes sum = weights[0] * load_pixel(taps);
+      for (uint32_t k = 1; k < horizontal_.count[x]; ++k) sum += weights[k] * load_pixel(taps + std::size_t{3} * k);
+      store_pixel(sum, out_row + 3 * x);
     }
+    // The weights are positive and their sum is 1 up to rounding, so nothing leaves [0, 255.1].
+    round_to_bytes(out_row, std::size_t{3} * size, out.data() + 3 * y * size);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/philox.h"
+#include "data/pixel_lanes.h"
 
 namespace triptych {
 namespace {
@@ -215,12 +216,20 @@ void apply_augmentation(const Augmentation& augmentation, uint32_t size, std::sp
   }
   if (!augmentation.has_color) return;
   const ColorMap map = color_map(augmentation, pixels);
-  for (std::size_t i = 0; i < pixels.size(); i += 3) {
-    const float r = pixels[i], g = pixels[i + 1], b = pixels[i + 2];
-    for (std::size_t c = 0; c < 3; ++c) {
-      const float value = map.matrix[c][0] * r + map.matrix[c][1] * g + map.matrix[c][2] * b + map.offset[c];
-      pixels[i + c] = static_cast<uint8_t>(std::clamp(value, 0.f, 255.f) + 0.5f);
+  const auto column = [&](int j) { return PixelLanes{map.matrix[0][j], map.matrix[1][j], map.matrix[2][j], 0}; };
+  const PixelLanes red = column(0), green = column(1), blue = column(2);
+  const PixelLanes offset{map.offset[0], map.offset[1], map.offset[2], 0};
+  constexpr std::size_t kBlock = 64;  // pixels that are rounded together
+  float block[3 * kBlock + 1];
+  const std::size_t num_pixels = pixels.size() / 3;
+  for (std::size_t first = 0; first < num_pixels; first += kBlock) {
+    uint8_t* p = pixels.data() + 3 * first;
+    const std::size_t count = std::min(kBlock, num_pixels - first);
+    for (std::size_t i = 0; i < count; ++i) {
+      const float r = p[3 * i], g = p[3 * i + 1], b = p[3 * i + 2];
+      store_pixel(clamp_pixel(r * red + g * green + b * blue + offset), block + 3 * i);
     }
+    round_to_bytes(block, 3 * count, p);
   }
 }
 
