@@ -23,7 +23,10 @@ int report_error(const std::exception& error, const std::string& who) {
   return ours != nullptr ? ours->exit_code() : 1;
 }
 
-int run_on_ranks(const ConfigArguments& arguments, const std::function<int(const RunConfig&, World&)>& body) {
+namespace {
+
+// With `uses_mesh`, the config's mesh must have as many ranks as were started.
+int run(const ConfigArguments& arguments, bool uses_mesh, const std::function<int(const RunConfig&, World&)>& body) {
   // The config says how long to wait for peers, so it is read before there are any; what is wrong with it is told when
   // all can agree on who tells it.
   WorldOptions options;
@@ -35,7 +38,7 @@ int run_on_ranks(const ConfigArguments& arguments, const std::function<int(const
   Group& group = world->group();
   try {
     RunConfig config;
-    together(group, [&] { config = load_run_config(arguments.file, arguments.overrides, group.size()); });
+    together(group, [&] { config = load_run_config(arguments.file, arguments.overrides, uses_mesh ? group.size() : 0); });
     return body(config, *world);
   } catch (const AgreedError& error) {
     return group.rank() == 0 ? report_error(error) : error.exit_code();
@@ -48,8 +51,14 @@ int run_on_ranks(const ConfigArguments& arguments, const std::function<int(const
   }
 }
 
+}  // namespace
+
+int run_on_ranks(const ConfigArguments& arguments, const std::function<int(const RunConfig&, World&)>& body) {
+  return run(arguments, true, body);
+}
+
 int run_alone(const ConfigArguments& arguments, const std::function<int(const RunConfig&)>& body) {
-  return run_on_ranks(arguments, [&](const RunConfig& config, World& world) {
+  return run(arguments, false, [&](const RunConfig& config, World& world) {
     together(world.group(), [&] {
       if (world.group().size() > 1) {
         throw UserError("ranks", fmt::format("this subcommand uses one rank, {} were started. Call it without mpirun",
