@@ -1,0 +1,247 @@
+#!/usr/bin/python3
+"""The program from raw images to a trained model, on ranks that are processes: resuming on other meshes, a killed
+rank, and shards that h5py wrote.
+
+usage: test_training.py TRIPTYCH   the program to test
+"""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+REPOSITORY = Path(__file__).parents[2]
+RUN_RANKS = REPOSITORY / "launcher" / "run-ranks"
+TRIPTYCH = Path(sys.argv.pop(1)).resolve() if len(sys.argv) > 1 else None
+
+CONFIG = """
+[run]
+seed = 3
+threads = 1
+timeout_s = 60
+
+[parallel]
+microbatches = 2
+
+[model]
+embedding = 12
+dropout = 0.1
+
+[model.image]
+size = 16
+patch = 4
+width = 24
+layers = 2
+heads = 2
+feed_forward = 36
+
+[model.text]
+length = 9
+vocabulary = 80
+width = 20
+layers = 2
+heads = 2
+feed_forward = 30
+
+[training]
+steps = 6
+global_batch = 8
+
+[optimizer]
+learning_rate = 2e-3
+warmup_steps = 2
+
+[data.augment]
+min_scale = 0.5
+flip_probability = 0.5
+
+[checkpoint]
+every = 3
+keep = 0
+"""
+
+
+def draw(number):
+    """A picture as the bytes of a PNG or JPEG file, and two captions."""
+    rng = np.random.default_rng(number)
+    color, shape = (("red", "green", "blue", "white")[number % 4], ("square", "disc", "cross")[number % 3])
+    image = Image.fromarray(rng.integers(0, 80, (18 + number % 5, 21, 3), np.uint8))
+    pen = ImageDraw.Draw(image)
+    if shape == "square":
+        pen.rectangle((5, 4, 14, 13), fill=color)
+    elif shape == "disc":
+        pen.ellipse((5, 4, 14, 13), fill=color)
+    else:
+        pen.line((5, 4, 14, 13), fill=color, width=3)
+        pen.line((5, 13, 14, 4), fill=color, width=3)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG" if number % 2 else "JPEG")
+    return buffer.getvalue(), [f"a {color} {shape}", f"picture {number} of a {shape}"]
+
+
+def losses(run):
+    """Loss by step, as the text that was written: equal text is equal bits."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return {json.loads(line)["step"]: re.search(r'"loss":([^,]+)', line)[1] for line in lines}
+
+
+def ranks_of(mpirun):
+    """The processes that mpirun started on this machine, by rank."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            environment = (folder / "environ").read_bytes().split(b"\0") if parent == mpirun else []
+        except (OSError, IndexError):  # it has ended meanwhile
+            continue
+        for variable in environment:
+            if variable.startswith(b"OMPI_COMM_WORLD_RANK="):
+                found[int(variable.split(b"=")[1])] = int(folder.name)
+    return found
+
+
+class Training(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.scratch = tempfile.TemporaryDirectory(prefix="triptych_training_")
+        cls.folder = Path(cls.scratch.name)
+        (cls.folder / "run.toml").write_text(CONFIG)
+        images = cls.folder / "images"
+        images.mkdir()
+        with open(images / "captions.jsonl", "w", encoding="utf-8") as lines:
+            for number in range(22):
+                data, captions = draw(number)
+                name = f"{number}.{'png' if number % 2 else 'jpg'}"
+                (images / name).write_bytes(data)
+                lines.write(json.dumps({"image": name, "captions": captions}) + "\n")
+        cls.data = cls.folder / "data"
+        cls.program("ingest", "pairs", "--images", images, "--captions", images / "captions.jsonl", "--out", cls.data,
+                    "--samples-per-shard", "8")
+        cls.program("tokenizer", "train", cls.data, "--vocabulary", "80", "--character-coverage", "1")
+        cls.base = cls.folder / "base"
+        cls.train(cls.base)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.scratch.cleanup()
+
+    @staticmethod
+    def command(*arguments, ranks=1):
+        return [str(word) for word in ([RUN_RANKS, ranks] if ranks > 1 else []) + [TRIPTYCH, *arguments]]
+
+    @classmethod
+    def program(cls, *arguments, ranks=1, expect=0):
+        result = subprocess.run(cls.command(*arguments, ranks=ranks), capture_output=True, text=True, timeout=120,
+                                check=False)
+        if result.returncode != expect:
+            raise AssertionError(f"exit code {result.returncode} of {arguments} on {ranks} ranks:\n"
+                                 f"{result.stdout}{result.stderr}")
+        return result.stderr
+
+    @classmethod
+    def arguments(cls, run, *, data=None, mesh=None, resume=None, **keys):
+        words = ["train", cls.folder / "run.toml"]
+        settings = {"run.dir": f'"{run}"', "data.path": f'"{data or cls.data}"'}
+        settings |= {f"parallel.{axis}": size for axis, size in (mesh or {}).items()}
+        settings |= {key.replace("__", "."): value for key, value in keys.items()}
+        for key, value in settings.items():
+            words += ["--set", f"{key}={value}"]
+        return words + (["--resume", resume] if resume else [])
+
+    @classmethod
+    def train(cls, run, *, mesh=None, expect=0, **options):
+        ranks = int(np.prod(list((mesh or {}).values()) or [1]))
+        return cls.program(*cls.arguments(run, mesh=mesh, **options), ranks=ranks, expect=expect)
+
+    def copy_of_base(self, name):
+        run = self.folder / name
+        shutil.copytree(self.base, run)
+        return run
+
+    def test_goes_on_on_any_mesh(self):
+        expected = losses(self.base)
+        self.assertEqual(sorted(expected), list(range(1, 7)))
+        for mesh in ({"dp": 2}, {"tp": 2}, {"pp": 2}, {"tp": 2, "pp": 2}):
+            with self.subTest(mesh):
+                run = self.copy_of_base("-".join(f"{axis}{size}" for axis, size in mesh.items()))
+                self.train(run, mesh=mesh, resume="3")
+                found = losses(run)
+                self.assertEqual(sorted(found), sorted(expected))
+                for step in range(1, 4):
+                    self.assertEqual(found[step], expected[step])
+                for step in range(4, 7):
+                    self.assertAlmostEqual(float(found[step]) / float(expected[step]), 1, delta=1e-5)
+
+    def test_a_killed_rank_loses_nothing_that_was_saved(self):
+        mesh = {"dp": 2}
+        options = {"mesh": mesh, "training__steps": 5000, "optimizer__warmup_steps": 2}
+        run = self.folder / "killed"
+        with subprocess.Popen(self.command(*self.arguments(run, checkpoint__every=1, checkpoint__keep=2, **options),
+                                           ranks=2),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as mpirun:
+            deadline = time.monotonic() + 60
+            while not (run / "metrics.jsonl").exists() or (run / "metrics.jsonl").read_text().count("\n") < 5:
+                self.assertIsNone(mpirun.poll(), mpirun.stderr.read() if mpirun.poll() is not None else "")
+                self.assertLess(time.monotonic(), deadline, "no five steps in a minute")
+                time.sleep(0.02)
+            os.kill(ranks_of(mpirun.pid)[1], signal.SIGKILL)
+            killed = time.monotonic()
+            mpirun.communicate(timeout=60)
+            self.assertEqual(mpirun.returncode, 128 + signal.SIGKILL)
+            self.assertLess(time.monotonic() - killed, 30, "the other rank waited for the dead one")
+        latest = int((run / "checkpoints" / "latest").read_text().strip().removeprefix("step_"))
+        self.assertGreaterEqual(latest, 4)
+        end = latest + 3
+        self.train(run, resume="latest", training__stop_after=end, **options)
+        whole = self.folder / "uninterrupted"
+        self.train(whole, training__stop_after=end, checkpoint__every=0, **options)
+        self.assertEqual(losses(run), losses(whole))
+        self.assertEqual(len(losses(run)), end)
+
+    def test_trains_on_shards_that_h5py_wrote(self):
+        document = (REPOSITORY / "docs" / "shard-format.md").read_text("utf-8")
+        example = {}
+        exec(re.search(r"```python\n(.*?)```", document, re.S)[1], example)  # defines write_shard
+        data = self.folder / "foreign"
+        data.mkdir()
+        samples = [(100 + number, *draw(number), None) for number in range(13)]
+        example["write_shard"](data / "b.h5", "foreign", samples[:6])
+        example["write_shard"](data / "a.h5", "foreign", samples[6:])
+        self.program("index", data)
+        self.program("tokenizer", "train", data, "--vocabulary", "80", "--character-coverage", "1")
+        run = self.folder / "on-foreign"
+        self.train(run, data=data, training__stop_after=2)
+        self.assertEqual(sorted(losses(run)), [1, 2])
+
+    def test_what_cannot_be_is_refused_once_for_all_ranks(self):
+        before = losses(self.base)
+        for options, says in (({}, "--overwrite"),
+                              ({"resume": "latest", "model__text__layers": 1}, "another model"),
+                              ({"resume": "latest", "training__global_batch": 4}, "training.global_batch"),
+                              ({"resume": "5"}, "step_00000003, step_00000006|3, 6"),
+                              ({"data": self.folder / "images"}, "images")):
+            for mesh in ({}, {"dp": 2}):
+                with self.subTest(says, mesh=mesh):
+                    if mesh and "resume" not in options:
+                        continue  # what is not about a checkpoint needs no second start
+                    error = self.train(self.base, mesh=mesh, expect=2, **options)
+                    self.assertRegex(error, says)
+                    self.assertEqual(error.count("triptych: error:"), 1, error)
+        self.assertEqual(losses(self.base), before)
+
+
+if __name__ == "__main__":
+    if TRIPTYCH is None:
+        sys.exit(__doc__)
+    unittest.main()

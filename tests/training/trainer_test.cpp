@@ -1,0 +1,279 @@
+#include "training/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+#include "base/philox.h"
+#include "checkpoint/checkpoint_folder.h"
+#include "checkpoint/checkpoint_reader.h"
+#include "checkpoint/checkpoint_writer.h"
+#include "data/captions.h"
+#include "data/png_writer.h"
+#include "data/small_data_set.h"
+#include "data/tokenizer.h"
+#include "parallel/in_process_group.h"
+#include "training/metrics.h"
+
+namespace triptych {
+namespace {
+
+using namespace test;
+
+constexpr int64_t kVocabulary = 60;
+
+/// Ranks as threads, for train().
+class ThreadWorld : public World {
+ public:
+  explicit ThreadWorld(Group& group) : group_(group) {}
+  Group& group() override { return group_; }
+  int node_rank() const override { return group_.rank(); }
+  int node_size() const override { return group_.size(); }
+  const std::string& host() const override { return host_; }
+  [[noreturn]] void abort(int exit_code) override {
+    group_.abort(exit_code);
+    std::abort();  // not reached
+  }
+
+ private:
+  Group& group_;
+  std::string host_ = "here";
+};
+
+// 23 noisy pictures with two captions each, and a tokenizer of them; made once.
+const std::filesystem::path& data_set() {
+  static const ScratchFolder folder;
+  static const std::filesystem::path path = [] {
+    const std::vector<std::string> colors{"red", "green", "blue"}, things{"square", "circle", "star", "tree"};
+    const auto data = make_data_set(folder / "data", 23, [&](uint64_t i) {
+      std::vector<uint8_t> pixels;
+      for (uint64_t k = 0; k < 20 * 17 * 3; ++k) {
+        pixels.push_back(static_cast<uint8_t>(philox_word({.seed = i, .counter = 0}, k) >> 24));
+      }
+      const std::string name = colors[i % 3] + " " + things[i % 4];
+      return SmallSample{encode_png(20, 17, pixels), {"a " + name, fmt::format("number {} is a {}", i, name)}};
+    });
+    const std::string model = train_tokenizer(dataset_captions(data), static_cast<int64_t>(data->num_captions()),
+                                              {.vocabulary = kVocabulary, .character_coverage = 1});
+    write_file_atomically(folder / "data/tokenizer.model", model);
+    return folder / "data";
+  }();
+  return path;
+}
+
+class Training : public ::testing::Test {
+ protected:
+  RunConfig config(const std::string& dir, const MeshShape& mesh = {}) {
+    RunConfig c;
+    c.run = {.dir = (folder_ / dir).string(), .seed = 5, .threads = 1};
+    c.parallel.mesh = mesh;
+    c.parallel.microbatches = 2;
+    c.model = {
+        .image = {.size = 12, .patch = 4, .width = 16, .layers = 1, .heads = 2, .feed_forward = 24},
+        .text = {.length = 9, .vocabulary = kVocabulary, .width = 16, .layers = 2, .heads = 2, .feed_forward = 20},
+        .embedding = 12,
+        .dropout = 0.1f};
+    c.training = {.steps = 20, .global_batch = 8};
+    c.learning_rate = {.peak = 3e-3, .warmup_steps = 3, .total_steps = 20};
+    c.data.path = data_set().string();
+    c.data.augment = {.min_scale = 0.5, .flip_probability = 0.5, .brightness = 0.2f};
+    c.checkpoint = {.every = 10, .keep = 0};
+    c.effective_toml = "# not looked at\n";
+    return c;
+  }
+  void run(const RunConfig& c, const TrainingRequest& request = {}) {
+    const MeshShape& mesh = c.parallel.mesh;
+    run_ranks(mesh.pp * mesh.dp * mesh.tp, [&](Group& group) {
+      ThreadWorld world(group);
+      train(c, world, request);
+    });
+  }
+  std::vector<StepMetrics> metrics(const std::string& dir) { return read_metrics(folder_ / dir / "metrics.jsonl"); }
+  CheckpointReader checkpoint(const std::string& dir, const std::string& which) {
+    return CheckpointReader::open(folder_ / dir / "checkpoints", which);
+  }
+  // Every tensor of a checkpoint (weights and moments), whole, as its bytes.
+  static std::map<std::string, std::vector<float>> tensors(CheckpointReader reader) {
+    std::map<std::string, std::vector<float>> result;
+    for (const auto& [name, tensor] : reader.manifest().tensors) {
+      std::vector<float>& values = result[name];
+      values.resize(static_cast<std::size_t>(volume(tensor.shape)));
+      reader.read(whole_tensor(name, DType::kFloat32, tensor.shape), reinterpret_cast<std::byte*>(values.data()));
+    }
+    return result;
+  }
+  static void expect_same_bits(const std::vector<StepMetrics>& a, const std::vector<StepMetrics>& b) {
+    ASSERT_EQ(a.size(), b.size());
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      EXPECT_EQ(a[i].step, b[i].step);
+      EXPECT_EQ(a[i].loss, b[i].loss) << "step " << a[i].step;
+      EXPECT_EQ(a[i].grad_norm, b[i].grad_norm) << "step " << a[i].step;
+      EXPECT_EQ(a[i].temperature, b[i].temperature) << "step " << a[i].step;
+      EXPECT_EQ(a[i].learning_rate, b[i].learning_rate) << "step " << a[i].step;
+    }
+  }
+  void expect_refused(const RunConfig& c, const TrainingRequest& request, const std::string& part) {
+    try {
+      run(c, request);
+      ADD_FAILURE() << "was not refused: " << part;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUser) << error.what();
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  }
+
+  ScratchFolder folder_;
+};
+
+class ResumedTraining : public Training, public ::testing::WithParamInterface<MeshShape> {};
+
+TEST_P(ResumedTraining, HasTheBitsOfARunThatNeverStopped) {
+  run(config("whole", GetParam()));
+  RunConfig half = config("halves", GetParam());
+  half.training.stop_after = 10;
+  run(half);
+  EXPECT_EQ(list_steps(folder_ / "halves/checkpoints"), std::vector<int64_t>{10});
+  half.training.stop_after = 0;
+  run(half, {.resume = "latest"});
+  const std::vector<StepMetrics> whole = metrics("whole");
+  ASSERT_EQ(whole.size(), 20u);
+  expect_same_bits(whole, metrics("halves"));
+  const auto weights = tensors(checkpoint("whole", "20"));
+  EXPECT_EQ(weights, tensors(checkpoint("halves", "20")));
+  EXPECT_LT(whole.back().loss, whole.front().loss) << "it learns something";
+  // Back to the middle of a run that had gone on: what came after it is replaced by the same.
+  run(config("whole", GetParam()), {.resume = "10"});
+  expect_same_bits(whole, metrics("whole"));
+  EXPECT_EQ(weights, tensors(checkpoint("whole", "20")));
+}
+
+INSTANTIATE_TEST_SUITE_P(Meshes, ResumedTraining,
+                         ::testing::Values(MeshShape{}, MeshShape{.dp = 2}, MeshShape{.pp = 2, .tp = 2}),
+                         [](const auto& param) {
+                           return fmt::format("pp{}dp{}tp{}", param.param.pp, param.param.dp, param.param.tp);
+                         });
+
+TEST_F(Training, GoesOnOnAnotherMesh) {
+  run(config("one"));
+  const std::vector<StepMetrics> expected = metrics("one");
+  for (const MeshShape& mesh : {MeshShape{.tp = 2}, MeshShape{.pp = 2, .dp = 2}}) {
+    const std::string dir = fmt::format("pp{}dp{}tp{}", mesh.pp, mesh.dp, mesh.tp);
+    std::filesystem::create_directories(folder_ / dir);
+    std::filesystem::copy(folder_ / "one", folder_ / dir, std::filesystem::copy_options::recursive);
+    run(config(dir, mesh), {.resume = "10"});
+    const std::vector<StepMetrics> found = metrics(dir);
+    ASSERT_EQ(found.size(), expected.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      EXPECT_NEAR(found[i].loss, expected[i].loss, 1e-5 * expected[i].loss) << dir << " step " << found[i].step;
+    }
+  }
+}
+
+TEST_F(Training, ASecondRunInAFolderNeedsOverwrite) {
+  RunConfig c = config("run");
+  c.training.stop_after = 3;
+  run(c);
+  const std::vector<StepMetrics> before = metrics("run");
+  expect_refused(c, {}, "--overwrite");
+  expect_same_bits(before, metrics("run"));
+  c.training.stop_after = 2;
+  run(c, {.overwrite = true});
+  EXPECT_EQ(metrics("run").size(), 2u) << "the lines of the replaced run are gone";
+  EXPECT_EQ(checkpoint("run", "latest").manifest().run.step, 2);
+}
+
+TEST_F(Training, ResumingNeedsTheSameModelOrderAndSeed) {
+  RunConfig c = config("run");
+  c.training.stop_after = 1;
+  run(c);
+  const TrainingRequest resume{.resume = "latest"};
+  RunConfig other = c;
+  other.model.text.layers = 1;
+  expect_refused(other, resume, "another model");
+  other = c;
+  other.training.global_batch = 4;
+  expect_refused(other, resume, "training.global_batch = 8, the config says 4");
+  other = c;
+  other.run.seed = 6;
+  expect_refused(other, resume, "run.seed = 5, the config says 6");
+  expect_refused(c, {.resume = "7"}, "7");
+  // A refusal on all ranks of a mesh, none of which waits for another.
+  other = c;
+  other.parallel.mesh = {.dp = 2};
+  other.model.image.width = 32;
+  expect_refused(other, resume, "another model");
+  EXPECT_EQ(metrics("run").size(), 1u);
+}
+
+TEST_F(Training, NeedsADataSetATokenizerAndRowsForIt) {
+  RunConfig c = config("run");
+  c.data.path = "";
+  expect_refused(c, {}, "data.path");
+  c.data.path = (folder_ / "nowhere").string();
+  expect_refused(c, {}, "nowhere");
+  c = config("run");
+  c.data.tokenizer = (folder_ / "absent.model").string();
+  expect_refused(c, {}, "absent.model");
+  c = config("run");
+  c.model.text.vocabulary = 8;
+  expect_refused(c, {}, "8");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
+}
+
+// A checkpoint with one weight that is not a number gives a loss that is none: nothing may be updated, on any rank.
+TEST_F(Training, AStepWithoutFiniteGradientsChangesNothingAndIsCounted) {
+  for (const MeshShape& mesh : {MeshShape{}, MeshShape{.dp = 2, .tp = 2}}) {
+    const std::string dir = fmt::format("dp{}", mesh.dp);
+    RunConfig c = config(dir, mesh);
+    c.training.stop_after = 2;
+    run(c);
+    CheckpointReader reader = checkpoint(dir, "2");
+    auto values = tensors(checkpoint(dir, "2"));
+    values.at("image.blocks.0.feed_forward.in.weight")[5] = std::numeric_limits<float>::quiet_NaN();
+    std::vector<TensorPiece> pieces;
+    for (const auto& [name, tensor] : reader.manifest().tensors) {
+      TensorPiece piece;
+      static_cast<TensorBox&>(piece) = whole_tensor(name, tensor.dtype, tensor.shape);
+      piece.data = reinterpret_cast<const std::byte*>(values.at(name).data());
+      pieces.push_back(piece);
+    }
+    const std::vector<ExtraFile> extra{{"tokenizer.model", reader.read_file("tokenizer.model")}};
+    CheckpointWriter(folder_ / dir / "checkpoints", 0, Coordinator::alone()).save(reader.manifest().run, pieces, extra);
+
+    c.training.stop_after = 5;
+    run(c, {.resume = "latest"});
+    const std::vector<StepMetrics> lines = metrics(dir);
+    ASSERT_EQ(lines.size(), 5u);
+    EXPECT_TRUE(std::isfinite(lines[1].loss));
+    EXPECT_EQ(lines[1].skipped, 0);
+    for (std::size_t i = 2; i < 5; ++i) {
+      EXPECT_FALSE(std::isfinite(lines[i].loss));
+      EXPECT_EQ(lines[i].skipped, static_cast<int64_t>(i) - 1);
+    }
+    EXPECT_EQ(checkpoint(dir, "5").manifest().run.skipped_steps, 3);
+    auto after = tensors(checkpoint(dir, "5"));
+    for (auto* all : {&values, &after}) {  // NaN is not equal to itself
+      float& poisoned = all->at("image.blocks.0.feed_forward.in.weight")[5];
+      EXPECT_TRUE(std::isnan(poisoned));
+      poisoned = 0;
+    }
+    EXPECT_EQ(values, after);
+
+    run(c, {.resume = "5"});  // nothing is left to do
+    c.training.stop_after = 6;
+    run(c, {.resume = "5"});
+    EXPECT_EQ(metrics(dir).back().skipped, 4) << "the count goes on";
+  }
+}
+
+}  // namespace
+}  // namespace triptych
