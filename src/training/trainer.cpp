@@ -79,10 +79,7 @@ class Trainer {
   void open_inputs(const TrainingRequest& request) {
     if (config_.data.path.empty()) throw UserError("data.path", "must name a data set. Set it in the config");
     dataset_ = std::make_shared<const Dataset>(Dataset::open(config_.data.path));
-    if (!dataset_->has_images() || !dataset_->has_captions()) {
-      throw UserError(config_.data.path,
-                      "the contrastive objectives need images and captions; this data set lacks one");
-    }
+    check_pairs();
     if (request.resume.empty()) {
       if (!request.overwrite && !list_steps(checkpoints()).empty()) {
         throw UserError(folder_.string(),
@@ -102,6 +99,23 @@ class Trainer {
       tokenizer_ = Tokenizer::from_bytes(reader_->read_file(kTokenizerFile), reader_->folder().string());
     }
     tokenizer_->check_fits(config_.model.text.vocabulary);
+  }
+
+  // A row without its partner would be taught as a pair.
+  void check_pairs() const {
+    uint64_t lacking = 0, example = 0;
+    for (uint64_t i = 0; i < dataset_->size(); ++i) {
+      const SampleRecord record = dataset_->record(i);
+      if (record.has_image() && record.has_captions()) continue;
+      if (lacking++ == 0) example = i;
+    }
+    if (lacking > 0) {
+      throw UserError(
+          config_.data.path,
+          fmt::format("the contrastive objectives need pairs; {} of {} samples lack the image or the caption, "
+                      "such as {}. Leave them out of the data set",
+                      lacking, dataset_->size(), dataset_->sample_name(example)));
+    }
   }
 
   // Everything that makes the rest of the run the same as if it had not stopped.
