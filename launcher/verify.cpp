@@ -15,6 +15,7 @@ namespace {
 struct VerifyOptions {
   ConfigArguments config;
   double tolerance = 1e-5;
+  bool all = false;
 };
 
 std::string describe(const RunConfig& config) {
@@ -25,17 +26,54 @@ std::string describe(const RunConfig& config) {
                      config.objective.kind == ContrastiveConfig::Kind::kSigmoid ? "sigmoid" : "infonce");
 }
 
+// Every schedule, 1, 2 and 4 microbatches, with and without sequence parallelism and recomputation, both losses.
+std::vector<RunConfig> all_combinations(RunConfig config) {
+  std::vector<RunConfig> all;
+  for (const auto kind : {ContrastiveConfig::Kind::kInfoNce, ContrastiveConfig::Kind::kSigmoid}) {
+    for (const ScheduleKind schedule : {ScheduleKind::kGPipe, ScheduleKind::k1F1B}) {
+      for (const int microbatches : {1, 2, 4}) {
+        for (const bool sequence_parallel : {false, true}) {
+          for (const bool recompute : {false, true}) {
+            config.objective.kind = kind;
+            config.parallel.schedule = schedule;
+            config.parallel.microbatches = microbatches;
+            config.parallel.sequence_parallel = sequence_parallel;
+            config.parallel.recompute = recompute;
+            all.push_back(config);
+          }
+        }
+      }
+    }
+  }
+  return all;
+}
+
+bool run_one(const RunConfig& config, World& world, double tolerance) {
+  const VerifyResult result = verify(config, world.group(), rank_threads(config, world.node_size()));
+  const bool good = result.loss_error <= tolerance && result.worst_error <= tolerance;
+  if (world.group().rank() == 0) {
+    fmt::print("{}\n  loss {:.9f}, one rank {:.9f}, relative error {:.2e}\n", describe(config), result.loss,
+               result.reference_loss, result.loss_error);
+    fmt::print("  {} gradients, worst {}: relative error {:.2e} ({} {:.0e})\n", result.num_parameters,
+               result.worst_parameter.empty() ? "none" : result.worst_parameter, result.worst_error,
+               good ? "within" : "BEYOND", tolerance);
+  }
+  return good;
+}
+
 int run_verify(const VerifyOptions& options) {
   return run_on_ranks(options.config, [&](const RunConfig& config, World& world) {
-    const VerifyResult result = verify(config, world.group(), rank_threads(config, world.node_size()));
-    const bool good = result.loss_error <= options.tolerance && result.worst_error <= options.tolerance;
-    if (world.group().rank() == 0) {
-      fmt::print("{}\n  loss {:.9f}, one rank {:.9f}, relative error {:.2e}\n", describe(config), result.loss,
-                 result.reference_loss, result.loss_error);
-      fmt::print("  {} gradients, worst {}: relative error {:.2e} ({} {:.0e})\n", result.num_parameters,
-                 result.worst_parameter, result.worst_error, good ? "within" : "BEYOND", options.tolerance);
+    const std::vector<RunConfig> configs = options.all ? all_combinations(config) : std::vector<RunConfig>{config};
+    if (options.all && config.training.global_batch % (4 * config.parallel.mesh.dp) != 0) {
+      throw UserError("training.global_batch", fmt::format("must be a multiple of 4 * parallel.dp with --all, found {}",
+                                                           config.training.global_batch));
     }
-    return good ? 0 : 1;
+    std::size_t num_good = 0;
+    for (const RunConfig& one : configs) num_good += run_one(one, world, options.tolerance) ? 1 : 0;
+    if (options.all && world.group().rank() == 0) {
+      fmt::print("{} of {} combinations within {:.0e}\n", num_good, configs.size(), options.tolerance);
+    }
+    return num_good == configs.size() ? 0 : 1;
   });
 }
 
@@ -48,6 +86,9 @@ void register_verify(CLI::App& app, std::function<int()>& run) {
   add_config_arguments(*command, options->config);
   command->add_option("--tolerance", options->tolerance, "Largest relative error of the loss and of any gradient")
       ->capture_default_str();
+  command->add_flag(
+      "--all", options->all,
+      "On this mesh, every schedule, 1, 2 and 4 microbatches, sequence parallelism, recomputation and loss");
   command->footer(
       "Every parameter's gradient is compared: the 2-norm of the difference over the 2-norm of the one-rank gradient; "
       "a\n"
