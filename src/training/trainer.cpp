@@ -51,7 +51,7 @@ class Trainer {
       std::filesystem::create_directories(folder_);
       write_file_atomically(folder_ / "config.toml", config_.effective_toml);
       metrics.emplace(folder_, step_);
-      progress.emplace(end, step_);
+      progress.emplace(end);
     });
     const int64_t parameters = session_->num_parameters();
     if (is_first_) announce(*progress, parameters, end);

@@ -169,6 +169,13 @@ class Training(unittest.TestCase):
         shutil.copytree(self.base, run)
         return run
 
+    def test_tells_how_it_goes_once_for_all_ranks(self):
+        command = self.command(*self.arguments(self.folder / "told", mesh={"dp": 2}), ranks=2)
+        told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        for part in ("22 samples", "dp 2", "step 1/6", "step 6/6", "samples/s"):
+            self.assertEqual(told.count(part) > 0, True, told)
+        self.assertEqual(told.count("step_00000006"), 1, told)
+
     def test_goes_on_on_any_mesh(self):
         expected = losses(self.base)
         self.assertEqual(sorted(expected), list(range(1, 7)))
