@@ -55,8 +55,6 @@ install_packages() {
 # build PRESET TARGET: configures and builds; a build that is up to date costs seconds.
 build() {
   local preset=$1 target=$2
-  # Clones in different folders share what was compiled.
-  export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
   logged build "build/log/configure-$preset.log" cmake --preset "$preset"
   # As many compilers as cores: ninja's default of two more needs memory that small machines lack.
   logged build "build/log/build-$preset.log" cmake --build "build/$preset" --target "$target" --parallel "$(nproc)"
