@@ -38,7 +38,8 @@ int run(const ConfigArguments& arguments, bool uses_mesh, const std::function<in
   Group& group = world->group();
   try {
     RunConfig config;
-    together(group, [&] { config = load_run_config(arguments.file, arguments.overrides, uses_mesh ? group.size() : 0); });
+    together(group,
+             [&] { config = load_run_config(arguments.file, arguments.overrides, uses_mesh ? group.size() : 0); });
     return body(config, *world);
   } catch (const AgreedError& error) {
     return group.rank() == 0 ? report_error(error) : error.exit_code();

@@ -245,10 +245,14 @@ std::string run_config_documentation() {
   ConfigReader reader = ConfigReader::from_text("", "defaults");
   read_config(reader, 0);
   return "# Configuration\n\n"
-         "Made by `triptych config document` from the bindings in `src/training/run_config.cpp`; a test keeps the two equal.\n\n"
-         "A run is one TOML file; `--set key=value` overrides a key. A file may begin with `include = \"other.toml\"`: what it\n"
-         "includes are defaults. Unknown keys, wrong types and impossible combinations are all told at once, with file and\n"
-         "line, before anything is allocated: `triptych config check FILE` does only that. `config.toml` in the run's folder\n"
+         "Made by `triptych config document` from the bindings in `src/training/run_config.cpp`; a test keeps the two "
+         "equal.\n\n"
+         "A run is one TOML file; `--set key=value` overrides a key. A file may begin with `include = \"other.toml\"`: "
+         "what it\n"
+         "includes are defaults. Unknown keys, wrong types and impossible combinations are all told at once, with file "
+         "and\n"
+         "line, before anything is allocated: `triptych config check FILE` does only that. `config.toml` in the run's "
+         "folder\n"
          "has every key as it was used.\n\n" +
          reader.documentation();
 }

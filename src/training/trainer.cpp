@@ -47,7 +47,8 @@ class Trainer {
     std::optional<Progress> progress;
     together(group_, [&] {
       if (!is_first_) return;
-      if (!reader_) std::filesystem::remove_all(checkpoints());  // of the run that this one replaces, as it was asked to
+      if (!reader_)
+        std::filesystem::remove_all(checkpoints());  // of the run that this one replaces, as it was asked to
       std::filesystem::create_directories(folder_);
       write_file_atomically(folder_ / "config.toml", config_.effective_toml);
       metrics.emplace(folder_, step_);
