@@ -64,12 +64,16 @@ TEST(FormatDuration, TakesTheUnitThatFits) {
   EXPECT_EQ(format_duration(-5), "0s");
 }
 
-// What was written into the other end of `descriptor` so far.
-std::string drain(int descriptor) {
-  ::fcntl(descriptor, F_SETFL, O_NONBLOCK);
-  std::string text(1 << 16, '\0');
-  const ssize_t count = ::read(descriptor, text.data(), text.size());
-  text.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+// All that was written into `writing`, read from the other end; closes both. A terminal passes on what it was given
+// only a while later, so this reads until there is no writer left.
+std::string drain(int reading, int writing) {
+  ::close(writing);
+  std::string text;
+  char piece[4096];
+  for (ssize_t count; (count = ::read(reading, piece, sizeof piece)) > 0;) {
+    text.append(piece, static_cast<std::size_t>(count));
+  }
+  ::close(reading);
   return text;
 }
 
@@ -81,13 +85,11 @@ TEST(Progress, WritesPlainLinesIntoAPipe) {
     for (int step = 1; step <= 500; ++step) progress.update(example(step));  // far less than kPlainSeconds
     progress.print("saved");
   }
-  const std::string text = drain(ends[0]);
+  const std::string text = drain(ends[0], ends[1]);
   EXPECT_EQ(text.find('\r'), std::string::npos);
   EXPECT_EQ(text.find("step 1/1000  loss 2.1345"), 0u) << text;
   EXPECT_NE(text.find("\nsaved\nstep 500/1000  "), std::string::npos) << text;
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3) << text;
-  ::close(ends[0]);
-  ::close(ends[1]);
 }
 
 TEST(Progress, ShowsTheLastStepOnce) {
@@ -99,12 +101,10 @@ TEST(Progress, ShowsTheLastStepOnce) {
     progress.update(example(2));
     progress.finish();
   }
-  const std::string text = drain(ends[0]);
+  const std::string text = drain(ends[0], ends[1]);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
   EXPECT_NE(text.find("\nstep 2/2  "), std::string::npos);
   EXPECT_NE(text.find("eta 0s\n"), std::string::npos);
-  ::close(ends[0]);
-  ::close(ends[1]);
 }
 
 TEST(Progress, RewritesOneLineOnATerminal) {
@@ -118,7 +118,7 @@ TEST(Progress, RewritesOneLineOnATerminal) {
     progress.print("saved");
     progress.update(example(2));  // too soon to be shown before the end
   }
-  const std::string text = drain(controller);
+  const std::string text = drain(controller, terminal);
   // The whole width but one column, then blanked for the message, then drawn again.
   const std::string line = "step 1/1000  loss 2.1345  eta 2m05s";
   const std::string expected = fmt::format("\r{:<39}\r{:<39}\rsaved\r\n\r{}", line, "", "step 1/1000  loss 2.1345");
@@ -126,8 +126,6 @@ TEST(Progress, RewritesOneLineOnATerminal) {
   EXPECT_NE(text.find("\rstep 2/1000  loss 2.1345"), std::string::npos) << text;
   EXPECT_EQ(text.substr(text.size() - 2), "\r\n");  // the terminal's own carriage return before the newline
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
-  ::close(controller);
-  ::close(terminal);
 }
 
 TEST(Progress, APipeIsNoTerminal) {
@@ -135,8 +133,6 @@ TEST(Progress, APipeIsNoTerminal) {
   ASSERT_EQ(::pipe(ends), 0);
   EXPECT_EQ(terminal_columns(ends[1]), 0);
   EXPECT_EQ(terminal_columns(-1), 0);
-  ::close(ends[0]);
-  ::close(ends[1]);
 }
 
 }  // namespace
