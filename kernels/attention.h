@@ -22,15 +22,18 @@ struct AttentionShape {
   int64_t num_heads = 0;    ///< N
   int64_t num_queries = 0;  ///< S
   int64_t num_keys = 0;     ///< T
-  int64_t head_dim = 0;     ///< D, 1 to kMaxAttentionHeadDim
+  int64_t head_dim = 0;     ///< D, 1 to max_attention_head_dim()
   float scale = 1.0f;       ///< usually 1 / sqrt(D)
   bool causal = false;      ///< query i sees keys j <= i + T - S
   /// [B], or null for all: sample b's keys are the first key_lengths[b] of T (clamped to 0..T).
   const int32_t* key_lengths = nullptr;
-  DType dtype = DType::kFloat32;  ///< of q, k, v, o and their gradients: float32 or bfloat16; arithmetic is float32
+  /// Of q, k, v, o and their gradients: float32, bfloat16 or (on a GPU) float16. Sums and the softmax are float32; on a
+  /// GPU the products' inputs are of `dtype`, the probabilities too.
+  DType dtype = DType::kFloat32;
 };
 
-inline constexpr int64_t kMaxAttentionHeadDim = 256;
+/// The widest head that the backend takes: 256 on the CPU, 128 under CUDA.
+int64_t max_attention_head_dim();
 
 struct AttentionForward {
   AttentionShape shape;
@@ -61,13 +64,13 @@ struct AttentionBackward {
 };
 
 /// Scaled dot-product attention. A query with no key left gives o = 0 and lse = -infinity, and its gradients are 0.
-/// Scores exist only in tiles that stay in cache; tiles that the mask empties are skipped. Uses the stream's scratch
-/// memory; parallel over B*N; each element's result depends neither on the number of threads nor on B and N. Cost:
+/// Scores exist only in tiles that stay in cache (or in registers); tiles that the mask empties are skipped. Uses the
+/// stream's scratch memory; each element's result depends neither on the number of threads nor on B and N. Cost:
 /// 4*B*N*S*T*D FLOPs. Throws InternalError for a head_dim out of range or another dtype. Source: Dao 2023,
 /// FlashAttention-2, algorithms 1 and 2.
-void attention_forward(const AttentionForward& call, Stream& stream);
+void attention_forward(Stream& stream, const AttentionForward& call);
 
 /// Recomputes the probabilities from lse. Cost: 10*B*N*S*T*D FLOPs.
-void attention_backward(const AttentionBackward& call, Stream& stream);
+void attention_backward(Stream& stream, const AttentionBackward& call);
 
 }  // namespace triptych

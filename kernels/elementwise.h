@@ -7,10 +7,10 @@
 
 namespace triptych {
 
-/// dst[i] = src[i], float32 and bfloat16 in any combination; to bfloat16 rounds to nearest, ties to even.
+/// dst[i] = src[i], float32, bfloat16 and float16 in any combination; rounds to nearest, ties to even.
 void cast(Stream& stream, const void* src, DType src_dtype, void* dst, DType dst_dtype, int64_t n);
 
-/// dst[i] = value, dst float32 or bfloat16.
+/// dst[i] = value, dst float32, bfloat16 or float16.
 void fill(Stream& stream, void* dst, float value, int64_t n, DType dtype);
 
 struct CopyRowsArgs {
@@ -33,6 +33,15 @@ void accumulate(Stream& stream, float* dst, const float* src, float factor, int6
 
 /// dst *= factor, float32.
 void scale_into(Stream& stream, float* dst, float factor, int64_t n);
+
+/// dst *= *factor, float32, with a factor in device memory.
+void scale_by(Stream& stream, float* dst, const double* factor, int64_t n);
+
+/// dst += src[i] * *factor, rounded to float32 once; all in device memory. For scalars that are summed in double.
+void accumulate_doubles(Stream& stream, float* dst, const double* src, const double* factor, int64_t n);
+
+/// dst[i] = src[i], exactly.
+void widen(Stream& stream, const float* src, double* dst, int64_t n);
 
 /// out = a - b, float32; out may be a or b.
 void subtract(Stream& stream, const float* a, const float* b, float* out, int64_t n);

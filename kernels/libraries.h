@@ -1,13 +1,14 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace triptych {
 
-/// The version of the library that multiplies matrices, "2.6.3 (OMP)".
-std::string dnnl_version_text();
-
-/// The instruction set that the vectorised kernels take on this machine, "AVX3".
-std::string simd_target();
+/// A library or instruction set that the backend computes with: {"BLAS", "oneDNN 2.6.3 (OMP)"}.
+struct KernelLibrary {
+  std::string name, version;
+};
+std::vector<KernelLibrary> kernel_libraries();
 
 }  // namespace triptych

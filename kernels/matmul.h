@@ -28,10 +28,11 @@ struct Matmul {
   int64_t c_row_stride = 0;
   bool accumulate = false;  ///< C += instead of C =
 
-  const float* bias = nullptr;  ///< [n], added to every row; null for none
+  /// [n], added to every row; null for none. On a GPU, an output that is not float32 gets the bias rounded to its type.
+  const float* bias = nullptr;
 
-  DType input_dtype = DType::kFloat32;   ///< of A and B: float32 or bfloat16
-  DType output_dtype = DType::kFloat32;  ///< of C: float32, or bfloat16 if the inputs are
+  DType input_dtype = DType::kFloat32;   ///< of A and B: float32, bfloat16 or (on a GPU) float16
+  DType output_dtype = DType::kFloat32;  ///< of C: float32, or the inputs' type
 
   int64_t batch = 1;           ///< so many products, each on its own matrices; bias is shared
   int64_t a_batch_stride = 0;  ///< elements; 0: the batch shares one matrix (A or B), or C's are packed
@@ -39,10 +40,14 @@ struct Matmul {
   int64_t c_batch_stride = 0;
 };
 
-/// Runs on stream.num_threads() threads. The first call of a shape prepares it (about a millisecond); later calls
-/// allocate nothing. Uses the stream's scratch memory.
+/// The first call of a shape prepares it (about a millisecond); later calls allocate nothing. Uses the stream's scratch
+/// memory.
 /// Throws InternalError for dtypes or strides that the contract excludes.
 /// Cost: 2*m*n*k*batch FLOPs.
-void matmul(const Matmul& product, Stream& stream);
+void matmul(Stream& stream, const Matmul& product);
+
+/// Whether float32 products on this stream may round their inputs to TF32's 11 significant bits, for a GPU's tensor
+/// cores; not allowed unless this is called. On the CPU, allowing it throws UserError.
+void allow_tf32(Stream& stream, bool allowed);
 
 }  // namespace triptych

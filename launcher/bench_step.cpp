@@ -14,6 +14,7 @@
 #include "launcher/ranks.h"
 #include "optim/adamw.h"
 #include "training/session.h"
+#include "training/step.h"
 
 namespace triptych {
 namespace {
@@ -34,9 +35,9 @@ int bench_step(const StepOptions& options) {
   return run_on_ranks(options.config, [&](const RunConfig& config, World& world) {
     using Clock = std::chrono::steady_clock;
     Group& group = world.group();
-    Session session(config, group, rank_threads(config, world.node_size()));
-    const std::vector<Parameter*> parameters = session.store().all();
-    AdamW optimizer(session.device(), parameters, config.adamw);
+    Session session(config, group, rank_place(config, world.node_rank(), world.node_size()));
+    AdamW optimizer(session.device(), session.store().all(), config.adamw);
+    TrainingStep steps(session, optimizer);
     const int64_t rows = config.training.global_batch / config.parallel.mesh.dp;
     const Batch batch = synthetic_batch(config.model, config.run.seed, rows * session.mesh().rank(Axis::kDp), rows);
     std::vector<double> times;
@@ -45,12 +46,9 @@ int bench_step(const StepOptions& options) {
     for (int i = 0; i < options.warmup + options.steps; ++i) {
       group.barrier();
       const Clock::time_point start = Clock::now();
-      loss = session.executor().run_step(to_microbatches(session.device(), batch, config.parallel.microbatches,
-                                                         config.model.image.size, config.model.text.length),
-                                         i);
-      double norm = sum_of_squared_gradients(session.device(), session.mesh(), parameters);
-      group.all_reduce(&norm, 1, DType::kFloat64, ReduceOp::kSum)->wait();
-      optimizer.step(static_cast<float>(config.learning_rate.peak), 1, i + 1);
+      const DeviceBatch data = to_device(session.device(), batch, config.model.image.size, config.model.text.length);
+      steps.run(data.cut(config.parallel.microbatches), i, config.learning_rate.peak);
+      loss = steps.take(0)->loss;
       if (i == 0) first_loss = loss;
       if (i < options.warmup) {
         allocations = session.device().memory().num_system_allocations;
@@ -101,8 +99,8 @@ struct GemmOptions {
 
 int bench_gemm(const GemmOptions& options) {
   Device device(options.threads);
-  fmt::print("{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10} {:>8}\n", "m", "n", "k", "product", "dtype", "GFLOP/s",
-             "of peak");
+  fmt::print("{}\n{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10} {:>8}\n", device.description(), "m", "n", "k", "product",
+             "dtype", "GFLOP/s", "of peak");
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
     const double peak = measure_gemm_peak(device.stream(), dtype);
     for (const GemmRate& row : measure_gemm_table(device.stream(), dtype)) {

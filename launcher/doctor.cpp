@@ -1,77 +1,66 @@
 #include "launcher/doctor.h"
 
-#include <array>
-#include <fstream>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
 #include <string>
-#include <thread>
 
 #include <CLI/CLI.hpp>
-#include <dlfcn.h>
 #include <fmt/core.h>
-#include <omp.h>
 #include <unistd.h>
 
 #include "base/text.h"
 #include "data/libraries.h"
+#include "device/backend.h"
 #include "device/device.h"
 #include "kernels/gemm_peak.h"
 #include "kernels/libraries.h"
+#include "launcher/backend.h"
+#include "parallel/device_group.h"
 #include "parallel/mpi_version.h"
 
 namespace triptych {
 namespace {
 
-std::string processor() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+void print_row(std::string_view name, std::string_view value) {
+  fmt::print("{:<12} {}\n", name, value);
+}
+
+// What the program beside this one says of its backend.
+void print_other_backend() {
+  const std::filesystem::path other = other_backends_program();
+  if (other.empty()) {
+    print_row("CUDA", "this build has no CUDA backend: configure with -DTRIPTYCH_CUDA=ON where nvcc is installed");
+    return;
   }
-  return "unknown";
+  std::fflush(stdout);
+  if (std::system(fmt::format("'{}' doctor --backend-only", other.string()).c_str()) != 0) {
+    print_row("CUDA", fmt::format("{} does not start: is a library missing? `ldd` tells", other.string()));
+  }
 }
 
-std::string simd() {
-  std::string names;
-#if defined(__x86_64__)
-  const auto add = [&](bool has, std::string_view name) {
-    if (has) names += fmt::format("{}{}", names.empty() ? "" : " ", name);
-  };
-  add(__builtin_cpu_supports("avx2"), "avx2");
-  add(__builtin_cpu_supports("fma"), "fma");
-  add(__builtin_cpu_supports("avx512f"), "avx512f");
-  add(__builtin_cpu_supports("avx512bf16"), "avx512_bf16");
-#endif
-  return names.empty() ? "none known" : names;
-}
-
-// Only whether the loader finds it: this build does not use it.
-bool library_is_there(const char* name) {
-  void* handle = ::dlopen(name, RTLD_LAZY | RTLD_LOCAL);
-  if (handle != nullptr) ::dlclose(handle);
-  return handle != nullptr;
-}
-
-int doctor() {
-  const auto row = [](std::string_view name, const std::string& value) { fmt::print("{:<12} {}\n", name, value); };
-  Device device(1);
-  row("program", fmt::format("triptych {}, CPU backend", TRIPTYCH_VERSION));
-  row("processor", processor());
-  row("cores", std::to_string(std::thread::hardware_concurrency()));
-  row("memory",
-      human_bytes(static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGE_SIZE))));
-  row("SIMD", fmt::format("{}; kernels use {}", simd(), simd_target()));
-  row("BLAS", fmt::format("oneDNN {}", dnnl_version_text()));
-  row("GEMM, 1 core",
-      fmt::format("fp32 {:.1f} GFLOP/s, bf16 {:.1f} GFLOP/s", measure_gemm_peak(device.stream(), DType::kFloat32) / 1e9,
-                  measure_gemm_peak(device.stream(), DType::kBFloat16) / 1e9));
-  row("OpenMP", fmt::format("{} threads by default", omp_get_max_threads()));
-  row("MPI", mpi_version_text());
-  row("HDF5", hdf5_version_text());
-  const bool driver = library_is_there("libcuda.so.1");
-  row("CUDA", fmt::format("this build has no CUDA backend; driver {}", driver ? "found" : "not found"));
-  row("NCCL",
-      fmt::format("not used by this build; library {}", library_is_there("libnccl.so.2") ? "found" : "not found"));
+int doctor(bool backend_only) {
+  if (!backend_only) {
+    print_row("program", fmt::format("triptych {}", TRIPTYCH_VERSION));
+    print_row("memory", human_bytes(static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
+                                    static_cast<double>(::sysconf(_SC_PAGE_SIZE))));
+  }
+  for (const BackendFact& fact : backend_facts()) print_row(fact.name, fact.value);
+  for (const KernelLibrary& library : kernel_libraries()) print_row(library.name, library.version);
+  if (const std::string transport = device_transport_text(); !transport.empty()) print_row("between GPUs", transport);
+  if (backend_only) return 0;
+  if (backend_kind() == "cpu") {
+    Device device(1);
+    print_row("GEMM, 1 core", fmt::format("fp32 {:.1f} GFLOP/s, bf16 {:.1f} GFLOP/s",
+                                          measure_gemm_peak(device.stream(), DType::kFloat32) / 1e9,
+                                          measure_gemm_peak(device.stream(), DType::kBFloat16) / 1e9));
+  }
+  print_row("MPI", mpi_version_text());
+  print_row("HDF5", hdf5_version_text());
+  if (backend_kind() == "cpu") print_other_backend();
   const bool mpirun = std::system("command -v mpirun >/dev/null 2>&1") == 0;
-  row("missing", mpirun ? "nothing that this build needs" : "mpirun: install openmpi-bin to train on several ranks");
+  print_row("missing",
+            mpirun ? "nothing that the CPU backend needs" : "mpirun: install openmpi-bin to train on several ranks");
   return 0;
 }
 
@@ -79,7 +68,9 @@ int doctor() {
 
 void register_doctor(CLI::App& app, std::function<int()>& run) {
   CLI::App* command = app.add_subcommand("doctor", "Says what this machine has for training, and what is missing");
-  command->callback([&run] { run = doctor; });
+  const auto backend_only = std::make_shared<bool>(false);
+  command->add_flag("--backend-only", *backend_only, "Only what concerns this program's backend");
+  command->callback([backend_only, &run] { run = [backend_only] { return doctor(*backend_only); }; });
 }
 
 }  // namespace triptych

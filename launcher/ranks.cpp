@@ -2,10 +2,13 @@
 
 #include <exception>
 #include <memory>
+#include <span>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "base/hash.h"
+#include "launcher/backend.h"
 #include "training/agreement.h"
 
 namespace triptych {
@@ -25,13 +28,32 @@ int report_error(const std::exception& error, const std::string& who) {
 
 namespace {
 
+// Ranks that were started with different files or overrides would wait for each other in collectives that do not match.
+void require_equal_configs(const RunConfig& config, World& world) {
+  const std::vector<std::string> hashes = world.group().all_gather_string(
+      fmt::format("{:016x} on {}", hash64(std::as_bytes(std::span(config.effective_toml))), world.host()));
+  const auto hash_of = [&](std::size_t rank) { return hashes[rank].substr(0, hashes[rank].find(' ')); };
+  together(world.group(), [&] {
+    for (std::size_t rank = 1; rank < hashes.size(); ++rank) {
+      if (hash_of(rank) == hash_of(0)) continue;
+      throw UserError("config",
+                      fmt::format("every rank must have the same one: rank 0 has {}, rank {} has {}. Start "
+                                  "all ranks with one file and the same --set; `triptych config check` prints "
+                                  "what a rank sees",
+                                  hashes[0], rank, hashes[rank]));
+    }
+  });
+}
+
 // With `uses_mesh`, the config's mesh must have as many ranks as were started.
 int run(const ConfigArguments& arguments, bool uses_mesh, const std::function<int(const RunConfig&, World&)>& body) {
   // The config says how long to wait for peers, so it is read before there are any; what is wrong with it is told when
   // all can agree on who tells it.
   WorldOptions options;
   try {
-    options.timeout = std::chrono::seconds(load_run_config(arguments.file, arguments.overrides, 0).run.timeout_s);
+    const RunConfig config = load_run_config(arguments.file, arguments.overrides, 0);
+    options.timeout = std::chrono::seconds(config.run.timeout_s);
+    hand_over_to(config.run.device);
   } catch (const std::exception&) {
   }
   const std::unique_ptr<World> world = make_world(options);
@@ -40,6 +62,8 @@ int run(const ConfigArguments& arguments, bool uses_mesh, const std::function<in
     RunConfig config;
     together(group,
              [&] { config = load_run_config(arguments.file, arguments.overrides, uses_mesh ? group.size() : 0); });
+    require_equal_configs(config, *world);
+    together(group, [&] { require_backend(config.run.device); });
     return body(config, *world);
   } catch (const AgreedError& error) {
     return group.rank() == 0 ? report_error(error) : error.exit_code();

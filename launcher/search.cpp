@@ -33,7 +33,7 @@ int search(const SearchOptions& options, const RunConfig& config) {
   Embedder embedder(config, options.checkpoint);
   const std::vector<float> query = embedder.embed_texts({options.text});
   const std::vector<float> images = embedder.embed(dataset).images;
-  const std::vector<float> scores = similarities(embedder.stream(), query, images, embedder.width());
+  const std::vector<float> scores = similarities(embedder.device(), query, images, embedder.width());
   const std::vector<std::string> captions = first_captions(*dataset);
   std::vector<Image> pictures;
   fmt::print("\"{}\" in {} ({} pictures)\n", options.text, path, dataset->size());

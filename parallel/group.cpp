@@ -29,6 +29,7 @@ class SelfGroup : public Group {
   }
   void progress() override {}
   std::string_view transport() const override { return "none"; }
+  std::chrono::milliseconds timeout() const override { return std::chrono::milliseconds::max(); }  // nobody to wait for
   [[noreturn]] void abort(int exit_code) override {
     std::fflush(nullptr);
     std::_Exit(exit_code);
@@ -48,6 +49,10 @@ std::string_view kind_name(Operation::Kind kind) {
 
 bool is_reduction(Operation::Kind kind) {
   return kind == Operation::Kind::kAllReduce || kind == Operation::Kind::kReduceScatter;
+}
+
+bool can_be_reduced(DType dtype) {
+  return dtype == DType::kFloat32 || dtype == DType::kFloat64 || dtype == DType::kInt32 || dtype == DType::kInt64;
 }
 
 }  // namespace
@@ -89,7 +94,7 @@ std::shared_ptr<Pending> Group::start_checked(Operation operation) {
     throw InternalError(identity_->where(), fmt::format("{} {}", operation.to_string(), why));
   };
   if (operation.count < 0) refuse("has a negative count");
-  if (is_reduction(operation.kind) && (operation.dtype == DType::kBFloat16 || operation.dtype == DType::kUInt8)) {
+  if (is_reduction(operation.kind) && !can_be_reduced(operation.dtype)) {
     refuse("reduces a type that is not float32, float64, int32 or int64. Sums are taken in float32");
   }
   if (operation.peer < 0 || operation.peer >= size()) refuse(fmt::format("names a rank that is not below {}", size()));
@@ -102,8 +107,12 @@ std::shared_ptr<Pending> Group::start_checked(Operation operation) {
   }
   operation.sequence = num_collectives_++;
   if (size() > 1) return start(operation);
-  if (operation.send != nullptr && operation.count > 0) std::memcpy(operation.recv, operation.send, operation.bytes());
+  if (operation.send != nullptr && operation.count > 0) copy(operation.recv, operation.send, operation.bytes());
   return std::make_shared<Done>();
+}
+
+void Group::copy(void* to, const void* from, std::size_t bytes) {
+  std::memcpy(to, from, bytes);
 }
 
 std::shared_ptr<Pending> Group::all_reduce(void* data, int64_t count, DType dtype, ReduceOp reduce) {

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -50,6 +52,12 @@ struct Operation {
   std::string to_string() const;
 };
 
+/// The direction in which one rank sends messages with one tag to another.
+struct Link {
+  int from = 0, to = 0, tag = 0;
+  auto operator<=>(const Link&) const = default;
+};
+
 /// Which ranks a group has, and which of them this one is; kept by operations in flight for their messages.
 struct GroupIdentity {
   std::string name;
@@ -67,9 +75,13 @@ struct GroupIdentity {
 /// The ranks of a group start the same collectives in the same order; messages between two ranks with the same tag
 /// arrive in the order they were sent. One thread at a time uses the groups of a rank.
 ///
-/// Reductions take float32, float64, int32 and int64, in an order that does not depend on timing (bfloat16 is refused:
-/// sums are taken in float32); the maximum with a NaN is not defined. Everything else moves any type. Buffers of one
-/// operation do not overlap. A count of 0 is legal, and so are counts above 2^31.
+/// The buffers are the host's in a group that came from a World, and device memory in one that make_device_group made:
+/// there an operation starts after what is queued on the device's compute stream, and wait() makes that stream wait,
+/// not the host.
+///
+/// Reductions take float32, float64, int32 and int64, in an order that does not depend on timing (16-bit floats are
+/// refused: sums are taken in float32); the maximum with a NaN is not defined. Everything else moves any type. Buffers
+/// of one operation do not overlap. A count of 0 is legal, and so are counts above 2^31.
 class Group {
  public:
   virtual ~Group() = default;
@@ -96,13 +108,19 @@ class Group {
   std::shared_ptr<Pending> send(const void* data, int64_t count, DType dtype, int peer, int tag);
   std::shared_ptr<Pending> recv(void* data, int64_t count, DType dtype, int peer, int tag);
 
-  /// What carries the collectives: "shared memory", "MPI", "threads"; "none" in a group of one rank.
+  /// Collective, every rank with the same list, before the first message of a link: makes it ready. Needed only where
+  /// messages in different directions must not wait for each other (NCCL); costs nothing elsewhere. Blocks.
+  virtual void open_links(std::span<const Link>) {}
+
+  /// What carries the collectives: "shared memory", "MPI", "threads", "NCCL"; "none" in a group of one rank.
   virtual std::string_view transport() const = 0;
+  /// How long a wait lasts before a missing peer is an error.
+  virtual std::chrono::milliseconds timeout() const = 0;
 
   /// Returns when every rank of the group has called it.
-  void barrier();
+  virtual void barrier();
   /// Every rank's text, by rank; for agreement on errors and other small things. Blocks.
-  std::vector<std::string> all_gather_string(const std::string& text);
+  virtual std::vector<std::string> all_gather_string(const std::string& text);
 
   /// Collective: the ranks that name one color become a group, ordered by `key`, then by their rank here. A negative
   /// color joins none and gets nullptr. Blocks. The new group may outlive this one, but not its world.
@@ -119,6 +137,8 @@ class Group {
   const std::shared_ptr<const GroupIdentity>& identity() const { return identity_; }
   /// Starts an operation that has been checked; a collective only if the group has several ranks.
   virtual std::shared_ptr<Pending> start(const Operation& operation) = 0;
+  /// What a collective of a group of one rank comes to, where its two buffers differ.
+  virtual void copy(void* to, const void* from, std::size_t bytes);
   /// The identity of this rank's group after a split; no ranks if its color is negative. Collective, blocks.
   GroupIdentity split_identity(int color, int key, std::string name);
 

@@ -197,6 +197,7 @@ class InProcessGroup : public Group {
 
   void progress() override {}
   std::string_view transport() const override { return "threads"; }
+  std::chrono::milliseconds timeout() const override { return world_->timeout; }
 
   [[noreturn]] void abort(int exit_code) override {
     const WorldError error(identity()->where(), fmt::format("{} aborted the world with exit code {}",

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "parallel/device_group.h"
 
 namespace triptych {
 namespace {
@@ -65,7 +66,7 @@ int mesh_world_rank(const MeshShape& shape, const MeshCoordinate& at) {
   return ((at.pp * shape.dp + at.dp) * shape.cp + at.cp) * shape.tp + at.tp;
 }
 
-Mesh::Mesh(Group& world, const MeshShape& shape) : world_(&world), shape_(shape) {
+Mesh::Mesh(Group& world, const MeshShape& shape, Device& device) : world_(&world), shape_(shape) {
   check_mesh_shape(shape, world.size());
   coordinate_ = mesh_coordinate(shape, world.rank());
 
@@ -82,13 +83,23 @@ Mesh::Mesh(Group& world, const MeshShape& shape) : world_(&world), shape_(shape)
         fixed += fmt::format("{}{}={}", fixed.empty() ? "" : ",", axis, *at);
       }
     }
-    return world.split(mesh_world_rank(shape_, color), world.rank(), fmt::format("{}[{}]", name, fixed));
+    return make_device_group(
+        world.split(mesh_world_rank(shape_, color), world.rank(), fmt::format("{}[{}]", name, fixed)), device);
   };
   for (const Axis axis : {Axis::kDp, Axis::kCp, Axis::kTp}) {
     axes_[static_cast<std::size_t>(axis)] = group_of_free(std::string(axis_name(axis)), {axis_name(axis)});
   }
   pp_ = group_of_free("pp", {"pp"});
   dp_tp_ = group_of_free(shape.cp > 1 ? "dp_cp_tp" : "dp_tp", {"dp", "cp", "tp"});
+  all_ranks_ = make_device_group(world.split(0, world.rank(), "all ranks"), device);
+}
+
+void Mesh::progress() const {
+  world_->progress();
+  for (const auto& group : axes_) group->progress();
+  pp_->progress();
+  dp_tp_->progress();
+  all_ranks_->progress();
 }
 
 }  // namespace triptych

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "device/device.h"
 #include "parallel/group.h"
 
 namespace triptych {
@@ -39,31 +40,37 @@ void check_mesh_shape(const MeshShape& shape, int num_ranks);
 MeshCoordinate mesh_coordinate(const MeshShape& shape, int world_rank);
 int mesh_world_rank(const MeshShape& shape, const MeshCoordinate& coordinate);
 
-/// All ranks on named axes, seen from one of them. Owns the groups of its axes; the world must outlive it.
+/// All ranks on named axes, seen from one of them. Owns the groups of its axes, whose operations are on device memory;
+/// the world, whose operations are on the host's, and the device must outlive it.
 class Mesh {
  public:
   /// Collective. Throws UserError like check_mesh_shape.
-  Mesh(Group& world, const MeshShape& shape);
+  Mesh(Group& world, const MeshShape& shape, Device& device);
 
   const MeshShape& shape() const { return shape_; }
   const MeshCoordinate& coordinate() const { return coordinate_; }
   int size(Axis axis) const { return shape_.size(axis); }
   int rank(Axis axis) const { return coordinate_.rank(axis); }
 
+  /// All ranks, for agreement on the host: numbers, texts, errors.
   Group& world() const { return *world_; }
+  /// All ranks, for tensors.
+  Group& all_ranks() const { return *all_ranks_; }
   /// The ranks that differ from this one on `axis` alone; the rank in it is the coordinate.
   Group& group(Axis axis) const { return *axes_[static_cast<std::size_t>(axis)]; }
   /// One rank of every stage, the same place in each: rank p of it owns pipeline rank p. Neighbours send here.
   Group& pp() const { return *pp_; }
   /// dp and tp (and cp) together, all ranks of this stage: sums of gradients that are Partial on both.
   Group& dp_tp() const { return *dp_tp_; }
+  /// Moves along what is in flight in any group of this rank; throws WorldError where a peer is known to have failed.
+  void progress() const;
 
  private:
   Group* world_;
   MeshShape shape_;
   MeshCoordinate coordinate_;
   std::array<std::unique_ptr<Group>, 3> axes_;
-  std::unique_ptr<Group> pp_, dp_tp_;
+  std::unique_ptr<Group> pp_, dp_tp_, all_ranks_;
 };
 
 }  // namespace triptych

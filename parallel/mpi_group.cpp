@@ -22,6 +22,7 @@ MPI_Datatype mpi_type(DType dtype) {
     case DType::kInt64:
       return MPI_INT64_T;
     case DType::kBFloat16:
+    case DType::kFloat16:
       return MPI_UINT16_T;  // moved, never summed
     case DType::kUInt8:
       return MPI_UINT8_T;

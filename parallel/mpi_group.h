@@ -58,6 +58,7 @@ class MpiGroup : public Group {
   std::unique_ptr<Group> split(int color, int key, std::string name) override;
   void progress() override { context_->progress->poll(); }
   std::string_view transport() const override;
+  std::chrono::milliseconds timeout() const override { return context_->progress->timeout(); }
   [[noreturn]] void abort(int exit_code) override;
 
  protected:

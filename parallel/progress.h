@@ -76,6 +76,7 @@ class Progress {
   void add(Source* source) { sources_.push_back(source); }
   void remove(Source* source) { std::erase(sources_, source); }
   bool poll();
+  std::chrono::milliseconds timeout() const { return options_.timeout; }
   /// Returns when the flight is done; throws its failure, or WorldError after the time-out.
   void wait(const Flight& flight);
 

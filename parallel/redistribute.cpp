@@ -1,6 +1,5 @@
 #include "parallel/redistribute.h"
 
-#include <cstring>
 #include <memory>
 
 #include "base/checked.h"
@@ -63,7 +62,7 @@ Tensor as_dtype(const Tensor& tensor, DType dtype) {
 
 // Sums are taken in float32.
 DType sum_dtype(DType dtype) {
-  return dtype == DType::kBFloat16 ? DType::kFloat32 : dtype;
+  return dtype == DType::kBFloat16 || dtype == DType::kFloat16 ? DType::kFloat32 : dtype;
 }
 
 Tensor all_reduce(const Tensor& local, Group& group) {
@@ -166,7 +165,7 @@ Tensor all_to_all(const Tensor& local, int64_t total_from, int dim_from, int dim
     unpack(whole.device().stream(), bytes_of(received), bytes_of(whole), around(whole.shape(), dim_from, whole.dtype()),
            n);
     const Tensor valid = whole.slice(dim_to, 0, mine.length).contiguous();
-    std::memcpy(to, valid.raw(), valid.num_bytes());
+    valid.device().copy(to, valid.raw(), valid.num_bytes());
   });
   return result;
 }

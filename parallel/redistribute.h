@@ -15,7 +15,7 @@ namespace triptych {
 ///   global_shape  of the whole tensor; a sharded dim need not divide by the axis
 ///   returns       this rank's piece under `to`; shares memory with `local` where nothing changes. It may still be on
 ///   its
-///                 way: its first reader waits. Sums of bfloat16 are taken in float32 and rounded once.
+///                 way: its first reader waits. Sums of 16-bit types are taken in float32 and rounded once.
 ///
 /// Collective over each axis whose placement differs: every rank of the axis calls it in the same order.
 /// Throws LayoutError for a change that the table does not have.

@@ -80,6 +80,7 @@ void reduce_rows(std::span<const void* const> sources, void* out, int64_t count,
     case DType::kInt64:
       return reduce_by<int64_t>(sources, out, count, reduce);
     case DType::kBFloat16:
+    case DType::kFloat16:
     case DType::kUInt8:
       break;
   }

@@ -184,7 +184,7 @@ HWY_EXPORT(attention_backward_heads);
 
 namespace triptych {
 
-void attention_backward(const AttentionBackward& call, Stream& stream) {
+void attention_backward(Stream& stream, const AttentionBackward& call) {
   using namespace cpu;  // the names that HWY_DYNAMIC_DISPATCH makes
   check_attention(call.shape);
   const int64_t num_floats = AttentionBackwardScratch(call.shape, AttentionTiling(call.shape), nullptr).num_floats;

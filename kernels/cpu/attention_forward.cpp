@@ -143,7 +143,11 @@ HWY_EXPORT(attention_forward_heads);
 
 namespace triptych {
 
-void attention_forward(const AttentionForward& call, Stream& stream) {
+int64_t max_attention_head_dim() {
+  return cpu::kMaxAttentionHeadDim;
+}
+
+void attention_forward(Stream& stream, const AttentionForward& call) {
   using namespace cpu;  // the names that HWY_DYNAMIC_DISPATCH makes
   check_attention(call.shape);
   const int64_t num_floats = AttentionForwardScratch(call.shape, AttentionTiling(call.shape), nullptr).num_floats;

@@ -10,6 +10,8 @@
 
 namespace triptych::cpu {
 
+inline constexpr int64_t kMaxAttentionHeadDim = 256;
+
 /// Rows of packed floats are padded with zeros to a multiple of this: the widest vector, and a cache line.
 inline constexpr int64_t kAttentionPadding = 16;
 

@@ -9,9 +9,15 @@
 #define TRIPTYCH_CONTRASTIVE_ROW
 namespace triptych::cpu {
 
-/// What one row adds to the sums.
+/// What one row adds to the sums, before the coefficient and the scale.
 struct ContrastiveRow {
   double loss, dscale, dscale_magnitude, dbias, dbias_magnitude;
+};
+
+/// A call, with the values that it points to.
+struct ContrastiveCall {
+  ContrastiveBlockArgs args;
+  float scale, bias;
 };
 
 }  // namespace triptych::cpu
@@ -44,8 +50,9 @@ HWY_INLINE void for_other_columns(int64_t cols, int64_t label, const F& f) {
 
 }  // namespace
 
-void info_nce_rows(const InfoNceBlockArgs& args, int64_t begin, int64_t end, ContrastiveRow* results) {
-  const Vec scale = hn::Set(kFloats, args.scale);
+void info_nce_rows(const ContrastiveCall& call, int64_t begin, int64_t end, ContrastiveRow* results) {
+  const ContrastiveBlockArgs& args = call.args;
+  const Vec scale = hn::Set(kFloats, call.scale);
   for (int64_t row = begin; row < end; ++row) {
     float* dots = args.dots + row * args.cols;
     const int64_t label = args.label_begin + row;
@@ -66,10 +73,10 @@ void info_nce_rows(const InfoNceBlockArgs& args, int64_t begin, int64_t end, Con
           last - first, [&](int64_t i, auto part) HWY_ATTR { return weight(load(dots + first + i, part)); }));
     });
     const double label_dot = static_cast<double>(dots[label]);
-    const double label_logit = static_cast<double>(args.scale) * (label_dot - static_cast<double>(max_dot));
+    const double label_logit = static_cast<double>(call.scale) * (label_dot - static_cast<double>(max_dot));
     const double total = others + std::exp(label_logit);
     const Vec inv_total = hn::Set(kFloats, static_cast<float>(1.0 / total));
-    const Vec gradient_scale = hn::Set(kFloats, static_cast<float>(args.coefficient * static_cast<double>(args.scale)));
+    const Vec gradient_scale = hn::Set(kFloats, static_cast<float>(args.coefficient * static_cast<double>(call.scale)));
     double sum = 0.0, magnitude = 0.0;
     for_other_columns(args.cols, label, [&](int64_t first, int64_t last) HWY_ATTR {
       Vec part_sum = hn::Zero(kFloats), part_magnitude = part_sum;
@@ -86,16 +93,17 @@ void info_nce_rows(const InfoNceBlockArgs& args, int64_t begin, int64_t end, Con
       magnitude += static_cast<double>(sum_lanes(part_magnitude));
     });
     const double label_gradient = -others / total;  // softmax - 1
-    dots[label] = static_cast<float>(args.coefficient * static_cast<double>(args.scale) * label_gradient);
+    dots[label] = static_cast<float>(args.coefficient * static_cast<double>(call.scale) * label_gradient);
     results[row] = {std::log(total) - label_logit, sum + label_gradient * label_dot,
                     magnitude + std::abs(label_gradient * label_dot), 0.0, 0.0};
   }
 }
 
-void sigmoid_rows(const SigmoidBlockArgs& args, int64_t begin, int64_t end, ContrastiveRow* results) {
-  const Vec scale = hn::Set(kFloats, args.scale), bias = hn::Set(kFloats, args.bias);
+void sigmoid_rows(const ContrastiveCall& call, int64_t begin, int64_t end, ContrastiveRow* results) {
+  const ContrastiveBlockArgs& args = call.args;
+  const Vec scale = hn::Set(kFloats, call.scale), bias = hn::Set(kFloats, call.bias);
   const Vec zero = hn::Zero(kFloats), one = hn::Set(kFloats, 1.0f);
-  const double full_scale = args.coefficient * static_cast<double>(args.scale);
+  const double full_scale = args.coefficient * static_cast<double>(call.scale);
   const Vec gradient_scale = hn::Set(kFloats, static_cast<float>(full_scale));
   for (int64_t row = begin; row < end; ++row) {
     float* dots = args.dots + row * args.cols;
@@ -125,7 +133,7 @@ void sigmoid_rows(const SigmoidBlockArgs& args, int64_t begin, int64_t end, Cont
     result.dbias_magnitude = result.dbias;
     if (label >= 0 && label < args.cols) {
       const double dot = static_cast<double>(dots[label]);
-      const double logit = static_cast<double>(args.scale) * dot + static_cast<double>(args.bias);
+      const double logit = static_cast<double>(call.scale) * dot + static_cast<double>(call.bias);
       const double e = std::exp(-std::abs(logit));
       const double gradient = -(logit < 0.0 ? 1.0 : e) / (1.0 + e);  // -sigmoid(-logit)
       result.loss += std::max(-logit, 0.0) + std::log1p(e);
@@ -154,49 +162,49 @@ using namespace cpu;
 
 namespace {
 
-/// In the order of the rows, so that threads do not matter.
-void add_rows(const ContrastiveRow* rows, int64_t num_rows, double coefficient, const ContrastiveSums& sums) {
+/// Calls evaluate_rows(call, begin, end, results), and adds up in the order of the rows, so that threads do not matter.
+template <typename EvaluateRows>
+void evaluate_block(Stream& stream, const ContrastiveBlockArgs& args, float bias, const EvaluateRows& evaluate_rows) {
+  const ContrastiveCall call{args, static_cast<float>(std::exp(static_cast<double>(*args.log_scale))), bias};
+  auto* const rows =
+      reinterpret_cast<ContrastiveRow*>(stream.scratch(static_cast<std::size_t>(args.rows) * sizeof(ContrastiveRow)));
+  parallel_ranges(stream, args.rows, grain_rows(4 * args.cols),
+                  [&](int64_t begin, int64_t end) { evaluate_rows(call, begin, end, rows); });
   ContrastiveRow total{};
-  for (int64_t row = 0; row < num_rows; ++row) {
+  for (int64_t row = 0; row < args.rows; ++row) {
     total.loss += rows[row].loss;
     total.dscale += rows[row].dscale;
     total.dscale_magnitude += rows[row].dscale_magnitude;
     total.dbias += rows[row].dbias;
     total.dbias_magnitude += rows[row].dbias_magnitude;
   }
-  *sums.loss += total.loss;
-  *sums.dscale += coefficient * total.dscale;
-  if (sums.dscale_magnitude != nullptr) *sums.dscale_magnitude += std::abs(coefficient) * total.dscale_magnitude;
-  if (sums.dbias != nullptr) *sums.dbias += coefficient * total.dbias;
-  if (sums.dbias_magnitude != nullptr) *sums.dbias_magnitude += std::abs(coefficient) * total.dbias_magnitude;
-}
-
-ContrastiveRow* row_scratch(Stream& stream, int64_t rows) {
-  return reinterpret_cast<ContrastiveRow*>(stream.scratch(static_cast<std::size_t>(rows) * sizeof(ContrastiveRow)));
+  const double scale = static_cast<double>(call.scale), size = std::abs(args.coefficient);
+  args.sums->loss += args.coefficient * total.loss;
+  args.sums->dlog_scale += args.coefficient * scale * total.dscale;
+  args.sums->dlog_scale_magnitude += size * scale * total.dscale_magnitude;
+  args.sums->dbias += args.coefficient * total.dbias;
+  args.sums->dbias_magnitude += size * total.dbias_magnitude;
 }
 
 }  // namespace
 
-void info_nce_block(Stream& stream, const InfoNceBlockArgs& args) {
+void info_nce_block(Stream& stream, const ContrastiveBlockArgs& args) {
   if (args.rows <= 0) return;
   TRIPTYCH_CHECK(args.label_begin >= 0 && args.label_begin + args.rows <= args.cols,
                  "Every row's label is a column, found labels [{}, {}) of {} columns.", args.label_begin,
                  args.label_begin + args.rows, args.cols);
-  TRIPTYCH_CHECK(!(args.scale <= 0.0f), "InfoNCE needs a positive scale, found {}.", args.scale);
-  ContrastiveRow* rows = row_scratch(stream, args.rows);
-  parallel_ranges(stream, args.rows, grain_rows(4 * args.cols), [&](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(info_nce_rows)(args, begin, end, rows);
-  });
-  add_rows(rows, args.rows, args.coefficient, args.sums);
+  evaluate_block(stream, args, 0.0f,
+                 [](const ContrastiveCall& call, int64_t begin, int64_t end, ContrastiveRow* results) {
+                   HWY_DYNAMIC_DISPATCH(info_nce_rows)(call, begin, end, results);
+                 });
 }
 
-void sigmoid_block(Stream& stream, const SigmoidBlockArgs& args) {
+void sigmoid_block(Stream& stream, const ContrastiveBlockArgs& args) {
   if (args.rows <= 0) return;
-  ContrastiveRow* rows = row_scratch(stream, args.rows);
-  parallel_ranges(stream, args.rows, grain_rows(4 * args.cols), [&](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(sigmoid_rows)(args, begin, end, rows);
-  });
-  add_rows(rows, args.rows, args.coefficient, args.sums);
+  evaluate_block(stream, args, *args.bias,
+                 [](const ContrastiveCall& call, int64_t begin, int64_t end, ContrastiveRow* results) {
+                   HWY_DYNAMIC_DISPATCH(sigmoid_rows)(call, begin, end, results);
+                 });
 }
 
 }  // namespace triptych

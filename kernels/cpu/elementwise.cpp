@@ -108,7 +108,34 @@ namespace triptych {
 
 using namespace cpu;
 
+namespace {
+
+/// f(float, BFloat16 or Float16 value): what is plain enough has float16 too.
+template <typename F>
+void with_storage_type(DType dtype, const char* kernel, const F& f) {
+  if (dtype == DType::kFloat16) {
+    f(Float16());
+  } else {
+    check_float_dtype(dtype, kernel);
+    dtype == DType::kBFloat16 ? f(BFloat16()) : f(float());
+  }
+}
+
+}  // namespace
+
 void cast(Stream& stream, const void* src, DType src_dtype, void* dst, DType dst_dtype, int64_t n) {
+  if (src_dtype == DType::kFloat16 || dst_dtype == DType::kFloat16) {
+    with_storage_type(src_dtype, "cast", [&](auto src_type) {
+      with_storage_type(dst_dtype, "cast", [&](auto dst_type) {
+        using Dst = decltype(dst_type);
+        const auto* from = static_cast<const decltype(src_type)*>(src);
+        parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) static_cast<Dst*>(dst)[i] = Dst(static_cast<float>(from[i]));
+        });
+      });
+    });
+    return;
+  }
   check_float_dtype(src_dtype, "cast");
   check_float_dtype(dst_dtype, "cast");
   parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
@@ -117,13 +144,10 @@ void cast(Stream& stream, const void* src, DType src_dtype, void* dst, DType dst
 }
 
 void fill(Stream& stream, void* dst, float value, int64_t n, DType dtype) {
-  check_float_dtype(dtype, "fill");
-  parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
-    if (dtype == DType::kBFloat16) {
-      std::fill(static_cast<BFloat16*>(dst) + begin, static_cast<BFloat16*>(dst) + end, BFloat16(value));
-    } else {
-      std::fill(static_cast<float*>(dst) + begin, static_cast<float*>(dst) + end, value);
-    }
+  with_storage_type(dtype, "fill", [&](auto type) {
+    auto* to = static_cast<decltype(type)*>(dst);
+    parallel_ranges(stream, n, kGrainElements,
+                    [&](int64_t begin, int64_t end) { std::fill(to + begin, to + end, decltype(type)(value)); });
   });
 }
 
@@ -161,6 +185,18 @@ void scale_into(Stream& stream, float* dst, float factor, int64_t n) {
   parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(scale_into_range)(dst, factor, begin, end);
   });
+}
+
+void scale_by(Stream& stream, float* dst, const double* factor, int64_t n) {
+  if (*factor != 1.0) scale_into(stream, dst, static_cast<float>(*factor), n);
+}
+
+void accumulate_doubles(Stream&, float* dst, const double* src, const double* factor, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) dst[i] = static_cast<float>(static_cast<double>(dst[i]) + src[i] * *factor);
+}
+
+void widen(Stream&, const float* src, double* dst, int64_t n) {
+  std::copy(src, src + n, dst);
 }
 
 void subtract(Stream& stream, const float* a, const float* b, float* out, int64_t n) {

@@ -45,12 +45,12 @@ Matmul product_of(const GemmRate& rate, Operands& operands) {
 void measure(GemmRate& rate, Operands& operands, double seconds, Stream& stream) {
   using Clock = std::chrono::steady_clock;
   const Matmul product = product_of(rate, operands);
-  matmul(product, stream);  // prepares it
+  matmul(stream, product);  // prepares it
   const double flops = 2.0 * static_cast<double>(rate.m) * static_cast<double>(rate.n) * static_cast<double>(rate.k);
   const Clock::time_point begin = Clock::now();
   for (Clock::time_point before = begin, after; (before - begin) < std::chrono::duration<double>(seconds);
        before = after) {
-    matmul(product, stream);
+    matmul(stream, product);
     after = Clock::now();
     rate.gflops = std::max(rate.gflops, flops * 1e-9 / std::chrono::duration<double>(after - before).count());
   }

@@ -6,14 +6,13 @@
 
 namespace triptych {
 
-std::string dnnl_version_text() {
+std::vector<KernelLibrary> kernel_libraries() {
   const dnnl_version_t* version = dnnl_version();
-  return fmt::format("{}.{}.{}", version->major, version->minor, version->patch);
-}
-
-std::string simd_target() {
-  const auto supported = hwy::SupportedTargets();
-  return hwy::TargetName(supported & -supported);  // the lowest bit is the best target
+  const bool openmp = version->cpu_runtime == DNNL_RUNTIME_OMP;
+  const auto targets = hwy::SupportedTargets();
+  return {{"BLAS",
+           fmt::format("oneDNN {}.{}.{}{}", version->major, version->minor, version->patch, openmp ? " (OMP)" : "")},
+          {"SIMD", hwy::TargetName(targets & -targets)}};  // the lowest bit is the best target
 }
 
 }  // namespace triptych

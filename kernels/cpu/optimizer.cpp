@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
+#include "base/checked.h"
 #include "kernels/cpu/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -16,44 +18,48 @@ namespace triptych::cpu::HWY_NAMESPACE {
 /// The factors of one update, the same for every element.
 struct AdamWFactors {
   float one_minus_beta1, one_minus_beta2;
-  float step_size;         // lr / (1 - beta1^step)
-  float inv_root_correct;  // 1 / sqrt(1 - beta2^step)
+  float step_size;         // lr / (1 - beta1^num_updates)
+  float inv_root_correct;  // 1 / sqrt(1 - beta2^num_updates)
   float decay;             // 1 - lr * weight_decay
 };
 
 template <bool kCopy>
-void adamw_typed(const AdamWArgs& args, const AdamWFactors& factors, int64_t begin, int64_t end) {
-  const Vec grad_scale = hn::Set(kFloats, args.grad_scale), eps = hn::Set(kFloats, args.eps);
+void adamw_typed(const AdamWArgs& args, const AdamWTensor& tensor, const AdamWFactors& factors, int64_t begin,
+                 int64_t end) {
+  const Vec grad_scale = hn::Set(kFloats, args.state->gradient_factor), eps = hn::Set(kFloats, args.eps);
   const Vec beta1 = hn::Set(kFloats, args.beta1), beta2 = hn::Set(kFloats, args.beta2);
   const Vec rest1 = hn::Set(kFloats, factors.one_minus_beta1), rest2 = hn::Set(kFloats, factors.one_minus_beta2);
   const Vec step_size = hn::Set(kFloats, factors.step_size), decay = hn::Set(kFloats, factors.decay);
   const Vec inv_root_correct = hn::Set(kFloats, factors.inv_root_correct);
+  const Vec maximum = hn::Set(kFloats, tensor.maximum);
+  BFloat16* const copy = static_cast<BFloat16*>(tensor.copy);
   for_vectors(end - begin, [&](int64_t j, auto part) HWY_ATTR {
     const int64_t i = begin + j;
-    const Vec g = hn::Mul(load(args.grad + i, part), grad_scale);
-    const Vec m = hn::MulAdd(beta1, load(args.m + i, part), hn::Mul(rest1, g));
-    const Vec v = hn::MulAdd(beta2, load(args.v + i, part), hn::Mul(hn::Mul(rest2, g), g));
+    const Vec g = hn::Mul(load(tensor.grad + i, part), grad_scale);
+    const Vec m = hn::MulAdd(beta1, load(tensor.m + i, part), hn::Mul(rest1, g));
+    const Vec v = hn::MulAdd(beta2, load(tensor.v + i, part), hn::Mul(hn::Mul(rest2, g), g));
     const Vec root = hn::MulAdd(hn::Sqrt(v), inv_root_correct, eps);
-    const Vec master = hn::MulSub(decay, load(args.master + i, part), hn::Mul(step_size, hn::Div(m, root)));
-    store(m, args.m + i, part);
-    store(v, args.v + i, part);
-    store(master, args.master + i, part);
-    if constexpr (kCopy) store(master, args.bf16_copy + i, part);
+    const Vec updated = hn::MulSub(decay, load(tensor.master + i, part), hn::Mul(step_size, hn::Div(m, root)));
+    const Vec master = hn::IfThenElse(hn::Gt(updated, maximum), maximum, updated);
+    store(m, tensor.m + i, part);
+    store(v, tensor.v + i, part);
+    store(master, tensor.master + i, part);
+    if constexpr (kCopy) store(master, copy + i, part);
   });
 }
 
-void adamw_range(const AdamWArgs& args, int64_t begin, int64_t end) {
+void adamw_range(const AdamWArgs& args, const AdamWTensor& tensor, int64_t begin, int64_t end) {
   const double beta1 = static_cast<double>(args.beta1), beta2 = static_cast<double>(args.beta2);
-  const auto step = static_cast<double>(args.step);
+  const auto step = static_cast<double>(args.state->num_updates);
   const AdamWFactors factors{
       static_cast<float>(1.0 - beta1), static_cast<float>(1.0 - beta2),
       static_cast<float>(static_cast<double>(args.lr) / (1.0 - std::pow(beta1, step))),
       static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(beta2, step))),
-      static_cast<float>(1.0 - static_cast<double>(args.lr) * static_cast<double>(args.weight_decay))};
-  if (args.bf16_copy != nullptr) {
-    adamw_typed<true>(args, factors, begin, end);
+      static_cast<float>(1.0 - static_cast<double>(args.lr) * static_cast<double>(tensor.weight_decay))};
+  if (tensor.copy != nullptr) {
+    adamw_typed<true>(args, tensor, factors, begin, end);
   } else {
-    adamw_typed<false>(args, factors, begin, end);
+    adamw_typed<false>(args, tensor, factors, begin, end);
   }
 }
 
@@ -74,27 +80,59 @@ namespace triptych {
 
 using namespace cpu;
 
-void adamw(Stream& stream, const AdamWArgs& args) {
-  TRIPTYCH_CHECK(args.step >= 1, "Updates count from 1, found {}.", args.step);
-  parallel_ranges(stream, args.n, kGrainElements, [&](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(adamw_range)(args, begin, end);
-  });
+void sum_of_squares(Stream& stream, std::span<const FloatSpan> tensors, double* sum) {
+  constexpr int64_t kBlock = 65536;
+  double total = 0.0;
+  for (const FloatSpan& tensor : tensors) {
+    if (tensor.n <= 0) continue;
+    const int64_t num_blocks = ceil_div(tensor.n, kBlock);
+    auto* const sums = reinterpret_cast<double*>(stream.scratch(static_cast<std::size_t>(num_blocks) * sizeof(double)));
+    parallel_ranges(stream, num_blocks, 1, [&](int64_t first, int64_t last) {
+      for (int64_t block = first; block < last; ++block) {
+        const int64_t begin = block * kBlock;
+        sums[block] =
+            HWY_DYNAMIC_DISPATCH(sum_of_squares_block)(tensor.data + begin, std::min(kBlock, tensor.n - begin));
+      }
+    });
+    total += std::accumulate(sums, sums + num_blocks, 0.0);
+  }
+  *sum = total;
 }
 
-double sum_of_squares(Stream& stream, const float* x, int64_t n) {
-  if (n <= 0) return 0.0;
-  constexpr int64_t kBlock = 65536;
-  const int64_t num_blocks = (n + kBlock - 1) / kBlock;
-  auto* sums = reinterpret_cast<double*>(stream.scratch(static_cast<std::size_t>(num_blocks) * sizeof(double)));
-  parallel_ranges(stream, num_blocks, 1, [&](int64_t first, int64_t last) {
-    for (int64_t block = first; block < last; ++block) {
-      const int64_t begin = block * kBlock;
-      sums[block] = HWY_DYNAMIC_DISPATCH(sum_of_squares_block)(x + begin, std::min(kBlock, n - begin));
-    }
-  });
-  double sum = 0.0;
-  for (int64_t block = 0; block < num_blocks; ++block) sum += sums[block];
-  return sum;
+void decide_update(Stream&, const DecideUpdateArgs& args) {
+  UpdateState& state = *args.state;
+  const double loss_scale = static_cast<double>(state.loss_scale);
+  const double norm = std::sqrt(*args.squared_norm) / loss_scale;
+  *args.norm = norm;
+  state.apply = std::isfinite(*args.loss) && std::isfinite(norm) ? 1 : 0;
+  const double clip = args.clip_norm > 0.0 && norm > args.clip_norm ? args.clip_norm / norm : 1.0;
+  state.gradient_factor = static_cast<float>(clip / loss_scale);
+  if (state.apply != 0) {
+    ++state.num_updates;
+    ++state.num_good;
+  } else {
+    ++state.num_skipped;
+  }
+  if (args.growth_interval <= 0) return;
+  if (!std::isfinite(norm)) {
+    state.loss_scale = std::max(state.loss_scale * 0.5f, args.min_loss_scale);
+    state.num_good = 0;
+  } else if (state.num_good >= args.growth_interval) {
+    state.loss_scale = std::min(state.loss_scale * 2.0f, args.max_loss_scale);
+    state.num_good = 0;
+  }
+}
+
+void adamw(Stream& stream, const AdamWArgs& args) {
+  if (args.state->apply == 0) return;
+  TRIPTYCH_CHECK(args.state->num_updates >= 1, "Updates count from 1, found {}.", args.state->num_updates);
+  for (const AdamWTensor& tensor : args.tensors) {
+    TRIPTYCH_CHECK(tensor.copy == nullptr || tensor.copy_dtype == DType::kBFloat16,
+                   "adamw has no CPU implementation for copies of {}.", dtype_name(tensor.copy_dtype));
+    parallel_ranges(stream, tensor.n, kGrainElements, [&](int64_t begin, int64_t end) {
+      HWY_DYNAMIC_DISPATCH(adamw_range)(args, tensor, begin, end);
+    });
+  }
 }
 
 }  // namespace triptych

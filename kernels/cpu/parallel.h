@@ -36,9 +36,11 @@ void parallel_ranges(const Stream& stream, int64_t n, int64_t grain, const F& f)
   }
 }
 
+/// Throws InternalError "[kernel] has no CPU implementation for float16" for all but float32 and bfloat16.
 inline void check_float_dtype(DType dtype, const char* kernel) {
-  TRIPTYCH_CHECK(dtype == DType::kFloat32 || dtype == DType::kBFloat16,
-                 "{} takes float32 and bfloat16 on the CPU, not {}.", kernel, dtype_name(dtype));
+  if (dtype != DType::kFloat32 && dtype != DType::kBFloat16) {
+    throw InternalError(kernel, fmt::format("has no CPU implementation for {}", dtype_name(dtype)));
+  }
 }
 
 }  // namespace triptych::cpu

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/elementwise.h"
 #include "parallel/redistribute.h"
 
 namespace triptych {
@@ -54,8 +55,16 @@ PipelineExecutor::PipelineExecutor(Device& device, Mesh& mesh, ParameterStore& s
     specs_.push_back(model.blocks[i]);
     blocks_.push_back(model.blocks[i].make(store));
   }
+  std::vector<Link> links;
+  for (int s = 0; s + 1 < num_stages_; ++s) {
+    links.push_back({.from = s, .to = s + 1, .tag = kActivationTag});
+    links.push_back({.from = s + 1, .to = s, .tag = kGradientTag});
+  }
+  mesh.pp().open_links(links);
   slots_in_ = live_slots(model, begin);
   slots_out_ = live_slots(model, end);
+  const float one = 1;
+  one_ = Tensor::from<float>(device, Shape{1}, std::span(&one, 1));
   if (is_last_stage()) objective_ = std::make_unique<ContrastiveObjective>(store, objective);
   reducer_ = std::make_unique<Reducer>(device, mesh, store.all(), options.bucket_bytes);
 }
@@ -92,7 +101,7 @@ PipelineExecutor::Values PipelineExecutor::forward(const Values& inputs, const M
     const std::string& reads = specs_[i].reads;
     Variable y = blocks_[i]->forward(reads.empty() ? Variable() : at(values, reads), data, pass);
     values[specs_[i].writes.name] = std::move(y);
-    mesh_->world().progress();
+    mesh_->progress();
   }
   Values outputs;
   for (const Slot& slot : slots_out_) outputs[slot.name] = at(values, slot.name);
@@ -137,7 +146,7 @@ void PipelineExecutor::finish_sends() {
   sends_.clear();
 }
 
-void PipelineExecutor::evaluate_loss(const Pass& pass) {
+void PipelineExecutor::evaluate_loss(const Pass& pass, const float* loss_scale) {
   // Each slot's pieces one below the other: the embeddings of this rank's whole batch.
   std::vector<Variable> leaves;
   int64_t rows = 0;
@@ -165,9 +174,9 @@ void PipelineExecutor::evaluate_loss(const Pass& pass) {
     throw InternalError("pipeline", fmt::format("the model gives no {}", name));
   };
   const Variable loss = objective_->loss(leaf("image_embedding"), leaf("text_embedding"), pass);
-  loss_ = loss.tensor().item<double>();
-  const double one = 1;
-  const Gradient seed{Tensor::from<double>(*device_, Shape{1}, std::span(&one, 1)), loss.layout().of_gradient()};
+  loss_ = loss.tensor();
+  const Gradient seed{Tensor::empty(*device_, DType::kFloat64, Shape{1}), loss.layout().of_gradient()};
+  widen(device_->stream(), loss_scale != nullptr ? loss_scale : one_.data<float>(), seed.tensor.data<double>(), 1);
   backward(std::span(&loss, 1), std::span(&seed, 1), pass.poll);
 
   const int64_t piece = rows / schedule_.num_microbatches;
@@ -203,14 +212,14 @@ void PipelineExecutor::run_backward(int microbatch, const Pass& pass) {
   }
 }
 
-double PipelineExecutor::run_step(std::span<const Microbatch> microbatches, int64_t step) {
+Tensor PipelineExecutor::run_step(std::span<const Microbatch> microbatches, int64_t step, const float* loss_scale) {
   TRIPTYCH_CHECK(static_cast<int>(microbatches.size()) == schedule_.num_microbatches, "{} microbatches for {}",
                  microbatches.size(), schedule_.num_microbatches);
   const int64_t rows = microbatches[0].num_samples;
   const int64_t first = rows * schedule_.num_microbatches * mesh_->rank(Axis::kDp);
   reducer_->begin_step(schedule_.num_microbatches);
   embeddings_.assign(microbatches.size(), {});
-  loss_ = 0;
+  loss_ = Tensor();
   for (const Action& action : schedule_.stages[static_cast<std::size_t>(stage_)]) {
     const int m = action.microbatch;
     const bool record = action.kind != Action::kEmbed && !action.embed;
@@ -235,7 +244,7 @@ double PipelineExecutor::run_step(std::span<const Microbatch> microbatches, int6
         ready_.erase(m);
         break;
       case Action::kLoss:
-        evaluate_loss(make_pass(step, first, true));
+        evaluate_loss(make_pass(step, first, true), loss_scale);
         break;
       case Action::kRecvGradient:
         for (const Slot& slot : slots_out_) {

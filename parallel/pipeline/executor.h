@@ -43,8 +43,10 @@ class PipelineExecutor {
   /// Forward and backward of one step; afterwards every parameter of this rank has its complete gradient.
   ///   microbatches   this rank's rows, cut into as many equal pieces as the schedule has microbatches
   ///   step           of the run: the key of its random numbers
-  /// Returns the loss's summand of this rank: the loss is the sum over `dp` on the last stage, 0 elsewhere.
-  double run_step(std::span<const Microbatch> microbatches, int64_t step);
+  ///   loss_scale     one float32 in device memory that all gradients come out multiplied by; null: 1
+  /// Returns the loss's summand of this rank, float64 [1] on the device: the loss is the sum over `dp` on the last
+  /// stage; undefined elsewhere. The host does not wait for the device.
+  Tensor run_step(std::span<const Microbatch> microbatches, int64_t step, const float* loss_scale = nullptr);
 
   /// A forward pass alone, without dropout, for evaluation: the slots "image_embedding" and "text_embedding" on the
   /// last stage, nothing elsewhere. Collective over the pipeline.
@@ -68,7 +70,7 @@ class PipelineExecutor {
   Values forward(const Values& inputs, const Microbatch& data, const Pass& pass);
   Values receive_activations(int64_t num_samples, const Pass& pass, bool as_leaves);
   void send_activations(const Values& outputs, const Pass& pass);
-  void evaluate_loss(const Pass& pass);
+  void evaluate_loss(const Pass& pass, const float* loss_scale);
   void run_backward(int microbatch, const Pass& pass);
   void send(const Tensor& tensor, int stage, int tag);
   void finish_sends();
@@ -83,13 +85,14 @@ class PipelineExecutor {
   std::vector<Slot> slots_in_, slots_out_;
   std::unique_ptr<ContrastiveObjective> objective_;
   std::unique_ptr<Reducer> reducer_;
+  Tensor one_;  // float32 [1]: the loss scale where there is none
 
   // Of the step that runs, by microbatch.
   std::map<int, Values> arrived_, ready_;
   std::map<int, Kept> kept_;
   std::map<int, std::vector<Gradient>> gradients_in_, gradients_out_;
   std::vector<Values> embeddings_;
-  double loss_ = 0;
+  Tensor loss_;
   std::deque<std::pair<std::shared_ptr<Pending>, Tensor>> sends_;
 };
 

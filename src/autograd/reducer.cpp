@@ -86,7 +86,7 @@ void Reducer::start(Bucket& bucket) {
 
 void Reducer::poll() {
   while (next_ < buckets_.size() && is_ready(buckets_[next_])) start(buckets_[next_++]);
-  mesh_->world().progress();
+  mesh_->progress();
 }
 
 void Reducer::finish() {

@@ -8,7 +8,7 @@
 namespace triptych {
 
 /// Element types of tensors and kernels.
-enum class DType : uint8_t { kFloat32, kBFloat16, kInt32, kInt64, kUInt8, kFloat64 };
+enum class DType : uint8_t { kFloat32, kBFloat16, kInt32, kInt64, kUInt8, kFloat64, kFloat16 };
 
 constexpr std::size_t dtype_bytes(DType dtype) {
   switch (dtype) {
@@ -16,6 +16,7 @@ constexpr std::size_t dtype_bytes(DType dtype) {
     case DType::kInt32:
       return 4;
     case DType::kBFloat16:
+    case DType::kFloat16:
       return 2;
     case DType::kInt64:
     case DType::kFloat64:
@@ -26,7 +27,7 @@ constexpr std::size_t dtype_bytes(DType dtype) {
   return 0;
 }
 
-/// "float32", "bfloat16", "int32", "int64", "uint8", "float64".
+/// "float32", "bfloat16", "int32", "int64", "uint8", "float64", "float16".
 constexpr std::string_view dtype_name(DType dtype) {
   switch (dtype) {
     case DType::kFloat32:
@@ -41,6 +42,8 @@ constexpr std::string_view dtype_name(DType dtype) {
       return "uint8";
     case DType::kFloat64:
       return "float64";
+    case DType::kFloat16:
+      return "float16";
   }
   return "?";
 }
@@ -62,6 +65,17 @@ struct BFloat16 {
 };
 static_assert(sizeof(BFloat16) == 2);
 
+/// Storage of an IEEE 754 binary16. Conversion to it rounds to nearest, ties to even; what is too large becomes
+/// infinite.
+struct Float16 {
+  uint16_t bits = 0;
+
+  Float16() = default;
+  explicit Float16(float value);
+  explicit operator float() const;
+};
+static_assert(sizeof(Float16) == 2);
+
 template <typename T>
 struct DTypeOf;
 template <>
@@ -71,6 +85,10 @@ struct DTypeOf<float> {
 template <>
 struct DTypeOf<BFloat16> {
   static constexpr DType value = DType::kBFloat16;
+};
+template <>
+struct DTypeOf<Float16> {
+  static constexpr DType value = DType::kFloat16;
 };
 template <>
 struct DTypeOf<int32_t> {

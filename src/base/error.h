@@ -6,6 +6,10 @@
 #include <string>
 #include <string_view>
 
+// nvcc evaluates constant expressions as its host compiler does; fmt 9 takes it for one that cannot, and fails.
+#ifdef __CUDACC__
+#define FMT_USE_CONSTEXPR 1
+#endif
 #include <fmt/core.h>
 
 namespace triptych {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,8 +19,10 @@ struct MemoryStats {
 };
 
 class MemoryPool;
+struct DeviceState;
 
-/// A piece of device memory, aligned to 64 bytes; goes back to the pool on destruction. Keeps the pool alive.
+/// A piece of device memory, aligned to 64 bytes; goes back to the pool on destruction, after what was queued on the
+/// compute stream before. Keeps the pool alive.
 class Buffer {
  public:
   Buffer() = default;
@@ -37,24 +40,97 @@ class Buffer {
   std::size_t size_ = 0;
 };
 
-/// Where a rank computes: its memory pool and its compute stream. Which kind is chosen when linking; this is the CPU's.
-/// Each rank has one, passed to what needs it; a rank that is a thread (tests) has its own.
+/// Host memory that the device copies to and from while the host goes on: page-locked under CUDA.
+class HostBuffer {
+ public:
+  HostBuffer() = default;
+  HostBuffer(HostBuffer&& other) noexcept;
+  HostBuffer& operator=(HostBuffer&& other) noexcept;
+  ~HostBuffer();
+  std::byte* data() const { return data_; }
+  std::size_t size() const { return size_; }
+
+ private:
+  friend class Device;
+  HostBuffer(std::byte* data, std::size_t size) : data_(data), size_(size) {}
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// A point in what the device has to do, reached or not. A cheap value; copies refer to the same point.
+class Event {
+ public:
+  Event() = default;
+  /// True once everything before the point is done (at once for an undefined event). Never blocks.
+  bool done() const;
+
+ private:
+  friend class Device;
+  friend void wait_on_host(const Event& event, const std::function<void()>& poll);
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+/// Where a rank computes: its memory pool and its streams. Which kind is chosen when linking: src/device/cpu or
+/// src/device/cuda. Each rank has one, passed to what needs it; a rank that is a thread (tests) has its own.
+///
+/// Device memory is not the host's: what the host reads or writes of it goes through this class. Everything is in the
+/// order of the compute stream unless it says otherwise. One thread at a time uses a device.
 class Device {
  public:
-  /// Throws UserError if num_threads < 1.
-  explicit Device(int num_threads);
+  /// num_threads   for the host's share of the work (all of it on the CPU)
+  /// local_rank    this rank among those of its machine: which GPU it takes
+  /// Throws UserError if num_threads < 1, or if there is no GPU of that number (there is no fall-back).
+  explicit Device(int num_threads, int local_rank = 0);
+  ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
-  Stream& stream() { return stream_; }
+  Stream& stream() { return *stream_; }
+  /// "cpu" or "cuda".
+  std::string_view kind() const;
+  /// What it is, for people: "CPU, 2 threads", "NVIDIA H100 80GB HBM3, GPU 0 of 8".
+  std::string description() const;
+  /// Whether the host may read its memory in place, so that what only reads (saving) need not copy it first.
+  bool host_can_read() const;
+
   /// Contents are undefined. 0 bytes are legal. Throws WorldError that says what was asked and what is held.
   Buffer allocate(std::size_t bytes);
   MemoryStats memory() const;
-  std::string_view kind() const { return "cpu"; }
+
+  void copy(void* to, const void* from, std::size_t bytes);
+  void zero(void* to, std::size_t bytes);
+  /// `host` may be any memory, and may be reused when the call returns.
+  void write(void* to, const void* host, std::size_t bytes);
+  /// Waits for the device: for set-up, saving and tests, never in a step.
+  void read(void* host, const void* from, std::size_t bytes);
+  /// Waits for all that was queued on any of its streams.
+  void synchronize();
+
+  HostBuffer allocate_host(std::size_t bytes);
+  /// Copies beside the compute stream: starts once `after` is reached, and does not wait for what was queued since. The
+  /// host buffer must stay as it is until the event that comes back is done; before the compute stream reads `to`,
+  /// make it wait for that event.
+  Event upload(void* to, const HostBuffer& from, std::size_t bytes, const Event& after);
+  /// Copies while the host goes on; the event says when `to` holds what `from` held.
+  Event download(HostBuffer& to, const void* from, std::size_t bytes);
+
+  /// The point after all that is queued on the compute stream now.
+  Event record();
+  /// What is queued on the compute stream from now on starts after `event`. The host goes on.
+  void wait(const Event& event);
+
+  /// The backend's own: see src/device/cuda/cuda_device.h.
+  DeviceState& state() { return *state_; }
 
  private:
+  std::unique_ptr<DeviceState> state_;
   std::shared_ptr<MemoryPool> pool_;
-  Stream stream_;
+  std::unique_ptr<Stream> stream_;
 };
+
+/// Blocks the host until `event` is done, calling `poll` now and then: it may move communication along and throws where
+/// a peer has failed.
+void wait_on_host(const Event& event, const std::function<void()>& poll);
 
 }  // namespace triptych

@@ -8,17 +8,21 @@
 namespace triptych {
 
 /// Where kernels run, in order. On the CPU a kernel runs to its end before the call returns, on `num_threads()` threads
-/// of the rank's pool. A stream is owned by its Device and passed by reference; one thread at a time uses it.
+/// of the rank's pool; under CUDA it is queued. A stream is owned by its Device and passed by reference; one thread at
+/// a time uses it.
 class Stream {
  public:
-  explicit Stream(int num_threads) : num_threads_(num_threads) {}
+  /// native   the backend's handle, not owned: a cudaStream_t; null on the CPU
+  explicit Stream(int num_threads, void* native = nullptr);
+  ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
   int num_threads() const { return num_threads_; }
+  void* native() const { return native_; }
 
-  /// Scratch memory for one kernel call: at least `bytes`, aligned to 64, grown and kept; the next call of `scratch`
-  /// on this stream ends its use.
+  /// Scratch device memory for one kernel call: at least `bytes`, aligned to 256 under CUDA and 64 on the CPU, grown
+  /// and kept; the next call of `scratch` on this stream ends its use.
   std::byte* scratch(std::size_t bytes);
 
   /// What a kernel family keeps from call to call (library handles, cached primitives): made at the first use, owned by
@@ -31,11 +35,9 @@ class Stream {
   }
 
  private:
-  struct FreeScratch {
-    void operator()(std::byte* memory) const;
-  };
   int num_threads_;
-  std::unique_ptr<std::byte, FreeScratch> scratch_;
+  void* native_;
+  std::byte* scratch_ = nullptr;
   std::size_t scratch_bytes_ = 0;
   std::unordered_map<std::type_index, std::shared_ptr<void>> states_;
 };

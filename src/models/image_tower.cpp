@@ -66,10 +66,10 @@ class ImageHead : public Block {
   ImageHead(ParameterStore& store, const TwoTowerConfig& config)
       : pooling_(config.image.pooling), head_(store, "image.head", config.image.width, config.embedding) {}
 
-  Variable forward(const Variable& x, const Microbatch& data, const Pass& pass) const override {
+  Variable forward(const Variable& x, const Microbatch&, const Pass& pass) const override {
     const Variable whole = redistribute(x, pass.whole(), pass.mesh);
     if (pooling_ == ImageTowerConfig::Pooling::kMean) return head_.forward(mean_tokens(whole), pass);
-    return head_.forward(select_token(whole, Tensor::zeros(pass.device, DType::kInt32, Shape{data.num_samples})), pass);
+    return head_.forward(select_token(whole, Tensor()), pass);
   }
 
  private:

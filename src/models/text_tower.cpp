@@ -39,10 +39,7 @@ class TextHead : public Block {
 
   // The end token is a caption's last.
   Variable forward(const Variable& x, const Microbatch& data, const Pass& pass) const override {
-    const Tensor last = data.lengths.clone();
-    int32_t* index = last.data<int32_t>();
-    for (int64_t i = 0; i < last.num_elements(); ++i) --index[i];
-    return head_.forward(select_token(redistribute(x, pass.whole(), pass.mesh), last), pass);
+    return head_.forward(select_token(redistribute(x, pass.whole(), pass.mesh), data.lengths, -1), pass);
   }
 
  private:

@@ -13,10 +13,10 @@ void check_tower(std::vector<ConfigProblem>& problems, const std::string& sectio
     problems.push_back({section + ".heads",
                         fmt::format("must divide {}.width: {} heads, width {}", section, heads, width),
                         "Choose a width that is a multiple of the heads"});
-  } else if (width / heads > kMaxAttentionHeadDim) {
+  } else if (width / heads > max_attention_head_dim()) {
     problems.push_back({section + ".heads",
-                        fmt::format("a head has at most {} columns, found {} / {} = {}", kMaxAttentionHeadDim, width,
-                                    heads, width / heads),
+                        fmt::format("a head has at most {} columns, found {} / {} = {}", max_attention_head_dim(),
+                                    width, heads, width / heads),
                         "Use more heads"});
   }
   if (heads % tp != 0) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "kernels/contrastive.h"
 #include "kernels/elementwise.h"
@@ -13,18 +14,15 @@ namespace {
 
 constexpr int64_t kBlockRows = 256;  // similarities of a block against 32,768 candidates take 32 MiB
 
-struct Sums {
-  double loss = 0, dscale = 0, dscale_magnitude = 0, dbias = 0, dbias_magnitude = 0;
-  ContrastiveSums pointers() { return {&loss, &dscale, &dscale_magnitude, &dbias, &dbias_magnitude}; }
-};
-
 // One direction: queries [R, E] of this rank against all candidates [N, E].
 struct Direction {
   Tensor dqueries, dcandidates;
 };
 
-template <typename Evaluate>
-Direction evaluate(const Tensor& queries, const Tensor& candidates, int64_t first_label, const Evaluate& block) {
+using Block = void (*)(Stream&, const ContrastiveBlockArgs&);
+
+Direction evaluate(const Tensor& queries, const Tensor& candidates, int64_t first_label, Block block,
+                   ContrastiveBlockArgs common) {
   Device& device = queries.device();
   Stream& stream = device.stream();
   const int64_t rows = queries.size(0), cols = candidates.size(0), width = queries.size(1);
@@ -34,46 +32,39 @@ Direction evaluate(const Tensor& queries, const Tensor& candidates, int64_t firs
   for (int64_t begin = 0; begin < rows; begin += kBlockRows) {
     const int64_t count = std::min(kBlockRows, rows - begin);
     const float* query_rows = queries.data<float>() + begin * width;
-    matmul({.m = count,
-            .n = cols,
-            .k = width,
-            .a = query_rows,
-            .b = candidates.raw(),
-            .transpose_b = true,
-            .c = dots.raw()},
-           stream);
-    block(dots.data<float>(), count, cols, first_label + begin);  // now the gradient of the similarities
-    matmul({.m = count,
-            .n = width,
-            .k = cols,
-            .a = dots.raw(),
-            .b = candidates.raw(),
-            .c = result.dqueries.data<float>() + begin * width},
-           stream);
-    matmul({.m = cols,
-            .n = width,
-            .k = count,
-            .a = dots.raw(),
-            .transpose_a = true,
-            .b = query_rows,
-            .c = result.dcandidates.raw(),
-            .accumulate = true},
-           stream);
+    matmul(stream, {.m = count,
+                    .n = cols,
+                    .k = width,
+                    .a = query_rows,
+                    .b = candidates.raw(),
+                    .transpose_b = true,
+                    .c = dots.raw()});
+    common.dots = dots.data<float>();
+    common.rows = count;
+    common.cols = cols;
+    common.label_begin = first_label + begin;
+    block(stream, common);  // `dots` is now the gradient of the similarities
+    matmul(stream, {.m = count,
+                    .n = width,
+                    .k = cols,
+                    .a = dots.raw(),
+                    .b = candidates.raw(),
+                    .c = result.dqueries.data<float>() + begin * width});
+    matmul(stream, {.m = cols,
+                    .n = width,
+                    .k = count,
+                    .a = dots.raw(),
+                    .transpose_a = true,
+                    .b = query_rows,
+                    .c = result.dcandidates.raw(),
+                    .accumulate = true});
   }
   return result;
 }
 
-void add_scalar(const Tensor& gradient, double value) {
-  *gradient.data<float>() += static_cast<float>(value);
-}
-
-// dL/dz times the gradient of the loss itself, which is 1 at the root of a backward.
-Tensor scaled(const Tensor& gradient, double by) {
-  if (by == 1) return gradient;
-  const Tensor result = gradient.clone();
-  scale_into(result.device().stream(), result.data<float>(), static_cast<float>(by), result.num_elements());
-  return result;
-}
+// The first of the sums' members, and where the others are.
+enum Sum : int64_t { kLoss, kDLogScale, kDLogScaleMagnitude, kDBias, kDBiasMagnitude };
+static_assert(kDBiasMagnitude + 1 == kNumContrastiveSums);
 
 }  // namespace
 
@@ -88,73 +79,66 @@ ContrastiveObjective::ContrastiveObjective(ParameterStore& store, const Contrast
   }
 }
 
-float ContrastiveObjective::scale() const {
-  return std::exp(log_scale_->value.item<float>());
+std::map<std::string, double> ContrastiveObjective::gradient_magnitudes() const {
+  const std::vector<double> sums = sums_.to_vector<double>();
+  std::map<std::string, double> result{{log_scale_->name, sums[kDLogScaleMagnitude]}};
+  if (bias_ != nullptr) result[bias_->name] = sums[kDBiasMagnitude];
+  return result;
 }
 
 Variable ContrastiveObjective::loss(const Variable& image, const Variable& text, const Pass& pass) {
   const Layout gathered;  // Replicate everywhere
-  const int64_t batch = image.global_shape()[0];
+  const auto batch = static_cast<double>(image.global_shape()[0]);
   Shape begin;
   local_shape(image.global_shape(), image.layout(), pass.mesh, &begin);
   const Variable all_text = redistribute(text, gathered, pass.mesh);
   const Tensor image_rows = image.tensor().contiguous(), text_rows = text.tensor().contiguous();
-  const float s = scale();
-  Sums sums;
+  const bool symmetric = config_.kind == ContrastiveConfig::Kind::kInfoNce;
+  sums_ = Tensor::zeros(pass.device, DType::kFloat64, Shape{kNumContrastiveSums});
+  const ContrastiveBlockArgs common{.log_scale = log_scale_->value.data<float>(),
+                                    .bias = symmetric ? nullptr : bias_->value.data<float>(),
+                                    .coefficient = (symmetric ? 0.5 : 1.0) / batch,
+                                    .sums = reinterpret_cast<ContrastiveSums*>(sums_.data<double>())};
+  const Block block = symmetric ? info_nce_block : sigmoid_block;
+
   std::vector<Variable> inputs{image, all_text, pass.use(*log_scale_)};
-  std::vector<Tensor> gradients;
-  if (config_.kind == ContrastiveConfig::Kind::kInfoNce) {
+  const Direction to_text = evaluate(image_rows, all_text.tensor().contiguous(), begin[0], block, common);
+  std::vector<Tensor> gradients{to_text.dqueries, to_text.dcandidates};
+  if (symmetric) {
     const Variable all_images = redistribute(image, gathered, pass.mesh);
-    const auto block = [&](float* dots, int64_t rows, int64_t cols, int64_t label) {
-      info_nce_block(pass.device.stream(), {.dots = dots,
-                                            .rows = rows,
-                                            .cols = cols,
-                                            .label_begin = label,
-                                            .scale = s,
-                                            .coefficient = 0.5 / static_cast<double>(batch),
-                                            .sums = sums.pointers()});
-    };
-    const Direction to_text = evaluate(image_rows, all_text.tensor().contiguous(), begin[0], block);
-    const Direction to_image = evaluate(text_rows, all_images.tensor().contiguous(), begin[0], block);
-    gradients = {to_text.dqueries, to_text.dcandidates, to_image.dqueries, to_image.dcandidates};
+    const Direction to_image = evaluate(text_rows, all_images.tensor().contiguous(), begin[0], block, common);
+    gradients.push_back(to_image.dqueries);
+    gradients.push_back(to_image.dcandidates);
     inputs.push_back(text);
     inputs.push_back(all_images);
   } else {
-    const auto block = [&](float* dots, int64_t rows, int64_t cols, int64_t label) {
-      sigmoid_block(pass.device.stream(), {.dots = dots,
-                                           .rows = rows,
-                                           .cols = cols,
-                                           .label_begin = label,
-                                           .scale = s,
-                                           .bias = bias_->value.item<float>(),
-                                           .coefficient = 1 / static_cast<double>(batch),
-                                           .sums = sums.pointers()});
-    };
-    const Direction to_text = evaluate(image_rows, all_text.tensor().contiguous(), begin[0], block);
-    gradients = {to_text.dqueries, to_text.dcandidates};
     inputs.push_back(pass.use(*bias_));
   }
-  magnitudes_ = {{log_scale_->name, sums.dscale_magnitude * s}};
-  if (bias_ != nullptr) magnitudes_[bias_->name] = sums.dbias_magnitude;
-
-  const double weight = config_.kind == ContrastiveConfig::Kind::kInfoNce ? 0.5 : 1.0;
-  const double loss = weight / static_cast<double>(batch) * sums.loss;
   const Layout partial = on_mesh(Layout().with(Axis::kDp, Placement::partial()), pass.mesh);
-  Tensor value = Tensor::from<double>(pass.device, Shape{1}, std::span(&loss, 1));
-  return record("contrastive_loss", std::move(inputs), std::move(value), Shape{1}, partial,
-                [gradients, sums, s, rows = image.layout(), partial, has_bias = bias_ != nullptr](const Gradient& dy,
-                                                                                                  InputGradients& in) {
-                  const double by = dy.tensor.item<double>();
-                  in.add(0, scaled(gradients[0], by), rows);
-                  in.add(1, scaled(gradients[1], by), partial);
-                  if (in.needed(2)) add_scalar(in.parameter(2, partial), by * sums.dscale * s);
-                  if (has_bias) {
-                    if (in.needed(3)) add_scalar(in.parameter(3, partial), by * sums.dbias);
-                  } else {
-                    in.add(3, scaled(gradients[2], by), rows);
-                    in.add(4, scaled(gradients[3], by), partial);
-                  }
-                });
+  return record(
+      "contrastive_loss", std::move(inputs), sums_.slice(0, kLoss, 1), Shape{1}, partial,
+      [gradients, sums = sums_, rows = image.layout(), partial, symmetric](const Gradient& dy, InputGradients& in) {
+        // dL/dz times the gradient of the loss itself: 1, or what the loss is scaled by.
+        const double* by = dy.tensor.data<double>();
+        Stream& stream = dy.tensor.device().stream();
+        const auto add = [&](int input, const Tensor& gradient, const Layout& layout) {
+          scale_by(stream, gradient.data<float>(), by, gradient.num_elements());
+          in.add(input, gradient, layout);
+        };
+        const auto add_scalar = [&](int input, Sum which) {
+          if (!in.needed(input)) return;
+          accumulate_doubles(stream, in.parameter(input, partial).data<float>(), sums.data<double>() + which, by, 1);
+        };
+        add(0, gradients[0], rows);
+        add(1, gradients[1], partial);
+        add_scalar(2, kDLogScale);
+        if (symmetric) {
+          add(3, gradients[2], rows);
+          add(4, gradients[3], partial);
+        } else {
+          add_scalar(3, kDBias);
+        }
+      });
 }
 
 }  // namespace triptych

@@ -6,6 +6,7 @@
 
 #include "nn/parameter_store.h"
 #include "nn/pass.h"
+#include "tensor/tensor.h"
 
 namespace triptych {
 
@@ -26,24 +27,25 @@ class ContrastiveObjective {
   ContrastiveObjective(ParameterStore& store, const ContrastiveConfig& config);
 
   /// image, text   float32 [B, E], rows of unit length, Shard(0) on `dp`: row i of both is a pair
-  /// returns       float64 [1], Partial on `dp`
+  /// returns       float64 [1] on the device, Partial on `dp`
   ///
   /// Embeddings of the other modality are gathered over `dp` by `redistribute`; the loss is evaluated in blocks of
   /// rows, B_local x B_global similarities never exist at once, and its gradient is kept from the forward pass. Cost: 3
   /// times (InfoNCE: 6) 2*B_local*B*E FLOPs, forward and backward together.
   Variable loss(const Variable& image, const Variable& text, const Pass& pass);
 
-  /// exp of the learned logarithm: what similarities are multiplied by now.
-  float scale() const;
+  /// The learned logarithm of what similarities are multiplied by: float32 [1].
+  const Tensor& log_scale() const { return log_scale_->value; }
   /// Of the last loss, on this rank: for a scalar parameter's gradient the sum of its terms' magnitudes. The terms
-  /// cancel, so this, not the sum, is what rounding errors are to be compared with. Partial on `dp`.
-  const std::map<std::string, double>& gradient_magnitudes() const { return magnitudes_; }
+  /// cancel, so this, not the sum, is what rounding errors are to be compared with. Partial on `dp`. Waits for the
+  /// device.
+  std::map<std::string, double> gradient_magnitudes() const;
 
  private:
   ContrastiveConfig config_;
   Parameter* log_scale_;
   Parameter* bias_ = nullptr;
-  std::map<std::string, double> magnitudes_;
+  Tensor sums_;  // of the last loss: ContrastiveSums
 };
 
 }  // namespace triptych

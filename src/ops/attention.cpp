@@ -49,23 +49,7 @@ Variable attention(const Variable& qkv, int64_t num_heads, const AttentionMask& 
                          plain = packed_strides(seq, width, head_dim, 1);
   Tensor o = Tensor::empty(device, input.dtype(), Shape{batch, seq, width});
   const Tensor lse = Tensor::empty(device, DType::kFloat32, Shape{batch, shape.num_heads, seq});
-  attention_forward({.shape = shape,
-                     .q = third(input, 0),
-                     .k = third(input, 1),
-                     .v = third(input, 2),
-                     .q_strides = packed,
-                     .k_strides = packed,
-                     .v_strides = packed,
-                     .o = o.raw(),
-                     .o_strides = plain,
-                     .lse = lse.data<float>()},
-                    device.stream());
-  return record("attention", {qkv}, o, Shape{global[0], global[1], global[3]}, layout,
-                [input, o, lse, lengths = mask.lengths, shape, packed, plain, qkv_layout = qkv.layout()](
-                    const Gradient& gradient, InputGradients& in) {
-                  const Tensor d_o = gradient.tensor.contiguous();
-                  const Tensor d_qkv = Tensor::empty(input.device(), input.dtype(), input.shape());
-                  attention_backward({.shape = shape,
+  attention_forward(device.stream(), {.shape = shape,
                                       .q = third(input, 0),
                                       .k = third(input, 1),
                                       .v = third(input, 2),
@@ -74,16 +58,30 @@ Variable attention(const Variable& qkv, int64_t num_heads, const AttentionMask& 
                                       .v_strides = packed,
                                       .o = o.raw(),
                                       .o_strides = plain,
-                                      .d_o = d_o.raw(),
-                                      .d_o_strides = plain,
-                                      .lse = lse.data<float>(),
-                                      .dq = third(d_qkv, 0),
-                                      .dk = third(d_qkv, 1),
-                                      .dv = third(d_qkv, 2),
-                                      .dq_strides = packed,
-                                      .dk_strides = packed,
-                                      .dv_strides = packed},
-                                     input.device().stream());
+                                      .lse = lse.data<float>()});
+  return record("attention", {qkv}, o, Shape{global[0], global[1], global[3]}, layout,
+                [input, o, lse, lengths = mask.lengths, shape, packed, plain, qkv_layout = qkv.layout()](
+                    const Gradient& gradient, InputGradients& in) {
+                  const Tensor d_o = gradient.tensor.contiguous();
+                  const Tensor d_qkv = Tensor::empty(input.device(), input.dtype(), input.shape());
+                  attention_backward(input.device().stream(), {.shape = shape,
+                                                               .q = third(input, 0),
+                                                               .k = third(input, 1),
+                                                               .v = third(input, 2),
+                                                               .q_strides = packed,
+                                                               .k_strides = packed,
+                                                               .v_strides = packed,
+                                                               .o = o.raw(),
+                                                               .o_strides = plain,
+                                                               .d_o = d_o.raw(),
+                                                               .d_o_strides = plain,
+                                                               .lse = lse.data<float>(),
+                                                               .dq = third(d_qkv, 0),
+                                                               .dk = third(d_qkv, 1),
+                                                               .dv = third(d_qkv, 2),
+                                                               .dq_strides = packed,
+                                                               .dk_strides = packed,
+                                                               .dv_strides = packed});
                   Layout d_layout;
                   for (const Axis axis : kAxes) {
                     d_layout =

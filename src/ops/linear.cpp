@@ -92,45 +92,42 @@ Tensor in_dtype(const Tensor& dy, DType dtype) {
 }
 
 void forward_product(const Plan& plan, const Tensor& x, const Tensor& weight, const float* bias, const Tensor& y) {
-  matmul({.m = plan.rows,
-          .n = plan.out,
-          .k = plan.in,
-          .a = x.raw(),
-          .b = weight.raw(),
-          .transpose_b = true,
-          .c = y.raw(),
-          .bias = bias,
-          .input_dtype = x.dtype(),
-          .output_dtype = y.dtype()},
-         x.device().stream());
+  matmul(x.device().stream(), {.m = plan.rows,
+                               .n = plan.out,
+                               .k = plan.in,
+                               .a = x.raw(),
+                               .b = weight.raw(),
+                               .transpose_b = true,
+                               .c = y.raw(),
+                               .bias = bias,
+                               .input_dtype = x.dtype(),
+                               .output_dtype = y.dtype()});
 }
 
 Tensor input_gradient(const Plan& plan, const Tensor& dy, const Tensor& weight, const Shape& x_shape) {
   Tensor dx = Tensor::empty(dy.device(), dy.dtype(), x_shape);
-  matmul({.m = plan.rows,
-          .n = plan.in,
-          .k = plan.out,
-          .a = dy.raw(),
-          .b = weight.raw(),
-          .c = dx.raw(),
-          .input_dtype = dy.dtype(),
-          .output_dtype = dx.dtype()},
-         dy.device().stream());
+  matmul(dy.device().stream(), {.m = plan.rows,
+                                .n = plan.in,
+                                .k = plan.out,
+                                .a = dy.raw(),
+                                .b = weight.raw(),
+                                .c = dx.raw(),
+                                .input_dtype = dy.dtype(),
+                                .output_dtype = dx.dtype()});
   return dx;
 }
 
 void weight_gradient(const Plan& plan, const Tensor& dy, const Tensor& x, const Tensor& dw, bool assign) {
-  matmul({.m = plan.out,
-          .n = plan.in,
-          .k = plan.rows,
-          .a = dy.raw(),
-          .transpose_a = true,
-          .b = x.raw(),
-          .c = dw.raw(),
-          .accumulate = !assign,
-          .input_dtype = dy.dtype(),
-          .output_dtype = DType::kFloat32},
-         dy.device().stream());
+  matmul(dy.device().stream(), {.m = plan.out,
+                                .n = plan.in,
+                                .k = plan.rows,
+                                .a = dy.raw(),
+                                .transpose_a = true,
+                                .b = x.raw(),
+                                .c = dw.raw(),
+                                .accumulate = !assign,
+                                .input_dtype = dy.dtype(),
+                                .output_dtype = DType::kFloat32});
 }
 
 }  // namespace

@@ -10,7 +10,8 @@ namespace {
 using Forward = void (*)(Stream&, const PoolForwardArgs&);
 using Backward = void (*)(Stream&, const PoolBackwardArgs&);
 
-Variable pool(std::string_view name, const Variable& x, const Tensor& index, Forward forward, Backward backward) {
+Variable pool(std::string_view name, const Variable& x, const Tensor& index, int32_t offset, Forward forward,
+              Backward backward) {
   require_whole_rows(name, x.layout(), 3);
   for (const Axis axis : kAxes) {
     if (x.layout()[axis].is_shard(1)) {
@@ -23,6 +24,7 @@ Variable pool(std::string_view name, const Variable& x, const Tensor& index, For
   const int32_t* rows = index.defined() ? index.data<int32_t>() : nullptr;
   forward(input.device().stream(), {.x = input.raw(),
                                     .index = rows,
+                                    .index_offset = offset,
                                     .out = y.raw(),
                                     .batch = batch,
                                     .seq = seq,
@@ -30,11 +32,12 @@ Variable pool(std::string_view name, const Variable& x, const Tensor& index, For
                                     .dtype = input.dtype(),
                                     .out_dtype = y.dtype()});
   return record(name, {x}, std::move(y), Shape{x.global_shape()[0], cols}, x.layout(),
-                [index, backward, batch, seq, cols](const Gradient& gradient, InputGradients& in) {
+                [index, offset, backward, batch, seq, cols](const Gradient& gradient, InputGradients& in) {
                   const Tensor dy = gradient.tensor.contiguous();
                   const Tensor dx = Tensor::empty(dy.device(), dy.dtype(), Shape{batch, seq, cols});
                   backward(dy.device().stream(), {.dout = dy.raw(),
                                                   .index = index.defined() ? index.data<int32_t>() : nullptr,
+                                                  .index_offset = offset,
                                                   .dx = dx.raw(),
                                                   .batch = batch,
                                                   .seq = seq,
@@ -47,12 +50,12 @@ Variable pool(std::string_view name, const Variable& x, const Tensor& index, For
 
 }  // namespace
 
-Variable select_token(const Variable& x, const Tensor& index) {
-  return pool("select_token", x, index, gather_rows, gather_rows_backward);
+Variable select_token(const Variable& x, const Tensor& index, int32_t offset) {
+  return pool("select_token", x, index, offset, gather_rows, gather_rows_backward);
 }
 
 Variable mean_tokens(const Variable& x) {
-  return pool("mean_tokens", x, Tensor(), mean_pool, mean_pool_backward);
+  return pool("mean_tokens", x, Tensor(), 0, mean_pool, mean_pool_backward);
 }
 
 Variable l2_normalize(const Variable& x) {

@@ -4,8 +4,9 @@
 
 namespace triptych {
 
-/// y[b] = x[b, index[b]] for x [B, S, H], index int32 [B] within [0, S). Gives [B, H]. x must be Replicate on `tp`.
-Variable select_token(const Variable& x, const Tensor& index);
+/// y[b] = x[b, index[b] + offset] for x [B, S, H], index int32 [B]; undefined: x[b, offset]. Gives [B, H]. x must be
+/// Replicate on `tp`. With index = lengths and offset = -1, the last token.
+Variable select_token(const Variable& x, const Tensor& index, int32_t offset = 0);
 
 /// y[b] = mean of x[b, s] over s, for x [B, S, H]. Gives [B, H]. x must be Replicate on `tp`.
 Variable mean_tokens(const Variable& x);

@@ -1,52 +1,74 @@
 #include "optim/adamw.h"
 
 #include <algorithm>
-#include <cmath>
-
-#include "kernels/optimizer.h"
 
 namespace triptych {
+namespace {
+
+// Of dynamic loss scaling (Micikevicius et al. 2018): high at first, since it falls fast and rises slowly.
+constexpr float kFirstLossScale = 65536;
+constexpr int32_t kGrowthInterval = 2000;
+
+}  // namespace
 
 AdamW::AdamW(Device& device, std::span<Parameter* const> parameters, const AdamWOptions& options)
-    : device_(&device), options_(options) {
+    : device_(&device),
+      options_(options),
+      update_(Tensor::empty(device, DType::kUInt8, Shape{static_cast<int64_t>(sizeof(UpdateState))})) {
   for (Parameter* parameter : parameters) {
     states_.push_back({parameter, Tensor::zeros(device, DType::kFloat32, parameter->value.shape()),
                        Tensor::zeros(device, DType::kFloat32, parameter->value.shape())});
   }
+  restore(0, 0, 0);
 }
 
-void AdamW::step(float learning_rate, float gradient_scale, int64_t update) {
+void AdamW::restore(int64_t num_updates, int64_t num_skipped, float loss_scale) {
+  const float first = options_.scale_loss ? kFirstLossScale : 1;
+  const UpdateState state{.num_updates = num_updates,
+                          .num_skipped = num_skipped,
+                          .loss_scale = options_.scale_loss && loss_scale > 0 ? loss_scale : first};
+  device_->write(update_.raw(), &state, sizeof state);
+}
+
+void AdamW::step(float learning_rate, const double* loss, const double* squared_norm, double* norm) {
+  auto* update = reinterpret_cast<UpdateState*>(update_.data<uint8_t>());
+  decide_update(device_->stream(), {.loss = loss,
+                                    .squared_norm = squared_norm,
+                                    .norm = norm,
+                                    .clip_norm = options_.clip_norm,
+                                    .state = update,
+                                    .growth_interval = options_.scale_loss ? kGrowthInterval : 0});
+  std::vector<AdamWTensor> tensors;
+  tensors.reserve(states_.size());
   for (const State& state : states_) {
-    Parameter& p = *state.parameter;
-    const bool has_copy = p.compute.dtype() == DType::kBFloat16;
-    float* value = p.value.data<float>();
-    adamw(device_->stream(), {.master = value,
-                              .m = state.first_moment.data<float>(),
-                              .v = state.second_moment.data<float>(),
-                              .grad = p.gradient.data<float>(),
-                              .bf16_copy = has_copy ? p.compute.data<BFloat16>() : nullptr,
-                              .n = p.value.num_elements(),
-                              .lr = learning_rate,
-                              .beta1 = options_.beta1,
-                              .beta2 = options_.beta2,
-                              .eps = options_.epsilon,
-                              .weight_decay = p.decay ? options_.weight_decay : 0.0f,
-                              .step = update,
-                              .grad_scale = gradient_scale});
-    if (std::isfinite(p.maximum)) {
-      for (int64_t i = 0; i < p.value.num_elements(); ++i) value[i] = std::min(value[i], p.maximum);
-    }
+    const Parameter& p = *state.parameter;
+    const bool has_copy = p.compute.dtype() != DType::kFloat32;
+    tensors.push_back({.master = p.value.data<float>(),
+                       .m = state.first_moment.data<float>(),
+                       .v = state.second_moment.data<float>(),
+                       .grad = p.gradient.data<float>(),
+                       .copy = has_copy ? p.compute.raw() : nullptr,
+                       .copy_dtype = p.compute.dtype(),
+                       .n = p.value.num_elements(),
+                       .weight_decay = p.decay ? options_.weight_decay : 0.0f,
+                       .maximum = p.maximum});
   }
+  adamw(device_->stream(), {.tensors = tensors,
+                            .lr = learning_rate,
+                            .beta1 = options_.beta1,
+                            .beta2 = options_.beta2,
+                            .eps = options_.epsilon,
+                            .state = update});
 }
 
-double sum_of_squared_gradients(Device& device, const Mesh& mesh, std::span<Parameter* const> parameters) {
-  double sum = 0;
+void sum_of_squared_gradients(Device& device, const Mesh& mesh, std::span<Parameter* const> parameters, double* sum) {
+  std::vector<FloatSpan> mine;
   for (const Parameter* p : parameters) {
-    const bool mine = std::all_of(kAxes.begin(), kAxes.end(),
-                                  [&](Axis axis) { return p->layout[axis].is_shard() || mesh.rank(axis) == 0; });
-    if (mine) sum += sum_of_squares(device.stream(), p->gradient.data<float>(), p->gradient.num_elements());
+    const bool is_mine = std::all_of(kAxes.begin(), kAxes.end(),
+                                     [&](Axis axis) { return p->layout[axis].is_shard() || mesh.rank(axis) == 0; });
+    if (is_mine) mine.push_back({p->gradient.data<float>(), p->gradient.num_elements()});
   }
-  return sum;
+  sum_of_squares(device.stream(), mine, sum);
 }
 
 }  // namespace triptych

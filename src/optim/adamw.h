@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "autograd/parameter.h"
+#include "kernels/optimizer.h"
 
 namespace triptych {
 
@@ -12,10 +13,13 @@ struct AdamWOptions {
   float beta2 = 0.98f;
   float epsilon = 1e-8f;
   float weight_decay = 0.1f;  ///< decoupled; of parameters with `decay` alone (no norms, biases, temperature)
+  double clip_norm = 1;       ///< gradients are scaled down to this global norm; 0: never
+  bool scale_loss = false;    ///< dynamic loss scaling, for float16
 };
 
 /// AdamW (Loshchilov and Hutter 2019) over the parameters that this rank holds. The two moments are tensors laid out as
-/// their parameter, so a checkpoint saves them like weights.
+/// their parameter, so a checkpoint saves them like weights. Whether a step is applied is decided on the device, from
+/// numbers that all ranks have alike: the host never waits for them.
 class AdamW {
  public:
   struct State {
@@ -25,20 +29,29 @@ class AdamW {
 
   AdamW(Device& device, std::span<Parameter* const> parameters, const AdamWOptions& options);
 
-  /// One update from the parameters' gradients times `gradient_scale`; writes the compute copies as well.
-  ///   update   counts the updates, from 1: the bias correction
-  void step(float learning_rate, float gradient_scale, int64_t update);
+  /// One update from the parameters' gradients; writes the compute copies as well. Changes nothing but the counts if
+  /// the loss or the norm is not finite.
+  ///   loss, squared_norm   over the global batch and all ranks, on the device; the norm of the gradients as they are
+  ///   norm                 assigned: the norm without the loss scale
+  void step(float learning_rate, const double* loss, const double* squared_norm, double* norm);
 
   std::span<State> states() { return states_; }
+  /// In device memory.
+  const UpdateState* update_state() const { return reinterpret_cast<const UpdateState*>(update_.data<uint8_t>()); }
+  /// What the loss's gradient is to be multiplied by when a backward starts: one float32 in device memory.
+  const float* loss_scale() const { return &update_state()->loss_scale; }
+  /// To go on after so many updates, skipped steps and with this loss scale (0: the one that a run begins with).
+  void restore(int64_t num_updates, int64_t num_skipped, float loss_scale);
 
  private:
   Device* device_;
   AdamWOptions options_;
   std::vector<State> states_;
+  Tensor update_;  // UpdateState
 };
 
-/// The sum over this rank's gradients of their squares, each global element counted on one rank only: the sum over all
-/// ranks of the mesh is the square of the global norm. Not finite if a gradient is not.
-double sum_of_squared_gradients(Device& device, const Mesh& mesh, std::span<Parameter* const> parameters);
+/// *sum = the sum over this rank's gradients of their squares, in device memory, each global element counted on one
+/// rank only: the sum over all ranks of the mesh is the square of the global norm. Not finite if a gradient is not.
+void sum_of_squared_gradients(Device& device, const Mesh& mesh, std::span<Parameter* const> parameters, double* sum);
 
 }  // namespace triptych

@@ -1,9 +1,9 @@
 #include "tensor/tensor.h"
 
-#include <cstring>
 #include <utility>
 
 #include "base/checked.h"
+#include "kernels/elementwise.h"
 
 namespace triptych {
 namespace {
@@ -18,27 +18,48 @@ Shape row_major_strides(const Shape& shape) {
   return strides;
 }
 
-// Copies elements between two layouts of one shape, run by run over the innermost dim.
-void copy_strided(std::byte* target, const Shape& target_strides, const std::byte* source, const Shape& source_strides,
-                  const Shape& shape, int dim, std::size_t element_bytes) {
-  const int64_t size = shape[dim];
-  if (dim == shape.rank() - 1) {
-    if (target_strides[dim] == 1 && source_strides[dim] == 1) {
-      std::memcpy(target, source, static_cast<std::size_t>(size) * element_bytes);
+// Copies elements between two layouts of one shape, in as few calls as the strides allow: the last dims that both hold
+// without gaps are one run, the dim before them is the kernel's rows, and the ones before that are gone through here.
+class StridedCopy {
+ public:
+  StridedCopy(Stream& stream, const Shape& shape, const Shape& target_strides, const Shape& source_strides,
+              std::size_t element_bytes)
+      : stream_(stream),
+        shape_(shape),
+        target_strides_(target_strides),
+        source_strides_(source_strides),
+        element_bytes_(static_cast<int64_t>(element_bytes)),
+        row_dim_(shape.rank() - 1) {
+    while (row_dim_ >= 0 && target_strides[row_dim_] == run_ && source_strides[row_dim_] == run_) {
+      run_ *= shape[row_dim_--];
+    }
+  }
+
+  void run(std::byte* target, const std::byte* source) const { copy(target, source, 0); }
+
+ private:
+  void copy(std::byte* target, const std::byte* source, int dim) const {
+    if (dim >= row_dim_) {
+      const bool is_one_run = row_dim_ < 0;
+      copy_rows(stream_, {.src = source,
+                          .dst = target,
+                          .rows = is_one_run ? 1 : shape_[row_dim_],
+                          .row_bytes = run_ * element_bytes_,
+                          .src_stride_bytes = is_one_run ? 0 : source_strides_[row_dim_] * element_bytes_,
+                          .dst_stride_bytes = is_one_run ? 0 : target_strides_[row_dim_] * element_bytes_});
       return;
     }
-    for (int64_t i = 0; i < size; ++i) {
-      std::memcpy(target + i * target_strides[dim] * static_cast<int64_t>(element_bytes),
-                  source + i * source_strides[dim] * static_cast<int64_t>(element_bytes), element_bytes);
+    for (int64_t i = 0; i < shape_[dim]; ++i) {
+      copy(target + i * target_strides_[dim] * element_bytes_, source + i * source_strides_[dim] * element_bytes_,
+           dim + 1);
     }
-    return;
   }
-  for (int64_t i = 0; i < size; ++i) {
-    copy_strided(target + i * target_strides[dim] * static_cast<int64_t>(element_bytes), target_strides,
-                 source + i * source_strides[dim] * static_cast<int64_t>(element_bytes), source_strides, shape, dim + 1,
-                 element_bytes);
-  }
-}
+
+  Stream& stream_;
+  const Shape &shape_, &target_strides_, &source_strides_;
+  int64_t element_bytes_, run_ = 1;
+  int row_dim_;
+};
 
 }  // namespace
 
@@ -125,15 +146,15 @@ void Tensor::copy_from(const Tensor& source) {
   const auto* from = static_cast<const std::byte*>(source.raw());
   if (num_elements() == 0) return;
   if (is_contiguous() && source.is_contiguous()) {
-    std::memcpy(to, from, num_bytes());
+    device().copy(to, from, num_bytes());
   } else {
-    copy_strided(to, strides_, from, source.strides_, shape_, 0, dtype_bytes(dtype_));
+    StridedCopy(device().stream(), shape_, strides_, source.strides_, dtype_bytes(dtype_)).run(to, from);
   }
 }
 
 void Tensor::fill_zero() {
   TRIPTYCH_CHECK(is_contiguous(), "fill_zero() of a strided view");
-  std::memset(raw(), 0, num_bytes());
+  device().zero(raw(), num_bytes());
 }
 
 void* Tensor::raw() const {

@@ -12,7 +12,8 @@
 namespace triptych {
 
 /// A local, row-major array in device memory, or a view of a slice of one. Copies share the memory; `clone` copies it.
-/// Knows nothing of ranks: layouts are the Variable's.
+/// Knows nothing of ranks: layouts are the Variable's. The host never reads or writes through `raw` and `data`, which
+/// are addresses for kernels; `from`, `to_vector` and `item` copy.
 ///
 /// The memory may still be on its way (a collective returns at once): `raw`, `data` and `to_vector` complete it first.
 /// Not thread-safe: a rank's tensors belong to the rank's thread.
@@ -56,17 +57,17 @@ class Tensor {
     TRIPTYCH_CHECK(dtype_of<T> == dtype_, "the tensor holds {}, not {}", dtype_name(dtype_), dtype_name(dtype_of<T>));
     return static_cast<T*>(raw());
   }
-  /// Contiguous copy on the host.
+  /// Contiguous copy on the host. Waits for the device, as `item` does: not for use in a step.
   template <typename T>
   std::vector<T> to_vector() const;
   /// The one element of a tensor of one.
   template <typename T>
   T item() const {
     TRIPTYCH_CHECK(num_elements() == 1, "item() of a tensor of shape {}", shape_.to_string());
-    return *data<T>();
+    return to_vector<T>()[0];
   }
 
-  /// `complete` runs before the memory is first read, once. It may wait for a collective and unpack what came. It must
+  /// `complete` runs before the memory is first used, once. It may wait for a collective and unpack what came. It must
   /// not hold this tensor (it would keep itself alive), only the address that `raw` gave.
   void set_pending(std::function<void()> complete);
   void wait() const;
@@ -90,15 +91,16 @@ Tensor Tensor::from(Device& device, const Shape& shape, std::span<const T> value
   Tensor result = empty(device, dtype_of<T>, shape);
   TRIPTYCH_CHECK(static_cast<int64_t>(values.size()) == shape.num_elements(), "{} values for shape {}", values.size(),
                  shape.to_string());
-  std::copy(values.begin(), values.end(), result.data<T>());
+  device.write(result.data<T>(), values.data(), values.size_bytes());
   return result;
 }
 
 template <typename T>
 std::vector<T> Tensor::to_vector() const {
   const Tensor flat = contiguous();
-  const T* first = flat.data<T>();
-  return std::vector<T>(first, first + flat.num_elements());
+  std::vector<T> values(static_cast<std::size_t>(flat.num_elements()));
+  flat.device().read(values.data(), flat.data<T>(), flat.num_bytes());
+  return values;
 }
 
 }  // namespace triptych

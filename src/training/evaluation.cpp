@@ -67,8 +67,8 @@ Evaluation evaluate(const RunConfig& config, Embedder& embedder) {
     const auto n = static_cast<int64_t>(dataset->size());
     const Embedder::Embeddings embeddings = embedder.embed(dataset);
     const std::vector<float> scores =
-        similarities(embedder.stream(), embeddings.images, embeddings.texts, embedder.width());
-    const std::vector<float> pixels = baseline.scores(dataset, embedder.stream());
+        similarities(embedder.device(), embeddings.images, embeddings.texts, embedder.width());
+    const std::vector<float> pixels = baseline.scores(dataset, embedder.device());
     for (const bool to_image : {false, true}) {
       result.rows.push_back({.set = set_name(path),
                              .direction = to_image ? "text to image" : "image to text",

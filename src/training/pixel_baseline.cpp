@@ -105,9 +105,9 @@ std::vector<std::vector<Match>> match_captions(const std::vector<std::string>& c
 PixelBaseline::PixelBaseline(std::shared_ptr<const Dataset> training, int threads)
     : threads_(threads), pixels_(load_pixels(training, threads)), captions_(first_captions(*training)) {}
 
-std::vector<float> PixelBaseline::scores(std::shared_ptr<const Dataset> set, Stream& stream) const {
+std::vector<float> PixelBaseline::scores(std::shared_ptr<const Dataset> set, Device& device) const {
   const std::vector<float> pictures = load_pixels(set, threads_);
-  std::vector<float> distances = similarities(stream, pictures, pixels_, kPixels);
+  std::vector<float> distances = similarities(device, pictures, pixels_, kPixels);
   const std::vector<float> a = squared_lengths(pictures), b = squared_lengths(pixels_);
   std::vector<float> nearest;
   for (std::size_t i = 0; i < a.size(); ++i) {

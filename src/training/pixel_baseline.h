@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "data/dataset.h"
-#include "device/stream.h"
+#include "device/device.h"
 
 namespace triptych {
 
@@ -21,7 +21,7 @@ namespace triptych {
 class PixelBaseline {
  public:
   PixelBaseline(std::shared_ptr<const Dataset> training, int threads);
-  std::vector<float> scores(std::shared_ptr<const Dataset> set, Stream& stream) const;
+  std::vector<float> scores(std::shared_ptr<const Dataset> set, Device& device) const;
 
  private:
   int threads_;

@@ -13,7 +13,7 @@ Embedder::Embedder(const RunConfig& config, const std::string& checkpoint)
   folder_ = reader.folder();
   step_ = reader.manifest().run.step;
   config_.parallel = ParallelOptions();
-  session_ = std::make_unique<Session>(config_, *group_, rank_threads(config_, 1));
+  session_ = std::make_unique<Session>(config_, *group_, rank_place(config_, 0, 1));
   if (reader.manifest().run.model != session_->model().fingerprint) {
     throw UserError(folder_.string(),
                     fmt::format("is a checkpoint of another model.\n  checkpoint: {}\n  config:     {}\n"
@@ -40,17 +40,17 @@ Embedder::Embeddings Embedder::embed(std::shared_ptr<const Dataset> dataset) {
   result.texts.assign(count, 0);
   for (int64_t step = 0; step < loader.num_steps(); ++step) {
     Batch batch = loader.next();
-    const std::vector<Microbatch> data =
-        to_microbatches(session_->device(), batch, 1, config_.model.image.size, config_.model.text.length);
-    const auto [images, texts] = session_->executor().embed(data[0]);
+    const DeviceBatch data = to_device(session_->device(), batch, config_.model.image.size, config_.model.text.length);
+    const auto [image_rows, text_rows] = session_->executor().embed(data.cut(1)[0]);
+    const std::vector<float> images = image_rows.to_vector<float>(), texts = text_rows.to_vector<float>();
     for (std::size_t row = 0; row < batch.sample_ids.size(); ++row) {
       if (batch.sample_ids[row] == kNoSample) continue;
       const auto from = static_cast<int64_t>(row) * width();
       const auto to = static_cast<std::ptrdiff_t>(batch.sample_ids[row]) * width();
       if (batch.image_present[row] != 0) {
-        std::copy_n(images.data<float>() + from, width(), result.images.begin() + to);
+        std::copy_n(images.begin() + from, width(), result.images.begin() + to);
       }
-      if (batch.text_present[row] != 0) std::copy_n(texts.data<float>() + from, width(), result.texts.begin() + to);
+      if (batch.text_present[row] != 0) std::copy_n(texts.begin() + from, width(), result.texts.begin() + to);
     }
     loader.recycle(std::move(batch));
   }
@@ -67,24 +67,19 @@ std::vector<float> Embedder::embed_texts(const std::vector<std::string>& texts) 
   for (std::size_t i = 0; i < texts.size(); ++i) {
     batch.lengths.push_back(tokenizer_->encode(texts[i], std::span(batch.tokens).subspan(i * length, length)));
   }
-  const std::vector<Microbatch> data =
-      to_microbatches(session_->device(), batch, 1, config_.model.image.size, config_.model.text.length);
-  return session_->executor().embed(data[0]).second.to_vector<float>();
+  const DeviceBatch data = to_device(session_->device(), batch, config_.model.image.size, config_.model.text.length);
+  return session_->executor().embed(data.cut(1)[0]).second.to_vector<float>();
 }
 
-std::vector<float> similarities(Stream& stream, const std::vector<float>& queries, const std::vector<float>& candidates,
+std::vector<float> similarities(Device& device, const std::vector<float>& queries, const std::vector<float>& candidates,
                                 int64_t width) {
   const auto m = static_cast<int64_t>(queries.size()) / width, n = static_cast<int64_t>(candidates.size()) / width;
-  std::vector<float> scores(static_cast<std::size_t>(m * n));
-  matmul({.m = m,
-          .n = n,
-          .k = width,
-          .a = queries.data(),
-          .b = candidates.data(),
-          .transpose_b = true,
-          .c = scores.data()},
-         stream);
-  return scores;
+  const Tensor a = Tensor::from<float>(device, Shape{m, width}, queries);
+  const Tensor b = Tensor::from<float>(device, Shape{n, width}, candidates);
+  const Tensor scores = Tensor::empty(device, DType::kFloat32, Shape{m, n});
+  matmul(device.stream(),
+         {.m = m, .n = n, .k = width, .a = a.raw(), .b = b.raw(), .transpose_b = true, .c = scores.raw()});
+  return scores.to_vector<float>();
 }
 
 RecallAtK recall(const std::vector<float>& scores, int64_t num_queries, int64_t num_candidates, bool by_column) {

@@ -30,7 +30,7 @@ class Embedder {
   Embeddings embed(std::shared_ptr<const Dataset> dataset);
   /// [texts, width()].
   std::vector<float> embed_texts(const std::vector<std::string>& texts);
-  Stream& stream() { return session_->device().stream(); }
+  Device& device() { return session_->device(); }
   int64_t num_parameters() { return session_->num_parameters(); }
 
  private:
@@ -43,7 +43,7 @@ class Embedder {
 };
 
 /// scores[queries, candidates] = queries [Q, E] times candidates [N, E] transposed.
-std::vector<float> similarities(Stream& stream, const std::vector<float>& queries, const std::vector<float>& candidates,
+std::vector<float> similarities(Device& device, const std::vector<float>& queries, const std::vector<float>& candidates,
                                 int64_t width);
 
 /// Shares of queries whose own candidate (query i's is candidate i) is among the first k. Candidates with equal scores

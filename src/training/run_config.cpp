@@ -17,7 +17,8 @@ struct Words {
 
 void read_run(ConfigReader& reader, RunConfig& c) {
   reader.read("run.dir", c.run.dir, "Folder of the run: checkpoints, metrics.jsonl, report.html.");
-  reader.read("run.device", c.run.device, "What computes. This build has the CPU backend alone.").one_of({"cpu"});
+  reader.read("run.device", c.run.device, "What computes: cpu, or cuda with one GPU a rank (a build with CUDA).")
+      .one_of({"cpu", "cuda"});
   reader.read("run.seed", c.run.seed, "Of initial weights, sample order, augmentation and dropout.");
   reader.read("run.threads", c.run.threads, "Threads a rank; 0 shares the node's cores among its ranks.").at_least(0);
   reader.read("run.timeout_s", c.run.timeout_s, "Seconds after which a peer that does not answer is an error.")
@@ -99,9 +100,12 @@ void read_training(ConfigReader& reader, RunConfig& c, Words& words) {
       .at_most(int64_t{1} << 24);
   reader
       .read("training.precision", words.precision,
-            "Of activations and matrix products; weights, sums, norms and losses stay fp32.")
-      .one_of({"fp32", "bf16"});
-  reader.read("training.clip_norm", t.clip_norm, "Gradients are scaled down to this global norm; 0: never.")
+            "Of activations and matrix products; weights, sums, norms and losses stay fp32. fp16, with a dynamic loss "
+            "scale, needs run.device = \"cuda\".")
+      .one_of({"fp32", "bf16", "fp16"});
+  reader.read("training.tf32", t.tf32,
+              "Let the tensor cores round the inputs of fp32 matrix products to TF32; needs run.device = \"cuda\".");
+  reader.read("training.clip_norm", c.adamw.clip_norm, "Gradients are scaled down to this global norm; 0: never.")
       .at_least(0);
   reader.read("optimizer.learning_rate", c.learning_rate.peak, "Peak.").positive();
   reader.read("optimizer.final_share", c.learning_rate.final_share, "Of the peak, at the last step (cosine).")
@@ -157,7 +161,10 @@ void read_rest(ConfigReader& reader, RunConfig& c) {
 void resolve_words(RunConfig& c, const Words& words) {
   c.parallel.schedule = parse_schedule_kind(words.schedule);
   c.parallel.recompute = words.recompute == "full";
-  c.training.precision = words.precision == "bf16" ? DType::kBFloat16 : DType::kFloat32;
+  c.training.precision = words.precision == "bf16"   ? DType::kBFloat16
+                         : words.precision == "fp16" ? DType::kFloat16
+                                                     : DType::kFloat32;
+  c.adamw.scale_loss = c.training.precision == DType::kFloat16;
   c.model.image.pooling =
       words.pooling == "mean" ? ImageTowerConfig::Pooling::kMean : ImageTowerConfig::Pooling::kClassToken;
   c.model.text.causal = words.attention == "causal";
@@ -176,6 +183,13 @@ void check_together(ConfigReader& reader, RunConfig& c, const Words& words, int 
                    fmt::format("must be a multiple of parallel.dp * parallel.microbatches: {} / ({} * {})",
                                c.training.global_batch, mesh.dp, c.parallel.microbatches),
                    fmt::format("Set it to {}", (c.training.global_batch + pieces - 1) / pieces * pieces));
+  }
+  if (c.run.device == "cpu") {
+    if (words.precision == "fp16") {
+      reader.problem("training.precision", "must be fp32 or bf16 on the CPU, found fp16",
+                     "Use bf16, or run.device = \"cuda\"");
+    }
+    if (c.training.tf32) reader.problem("training.tf32", "must be false on the CPU", "Use run.device = \"cuda\"");
   }
   if (c.training.stop_after > c.training.steps) {
     reader.problem("training.stop_after",

@@ -38,7 +38,7 @@ struct TrainingOptions {
   int64_t stop_after = 0;  ///< 0: at `steps`
   int64_t global_batch = 64;
   DType precision = DType::kFloat32;
-  double clip_norm = 1.0;  ///< 0: no clipping
+  bool tf32 = false;
 };
 
 struct DataOptions {

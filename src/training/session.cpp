@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "base/philox.h"
+#include "kernels/matmul.h"
 
 namespace triptych {
 namespace {
@@ -28,8 +29,11 @@ bool is_owner(const Parameter& parameter, const Mesh& mesh) {
                      [&](Axis axis) { return parameter.layout[axis].is_shard() || mesh.rank(axis) == 0; });
 }
 
-std::byte* bytes_of(const Tensor& tensor) {
-  return static_cast<std::byte*>(tensor.raw());
+// Reads a box of a checkpoint into a tensor on the device.
+void read_into(CheckpointReader& reader, const TensorBox& box, const Tensor& tensor) {
+  std::vector<std::byte> bytes(tensor.num_bytes());
+  reader.read(box, bytes.data());
+  tensor.device().write(tensor.raw(), bytes.data(), bytes.size());
 }
 
 constexpr const char* kFirstMoment = ".first_moment";
@@ -37,11 +41,12 @@ constexpr const char* kSecondMoment = ".second_moment";
 
 }  // namespace
 
-Session::Session(const RunConfig& config, Group& world, int num_threads)
-    : device_(num_threads),
-      mesh_(world, config.parallel.mesh),
+Session::Session(const RunConfig& config, Group& world, const RankPlace& place)
+    : device_(place.num_threads, place.local_rank),
+      mesh_(world, config.parallel.mesh, device_),
       model_(two_tower(config.model, config.parallel.sequence_parallel)),
       store_(device_, mesh_, config.run.seed, config.training.precision) {
+  if (config.training.tf32) allow_tf32(device_.stream(), true);
   const Schedule schedule = make_schedule(config.parallel.schedule, config.parallel.mesh.pp,
                                           config.parallel.microbatches, LossCoupling::kCoupled);
   executor_ = std::make_unique<PipelineExecutor>(
@@ -56,37 +61,16 @@ Session::Session(const RunConfig& config, Group& world, int num_threads)
 
 int64_t Session::num_parameters() {
   int64_t count = 0;
-  for (const Parameter* parameter : store_.all()) count += parameter->global_shape.num_elements();
-  mesh_.pp().all_reduce(&count, 1, DType::kInt64, ReduceOp::kSum)->wait();
+  if (mesh_.rank(Axis::kDp) == 0 && mesh_.rank(Axis::kCp) == 0 && mesh_.rank(Axis::kTp) == 0) {
+    for (const Parameter* parameter : store_.all()) count += parameter->global_shape.num_elements();
+  }
+  mesh_.world().all_reduce(&count, 1, DType::kInt64, ReduceOp::kSum)->wait();
   return count;
 }
 
-int rank_threads(const RunConfig& config, int node_size) {
-  if (config.run.threads > 0) return config.run.threads;
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / node_size);
-}
-
-std::vector<Microbatch> to_microbatches(Device& device, const Batch& batch, int count, int64_t image_size,
-                                        int64_t text_length) {
-  const auto rows = static_cast<int64_t>(batch.sample_ids.size());
-  TRIPTYCH_CHECK(rows % count == 0, "{} rows in {} microbatches", rows, count);
-  const int64_t piece = rows / count;
-  std::vector<Microbatch> result(static_cast<std::size_t>(count));
-  for (int m = 0; m < count; ++m) {
-    Microbatch& microbatch = result[static_cast<std::size_t>(m)];
-    microbatch.num_samples = piece;
-    const auto part = [&](const auto& values, const Shape& shape) {
-      using T = typename std::decay_t<decltype(values)>::value_type;
-      const auto n = static_cast<std::size_t>(shape.num_elements());
-      return Tensor::from<T>(device, shape, std::span<const T>(values).subspan(static_cast<std::size_t>(m) * n, n));
-    };
-    if (!batch.pixels.empty()) microbatch.pixels = part(batch.pixels, Shape{piece, image_size, image_size, 3});
-    if (!batch.tokens.empty()) {
-      microbatch.tokens = part(batch.tokens, Shape{piece, text_length});
-      microbatch.lengths = part(batch.lengths, Shape{piece});
-    }
-  }
-  return result;
+RankPlace rank_place(const RunConfig& config, int node_rank, int node_size) {
+  const int share = static_cast<int>(std::thread::hardware_concurrency()) / node_size;
+  return {.num_threads = config.run.threads > 0 ? config.run.threads : std::max(1, share), .local_rank = node_rank};
 }
 
 Batch synthetic_batch(const TwoTowerConfig& model, uint64_t seed, int64_t first_row, int64_t rows) {
@@ -116,29 +100,34 @@ Batch synthetic_batch(const TwoTowerConfig& model, uint64_t seed, int64_t first_
   return batch;
 }
 
-std::vector<TensorPiece> owned_pieces(const Mesh& mesh, std::span<AdamW::State> states) {
-  std::vector<TensorPiece> pieces;
+OwnedPieces owned_pieces(const Mesh& mesh, std::span<AdamW::State> states) {
+  OwnedPieces result;
   for (const AdamW::State& state : states) {
     const Parameter& parameter = *state.parameter;
     if (!is_owner(parameter, mesh)) continue;
     const auto add = [&](const std::string& name, const Tensor& tensor) {
       TensorPiece piece;
       static_cast<TensorBox&>(piece) = box_of(parameter, mesh, name);
-      piece.data = bytes_of(tensor);
-      pieces.push_back(std::move(piece));
+      piece.data = static_cast<const std::byte*>(tensor.raw());
+      if (!tensor.device().host_can_read()) {
+        std::vector<std::byte>& copy = result.memory.emplace_back(tensor.num_bytes());
+        tensor.device().read(copy.data(), tensor.raw(), copy.size());
+        piece.data = copy.data();
+      }
+      result.pieces.push_back(std::move(piece));
     };
     add(parameter.name, parameter.value);
     add(parameter.name + kFirstMoment, state.first_moment);
     add(parameter.name + kSecondMoment, state.second_moment);
   }
-  return pieces;
+  return result;
 }
 
 void load_states(CheckpointReader& reader, Session& session, std::span<AdamW::State> states) {
   for (AdamW::State& state : states) {
     const Parameter& parameter = *state.parameter;
-    reader.read(box_of(parameter, session.mesh(), parameter.name + kFirstMoment), bytes_of(state.first_moment));
-    reader.read(box_of(parameter, session.mesh(), parameter.name + kSecondMoment), bytes_of(state.second_moment));
+    read_into(reader, box_of(parameter, session.mesh(), parameter.name + kFirstMoment), state.first_moment);
+    read_into(reader, box_of(parameter, session.mesh(), parameter.name + kSecondMoment), state.second_moment);
   }
   load_parameters(reader, session);
 }
@@ -150,7 +139,7 @@ void load_parameters(CheckpointReader& reader, Session& session) {
   }
   reader.require(boxes, false);
   for (const Parameter* parameter : session.store().all()) {
-    reader.read(box_of(*parameter, session.mesh(), parameter->name), bytes_of(parameter->value));
+    read_into(reader, box_of(*parameter, session.mesh(), parameter->name), parameter->value);
   }
   session.store().refresh_compute_copies();
 }

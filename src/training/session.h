@@ -6,21 +6,29 @@
 
 #include "checkpoint/checkpoint_reader.h"
 #include "checkpoint/checkpoint_writer.h"
-#include "data/loader.h"
 #include "device/device.h"
 #include "optim/adamw.h"
 #include "parallel/pipeline/executor.h"
 #include "parallel/world.h"
+#include "training/batch_feeder.h"
 #include "training/run_config.h"
 
 namespace triptych {
+
+/// What a rank has of its machine.
+struct RankPlace {
+  int num_threads = 1;
+  int local_rank = 0;  ///< among the machine's ranks: which GPU it takes
+};
+/// Threads as configured, else the machine's cores over the ranks that share it.
+RankPlace rank_place(const RunConfig& config, int node_rank, int node_size);
 
 /// Everything that one rank needs to run steps of a config's model: device, mesh, parameters, executor. Collective.
 class Session {
  public:
   ///   world   outlives this; its size is that of the config's mesh
-  ///   num_threads  of this rank
-  Session(const RunConfig& config, Group& world, int num_threads);
+  ///   place   of this rank on its machine
+  Session(const RunConfig& config, Group& world, const RankPlace& place);
 
   Device& device() { return device_; }
   Mesh& mesh() { return mesh_; }
@@ -38,19 +46,17 @@ class Session {
   std::unique_ptr<PipelineExecutor> executor_;
 };
 
-/// The threads of a rank: as configured, else the machine's cores over the ranks that share it.
-int rank_threads(const RunConfig& config, int node_size);
-
-/// A loader's batch on the device, cut into equal microbatches. Undefined tensors where the batch has no such part.
-std::vector<Microbatch> to_microbatches(Device& device, const Batch& batch, int count, int64_t image_size,
-                                        int64_t text_length);
-
 /// Random pixels, tokens and lengths for `rows` rows from global row `first_row` on: a function of the seed and the
 /// global row alone. For measuring and for checking a mesh against one rank.
 Batch synthetic_batch(const TwoTowerConfig& model, uint64_t seed, int64_t first_row, int64_t rows);
 
-/// What this rank writes to a checkpoint: its parameters and moments, each global element by one rank.
-std::vector<TensorPiece> owned_pieces(const Mesh& mesh, std::span<AdamW::State> states);
+/// What this rank writes to a checkpoint: its parameters and moments, each global element by one rank. The pieces point
+/// to the tensors, or, where the host cannot read the device's memory, to copies in `memory`.
+struct OwnedPieces {
+  std::vector<TensorPiece> pieces;
+  std::vector<std::vector<std::byte>> memory;
+};
+OwnedPieces owned_pieces(const Mesh& mesh, std::span<AdamW::State> states);
 
 /// Reads parameters and moments (any mesh), then refreshes the compute copies.
 void load_states(CheckpointReader& reader, Session& session, std::span<AdamW::State> states);

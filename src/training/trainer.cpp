@@ -16,6 +16,7 @@
 #include "training/metrics.h"
 #include "training/progress.h"
 #include "training/session.h"
+#include "training/step.h"
 
 namespace triptych {
 namespace {
@@ -27,6 +28,7 @@ double milliseconds_since(Clock::time_point start) {
 }
 
 constexpr const char* kTokenizerFile = "tokenizer.model";
+constexpr const char* kLossScale = "loss_scale";
 
 class Trainer {
  public:
@@ -34,11 +36,11 @@ class Trainer {
       : config_(config), group_(world.group()), is_first_(world.group().rank() == 0) {
     folder_ = config.run.dir;
     together(group_, [&] { open_inputs(request); });
-    session_.emplace(config_, group_, rank_threads(config_, world.node_size()));
-    const std::vector<Parameter*> parameters = session_->store().all();
-    optimizer_.emplace(session_->device(), parameters, config_.adamw);
+    session_.emplace(config_, group_, rank_place(config_, world.node_rank(), world.node_size()));
+    optimizer_.emplace(session_->device(), session_->store().all(), config_.adamw);
     together(group_, [&] { restore(); });
     together(group_, [&] { start_loader(); });
+    steps_.emplace(*session_, *optimizer_);
   }
 
   void run() {
@@ -57,15 +59,22 @@ class Trainer {
     const int64_t parameters = session_->num_parameters();
     if (is_first_) announce(*progress, parameters, end);
     int64_t saved = reader_ ? step_ : -1;
+    last_report_ = Clock::now();
     while (step_ < end) {
-      const StepMetrics line = run_one_step();
-      if (is_first_) {
+      queue_one_step();
+      const bool save_now = step_ == end || (config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0);
+      if (step_ < end) feeder_->prefetch();
+      // Of the step before this one, or of this one too if it is done or its weights are to be saved.
+      while (const std::unique_ptr<StepReport> report = steps_->take(save_now ? 0 : 1)) {
+        const StepMetrics line = metrics_of(*report);
+        if (!is_first_) continue;
         metrics->write(line);
         progress->update(line);
       }
-      if (config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0) {
+      if (save_now) {
         save(progress, metrics);
         saved = step_;
+        last_report_ = Clock::now();
       }
     }
     if (saved != step_) save(progress, metrics);
@@ -145,6 +154,9 @@ class Trainer {
     load_states(*reader_, *session_, optimizer_->states());
     step_ = state.step;
     skipped_ = state.skipped_steps;
+    loss_scale_ = state.extra.contains(kLossScale) ? get_double(state.extra, kLossScale) : 0;
+    // The bias correction counts updates that happened.
+    optimizer_->restore(step_ - skipped_, skipped_, static_cast<float>(loss_scale_));
   }
 
   void start_loader() {
@@ -168,6 +180,7 @@ class Trainer {
       };
     }
     loader_.emplace(dataset_, tokenizer_, options);
+    feeder_.emplace(session_->device(), *loader_, options.image_size, options.text_length);
   }
 
   void announce(Progress& progress, int64_t parameters, int64_t end) {
@@ -178,51 +191,32 @@ class Trainer {
                     config_.parallel.microbatches, config_.training.global_batch, step_ + 1, end));
   }
 
-  StepMetrics run_one_step() {
-    const Clock::time_point start = Clock::now();
-    Batch batch = loader_->next();
-    const double waited = milliseconds_since(start);
-    const double loss_here =
-        session_->executor().run_step(to_microbatches(session_->device(), batch, config_.parallel.microbatches,
-                                                      config_.model.image.size, config_.model.text.length),
-                                      step_);
-    loader_->recycle(std::move(batch));
-
-    // One sum over all ranks: the loss, the squared norm, and the scale that one rank knows.
-    const Mesh& mesh = session_->mesh();
-    const std::vector<Parameter*> parameters = session_->store().all();
-    double sums[3] = {mesh.rank(Axis::kTp) == 0 ? loss_here : 0,
-                      sum_of_squared_gradients(session_->device(), mesh, parameters), 0};
-    const ContrastiveObjective* objective = session_->executor().objective();
-    if (objective != nullptr && mesh.rank(Axis::kTp) == 0 && mesh.rank(Axis::kDp) == 0) sums[2] = objective->scale();
-    group_.all_reduce(sums, 3, DType::kFloat64, ReduceOp::kSum)->wait();
-
-    const double norm = std::sqrt(sums[1]);
-    const double rate = learning_rate(config_.learning_rate, step_);
-    if (std::isfinite(norm) && std::isfinite(sums[0])) {
-      const double clip = config_.training.clip_norm;
-      const double scale = clip > 0 && norm > clip ? clip / norm : 1;
-      // The bias correction counts updates that happened.
-      optimizer_->step(static_cast<float>(rate), static_cast<float>(scale), step_ - skipped_ + 1);
-    } else {
-      ++skipped_;
-    }
+  void queue_one_step() {
+    const DeviceBatch& batch = feeder_->next();
+    steps_->run(batch.cut(config_.parallel.microbatches), step_, learning_rate(config_.learning_rate, step_));
     ++step_;
-    const double elapsed = milliseconds_since(start);
+  }
+
+  // A step's time is that from the report before it to its own.
+  StepMetrics metrics_of(const StepReport& report) {
+    const double elapsed = milliseconds_since(last_report_);
+    skipped_ = report.num_skipped;
+    loss_scale_ = report.loss_scale;
     StepMetrics line;
-    line.step = step_;
-    line.loss = sums[0];
-    line.grad_norm = norm;
-    line.learning_rate = rate;
-    line.temperature = 1 / sums[2];
+    line.step = report.step;
+    line.loss = report.loss;
+    line.grad_norm = report.grad_norm;
+    line.learning_rate = learning_rate(config_.learning_rate, report.step - 1);
+    line.temperature = std::exp(-report.log_scale);
     line.step_ms = elapsed;
-    line.loader_wait_ms = waited;
+    line.loader_wait_ms = feeder_->take_wait_ms();
     line.samples_per_s = static_cast<double>(config_.training.global_batch) / elapsed * 1e3;
     line.tflops = (session_->model().forward_flops() + session_->model().backward_flops()) * line.samples_per_s / 1e12;
     if (peak_ == 0) measure_peak();
     line.peak_share = line.tflops * 1e12 / peak_;
     line.rss_mb = resident_mb();
     line.skipped = skipped_;
+    last_report_ = Clock::now();
     return line;
   }
 
@@ -243,6 +237,7 @@ class Trainer {
                     {"num_samples", uint64_t(dataset_->size())},
                     {"data_set", dataset_->data_set_id()}};
     state.random = {{"seed", config_.run.seed}, {"counter", uint64_t(step_)}};
+    state.extra = {{kLossScale, loss_scale_}};
     const MeshShape& m = config_.parallel.mesh;
     state.mesh = {{"pp", m.pp}, {"dp", m.dp}, {"tp", m.tp}};
     const std::vector<ExtraFile> extra{{kTokenizerFile, tokenizer_->bytes()}};
@@ -251,7 +246,8 @@ class Trainer {
     });
     try {
       CheckpointWriter writer(checkpoints(), config_.checkpoint.keep, coordinator_of(group_));
-      const SaveResult result = writer.save(state, owned_pieces(session_->mesh(), optimizer_->states()), extra);
+      const OwnedPieces owned = owned_pieces(session_->mesh(), optimizer_->states());
+      const SaveResult result = writer.save(state, owned.pieces, extra);
       if (is_first_) {
         progress->print(fmt::format("saved {}", result.folder.string()));
         for (const std::string& warning : result.warnings) progress->print("warning: " + warning);
@@ -271,8 +267,13 @@ class Trainer {
   std::optional<Session> session_;
   std::optional<AdamW> optimizer_;
   std::optional<Loader> loader_;
-  int64_t step_ = 0, skipped_ = 0;
+  std::optional<BatchFeeder> feeder_;
+  std::optional<TrainingStep> steps_;
+  int64_t step_ = 0;     // queued so far
+  int64_t skipped_ = 0;  // as the last report says
+  double loss_scale_ = 0;
   double peak_ = 0;
+  Clock::time_point last_report_;
 };
 
 }  // namespace

@@ -32,23 +32,23 @@ Errors compare(const Tensor& gradient, const Tensor& reference) {
 
 }  // namespace
 
-VerifyResult verify(const RunConfig& config, Group& world, int num_threads) {
+VerifyResult verify(const RunConfig& config, Group& world, const RankPlace& place) {
   const int64_t step = 1;
   RunConfig alone = config;
   alone.parallel = ParallelOptions();
   const std::unique_ptr<Group> self = make_self_group("reference");
-  Session reference(alone, *self, num_threads);
+  Session reference(alone, *self, place);
   const auto run = [&](Session& session, const RunConfig& c) {
     const int64_t rows = c.training.global_batch / c.parallel.mesh.dp;
     const Batch batch = synthetic_batch(c.model, c.run.seed, rows * session.mesh().rank(Axis::kDp), rows);
-    return session.executor().run_step(
-        to_microbatches(session.device(), batch, c.parallel.microbatches, c.model.image.size, c.model.text.length),
-        step);
+    const DeviceBatch data = to_device(session.device(), batch, c.model.image.size, c.model.text.length);
+    const Tensor loss = session.executor().run_step(data.cut(c.parallel.microbatches), step);
+    return loss.defined() ? loss.item<double>() : 0;
   };
   VerifyResult result;
   result.reference_loss = run(reference, alone);
 
-  Session session(config, world, num_threads);
+  Session session(config, world, place);
   Mesh& mesh = session.mesh();
   double loss = run(session, config);
   if (mesh.rank(Axis::kTp) != 0) loss = 0;
@@ -59,7 +59,7 @@ VerifyResult verify(const RunConfig& config, Group& world, int num_threads) {
   // Parameters by name in the reference's order, which every rank has.
   std::map<std::string, const Parameter*> mine;
   for (const Parameter* parameter : session.store().all()) mine[parameter->name] = parameter;
-  std::map<std::string, double> magnitudes = reference.executor().objective()->gradient_magnitudes();
+  const std::map<std::string, double> magnitudes = reference.executor().objective()->gradient_magnitudes();
   for (const Parameter* expected : reference.store().all()) {
     std::vector<double> sums(3, 0);
     const auto found = mine.find(expected->name);

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "parallel/world.h"
-#include "training/run_config.h"
+#include "training/session.h"
 
 namespace triptych {
 
@@ -19,6 +19,6 @@ struct VerifyResult {
 /// no recomputation, in the same process: loss and gradient of every parameter. Data are synthetic; dropout is as
 /// configured. A scalar's gradient (temperature, bias) is compared with the sum of its terms' magnitudes, since these
 /// cancel. Collective; every rank gets the same result.
-VerifyResult verify(const RunConfig& config, Group& world, int num_threads);
+VerifyResult verify(const RunConfig& config, Group& world, const RankPlace& place);
 
 }  // namespace triptych

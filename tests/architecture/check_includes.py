@@ -17,11 +17,11 @@ SOURCE_SUFFIXES = {".h", ".cpp", ".cu", ".cuh"}
 # Libraries that one place wraps: nobody else includes them, so that another can take their place.
 ONLY_IN = [
     (re.compile(r"mpi\.h|mpi-ext\.h"), ("parallel",)),
-    (re.compile(r"nccl\.h"), ("parallel",)),
+    (re.compile(r"nccl\.h"), ("parallel/nccl",)),
     (re.compile(r"hdf5\.h|hdf5_hl\.h|H5\w+\.h(pp)?"), ("src/data",)),
     (re.compile(r"(oneapi/)?dnnl/.*|dnnl(_\w+)?\.h(pp)?|hwy/.*"), ("kernels/cpu",)),
     (re.compile(r"cublas\w*\.h|cudnn\w*\.h"), ("kernels/cuda",)),
-    (re.compile(r"cuda\w*\.h"), ("kernels/cuda", "src/device", "parallel")),
+    (re.compile(r"cuda\w*\.h"), ("kernels/cuda", "src/device/cuda", "parallel/nccl")),
     (re.compile(r"boost/asio(/.*|\.hpp)|sentencepiece\w*\.h|png\.h|webp/.*"), ("src/data",)),
     (re.compile(r"jpeglib\.h"), ("src/data", "launcher/synthetic_pairs.cpp")),  # the loader's benchmark encodes its input
     (re.compile(r"toml\+\+/.*"), ("src/config",)),
@@ -41,10 +41,6 @@ class Rooms:
                 self.problems.append(f"CMakeLists.txt: room {name} sees {unknown}, which is not declared before it")
             if name in self.sees[name]:
                 self.problems.append(f"CMakeLists.txt: room {name} sees itself")
-        # Contracts stand in kernels/, their implementations below it.
-        for folder, name in list(self.folders.items()):
-            if folder.startswith("kernels/"):
-                self.folders["kernels"] = name
 
     def of(self, path):
         """The room of a source file (the innermost folder decides), or None."""

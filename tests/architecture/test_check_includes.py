@@ -9,7 +9,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 from check_includes import check  # noqa: E402  (found beside this file)
 
-ROOMS = "base|src/base|\nkernels|kernels/cpu|base\nparallel|parallel|kernels;base\npipeline|parallel/pipeline|parallel\n"
+ROOMS = "base|src/base|\nkernels|kernels|base\nkernels_cpu|kernels/cpu|kernels;base\nparallel|parallel|kernels;base\npipeline|parallel/pipeline|parallel\n"
 
 
 class CheckIncludes(unittest.TestCase):

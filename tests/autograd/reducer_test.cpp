@@ -69,7 +69,7 @@ TEST_P(ReducerTest, SumsOverTheRanksInOneOrderOfBuckets) {
   const auto& [num_ranks, bucket_bytes] = GetParam();
   run_ranks(num_ranks, [&, bytes = bucket_bytes, n = num_ranks](Group& world) {
     Device device(1);
-    Mesh mesh(world, {.dp = n});
+    Mesh mesh(world, {.dp = n}, device);
     const auto owned = make_parameters(device, mesh, Layout().with(Axis::kDp, Placement::partial()));
     Reducer reducer(device, mesh, pointers(owned), bytes);
     for (int step = 0; step < 3; ++step) {
@@ -110,7 +110,7 @@ INSTANTIATE_TEST_SUITE_P(RanksAndBuckets, ReducerTest,
 TEST(ReducerBuckets, HoldNeighboursUpToTheirSize) {
   Device device(1);
   const std::unique_ptr<Group> world = make_self_group("test");
-  Mesh mesh(*world, {});
+  Mesh mesh(*world, {}, device);
   const auto owned = make_parameters(device, mesh, Layout());
   Reducer reducer(device, mesh, pointers(owned), 100);  // 25 elements: p6 (19), p5 (16), p4 + p3 (23), p2 + p1 + p0
   const auto address = [&](std::size_t i) { return owned[i]->gradient.data<float>(); };
@@ -124,7 +124,7 @@ TEST(ReducerBuckets, HoldNeighboursUpToTheirSize) {
 TEST(ReducerBuckets, AreReducedWhileBackwardGoesOn) {
   run_ranks(2, [](Group& world) {
     Device device(1);
-    Mesh mesh(world, {.dp = 2});
+    Mesh mesh(world, {.dp = 2}, device);
     const auto owned = make_parameters(device, mesh, Layout().with(Axis::kDp, Placement::partial()));
     Reducer reducer(device, mesh, pointers(owned), 1);  // each parameter is a bucket
     reducer.begin_step(1);
@@ -148,7 +148,7 @@ TEST(ReducerBuckets, AreReducedWhileBackwardGoesOn) {
 TEST(ReducerGroups, EachGradientIsSummedOverTheAxesOnWhichItIsPartial) {
   run_ranks(4, [](Group& world) {
     Device device(1);
-    Mesh mesh(world, {.dp = 2, .tp = 2});
+    Mesh mesh(world, {.dp = 2, .tp = 2}, device);
     const Layout dp = Layout().with(Axis::kDp, Placement::partial()),
                  tp = Layout().with(Axis::kTp, Placement::partial());
     auto owned = make_parameters(device, mesh, dp);
@@ -180,7 +180,7 @@ TEST(ReducerGroups, EachGradientIsSummedOverTheAxesOnWhichItIsPartial) {
 TEST(ReducerSteps, AreCompletedBeforeTheNextBegins) {
   run_ranks(2, [](Group& world) {
     Device device(1);
-    Mesh mesh(world, {.dp = 2});
+    Mesh mesh(world, {.dp = 2}, device);
     const auto owned = make_parameters(device, mesh, Layout().with(Axis::kDp, Placement::partial()));
     Reducer reducer(device, mesh, pointers(owned), 1);
     reducer.begin_step(1);

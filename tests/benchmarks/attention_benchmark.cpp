@@ -45,12 +45,12 @@ void self_attention(benchmark::State& state) {
   gradient.dq_strides = gradient.dk_strides = gradient.dv_strides = packed;
 
   Stream stream(1);
-  attention_forward(forward, stream);
+  attention_forward(stream, forward);
   for (auto _ : state) {
     if (backward) {
-      attention_backward(gradient, stream);
+      attention_backward(stream, gradient);
     } else {
-      attention_forward(forward, stream);
+      attention_forward(stream, forward);
     }
   }
   state.counters["flops"] =

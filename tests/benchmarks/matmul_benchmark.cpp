@@ -29,8 +29,8 @@ void linear(benchmark::State& state) {
   product.output_dtype = state.range(0) == kWeightGradient ? DType::kFloat32 : dtype;
 
   Stream stream(1);
-  matmul(product, stream);
-  for (auto _ : state) matmul(product, stream);
+  matmul(stream, product);
+  for (auto _ : state) matmul(stream, product);
   state.counters["flops"] =
       benchmark::Counter(2.0 * static_cast<double>(rows * out * in), benchmark::Counter::kIsIterationInvariantRate);
 }
@@ -54,7 +54,7 @@ BENCHMARK(linear)->Apply(linear_sizes)->Unit(benchmark::kMicrosecond);
 void smallest_product(benchmark::State& state) {
   float a = 1.0f, b = 1.0f, c = 0.0f;
   Stream stream(1);
-  for (auto _ : state) matmul({.m = 1, .n = 1, .k = 1, .a = &a, .b = &b, .c = &c}, stream);
+  for (auto _ : state) matmul(stream, {.m = 1, .n = 1, .k = 1, .a = &a, .b = &b, .c = &c});
 }
 BENCHMARK(smallest_product);
 

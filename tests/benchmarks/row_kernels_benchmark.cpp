@@ -1,6 +1,7 @@
 // The rates of the kernels other than matrix products and attention, on one thread: bytes read and written, to be
 // compared with a memcpy's over as many bytes.
 
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -145,16 +146,26 @@ void update(benchmark::State& state) {
   const std::vector<float> grad = normals(kRows * state.range(0));
   std::vector<float> master = grad, m(grad.size()), v(grad.size());
   std::vector<BFloat16> bf16_copy(grad.size());
-  AdamWArgs args{master.data(), m.data(), v.data(), grad.data(), bf16_copy.data(), kRows * state.range(0), 1e-3f};
-  for (auto _ : state) adamw(stream, args);
+  const AdamWTensor tensor{.master = master.data(),
+                           .m = m.data(),
+                           .v = v.data(),
+                           .grad = grad.data(),
+                           .copy = bf16_copy.data(),
+                           .n = kRows * state.range(0)};
+  UpdateState update_state;
+  update_state.num_updates = update_state.apply = 1;
+  for (auto _ : state) adamw(stream, {.tensors = {&tensor, 1}, .lr = 1e-3f, .state = &update_state});
   set_rate<BFloat16>(state, 2 * 7 + 1);
 }
 
 void gradient_norm(benchmark::State& state) {
   Stream stream(1);
   const std::vector<float> grad = normals(kRows * state.range(0));
+  const FloatSpan tensor{grad.data(), static_cast<int64_t>(grad.size())};
+  double sum = 0.0;
   for (auto _ : state) {
-    benchmark::DoNotOptimize(sum_of_squares(stream, grad.data(), static_cast<int64_t>(grad.size())));
+    sum_of_squares(stream, {&tensor, 1}, &sum);
+    benchmark::DoNotOptimize(sum);
   }
   set_rate<float>(state, 1);
 }
@@ -172,14 +183,16 @@ void contrastive(benchmark::State& state, bool sigmoid) {
   const int64_t rows = 256, cols = 4096;
   const std::vector<float> kept = normals(rows * cols);
   std::vector<float> dots(kept.size());
-  double loss = 0.0, dscale = 0.0, dbias = 0.0;
+  const float log_scale = std::log(10.0f), bias = -10.0f;
+  ContrastiveSums sums;
+  const ContrastiveBlockArgs args{
+      .dots = dots.data(), .rows = rows, .cols = cols, .log_scale = &log_scale, .bias = &bias, .sums = &sums};
   for (auto _ : state) {
     std::memcpy(dots.data(), kept.data(), kept.size() * sizeof(float));
-    const ContrastiveSums sums{&loss, &dscale, nullptr, &dbias, nullptr};
     if (sigmoid) {
-      sigmoid_block(stream, {dots.data(), rows, cols, 0, 10.0f, -10.0f, 1.0, sums});
+      sigmoid_block(stream, args);
     } else {
-      info_nce_block(stream, {dots.data(), rows, cols, 0, 10.0f, 1.0, sums});
+      info_nce_block(stream, args);
     }
   }
   state.SetItemsProcessed(state.iterations() * rows * cols);

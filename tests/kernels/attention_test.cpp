@@ -6,13 +6,13 @@
 #include <string>
 #include <vector>
 
-#include <gtest/gtest.h>
-
 #include "base/error.h"
-#include "support/tolerance.h"
+#include "kernel_support.h"
 
 namespace triptych {
 namespace {
+
+using test::DeviceArray;
 
 struct Case {
   int64_t batch, num_heads, num_queries, num_keys, head_dim;
@@ -30,52 +30,69 @@ struct Case {
   }
 };
 
-/// A [B, tokens, N, D] array, possibly one of several interleaved per token as in a packed qkv.
+template <typename F>
+auto with_type(DType dtype, const F& f) {
+  switch (dtype) {
+    case DType::kBFloat16:
+      return f(BFloat16());
+    case DType::kFloat16:
+      return f(Float16());
+    default:
+      return f(float());
+  }
+}
+
+/// A [B, tokens, N, D] array in device memory, possibly one of several interleaved per token as in a packed qkv.
 class Heads {
  public:
-  Heads(const Case& c, int64_t num_tokens, int64_t interleaved, uint32_t seed)
-      : dtype_(c.dtype), dims_{c.batch, num_tokens, c.num_heads, c.head_dim} {
-    strides_.head = c.head_dim;
-    strides_.token = interleaved * c.num_heads * c.head_dim;
-    strides_.batch = num_tokens * strides_.token;
-    bytes_.resize(static_cast<std::size_t>(c.batch * strides_.batch) * dtype_bytes(dtype_));
-    for (std::size_t i = 0; i < bytes_.size() / dtype_bytes(dtype_); ++i) {
-      seed = seed * 1664525u + 1013904223u;
-      const float value = static_cast<float>(static_cast<int32_t>(seed) >> 8) * 0x1p-22f;
-      if (dtype_ == DType::kBFloat16) {
-        reinterpret_cast<BFloat16*>(bytes_.data())[i] = BFloat16(value);
-      } else {
-        reinterpret_cast<float*>(bytes_.data())[i] = value;
-      }
-    }
-  }
+  Heads(Device& device, const Case& c, int64_t num_tokens, int64_t interleaved, uint32_t seed)
+      : dtype_(c.dtype),
+        dims_{c.batch, num_tokens, c.num_heads, c.head_dim},
+        strides_{.batch = num_tokens * interleaved * c.num_heads * c.head_dim,
+                 .token = interleaved * c.num_heads * c.head_dim,
+                 .head = c.head_dim},
+        bytes_(device, random_bytes(static_cast<std::size_t>(c.batch * strides_.batch), dtype_, seed)) {}
+
   void* part(int64_t index) { return bytes_.data() + part_offset(index) * dtype_bytes(dtype_); }
   AttentionStrides strides() const { return strides_; }
-  /// One part, packed as [B, N, tokens, D].
+  /// One part, packed as [B, N, tokens, D]. Waits for the device.
   std::vector<double> values(int64_t index) const {
-    std::vector<double> packed;
-    for (int64_t b = 0; b < dims_[0]; ++b) {
-      for (int64_t n = 0; n < dims_[2]; ++n) {
-        for (int64_t s = 0; s < dims_[1]; ++s) {
-          for (int64_t d = 0; d < dims_[3]; ++d) {
-            const auto at = part_offset(index) +
-                            static_cast<std::size_t>(b * strides_.batch + n * strides_.head + s * strides_.token + d);
-            packed.push_back(dtype_ == DType::kBFloat16
-                                 ? static_cast<float>(reinterpret_cast<const BFloat16*>(bytes_.data())[at])
-                                 : reinterpret_cast<const float*>(bytes_.data())[at]);
+    const std::vector<std::byte> bytes = bytes_.host();
+    return with_type(dtype_, [&](auto type) {
+      const auto* const elements = reinterpret_cast<const decltype(type)*>(bytes.data());
+      std::vector<double> packed;
+      for (int64_t b = 0; b < dims_[0]; ++b) {
+        for (int64_t n = 0; n < dims_[2]; ++n) {
+          for (int64_t s = 0; s < dims_[1]; ++s) {
+            for (int64_t d = 0; d < dims_[3]; ++d) {
+              const int64_t at = b * strides_.batch + n * strides_.head + s * strides_.token + d;
+              packed.push_back(static_cast<float>(elements[part_offset(index) + static_cast<std::size_t>(at)]));
+            }
           }
         }
       }
-    }
-    return packed;
+      return packed;
+    });
   }
 
  private:
+  static std::vector<std::byte> random_bytes(std::size_t count, DType dtype, uint32_t seed) {
+    std::vector<std::byte> bytes(count * dtype_bytes(dtype));
+    with_type(dtype, [&](auto type) {
+      auto* const elements = reinterpret_cast<decltype(type)*>(bytes.data());
+      for (std::size_t i = 0; i < count; ++i) {
+        seed = seed * 1664525u + 1013904223u;
+        elements[i] = decltype(type)(static_cast<float>(static_cast<int32_t>(seed) >> 8) * 0x1p-22f);
+      }
+    });
+    return bytes;
+  }
   std::size_t part_offset(int64_t index) const { return static_cast<std::size_t>(index * dims_[2] * dims_[3]); }
+
   DType dtype_;
   std::array<int64_t, 4> dims_;
   AttentionStrides strides_;
-  std::vector<std::byte> bytes_;
+  DeviceArray<std::byte> bytes_;
 };
 
 /// The textbook's softmax attention and its derivatives, in double, on packed [B, N, tokens, D].
@@ -125,12 +142,15 @@ struct Oracle {
 
 void check(const Case& c) {
   SCOPED_TRACE(c.name());
-  Stream stream(c.num_threads);
+  Device device(c.num_threads);
+  Stream& stream = device.stream();
   // q and o stand alone; k and v are parts 0 and 1 of an interleaved array, and the gradients are written to another.
-  Heads q(c, c.num_queries, 2, 1), kv(c, c.num_keys, 2, 2), d_o(c, c.num_queries, 1, 3), o(c, c.num_queries, 1, 4);
-  Heads dq(c, c.num_queries, 3, 5), dkv(c, c.num_keys, 2, 6);
+  Heads q(device, c, c.num_queries, 2, 1), kv(device, c, c.num_keys, 2, 2);
+  Heads d_o(device, c, c.num_queries, 1, 3), o(device, c, c.num_queries, 1, 4);
+  Heads dq(device, c, c.num_queries, 3, 5), dkv(device, c, c.num_keys, 2, 6);
   const std::vector<double> untouched = dq.values(0);
-  std::vector<float> lse(static_cast<std::size_t>(c.batch * c.num_heads * c.num_queries), 123.0f);
+  DeviceArray<float> device_lse(device, c.batch * c.num_heads * c.num_queries);
+  const DeviceArray<int32_t> key_lengths(device, c.key_lengths);
 
   const AttentionShape shape{.batch = c.batch,
                              .num_heads = c.num_heads,
@@ -139,38 +159,36 @@ void check(const Case& c) {
                              .head_dim = c.head_dim,
                              .scale = c.scale,
                              .causal = c.causal,
-                             .key_lengths = c.key_lengths.empty() ? nullptr : c.key_lengths.data(),
+                             .key_lengths = c.key_lengths.empty() ? nullptr : key_lengths.data(),
                              .dtype = c.dtype};
-  attention_forward({.shape = shape,
-                     .q = q.part(1),
-                     .k = kv.part(0),
-                     .v = kv.part(1),
-                     .q_strides = q.strides(),
-                     .k_strides = kv.strides(),
-                     .v_strides = kv.strides(),
-                     .o = o.part(0),
-                     .o_strides = o.strides(),
-                     .lse = lse.data()},
-                    stream);
-  attention_backward({.shape = shape,
-                      .q = q.part(1),
-                      .k = kv.part(0),
-                      .v = kv.part(1),
-                      .q_strides = q.strides(),
-                      .k_strides = kv.strides(),
-                      .v_strides = kv.strides(),
-                      .o = o.part(0),
-                      .o_strides = o.strides(),
-                      .d_o = d_o.part(0),
-                      .d_o_strides = d_o.strides(),
-                      .lse = lse.data(),
-                      .dq = dq.part(1),
-                      .dk = dkv.part(0),
-                      .dv = dkv.part(1),
-                      .dq_strides = dq.strides(),
-                      .dk_strides = dkv.strides(),
-                      .dv_strides = dkv.strides()},
-                     stream);
+  attention_forward(stream, {.shape = shape,
+                             .q = q.part(1),
+                             .k = kv.part(0),
+                             .v = kv.part(1),
+                             .q_strides = q.strides(),
+                             .k_strides = kv.strides(),
+                             .v_strides = kv.strides(),
+                             .o = o.part(0),
+                             .o_strides = o.strides(),
+                             .lse = device_lse.data()});
+  attention_backward(stream, {.shape = shape,
+                              .q = q.part(1),
+                              .k = kv.part(0),
+                              .v = kv.part(1),
+                              .q_strides = q.strides(),
+                              .k_strides = kv.strides(),
+                              .v_strides = kv.strides(),
+                              .o = o.part(0),
+                              .o_strides = o.strides(),
+                              .d_o = d_o.part(0),
+                              .d_o_strides = d_o.strides(),
+                              .lse = device_lse.data(),
+                              .dq = dq.part(1),
+                              .dk = dkv.part(0),
+                              .dv = dkv.part(1),
+                              .dq_strides = dq.strides(),
+                              .dk_strides = dkv.strides(),
+                              .dv_strides = dkv.strides()});
 
   const Oracle expected(c, q.values(1), kv.values(0), kv.values(1), d_o.values(0));
   const double tolerance = test::tolerance(c.dtype).summed;
@@ -187,6 +205,7 @@ void check(const Case& c) {
   }
   EXPECT_LE(test::relative_error(dkv.values(1), expected.dv), tolerance);
   EXPECT_EQ(dq.values(0), untouched);
+  const std::vector<float> lse = device_lse.host();
   for (std::size_t i = 0; i < lse.size(); ++i) {
     if (std::isinf(expected.lse[i])) {
       EXPECT_EQ(lse[i], -std::numeric_limits<float>::infinity()) << "row " << i;
@@ -208,7 +227,14 @@ TEST_P(AttentionOf, LengthsThatCrossTiles) {
 }
 
 TEST_P(AttentionOf, HeadDimsThatAreNoVector) {
-  for (int64_t head_dim : {1, 3, 16, 20, 64, 80, 256}) check({2, 2, 9, 33, head_dim, false, {}, GetParam()});
+  for (int64_t head_dim : {1, 3, 16, 20, 33, 64, 80, 100, 128}) {
+    check({2, 2, 9, 33, head_dim, false, {}, GetParam()});
+  }
+  check({2, 2, 9, 33, max_attention_head_dim(), false, {}, GetParam()});
+}
+
+TEST_P(AttentionOf, ManyTilesOfWideHeads) {
+  for (int64_t head_dim : {32, 64, 96, 128}) check({1, 1, 150, 140, head_dim, true, {}, GetParam()});
 }
 
 TEST_P(AttentionOf, MoreKeysThanQueriesAndFewer) {
@@ -237,21 +263,24 @@ TEST_P(AttentionOf, MoreThreadsThanHeads) {
   check({1, 2, 40, 40, 32, true, {}, GetParam(), 3});
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, AttentionOf, testing::Values(DType::kFloat32, DType::kBFloat16),
+INSTANTIATE_TEST_SUITE_P(Kernels, AttentionOf, testing::ValuesIn(test::activation_dtypes()),
                          [](const auto& tested) { return std::string(dtype_name(tested.param)); });
 
 // Scores of +-6000 overflow exp without the running maximum; the key with the largest takes everything.
 TEST(Attention, LargeScoresInDescendingAndAscendingTiles) {
   constexpr int64_t kTokens = 200;
+  Device device(1);
   for (int sign : {-1, 1}) {
-    std::vector<float> q(kTokens, 1.0f), k(kTokens), v(kTokens), o(kTokens), lse(kTokens);
-    for (std::size_t j = 0; j < kTokens; ++j) {
-      k[j] = static_cast<float>(sign) * 60.0f * static_cast<float>(static_cast<int>(j) - 100);
-      v[j] = static_cast<float>(j);
+    std::vector<float> keys, values;
+    for (int j = 0; j < kTokens; ++j) {
+      keys.push_back(static_cast<float>(sign) * 60.0f * static_cast<float>(j - 100));
+      values.push_back(static_cast<float>(j));
     }
+    const DeviceArray<float> q(device, std::vector<float>(kTokens, 1.0f)), k(device, keys), v(device, values);
+    DeviceArray<float> o(device, kTokens), lse(device, kTokens);
     const AttentionStrides strides{kTokens, 1, 1};
-    Stream stream(1);
     attention_forward(
+        device.stream(),
         {.shape = {.batch = 1, .num_heads = 1, .num_queries = kTokens, .num_keys = kTokens, .head_dim = 1},
          .q = q.data(),
          .k = k.data(),
@@ -261,70 +290,121 @@ TEST(Attention, LargeScoresInDescendingAndAscendingTiles) {
          .v_strides = strides,
          .o = o.data(),
          .o_strides = strides,
-         .lse = lse.data()},
-        stream);
+         .lse = lse.data()});
     const float winner = sign < 0 ? 0.0f : 199.0f;
     const float top = sign < 0 ? 6000.0f : 5940.0f;
-    for (std::size_t i = 0; i < kTokens; ++i) {
-      EXPECT_NEAR(o[i], winner, 1e-4f);
-      EXPECT_NEAR(lse[i], top, top * test::tolerance(DType::kFloat32).local);
-    }
+    for (const float value : o.host()) EXPECT_NEAR(value, winner, 1e-4f);
+    for (const float value : lse.host()) EXPECT_NEAR(value, top, top * test::tolerance(DType::kFloat32).local);
   }
 }
 
 TEST(Attention, ResultsDependNeitherOnThreadsNorOnTheBatch) {
-  const auto run = [](int num_threads, int64_t batch) {
-    const Case c{batch, 3, 33, 47, 16};
-    Stream stream(num_threads);
-    Heads q(c, 33, 1, 1), k(c, 47, 1, 2), o(c, 33, 1, 3);
-    attention_forward({.shape = {batch, 3, 33, 47, 16, 0.25f},
-                       .q = q.part(0),
-                       .k = k.part(0),
-                       .v = k.part(0),
-                       .q_strides = q.strides(),
-                       .k_strides = k.strides(),
-                       .v_strides = k.strides(),
-                       .o = o.part(0),
-                       .o_strides = o.strides()},
-                      stream);
-    std::vector<double> first = o.values(0);
-    first.resize(3 * 33 * 16);
-    return first;
-  };
-  const std::vector<double> once = run(1, 1);
-  EXPECT_EQ(once, run(3, 1));
-  EXPECT_EQ(once, run(2, 4));
+  for (const DType dtype : test::activation_dtypes()) {
+    SCOPED_TRACE(dtype_name(dtype));
+    const auto run = [dtype](int num_threads, int64_t batch) {
+      Case c{batch, 3, 33, 47, 16};
+      c.dtype = dtype;
+      Device device(num_threads);
+      Heads q(device, c, 33, 1, 1), k(device, c, 47, 1, 2), o(device, c, 33, 1, 3);
+      attention_forward(device.stream(), {.shape = {.batch = batch,
+                                                    .num_heads = 3,
+                                                    .num_queries = 33,
+                                                    .num_keys = 47,
+                                                    .head_dim = 16,
+                                                    .scale = 0.25f,
+                                                    .dtype = dtype},
+                                          .q = q.part(0),
+                                          .k = k.part(0),
+                                          .v = k.part(0),
+                                          .q_strides = q.strides(),
+                                          .k_strides = k.strides(),
+                                          .v_strides = k.strides(),
+                                          .o = o.part(0),
+                                          .o_strides = o.strides()});
+      std::vector<double> first = o.values(0);
+      first.resize(3 * 33 * 16);
+      return first;
+    };
+    const std::vector<double> once = run(1, 1);
+    for (const int num_threads : test::thread_counts()) {
+      EXPECT_EQ(once, run(num_threads, 1));
+      EXPECT_EQ(once, run(num_threads, 4));
+    }
+  }
+}
+
+TEST(Attention, GradientsRepeatTheirBits) {
+  for (const DType dtype : test::activation_dtypes()) {
+    SCOPED_TRACE(dtype_name(dtype));
+    Case c{2, 2, 150, 150, 40, true};
+    c.dtype = dtype;
+    Device device(2);
+    const DeviceArray<float> lse(device, test::normals<float>(2 * 2 * 150, "lse", 6.0, 0.1));
+    Heads q(device, c, 150, 1, 1), k(device, c, 150, 1, 2), v(device, c, 150, 1, 3), d_o(device, c, 150, 1, 4);
+    const auto run = [&] {
+      Heads dq(device, c, 150, 1, 5), dk(device, c, 150, 1, 6), dv(device, c, 150, 1, 7);
+      const AttentionStrides strides = q.strides();
+      attention_backward(device.stream(), {.shape = {.batch = 2,
+                                                     .num_heads = 2,
+                                                     .num_queries = 150,
+                                                     .num_keys = 150,
+                                                     .head_dim = 40,
+                                                     .scale = 0.1f,
+                                                     .causal = true,
+                                                     .dtype = dtype},
+                                           .q = q.part(0),
+                                           .k = k.part(0),
+                                           .v = v.part(0),
+                                           .q_strides = strides,
+                                           .k_strides = strides,
+                                           .v_strides = strides,
+                                           .o = v.part(0),
+                                           .o_strides = strides,
+                                           .d_o = d_o.part(0),
+                                           .d_o_strides = strides,
+                                           .lse = lse.data(),
+                                           .dq = dq.part(0),
+                                           .dk = dk.part(0),
+                                           .dv = dv.part(0),
+                                           .dq_strides = strides,
+                                           .dk_strides = strides,
+                                           .dv_strides = strides});
+      return std::array{dq.values(0), dk.values(0), dv.values(0)};
+    };
+    EXPECT_EQ(run(), run());
+  }
 }
 
 TEST(Attention, ANotANumberStaysVisible) {
-  std::vector<float> q(8, 1.0f), o(8), lse(2);
-  q[1] = std::numeric_limits<float>::quiet_NaN();
+  Device device(1);
+  std::vector<float> values(8, 1.0f);
+  values[1] = std::numeric_limits<float>::quiet_NaN();
+  const DeviceArray<float> q(device, values);
+  DeviceArray<float> o(device, 8), lse(device, 2);
   const AttentionStrides strides{8, 4, 4};
-  Stream stream(1);
-  attention_forward({.shape = {1, 1, 2, 2, 4},
-                     .q = q.data(),
-                     .k = q.data(),
-                     .v = q.data(),
-                     .q_strides = strides,
-                     .k_strides = strides,
-                     .v_strides = strides,
-                     .o = o.data(),
-                     .o_strides = strides,
-                     .lse = lse.data()},
-                    stream);
-  EXPECT_TRUE(std::isnan(o[0]) && std::isnan(o[7]) && std::isnan(lse[1]));
+  attention_forward(device.stream(), {.shape = {1, 1, 2, 2, 4},
+                                      .q = q.data(),
+                                      .k = q.data(),
+                                      .v = q.data(),
+                                      .q_strides = strides,
+                                      .k_strides = strides,
+                                      .v_strides = strides,
+                                      .o = o.data(),
+                                      .o_strides = strides,
+                                      .lse = lse.data()});
+  EXPECT_TRUE(std::isnan(o.host()[0]) && std::isnan(o.host()[7]) && std::isnan(lse.host()[1]));
 }
 
 TEST(Attention, RefusesWhatTheContractExcludes) {
-  Stream stream(1);
+  Device device(1);
   AttentionForward call;
-  call.shape.head_dim = 257;
-  EXPECT_THROW(attention_forward(call, stream), InternalError);
-  call.shape.head_dim = 0;
-  EXPECT_THROW(attention_forward(call, stream), InternalError);
+  for (const int64_t head_dim : {max_attention_head_dim() + 1, int64_t{0}}) {
+    call.shape.head_dim = head_dim;
+    EXPECT_THROW(attention_forward(device.stream(), call), InternalError);
+  }
   call.shape.head_dim = 4;
   call.shape.dtype = DType::kInt32;
-  EXPECT_THROW(attention_forward(call, stream), InternalError);
+  EXPECT_THROW(attention_forward(device.stream(), call), InternalError);
 }
 
 }  // namespace

@@ -7,14 +7,10 @@ namespace triptych {
 namespace {
 
 using Doubles = std::vector<double>;
-
-struct Sums {
-  double loss = 0, dscale = 0, dscale_magnitude = 0, dbias = 0, dbias_magnitude = 0;
-  ContrastiveSums pointers() { return {&loss, &dscale, &dscale_magnitude, &dbias, &dbias_magnitude}; }
-};
+using test::DeviceArray;
 
 struct Oracle {
-  Sums sums;
+  ContrastiveSums sums;
   Doubles ddots;
 };
 
@@ -26,12 +22,12 @@ Oracle info_nce(const Doubles& dots, std::size_t cols, std::size_t label_begin, 
     double max = d[0], total = 0;
     for (std::size_t c = 0; c < cols; ++c) max = std::max(max, d[c]);
     for (std::size_t c = 0; c < cols; ++c) total += std::exp(scale * (d[c] - max));
-    o.sums.loss += std::log(total) + scale * (max - d[label]);
+    o.sums.loss += coefficient * (std::log(total) + scale * (max - d[label]));
     for (std::size_t c = 0; c < cols; ++c) {
       const double p = std::exp(scale * (d[c] - max)) / total - (c == label ? 1 : 0);
       o.ddots.push_back(coefficient * scale * p);
-      o.sums.dscale += coefficient * p * d[c];
-      o.sums.dscale_magnitude += coefficient * std::abs(p * d[c]);
+      o.sums.dlog_scale += coefficient * scale * p * d[c];
+      o.sums.dlog_scale_magnitude += coefficient * scale * std::abs(p * d[c]);
     }
   }
   return o;
@@ -43,11 +39,12 @@ Oracle sigmoid(const Doubles& dots, std::size_t cols, int64_t label_begin, doubl
   for (std::size_t i = 0; i < dots.size(); ++i) {
     const bool pair = static_cast<int64_t>(i % cols) == label_begin + static_cast<int64_t>(i / cols);
     const double y = pair ? 1 : -1, logit = scale * dots[i] + bias;
-    o.sums.loss += -y * logit > 0 ? -y * logit + std::log1p(std::exp(y * logit)) : std::log1p(std::exp(-y * logit));
+    o.sums.loss += coefficient *
+                   (-y * logit > 0 ? -y * logit + std::log1p(std::exp(y * logit)) : std::log1p(std::exp(-y * logit)));
     const double d = -y / (1 + std::exp(y * logit));
     o.ddots.push_back(coefficient * scale * d);
-    o.sums.dscale += coefficient * d * dots[i];
-    o.sums.dscale_magnitude += coefficient * std::abs(d * dots[i]);
+    o.sums.dlog_scale += coefficient * scale * d * dots[i];
+    o.sums.dlog_scale_magnitude += coefficient * scale * std::abs(d * dots[i]);
     o.sums.dbias += coefficient * d;
     o.sums.dbias_magnitude += coefficient * std::abs(d);
   }
@@ -58,10 +55,12 @@ void expect_scalar(double actual, double expected, double magnitude, const char*
   EXPECT_LE(std::abs(actual - expected), test::tolerance(DType::kFloat32).scalar * magnitude) << what;
 }
 
-void expect_sums(const Sums& actual, const Sums& expected, const Sums& before) {
+void expect_sums(const ContrastiveSums& actual, const ContrastiveSums& expected, const ContrastiveSums& before) {
   expect_scalar(actual.loss - before.loss, expected.loss, expected.loss + before.loss, "loss");
-  expect_scalar(actual.dscale - before.dscale, expected.dscale, expected.dscale_magnitude, "dscale");
-  expect_scalar(actual.dscale_magnitude, expected.dscale_magnitude, expected.dscale_magnitude, "dscale magnitude");
+  expect_scalar(actual.dlog_scale - before.dlog_scale, expected.dlog_scale, expected.dlog_scale_magnitude,
+                "dlog_scale");
+  expect_scalar(actual.dlog_scale_magnitude, expected.dlog_scale_magnitude, expected.dlog_scale_magnitude,
+                "dlog_scale magnitude");
   expect_scalar(actual.dbias - before.dbias, expected.dbias, expected.dbias_magnitude, "dbias");
   expect_scalar(actual.dbias_magnitude, expected.dbias_magnitude, expected.dbias_magnitude, "dbias magnitude");
 }
@@ -83,45 +82,81 @@ std::vector<float> make_dots(const Case& c) {
   return dots;
 }
 
+/// The scale is given as its logarithm, rounded to float32: the oracle takes the same.
+float log_scale_of(const Case& c) {
+  return std::log(c.scale);
+}
+double exact_scale(const Case& c) {
+  return std::exp(static_cast<double>(log_scale_of(c)));
+}
+
+using Block = void (*)(Stream& stream, const ContrastiveBlockArgs& args);
+
+/// What a block leaves in place of the dots; `sums` are added to.
+std::vector<float> run(Device& device, Block block, const Case& c, const std::vector<float>& dots, double coefficient,
+                       ContrastiveSums& sums) {
+  DeviceArray<float> device_dots(device, dots);
+  const DeviceArray<float> scalars(device, {log_scale_of(c), -10.0f});
+  DeviceArray<ContrastiveSums> device_sums(device, {sums});
+  block(device.stream(), {.dots = device_dots.data(),
+                          .rows = c.rows,
+                          .cols = c.cols,
+                          .label_begin = c.label_begin,
+                          .log_scale = scalars.data(),
+                          .bias = scalars.data() + 1,
+                          .coefficient = coefficient,
+                          .sums = device_sums.data()});
+  sums = device_sums.host()[0];
+  return device_dots.host();
+}
+
 TEST(InfoNce, AgreesWithDouble) {
-  test::for_streams([](Stream& stream) {
+  test::for_devices([](Device& device) {
     for (const Case& c : kCases) {
       SCOPED_TRACE(testing::Message() << c.rows << " x " << c.cols << " scale " << c.scale);
-      std::vector<float> dots = make_dots(c);
+      const std::vector<float> dots = make_dots(c);
       const double coefficient = 0.37 / 64;
-      const Oracle expected =
-          info_nce(test::to_doubles(dots), static_cast<std::size_t>(c.cols), static_cast<std::size_t>(c.label_begin),
-                   static_cast<double>(c.scale), coefficient);
-      Sums before;
-      before.loss = 2.5;
-      before.dscale = -0.5;
-      Sums sums = before;
-      info_nce_block(stream, {dots.data(), c.rows, c.cols, c.label_begin, c.scale, coefficient, sums.pointers()});
+      const Oracle expected = info_nce(test::to_doubles(dots), static_cast<std::size_t>(c.cols),
+                                       static_cast<std::size_t>(c.label_begin), exact_scale(c), coefficient);
+      // Of the sums' own size, so that adding to them loses nothing.
+      const ContrastiveSums before{.loss = 2.5 * coefficient, .dlog_scale = -0.5 * coefficient};
+      ContrastiveSums sums = before;
+      const std::vector<float> ddots = run(device, info_nce_block, c, dots, coefficient, sums);
       expect_sums(sums, expected.sums, before);
-      test::expect_close(dots, expected.ddots, test::tolerance(DType::kFloat32).summed, "dots");
+      test::expect_close(ddots, expected.ddots, test::tolerance(DType::kFloat32).summed, "dots");
     }
   });
 }
 
 TEST(Sigmoid, AgreesWithDoubleWithAndWithoutPairs) {
-  test::for_streams([](Stream& stream) {
+  test::for_devices([](Device& device) {
     std::vector<Case> cases = kCases;
     cases.push_back({5, 9, 100, 10});  // another rank's block: no pair in it
     cases.push_back({9, 17, -4, 10});  // pairs in some of the rows
     for (const Case& c : cases) {
       SCOPED_TRACE(testing::Message() << c.rows << " x " << c.cols << " labels from " << c.label_begin);
-      std::vector<float> dots = make_dots(c);
+      const std::vector<float> dots = make_dots(c);
       const double coefficient = 0.37 / 64;
       const Oracle expected = sigmoid(test::to_doubles(dots), static_cast<std::size_t>(c.cols), c.label_begin,
-                                      static_cast<double>(c.scale), -10.0, coefficient);
-      Sums before;
-      before.loss = 2.5;
-      before.dbias = 0.25;
-      Sums sums = before;
-      sigmoid_block(stream,
-                    {dots.data(), c.rows, c.cols, c.label_begin, c.scale, -10.0f, coefficient, sums.pointers()});
+                                      exact_scale(c), -10.0, coefficient);
+      const ContrastiveSums before{.loss = 2.5 * coefficient, .dbias = 0.25 * coefficient};
+      ContrastiveSums sums = before;
+      const std::vector<float> ddots = run(device, sigmoid_block, c, dots, coefficient, sums);
       expect_sums(sums, expected.sums, before);
-      test::expect_close(dots, expected.ddots, test::tolerance(DType::kFloat32).summed, "dots");
+      test::expect_close(ddots, expected.ddots, test::tolerance(DType::kFloat32).summed, "dots");
+    }
+  });
+}
+
+/// The same bits whatever was there before the rows, and however often.
+TEST(Contrastive, IsDeterministic) {
+  test::for_devices([](Device& device) {
+    const Case c{67, 257, 100, 30};
+    for (const Block block : {info_nce_block, sigmoid_block}) {
+      ContrastiveSums first, second;
+      EXPECT_TRUE(test::same_bits(run(device, block, c, make_dots(c), 0.5, first),
+                                  run(device, block, c, make_dots(c), 0.5, second)));
+      EXPECT_EQ(std::memcmp(&first, &second, sizeof(first)), 0);
     }
   });
 }
@@ -135,35 +170,40 @@ TEST(Contrastive, OracleGradientsAreTheDerivatives) {
   };
   close(nce.ddots,
         test::central_differences([](const Doubles& at) { return info_nce(at, 5, 1, 4.0, 1.0).sums.loss; }, dots));
-  close({nce.sums.dscale}, test::central_differences(
-                               [&](const Doubles& at) { return info_nce(dots, 5, 1, at[0], 1.0).sums.loss; }, {4.0}));
+  // The derivative by the logarithm of the scale, at its exponential.
+  close({nce.sums.dlog_scale},
+        test::central_differences(
+            [&](const Doubles& at) { return info_nce(dots, 5, 1, std::exp(at[0]), 1.0).sums.loss; }, {std::log(4.0)}));
   close(sig.ddots,
         test::central_differences([](const Doubles& at) { return sigmoid(at, 5, 1, 4.0, -1.5, 1.0).sums.loss; }, dots));
-  close({sig.sums.dscale, sig.sums.dbias},
-        test::central_differences([&](const Doubles& at) { return sigmoid(dots, 5, 1, at[0], at[1], 1.0).sums.loss; },
-                                  {4.0, -1.5}));
+  close({sig.sums.dlog_scale, sig.sums.dbias},
+        test::central_differences(
+            [&](const Doubles& at) { return sigmoid(dots, 5, 1, std::exp(at[0]), at[1], 1.0).sums.loss; },
+            {std::log(4.0), -1.5}));
 }
 
 /// A pair far above the others: the loss and 1 - softmax are tiny, and still right in every digit that float32 has.
 TEST(InfoNce, KeepsPrecisionWhenThePairIsCertain) {
-  test::for_streams([](Stream& stream) {
-    std::vector<float> dots{1.0f, 0.8f, 0.75f};
-    const Oracle expected = info_nce(test::to_doubles(dots), 3, 0, 100.0, 1.0);
-    Sums sums;
-    info_nce_block(stream, {dots.data(), 1, 3, 0, 100.0f, 1.0, sums.pointers()});
+  test::for_devices([](Device& device) {
+    const Case c{1, 3, 0, 100.0f};
+    const std::vector<float> dots{1.0f, 0.8f, 0.75f};
+    const Oracle expected = info_nce(test::to_doubles(dots), 3, 0, exact_scale(c), 1.0);
+    ContrastiveSums sums;
+    const std::vector<float> ddots = run(device, info_nce_block, c, dots, 1.0, sums);
     EXPECT_LE(test::relative_error(Doubles{sums.loss}, Doubles{expected.sums.loss}),
               test::tolerance(DType::kFloat32).summed);
-    EXPECT_LE(test::relative_error(Doubles{dots[0]}, Doubles{expected.ddots[0]}),
+    EXPECT_LE(test::relative_error(Doubles{ddots[0]}, Doubles{expected.ddots[0]}),
               test::tolerance(DType::kFloat32).summed);
   });
 }
 
 TEST(InfoNce, RefusesALabelThatIsNoColumn) {
-  Stream stream(1);
-  float dots[6] = {};
-  Sums sums;
-  EXPECT_THROW(info_nce_block(stream, {dots, 2, 3, 2, 1.0f, 1.0, sums.pointers()}), InternalError);
-  EXPECT_THROW(info_nce_block(stream, {dots, 2, 3, -1, 1.0f, 1.0, sums.pointers()}), InternalError);
+  Device device(1);
+  const std::vector<float> dots(6);
+  ContrastiveSums sums;
+  for (const int64_t label_begin : {2, -1}) {
+    EXPECT_THROW(run(device, info_nce_block, {2, 3, label_begin, 1.0f}, dots, 1.0, sums), InternalError);
+  }
 }
 
 }  // namespace

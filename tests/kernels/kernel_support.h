@@ -1,11 +1,5 @@
 #pragma once
 
-// The targets are chosen before Highway is included.
-// clang-format off
-#include "kernels/cpu/simd_targets.h"
-#include <hwy/highway.h>
-// clang-format on
-
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -16,7 +10,7 @@
 
 #include "base/dtype.h"
 #include "base/philox.h"
-#include "device/stream.h"
+#include "device/device.h"
 #include "tests/support/tolerance.h"
 
 namespace triptych::test {
@@ -67,35 +61,69 @@ inline std::vector<double> central_differences(const std::function<double(const 
 /// What central differences with h = 1e-5 of functions of order 1 leave: h^2 and 2^-53 / h.
 inline constexpr double kDifferenceError = 1e-8;
 
-/// Runs `test(stream)` with one thread and with three, for every instruction set that the kernels are compiled for and
-/// this machine has.
-template <typename Test>
-void for_streams(const Test& test) {
-  const int64_t supported = hwy::SupportedTargets() & HWY_TARGETS;
-  for (int64_t targets = supported; targets != 0; targets &= targets - 1) {
-    const int64_t target = targets & -targets;
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    for (const int num_threads : {1, 3}) {
-      SCOPED_TRACE(testing::Message() << hwy::TargetName(target) << ", " << num_threads << " threads");
-      Stream stream(num_threads);
-      test(stream);
-    }
+/// Values in device memory, which the host reaches by copies alone.
+template <typename T>
+class DeviceArray {
+ public:
+  DeviceArray(Device& device, const std::vector<T>& values)
+      : device_(&device), size_(values.size()), buffer_(device.allocate(size_ * sizeof(T))) {
+    device.write(buffer_.data(), values.data(), size_ * sizeof(T));
   }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  /// Undefined contents: what a kernel must assign.
+  DeviceArray(Device& device, int64_t size)
+      : device_(&device), size_(static_cast<std::size_t>(size)), buffer_(device.allocate(size_ * sizeof(T))) {}
+
+  T* data() { return reinterpret_cast<T*>(buffer_.data()); }
+  const T* data() const { return reinterpret_cast<const T*>(buffer_.data()); }
+  /// Waits for the device.
+  std::vector<T> host() const {
+    std::vector<T> values(size_);
+    device_->read(values.data(), buffer_.data(), size_ * sizeof(T));
+    return values;
+  }
+
+ private:
+  Device* device_;
+  std::size_t size_;
+  Buffer buffer_;
+};
+
+/// Runs `test(device)` on each variant of the backend that the tests are linked with: on the CPU with one thread and
+/// with three, for every instruction set that the kernels are compiled for and this machine has; under CUDA once.
+void for_devices(const std::function<void(Device&)>& test);
+/// Numbers of threads to compare results over; one under CUDA.
+std::vector<int> thread_counts();
+/// The types that activations have in this backend's kernels.
+inline constexpr bool kHasFloat16 =
+#ifdef TRIPTYCH_TEST_FLOAT16
+    true;
+#else
+    false;
+#endif
+
+/// The same types as values.
+inline std::vector<DType> activation_dtypes() {
+  std::vector<DType> dtypes{DType::kFloat32, DType::kBFloat16};
+  if (kHasFloat16) dtypes.push_back(DType::kFloat16);
+  return dtypes;
 }
 
-/// for_streams with `test(stream, T())` for both of the types that activations have.
+/// for_devices with `test(device, T())` for each of the types that activations have.
 template <typename Test>
 void for_cases(const Test& test) {
-  for_streams([&](Stream& stream) {
+  for_devices([&](Device& device) {
     {
       SCOPED_TRACE("float32");
-      test(stream, float());
+      test(device, float());
     }
-    SCOPED_TRACE("bfloat16");
-    test(stream, BFloat16());
+    {
+      SCOPED_TRACE("bfloat16");
+      test(device, BFloat16());
+    }
+    if constexpr (kHasFloat16) {
+      SCOPED_TRACE("float16");
+      test(device, Float16());
+    }
   });
 }
 

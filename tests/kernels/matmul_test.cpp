@@ -4,42 +4,60 @@
 #include <string>
 #include <vector>
 
-#include <gtest/gtest.h>
-
 #include "base/error.h"
-#include "support/tolerance.h"
+#include "kernel_support.h"
 
 namespace triptych {
 namespace {
 
-/// Values of one storage type, and the same in double for the oracle.
+using test::DeviceArray;
+
+template <typename F>
+auto with_type(DType dtype, const F& f) {
+  switch (dtype) {
+    case DType::kBFloat16:
+      return f(BFloat16());
+    case DType::kFloat16:
+      return f(Float16());
+    default:
+      return f(float());
+  }
+}
+
+/// Values of one storage type in device memory, and the same in double for the oracle.
 class Values {
  public:
-  Values(std::size_t count, DType dtype, uint32_t seed) : dtype_(dtype), real_(count), float_(count), bfloat16_(count) {
-    for (std::size_t i = 0; i < count; ++i) {
-      seed = seed * 1664525u + 1013904223u;
-      const float value = static_cast<float>(static_cast<int32_t>(seed) >> 8) * 0x1p-23f;
-      bfloat16_[i] = BFloat16(value);
-      float_[i] = dtype == DType::kBFloat16 ? static_cast<float>(bfloat16_[i]) : value;
-      real_[i] = float_[i];
-    }
-  }
-  void* data() {
-    return dtype_ == DType::kBFloat16 ? static_cast<void*>(bfloat16_.data()) : static_cast<void*>(float_.data());
-  }
+  Values(Device& device, std::size_t count, DType dtype, uint32_t seed)
+      : dtype_(dtype), bytes_(device, random_bytes(count, dtype, seed)), real_(now()) {}
+  void* data() { return bytes_.data(); }
   const std::vector<double>& real() const { return real_; }
+  /// Waits for the device.
   std::vector<double> now() const {
-    if (dtype_ == DType::kFloat32) return {float_.begin(), float_.end()};
-    std::vector<double> values;
-    for (BFloat16 value : bfloat16_) values.push_back(static_cast<float>(value));
-    return values;
+    const std::vector<std::byte> bytes = bytes_.host();
+    return with_type(dtype_, [&](auto type) {
+      const auto* const elements = reinterpret_cast<const decltype(type)*>(bytes.data());
+      std::vector<double> values(bytes.size() / sizeof(type));
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(elements[i]);
+      return values;
+    });
   }
 
  private:
+  static std::vector<std::byte> random_bytes(std::size_t count, DType dtype, uint32_t seed) {
+    std::vector<std::byte> bytes(count * dtype_bytes(dtype));
+    with_type(dtype, [&](auto type) {
+      auto* const elements = reinterpret_cast<decltype(type)*>(bytes.data());
+      for (std::size_t i = 0; i < count; ++i) {
+        seed = seed * 1664525u + 1013904223u;
+        elements[i] = decltype(type)(static_cast<float>(static_cast<int32_t>(seed) >> 8) * 0x1p-23f);
+      }
+    });
+    return bytes;
+  }
+
   DType dtype_;
+  DeviceArray<std::byte> bytes_;
   std::vector<double> real_;
-  std::vector<float> float_;
-  std::vector<BFloat16> bfloat16_;
 };
 
 struct Case {
@@ -58,7 +76,7 @@ struct Case {
   }
 };
 
-void check(const Case& c, Stream& stream) {
+void check(const Case& c, Device& device) {
   SCOPED_TRACE(c.name());
   const int64_t lda = (c.transpose_a ? c.m : c.k) + c.padding;
   const int64_t ldb = (c.transpose_b ? c.k : c.n) + (c.padding > 0 ? c.padding + 1 : 0);
@@ -69,10 +87,10 @@ void check(const Case& c, Stream& stream) {
   const auto count = [&](int64_t stride, int64_t one) {
     return static_cast<std::size_t>(stride * (c.batch - 1) + one);
   };
-  Values a(count(stride_a, stride_a), c.input, 1);
-  Values b(count(stride_b, (c.transpose_b ? c.n : c.k) * ldb + 1), c.input, 2);
-  Values out(count(stride_c, stride_c), c.output, 3);
-  Values bias(static_cast<std::size_t>(c.n), DType::kFloat32, 4);
+  Values a(device, count(stride_a, stride_a), c.input, 1);
+  Values b(device, count(stride_b, (c.transpose_b ? c.n : c.k) * ldb + 1), c.input, 2);
+  Values out(device, count(stride_c, stride_c), c.output, 3);
+  Values bias(device, static_cast<std::size_t>(c.n), DType::kFloat32, 4);
 
   // What lies between the rows and the matrices must stay as it was.
   std::vector<double> expected = out.real();
@@ -108,7 +126,7 @@ void check(const Case& c, Stream& stream) {
   product.a_batch_stride = stride_a;
   product.b_batch_stride = stride_b;
   product.c_batch_stride = stride_c;
-  matmul(product, stream);
+  matmul(device.stream(), product);
   EXPECT_LE(test::relative_error(out.now(), expected), test::tolerance(c.output).summed);
 }
 
@@ -119,8 +137,8 @@ struct Types {
 class MatmulTypes : public testing::TestWithParam<Types> {};
 
 TEST_P(MatmulTypes, EveryFormAtOddSizes) {
-  for (int num_threads : {1, 3}) {
-    Stream stream(num_threads);
+  for (int num_threads : test::thread_counts()) {
+    Device device(num_threads);
     for (const auto& [m, n, k] :
          {std::array<int64_t, 3>{1, 1, 1}, {1, 7, 3}, {5, 1, 17}, {13, 31, 65}, {67, 48, 129}, {130, 257, 40}}) {
       for (int form = 0; form < 16; ++form) {
@@ -135,7 +153,7 @@ TEST_P(MatmulTypes, EveryFormAtOddSizes) {
                .output = GetParam().output,
                .padding = form % 3,
                .num_threads = num_threads},
-              stream);
+              device);
       }
     }
   }
@@ -147,11 +165,11 @@ TEST_P(MatmulTypes, TheFormsOfALinearLayer) {
     Case c{.m = 1030, .n = 37, .k = 19, .accumulate = accumulate, .num_threads = accumulate ? 3 : 1};
     c.input = GetParam().input;
     c.output = GetParam().output;
-    Stream stream(c.num_threads);
-    check(c, stream);
+    Device device(c.num_threads);
+    check(c, device);
     c.transpose_b = c.bias = true;
     c.padding = 3;
-    check(c, stream);
+    check(c, device);
     c.transpose_b = c.bias = false;
     c.padding = 0;
     c.transpose_a = true;
@@ -160,13 +178,13 @@ TEST_P(MatmulTypes, TheFormsOfALinearLayer) {
       c.m = m;
       c.n = n;
       c.k = k;
-      check(c, stream);
+      check(c, device);
     }
   }
 }
 
 TEST_P(MatmulTypes, BatchesWithAndWithoutASharedMatrix) {
-  Stream stream(3);
+  Device device(3);
   for (int form = 0; form < 16; ++form) {
     check({.m = 9,
            .n = 20,
@@ -181,12 +199,12 @@ TEST_P(MatmulTypes, BatchesWithAndWithoutASharedMatrix) {
            .padding = form % 2,
            .shared_b = form >= 8,
            .num_threads = 3},
-          stream);
+          device);
   }
 }
 
 TEST_P(MatmulTypes, EmptySizes) {
-  Stream stream(1);
+  Device device(1);
   for (const auto& [m, n, k] : {std::array<int64_t, 3>{0, 5, 3}, {5, 0, 3}, {5, 4, 0}, {0, 0, 0}}) {
     for (int form = 0; form < 16; ++form) {
       check({.m = m,
@@ -200,48 +218,76 @@ TEST_P(MatmulTypes, EmptySizes) {
              .output = GetParam().output,
              .batch = 2,
              .padding = form % 2},
-            stream);
+            device);
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, MatmulTypes,
-                         testing::Values(Types{DType::kFloat32, DType::kFloat32},
-                                         Types{DType::kBFloat16, DType::kFloat32},
-                                         Types{DType::kBFloat16, DType::kBFloat16}),
-                         [](const auto& tested) {
-                           return fmt::format("{}_to_{}", dtype_name(tested.param.input),
-                                              dtype_name(tested.param.output));
-                         });
+std::vector<Types> all_types() {
+  std::vector<Types> types{{DType::kFloat32, DType::kFloat32}};
+  for (const DType dtype : test::activation_dtypes()) {
+    if (dtype == DType::kFloat32) continue;
+    types.push_back({dtype, DType::kFloat32});
+    types.push_back({dtype, dtype});
+  }
+  return types;
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, MatmulTypes, testing::ValuesIn(all_types()), [](const auto& tested) {
+  return fmt::format("{}_to_{}", dtype_name(tested.param.input), dtype_name(tested.param.output));
+});
 
 TEST(Matmul, MorePreparedShapesThanAreKept) {
-  Stream stream(1);
+  Device device(1);
   for (int round = 0; round < 2; ++round) {
     for (int64_t m = 1; m <= 600; ++m) {
-      std::vector<float> a(static_cast<std::size_t>(m), 2.0f), b{3.0f}, c(static_cast<std::size_t>(m), -1.0f);
-      matmul({.m = m, .n = 1, .k = 1, .a = a.data(), .b = b.data(), .c = c.data()}, stream);
-      ASSERT_EQ(c, std::vector<float>(static_cast<std::size_t>(m), 6.0f)) << "m = " << m;
+      const DeviceArray<float> a(device, std::vector<float>(static_cast<std::size_t>(m), 2.0f)),
+          b(device, std::vector{3.0f});
+      DeviceArray<float> c(device, std::vector<float>(static_cast<std::size_t>(m), -1.0f));
+      matmul(device.stream(), {.m = m, .n = 1, .k = 1, .a = a.data(), .b = b.data(), .c = c.data()});
+      ASSERT_EQ(c.host(), std::vector<float>(static_cast<std::size_t>(m), 6.0f)) << "m = " << m;
     }
   }
+}
+
+// 1 + 2^-16 is a float32, and no TF32; sums of 64 of them are exact.
+TEST(Matmul, KeepsFloat32UnlessTf32IsAllowed) {
+  Device device(1);
+  const float value = 1.0f + 0x1p-16f;
+  const DeviceArray<float> a(device, std::vector<float>(64 * 64, value)), b(device, std::vector<float>(64 * 64, 1.0f));
+  DeviceArray<float> c(device, 64 * 64);
+  const Matmul product{.m = 64, .n = 64, .k = 64, .a = a.data(), .b = b.data(), .c = c.data()};
+  matmul(device.stream(), product);
+  for (const float sum : c.host()) ASSERT_EQ(sum, 64.0f * value);
+  if (device.kind() == "cpu") {
+    EXPECT_THROW(allow_tf32(device.stream(), true), UserError);
+  } else {
+    allow_tf32(device.stream(), true);
+    matmul(device.stream(), product);
+    for (const float sum : c.host()) ASSERT_NEAR(sum, 64.0f * value, 64.0f * 0x1p-10f);
+  }
+  allow_tf32(device.stream(), false);
+  matmul(device.stream(), product);
+  for (const float sum : c.host()) ASSERT_EQ(sum, 64.0f * value);
 }
 
 TEST(Matmul, RefusesWhatTheContractExcludes) {
-  Stream stream(1);
-  float x = 1.0f;
-  const Matmul good{.m = 1, .n = 1, .k = 1, .a = &x, .b = &x, .c = &x};
+  Device device(1);
+  DeviceArray<float> x(device, std::vector{1.0f});
+  const Matmul good{.m = 1, .n = 1, .k = 1, .a = x.data(), .b = x.data(), .c = x.data()};
   Matmul bad = good;
   bad.input_dtype = DType::kInt32;
-  EXPECT_THROW(matmul(bad, stream), InternalError);
+  EXPECT_THROW(matmul(device.stream(), bad), InternalError);
   bad = good;
   bad.output_dtype = DType::kBFloat16;
-  EXPECT_THROW(matmul(bad, stream), InternalError);
+  EXPECT_THROW(matmul(device.stream(), bad), InternalError);
   bad = good;
   bad.k = 4;
   bad.a_row_stride = 3;
-  EXPECT_THROW(matmul(bad, stream), InternalError);
+  EXPECT_THROW(matmul(device.stream(), bad), InternalError);
   bad = good;
   bad.m = -1;
-  EXPECT_THROW(matmul(bad, stream), InternalError);
+  EXPECT_THROW(matmul(device.stream(), bad), InternalError);
 }
 
 }  // namespace

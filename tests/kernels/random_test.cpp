@@ -5,9 +5,11 @@
 namespace triptych {
 namespace {
 
+using test::DeviceArray;
+
 TEST(FillNormal, GivesTheValuesOfPhiloxNormal) {
   const RandomKey key = random_key(11, "weights", 0);
-  test::for_streams([&](Stream& stream) {
+  test::for_devices([&](Device& device) {
     for (const FillNormalArgs& base : {FillNormalArgs{nullptr, 0, 5, 0, 5, key, 0, 1},
                                        {nullptr, 1, 1, 1, 0, key, 0, 1},
                                        {nullptr, 3, 7, 5, 11, key, 0, 1},
@@ -16,9 +18,10 @@ TEST(FillNormal, GivesTheValuesOfPhiloxNormal) {
                                        {nullptr, 5, 2051, 0x1fffffff7, 0x100000001, key, 0, 1}}) {
       FillNormalArgs args = base;
       SCOPED_TRACE(testing::Message() << args.rows << " x " << args.cols << " from " << args.begin);
-      std::vector<float> out(static_cast<std::size_t>(args.rows * args.cols), 99.0f);
-      args.out = out.data();
-      fill_normal(stream, args);
+      DeviceArray<float> filled(device, std::vector<float>(static_cast<std::size_t>(args.rows * args.cols), 99.0f));
+      args.out = filled.data();
+      fill_normal(device.stream(), args);
+      const std::vector<float> out = filled.host();
       for (int64_t i = 0; i < args.rows * args.cols; ++i) {
         const int64_t global = args.begin + i / args.cols * args.row_stride + i % args.cols;
         const double expected = static_cast<double>(args.mean) +
@@ -33,11 +36,12 @@ TEST(FillNormal, GivesTheValuesOfPhiloxNormal) {
 }
 
 TEST(FillNormal, WindowsHaveTheBitsOfTheWhole) {
-  test::for_streams([](Stream& stream) {
+  test::for_devices([](Device& device) {
     const RandomKey key = random_key(11, "weights", 0);
-    std::vector<float> whole(37 * 53), window(11 * 19);
-    fill_normal(stream, {whole.data(), 37, 53, 0, 53, key, 0.0f, 0.02f});
-    fill_normal(stream, {window.data(), 11, 19, 5 * 53 + 8, 53, key, 0.0f, 0.02f});
+    DeviceArray<float> of_whole(device, 37 * 53), of_window(device, 11 * 19);
+    fill_normal(device.stream(), {of_whole.data(), 37, 53, 0, 53, key, 0.0f, 0.02f});
+    fill_normal(device.stream(), {of_window.data(), 11, 19, 5 * 53 + 8, 53, key, 0.0f, 0.02f});
+    const std::vector<float> whole = of_whole.host(), window = of_window.host();
     for (std::size_t i = 0; i < window.size(); ++i) {
       ASSERT_EQ(window[i], whole[(5 + i / 19) * 53 + 8 + i % 19]) << i;
     }
@@ -45,9 +49,10 @@ TEST(FillNormal, WindowsHaveTheBitsOfTheWhole) {
 }
 
 TEST(FillNormal, HasTheMomentsOfANormal) {
-  Stream stream(2);
-  std::vector<float> out(1000000);
-  fill_normal(stream, {out.data(), 1, 1000000, 0, 0, random_key(5, "moments", 0), 0.0f, 1.0f});
+  Device device(2);
+  DeviceArray<float> filled(device, 1000000);
+  fill_normal(device.stream(), {filled.data(), 1, 1000000, 0, 0, random_key(5, "moments", 0), 0.0f, 1.0f});
+  const std::vector<float> out = filled.host();
   double sum = 0, squares = 0, fourth = 0;
   for (const float value : out) {
     const double x = static_cast<double>(value);

@@ -6,6 +6,7 @@
 namespace triptych {
 namespace {
 
+using test::DeviceArray;
 using test::expect_close;
 using test::normals;
 using test::tolerance;
@@ -36,13 +37,14 @@ const std::vector<DropoutArgs>& cases() {
       {3, 5, 65, 1, 0, 5, key, 0.1f},
       {5, 29, 257, 300000, 1000, 65537, wide, 0.25f},
       {2, 3, 2053, 0, 1, 9, key, 0.9f},
+      {2, 3, 264, 0, 1, 9, key, 0.5f},
       {3, 5, 65, 1, 0, 5, key, 0.0f},
   };
   return all;
 }
 
 template <typename T, typename Z>
-void check_forward(Stream& stream, const DropoutArgs& d, bool with_bias) {
+void check_forward(Device& device, const DropoutArgs& d, bool with_bias) {
   const int64_t n = d.batch * d.seq * d.cols;
   const std::vector<T> x = normals<T>(n, "x");
   const std::vector<Z> z = normals<Z>(n, "z");
@@ -53,35 +55,47 @@ void check_forward(Stream& stream, const DropoutArgs& d, bool with_bias) {
     if (with_bias) branch += static_cast<double>(bias[i % static_cast<std::size_t>(d.cols)]);
     expected[i] = static_cast<double>(static_cast<float>(x[i])) + expected[i] * branch;
   }
-  std::vector<T> out(x.size());
-  residual_forward(stream,
-                   {x.data(), z.data(), with_bias ? bias.data() : nullptr, out.data(), dtype_of<T>, dtype_of<Z>, d});
-  expect_close(out, expected, tolerance(dtype_of<T>).local, "out");
-  std::vector<T> in_place = x;
-  residual_forward(stream, {in_place.data(), z.data(), with_bias ? bias.data() : nullptr, in_place.data(), dtype_of<T>,
-                            dtype_of<Z>, d});
-  EXPECT_TRUE(test::same_bits(in_place, out)) << "out over x";
+  DeviceArray<T> stream_x(device, x), out(device, n);
+  DeviceArray<Z> branch(device, z);
+  const DeviceArray<float> added(device, bias);
+  ResidualForwardArgs args{
+      stream_x.data(), branch.data(), with_bias ? added.data() : nullptr, out.data(), dtype_of<T>, dtype_of<Z>, d};
+  residual_forward(device.stream(), args);
+  expect_close(out.host(), expected, tolerance(dtype_of<T>).local, "out");
+  args.out = stream_x.data();
+  residual_forward(device.stream(), args);
+  EXPECT_TRUE(test::same_bits(stream_x.host(), out.host())) << "out over x";
+  if constexpr (std::is_same_v<T, Z>) {
+    const DeviceArray<T> again(device, x);
+    args.x = again.data();
+    args.out = branch.data();
+    residual_forward(device.stream(), args);
+    EXPECT_TRUE(test::same_bits(branch.host(), out.host())) << "out over z";
+  }
 }
 
 TEST(Residual, ForwardAgreesWithTheDefinition) {
-  test::for_cases([]<typename T>(Stream& stream, T) {
+  test::for_cases([]<typename T>(Device& device, T) {
     for (const DropoutArgs& d : cases()) {
       SCOPED_TRACE(testing::Message() << d.batch << " x " << d.seq << " x " << d.cols << ", p " << d.p);
-      check_forward<T, float>(stream, d, true);
-      check_forward<T, BFloat16>(stream, d, false);
-      check_forward<T, T>(stream, d, true);
+      check_forward<T, float>(device, d, true);
+      check_forward<T, BFloat16>(device, d, false);
+      check_forward<T, T>(device, d, true);
+      if constexpr (test::kHasFloat16) check_forward<T, Float16>(device, d, true);
     }
   });
 }
 
 TEST(Residual, BackwardAgreesWithTheDefinition) {
-  test::for_cases([]<typename T>(Stream& stream, T) {
+  test::for_cases([]<typename T>(Device& device, T) {
     for (const DropoutArgs& d : cases()) {
       SCOPED_TRACE(testing::Message() << d.batch << " x " << d.seq << " x " << d.cols << ", p " << d.p);
-      std::vector<T> dz = normals<T>(d.batch * d.seq * d.cols, "dout");
+      const std::vector<T> dout = normals<T>(d.batch * d.seq * d.cols, "dout");
       std::vector<double> expected = mask_of(d);
-      for (std::size_t i = 0; i < dz.size(); ++i) expected[i] *= static_cast<double>(static_cast<float>(dz[i]));
-      residual_backward(stream, {dz.data(), dz.data(), dtype_of<T>, d});
+      for (std::size_t i = 0; i < dout.size(); ++i) expected[i] *= static_cast<double>(static_cast<float>(dout[i]));
+      DeviceArray<T> over_dout(device, dout);
+      residual_backward(device.stream(), {over_dout.data(), over_dout.data(), dtype_of<T>, d});
+      const std::vector<T> dz = over_dout.host();
       expect_close(dz, expected, tolerance(dtype_of<T>).local, "dz");
       for (std::size_t i = 0; i < dz.size(); ++i) {
         ASSERT_EQ(static_cast<float>(dz[i]) == 0.0f, expected[i] == 0.0) << "mask at " << i;
@@ -93,14 +107,15 @@ TEST(Residual, BackwardAgreesWithTheDefinition) {
 /// A rank's piece of the batch and sequence has the very mask that the whole has there.
 TEST(Residual, ShardsDrawTheSameMask) {
   const DropoutArgs whole{4, 6, 13, 0, 0, 6, random_key(1, "dropout", 2), 0.4f};
-  Stream stream(1);
-  const std::vector<float> ones(4 * 6 * 13, 1.0f);
-  std::vector<float> all(ones.size()), piece(2 * 3 * 13);
-  residual_backward(stream, {ones.data(), all.data(), DType::kFloat32, whole});
+  Device device(1);
+  const DeviceArray<float> ones(device, std::vector<float>(4 * 6 * 13, 1.0f));
+  DeviceArray<float> of_all(device, 4 * 6 * 13), of_piece(device, 2 * 3 * 13);
+  residual_backward(device.stream(), {ones.data(), of_all.data(), DType::kFloat32, whole});
   DropoutArgs part = whole;
   part.batch = part.batch_begin = 2;
   part.seq = part.seq_begin = 3;
-  residual_backward(stream, {ones.data(), piece.data(), DType::kFloat32, part});
+  residual_backward(device.stream(), {ones.data(), of_piece.data(), DType::kFloat32, part});
+  const std::vector<float> all = of_all.host(), piece = of_piece.host();
   for (std::size_t b = 0; b < 2; ++b) {
     for (std::size_t i = 0; i < 3 * 13; ++i) {
       EXPECT_EQ(piece[b * 3 * 13 + i], all[((b + 2) * 6 + 3) * 13 + i]);
@@ -109,9 +124,9 @@ TEST(Residual, ShardsDrawTheSameMask) {
 }
 
 TEST(Residual, RefusesWhatIsNoProbability) {
-  Stream stream(1);
+  Device device(1);
   for (const float p : {-0.1f, 1.0f, std::nanf("")}) {
-    EXPECT_THROW(residual_backward(stream, {nullptr, nullptr, DType::kFloat32, {0, 0, 0, 0, 0, 0, {}, p}}),
+    EXPECT_THROW(residual_backward(device.stream(), {nullptr, nullptr, DType::kFloat32, {0, 0, 0, 0, 0, 0, {}, p}}),
                  InternalError);
   }
 }

@@ -5,96 +5,17 @@ rank, and shards that h5py wrote.
 usage: test_training.py TRIPTYCH   the program to test
 """
 
-import io
-import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw
-
-REPOSITORY = Path(__file__).parents[2]
-RUN_RANKS = REPOSITORY / "launcher" / "run-ranks"
-TRIPTYCH = Path(sys.argv.pop(1)).resolve() if len(sys.argv) > 1 else None
-
-CONFIG = """
-[run]
-seed = 3
-threads = 1
-timeout_s = 60
-
-[parallel]
-microbatches = 2
-
-[model]
-embedding = 12
-dropout = 0.1
-
-[model.image]
-size = 16
-patch = 4
-width = 24
-layers = 2
-heads = 2
-feed_forward = 36
-
-[model.text]
-length = 9
-vocabulary = 80
-width = 20
-layers = 2
-heads = 2
-feed_forward = 30
-
-[training]
-steps = 6
-global_batch = 8
-
-[optimizer]
-learning_rate = 2e-3
-warmup_steps = 2
-
-[data.augment]
-min_scale = 0.5
-flip_probability = 0.5
-
-[checkpoint]
-every = 3
-keep = 0
-"""
-
-
-def draw(number):
-    """A picture as the bytes of a PNG or JPEG file, and two captions."""
-    rng = np.random.default_rng(number)
-    color, shape = (("red", "green", "blue", "white")[number % 4], ("square", "disc", "cross")[number % 3])
-    image = Image.fromarray(rng.integers(0, 80, (18 + number % 5, 21, 3), np.uint8))
-    pen = ImageDraw.Draw(image)
-    if shape == "square":
-        pen.rectangle((5, 4, 14, 13), fill=color)
-    elif shape == "disc":
-        pen.ellipse((5, 4, 14, 13), fill=color)
-    else:
-        pen.line((5, 4, 14, 13), fill=color, width=3)
-        pen.line((5, 13, 14, 4), fill=color, width=3)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG" if number % 2 else "JPEG")
-    return buffer.getvalue(), [f"a {color} {shape}", f"picture {number} of a {shape}"]
-
-
-def losses(run):
-    """Loss by step, as the text that was written: equal text is equal bits."""
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    return {json.loads(line)["step"]: re.search(r'"loss":([^,]+)', line)[1] for line in lines}
-
+sys.dont_write_bytecode = True
+from small_runs import REPOSITORY, SmallRuns, draw, losses  # noqa: E402  (found beside this file)
 
 def ranks_of(mpirun):
     """The processes that mpirun started on this machine, by rank."""
@@ -111,64 +32,7 @@ def ranks_of(mpirun):
     return found
 
 
-class Training(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.scratch = tempfile.TemporaryDirectory(prefix="triptych_training_")
-        cls.folder = Path(cls.scratch.name)
-        (cls.folder / "run.toml").write_text(CONFIG)
-        images = cls.folder / "images"
-        images.mkdir()
-        with open(images / "captions.jsonl", "w", encoding="utf-8") as lines:
-            for number in range(22):
-                data, captions = draw(number)
-                name = f"{number}.{'png' if number % 2 else 'jpg'}"
-                (images / name).write_bytes(data)
-                lines.write(json.dumps({"image": name, "captions": captions}) + "\n")
-        cls.data = cls.folder / "data"
-        cls.program("ingest", "pairs", "--images", images, "--captions", images / "captions.jsonl", "--out", cls.data,
-                    "--samples-per-shard", "8")
-        cls.program("tokenizer", "train", cls.data, "--vocabulary", "80", "--character-coverage", "1")
-        cls.base = cls.folder / "base"
-        cls.train(cls.base)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.scratch.cleanup()
-
-    @staticmethod
-    def command(*arguments, ranks=1):
-        return [str(word) for word in ([RUN_RANKS, ranks] if ranks > 1 else []) + [TRIPTYCH, *arguments]]
-
-    @classmethod
-    def program(cls, *arguments, ranks=1, expect=0):
-        result = subprocess.run(cls.command(*arguments, ranks=ranks), capture_output=True, text=True, timeout=120,
-                                check=False)
-        if result.returncode != expect:
-            raise AssertionError(f"exit code {result.returncode} of {arguments} on {ranks} ranks:\n"
-                                 f"{result.stdout}{result.stderr}")
-        return result.stderr
-
-    @classmethod
-    def arguments(cls, run, *, data=None, mesh=None, resume=None, **keys):
-        words = ["train", cls.folder / "run.toml"]
-        settings = {"run.dir": f'"{run}"', "data.path": f'"{data or cls.data}"'}
-        settings |= {f"parallel.{axis}": size for axis, size in (mesh or {}).items()}
-        settings |= {key.replace("__", "."): value for key, value in keys.items()}
-        for key, value in settings.items():
-            words += ["--set", f"{key}={value}"]
-        return words + (["--resume", resume] if resume else [])
-
-    @classmethod
-    def train(cls, run, *, mesh=None, expect=0, **options):
-        ranks = int(np.prod(list((mesh or {}).values()) or [1]))
-        return cls.program(*cls.arguments(run, mesh=mesh, **options), ranks=ranks, expect=expect)
-
-    def copy_of_base(self, name):
-        run = self.folder / name
-        shutil.copytree(self.base, run)
-        return run
-
+class Training(SmallRuns):
     def test_tells_how_it_goes_once_for_all_ranks(self):
         command = self.command(*self.arguments(self.folder / "told", mesh={"dp": 2}), ranks=2)
         told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
@@ -249,6 +113,7 @@ class Training(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if TRIPTYCH is None:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
+    SmallRuns.triptych = Path(sys.argv.pop(1)).resolve()
     unittest.main()

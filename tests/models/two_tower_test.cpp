@@ -123,7 +123,7 @@ class TwoTower : public ::testing::TestWithParam<Case> {
 TEST_P(TwoTower, EqualsItsDefinitionInDouble) {
   const RunConfig config = tiny_config(GetParam());
   const std::unique_ptr<Group> group = make_self_group("test");
-  Session session(config, *group, 1);
+  Session session(config, *group, RankPlace{});
   const TwoTowerConfig& m = config.model;
   // Biases start at zero and norms at one: values of their own, so that each is seen to be used where it belongs.
   for (Parameter* p : session.store().all()) {
@@ -135,10 +135,9 @@ TEST_P(TwoTower, EqualsItsDefinitionInDouble) {
     }
   }
   const Batch batch = synthetic_batch(m, config.run.seed, 0, kRows);
-  const double loss = session.executor().run_step(
-      to_microbatches(session.device(), batch, config.parallel.microbatches, m.image.size, m.text.length), 1);
-  const auto [image, text] =
-      session.executor().embed(to_microbatches(session.device(), batch, 1, m.image.size, m.text.length)[0]);
+  const DeviceBatch data = to_device(session.device(), batch, m.image.size, m.text.length);
+  const double loss = session.executor().run_step(data.cut(config.parallel.microbatches), 1).item<double>();
+  const auto [image, text] = session.executor().embed(data.cut(1)[0]);
   std::vector<std::vector<int64_t>> elements;
   for (const Parameter* p : session.store().all()) elements.push_back(chosen_elements(*p));
   const auto oracle = ask_oracle(config, session, batch, elements);

@@ -36,7 +36,7 @@ TEST(ParameterStoreTest, InitialValuesAreAFunctionOfTheGlobalElement) {
   for (const MeshShape& shape : {MeshShape{}, MeshShape{.tp = 2}, MeshShape{.tp = 3}, MeshShape{.dp = 2, .tp = 2}}) {
     run_ranks(shape.dp * shape.tp, [&](Group& world) {
       Device device(1);
-      Mesh mesh(world, shape);
+      Mesh mesh(world, shape, device);
       ParameterStore store(device, mesh, 17, DType::kFloat32);
       make_parameters(store);
       for (const Parameter* p : store.all()) {
@@ -72,7 +72,7 @@ TEST(ParameterStoreTest, PiecesOfAMeshHaveTheBitsOfTheWhole) {
   make_parameters(whole);
   run_ranks(3, [&](Group& world) {
     Device device(1);
-    Mesh mesh(world, {.tp = 3});
+    Mesh mesh(world, {.tp = 3}, device);
     ParameterStore store(device, mesh, 17, DType::kFloat32);
     make_parameters(store);
     for (std::size_t i = 0; i < store.all().size(); ++i) {
@@ -101,7 +101,7 @@ TEST(ParameterStoreTest, SeedAndNameTell) {
 TEST(ParameterStoreTest, GradientLayoutsSayWhatIsSummed) {
   run_ranks(4, [](Group& world) {
     Device device(1);
-    Mesh mesh(world, {.dp = 2, .tp = 2});
+    Mesh mesh(world, {.dp = 2, .tp = 2}, device);
     ParameterStore store(device, mesh, 1, DType::kFloat32);
     const Layout dp = Layout().with(Axis::kDp, Placement::partial());
     EXPECT_EQ(store.create("matrix", Shape{4, 4}, {.layout = kByRows}).gradient_layout,

@@ -113,7 +113,7 @@ void check(const MeshShape& shape, const Batch& batch, Kind kind, const Expected
   SCOPED_TRACE(fmt::format("dp {} tp {} batch {}", shape.dp, shape.tp, batch.size));
   run_ranks(shape.dp * shape.tp, [&](Group& world) {
     Device device(1);
-    Mesh mesh(world, shape);
+    Mesh mesh(world, shape, device);
     ParameterStore store(device, mesh, 1, DType::kFloat32);
     ContrastiveObjective objective(store, {.kind = kind, .initial_scale = 8, .initial_bias = kBias});
     const std::vector<Parameter*> parameters = store.all();
@@ -176,7 +176,7 @@ TEST_P(Contrastive, StartsAtItsConfiguredScale) {
   OneRank rank;
   ParameterStore store(rank.device, rank.mesh, 1, DType::kFloat32);
   const ContrastiveObjective objective(store, {.kind = GetParam(), .initial_scale = 8, .maximum_scale = 100});
-  EXPECT_NEAR(objective.scale(), 8, 8 * 1e-6);
+  EXPECT_NEAR(std::exp(objective.log_scale().item<float>()), 8, 8 * 1e-6);
   EXPECT_NEAR(std::exp(store.all()[0]->maximum), 100, 100 * 1e-6);
   EXPECT_FALSE(store.all()[0]->decay);
 }

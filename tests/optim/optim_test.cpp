@@ -24,6 +24,15 @@ Parameter make_parameter(Device& device, const std::string& name, const Shape& s
   return p;
 }
 
+// One update by a loss and a norm of this rank alone.
+void step(AdamW& optimizer, float rate, double norm) {
+  const double numbers[] = {1.0, norm * norm, 0.0};
+  Device device(1);
+  const Tensor values = Tensor::from<double>(device, Shape{3}, numbers);
+  double* at = values.data<double>();
+  optimizer.step(rate, at, at + 1, at + 2);
+}
+
 struct Reference {
   std::vector<double> value, m, v;
 };
@@ -43,7 +52,7 @@ void reference_step(Reference& r, const std::vector<float>& gradient, const Adam
 }
 
 TEST(AdamWTest, FollowsItsDefinitionOverSeveralSteps) {
-  const AdamWOptions options{.beta1 = 0.8f, .beta2 = 0.95f, .epsilon = 1e-6f, .weight_decay = 0.3f};
+  const AdamWOptions options{.beta1 = 0.8f, .beta2 = 0.95f, .epsilon = 1e-6f, .weight_decay = 0.3f, .clip_norm = 0.5};
   OneRank rank;
   std::vector<Parameter> parameters;
   parameters.push_back(make_parameter(rank.device, "weight", Shape{7, 5}));
@@ -69,7 +78,7 @@ TEST(AdamWTest, FollowsItsDefinitionOverSeveralSteps) {
       std::copy(g.begin(), g.end(), parameters[i].gradient.data<float>());
       reference_step(references[i], g, options, rate, scale, i == 0, parameters[i].maximum, update);
     }
-    optimizer.step(rate, scale, update);
+    step(optimizer, rate, options.clip_norm / static_cast<double>(scale));  // clips to `scale` times the gradient
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       const auto where = fmt::format("{} after {}", parameters[i].name, update);
       const double bound = tolerance(DType::kFloat32).local;
@@ -90,9 +99,25 @@ TEST(AdamWTest, TheFirstUpdateIsTheLearningRateWhateverTheGradientsSize) {
   const std::vector<float> gradient{1e-3f, -1e-3f, 5.0f, -700.0f};
   std::copy(gradient.begin(), gradient.end(), p.gradient.data<float>());
   Parameter* all[] = {&p};
-  AdamW(rank.device, all, {}).step(0.125f, 1, 1);
+  AdamW optimizer(rank.device, all, {});
+  step(optimizer, 0.125f, 1);
   const std::vector<float> value = p.value.to_vector<float>();
   for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(value[i], gradient[i] > 0 ? -0.125 : 0.125, 0.125 * 2e-5);
+}
+
+TEST(AdamWTest, CountsAndLeavesOutAStepThatIsNotFinite) {
+  OneRank rank;
+  Parameter p = make_parameter(rank.device, "p", Shape{3});
+  p.gradient = Tensor::from<float>(rank.device, Shape{3}, std::vector<float>{1, 2, 3});
+  Parameter* all[] = {&p};
+  AdamW optimizer(rank.device, all, {});
+  const std::vector<float> before = p.value.to_vector<float>();
+  step(optimizer, 0.5f, std::numeric_limits<double>::infinity());
+  EXPECT_EQ(p.value.to_vector<float>(), before);
+  EXPECT_EQ(optimizer.update_state()->num_skipped, 1);
+  step(optimizer, 0.5f, 1);
+  EXPECT_NE(p.value.to_vector<float>(), before);
+  EXPECT_EQ(optimizer.update_state()->num_updates, 1) << "the bias correction counts updates that happened";
 }
 
 TEST(AdamWTest, WritesTheComputeCopyToo) {
@@ -100,7 +125,8 @@ TEST(AdamWTest, WritesTheComputeCopyToo) {
   ParameterStore store(rank.device, rank.mesh, 1, DType::kBFloat16);
   Parameter& p = store.create("w", Shape{6, 3}, {.standard_deviation = 1, .in_compute_dtype = true});
   p.gradient = Tensor::from<float>(rank.device, Shape{6, 3}, random_values("g", 18));
-  AdamW(rank.device, store.all(), {}).step(0.5f, 1, 1);
+  AdamW optimizer(rank.device, store.all(), {});
+  step(optimizer, 0.5f, 1);
   const std::vector<float> master = p.value.to_vector<float>();
   const std::vector<BFloat16> copy = p.compute.to_vector<BFloat16>();
   ASSERT_EQ(p.compute.dtype(), DType::kBFloat16);
@@ -138,7 +164,7 @@ TEST(SumOfSquaredGradients, CountsEachGlobalElementOnce) {
   for (const MeshShape& shape : {MeshShape{}, MeshShape{.tp = 2}, MeshShape{.dp = 3}, MeshShape{.dp = 2, .tp = 2}}) {
     run_ranks(shape.dp * shape.tp, [&](Group& world) {
       Device device(1);
-      Mesh mesh(world, shape);
+      Mesh mesh(world, shape, device);
       ParameterStore store(device, mesh, 1, DType::kFloat32);
       store.create("rows", matrix, {.layout = Layout().with(Axis::kTp, Placement::shard(0))});
       store.create("columns", matrix, {.layout = Layout().with(Axis::kTp, Placement::shard(1))});
@@ -158,11 +184,14 @@ TEST(SumOfSquaredGradients, CountsEachGlobalElementOnce) {
         }
       }
       const std::vector<Parameter*> all = store.all();
-      double sum = sum_of_squared_gradients(device, mesh, all);
+      const Tensor value = Tensor::zeros(device, DType::kFloat64, Shape{1});
+      sum_of_squared_gradients(device, mesh, all, value.data<double>());
+      double sum = value.item<double>();
       world.all_reduce(&sum, 1, DType::kFloat64, ReduceOp::kSum)->wait();
       EXPECT_DOUBLE_EQ(sum, expected);
       store.all()[0]->gradient.data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
-      double bad = sum_of_squared_gradients(device, mesh, all);
+      sum_of_squared_gradients(device, mesh, all, value.data<double>());
+      double bad = value.item<double>();
       world.all_reduce(&bad, 1, DType::kFloat64, ReduceOp::kSum)->wait();
       EXPECT_FALSE(std::isfinite(bad));
     });

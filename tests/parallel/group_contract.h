@@ -11,11 +11,38 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "device/device.h"
 #include "parallel/group.h"
 
-// What every group does, whatever carries it. Called by every rank of `group`; the expected values come from closed
-// formulas, never from another group.
+// What every group does, whatever carries it. Called by every rank of `group`, whose buffers are in the memory of
+// `device` (on the CPU that is the host's); the expected values come from closed formulas, never from another group.
 namespace triptych::contract {
+
+/// Values in device memory, which the host reaches by copies alone.
+template <typename T>
+class OnDevice {
+ public:
+  OnDevice(Device& device, const std::vector<T>& values)
+      : device_(&device), size_(values.size()), buffer_(device.allocate(size_ * sizeof(T))) {
+    device.write(buffer_.data(), values.data(), size_ * sizeof(T));
+  }
+  /// Undefined contents.
+  OnDevice(Device& device, int64_t size)
+      : device_(&device), size_(static_cast<std::size_t>(size)), buffer_(device.allocate(size_ * sizeof(T))) {}
+
+  T* data() const { return reinterpret_cast<T*>(buffer_.data()); }
+  int64_t size() const { return static_cast<int64_t>(size_); }
+  std::vector<T> host() const {
+    std::vector<T> values(size_);
+    device_->read(values.data(), buffer_.data(), size_ * sizeof(T));
+    return values;
+  }
+
+ private:
+  Device* device_;
+  std::size_t size_;
+  Buffer buffer_;
+};
 
 /// Element i of rank r's buffer number `salt`: small whole numbers, so that sums are exact in every type.
 inline int64_t number(int rank, int64_t i, int salt = 0) {
@@ -25,8 +52,8 @@ inline int64_t number(int rank, int64_t i, int salt = 0) {
 template <typename T>
 T element(int rank, int64_t i, int salt = 0) {
   const int64_t value = number(rank, i, salt);
-  if constexpr (std::is_same_v<T, BFloat16>) {
-    return BFloat16(static_cast<float>(value));
+  if constexpr (std::is_class_v<T>) {  // a 16-bit float
+    return T(static_cast<float>(value));
   } else {
     return static_cast<T>(value);
   }
@@ -49,7 +76,7 @@ int64_t first_difference(const std::vector<T>& a, const std::vector<T>& b) {
 }
 
 template <typename T>
-void check_reductions(Group& group, int64_t count) {
+void check_reductions(Group& group, Device& device, int64_t count) {
   const int n = group.size(), rank = group.rank();
   for (const ReduceOp reduce : {ReduceOp::kSum, ReduceOp::kMax}) {
     const auto over_ranks = [&](int64_t i) {
@@ -59,65 +86,70 @@ void check_reductions(Group& group, int64_t count) {
       }
       return static_cast<T>(result);
     };
-    std::vector<T> data = buffer<T>(rank, count), expected = data;
+    const OnDevice<T> data(device, buffer<T>(rank, count));
+    std::vector<T> expected(static_cast<std::size_t>(count));
     for (int64_t i = 0; i < count; ++i) expected[static_cast<std::size_t>(i)] = over_ranks(i);
     group.all_reduce(data.data(), count, dtype_of<T>, reduce)->wait();
-    EXPECT_EQ(first_difference(data, expected), -1) << "all_reduce of " << count << " on rank " << rank;
+    EXPECT_EQ(first_difference(data.host(), expected), -1) << "all_reduce of " << count << " on rank " << rank;
 
-    const std::vector<T> send = buffer<T>(rank, n * count);
-    std::vector<T> mine(static_cast<std::size_t>(count), T(-1));
+    const OnDevice<T> send(device, buffer<T>(rank, n * count)), mine(device, count);
     for (int64_t i = 0; i < count; ++i) expected[static_cast<std::size_t>(i)] = over_ranks(rank * count + i);
     group.reduce_scatter(send.data(), mine.data(), count, dtype_of<T>, reduce)->wait();
-    EXPECT_EQ(first_difference(mine, expected), -1) << "reduce_scatter of " << count << " on rank " << rank;
+    EXPECT_EQ(first_difference(mine.host(), expected), -1) << "reduce_scatter of " << count << " on rank " << rank;
   }
 }
 
 template <typename T>
-void check_moves(Group& group, int64_t count) {
+void check_moves(Group& group, Device& device, int64_t count) {
   const int n = group.size(), rank = group.rank();
-  const std::size_t whole = static_cast<std::size_t>(n * count);
-  std::vector<T> expected(whole), received(whole);
+  std::vector<T> expected(static_cast<std::size_t>(n * count));
   for (int r = 0; r < n; ++r) {
     for (int64_t i = 0; i < count; ++i) expected[static_cast<std::size_t>(r * count + i)] = element<T>(r, i);
   }
-  const std::vector<T> mine = buffer<T>(rank, count);
-  group.all_gather(mine.data(), received.data(), count, dtype_of<T>)->wait();
-  EXPECT_EQ(first_difference(received, expected), -1) << "all_gather of " << count << " on rank " << rank;
+  const OnDevice<T> mine(device, buffer<T>(rank, count)), gathered(device, n * count);
+  group.all_gather(mine.data(), gathered.data(), count, dtype_of<T>)->wait();
+  EXPECT_EQ(first_difference(gathered.host(), expected), -1) << "all_gather of " << count << " on rank " << rank;
 
   for (int r = 0; r < n; ++r) {
     for (int64_t i = 0; i < count; ++i) {
       expected[static_cast<std::size_t>(r * count + i)] = element<T>(r, rank * count + i);
     }
   }
-  const std::vector<T> rows = buffer<T>(rank, n * count);
+  const OnDevice<T> rows(device, buffer<T>(rank, n * count)), received(device, n * count);
   group.all_to_all(rows.data(), received.data(), count, dtype_of<T>)->wait();
-  EXPECT_EQ(first_difference(received, expected), -1) << "all_to_all of " << count << " on rank " << rank;
+  EXPECT_EQ(first_difference(received.host(), expected), -1) << "all_to_all of " << count << " on rank " << rank;
 
   for (int root = 0; root < n; ++root) {
-    std::vector<T> data = buffer<T>(rank, count);
+    const OnDevice<T> data(device, buffer<T>(rank, count));
     group.broadcast(data.data(), count, dtype_of<T>, root)->wait();
-    EXPECT_EQ(first_difference(data, buffer<T>(root, count)), -1)
+    EXPECT_EQ(first_difference(data.host(), buffer<T>(root, count)), -1)
         << "broadcast of " << count << " from " << root << " on rank " << rank;
   }
 }
 
 template <typename T>
-void check_messages(Group& group, int64_t count) {
+void check_messages(Group& group, Device& device, int64_t count) {
   const int n = group.size(), rank = group.rank();
   if (n == 1) return;
   const int next = (rank + 1) % n, previous = (rank + n - 1) % n;
+  std::vector<Link> ring;
+  for (int r = 0; r < n; ++r) {
+    for (const int tag : {3, 9}) ring.push_back({.from = r, .to = (r + 1) % n, .tag = tag});
+  }
+  group.open_links(ring);
   // Two with tag 3 and one with tag 9, received in another order; those with one tag keep theirs.
-  const std::vector<T> a = buffer<T>(rank, count, 1), b = buffer<T>(rank, count, 2), c = buffer<T>(rank, count, 3);
-  std::vector<T> x(a.size()), y(a.size()), z(a.size());
+  const OnDevice<T> a(device, buffer<T>(rank, count, 1)), b(device, buffer<T>(rank, count, 2)),
+      c(device, buffer<T>(rank, count, 3));
+  const OnDevice<T> x(device, count), y(device, count), z(device, count);
   std::vector<std::shared_ptr<Pending>> pending{
       group.send(a.data(), count, dtype_of<T>, next, 3),     group.send(b.data(), count, dtype_of<T>, next, 9),
       group.send(c.data(), count, dtype_of<T>, next, 3),     group.recv(y.data(), count, dtype_of<T>, previous, 9),
       group.recv(x.data(), count, dtype_of<T>, previous, 3), group.recv(z.data(), count, dtype_of<T>, previous, 3)};
   std::reverse(pending.begin(), pending.end());
   for (const auto& one : pending) one->wait();
-  EXPECT_EQ(first_difference(x, buffer<T>(previous, count, 1)), -1) << "message of " << count << " on rank " << rank;
-  EXPECT_EQ(first_difference(y, buffer<T>(previous, count, 2)), -1) << "message of " << count << " on rank " << rank;
-  EXPECT_EQ(first_difference(z, buffer<T>(previous, count, 3)), -1) << "message of " << count << " on rank " << rank;
+  EXPECT_EQ(first_difference(x.host(), buffer<T>(previous, count, 1)), -1) << "message of " << count << " on " << rank;
+  EXPECT_EQ(first_difference(y.host(), buffer<T>(previous, count, 2)), -1) << "message of " << count << " on " << rank;
+  EXPECT_EQ(first_difference(z.host(), buffer<T>(previous, count, 3)), -1) << "message of " << count << " on " << rank;
 }
 
 inline const std::vector<int64_t>& counts() {
@@ -125,78 +157,84 @@ inline const std::vector<int64_t>& counts() {
   return all;
 }
 
-inline void check_reductions_of_all_types(Group& group) {
+inline void check_reductions_of_all_types(Group& group, Device& device) {
   for (const int64_t count : counts()) {
-    check_reductions<float>(group, count);
+    check_reductions<float>(group, device, count);
     if (count == counts().back()) continue;
-    check_reductions<double>(group, count);
-    check_reductions<int32_t>(group, count);
-    check_reductions<int64_t>(group, count);
+    check_reductions<double>(group, device, count);
+    check_reductions<int32_t>(group, device, count);
+    check_reductions<int64_t>(group, device, count);
   }
   float data = 0;
-  EXPECT_THROW(group.all_reduce(&data, 1, DType::kBFloat16, ReduceOp::kSum), InternalError);
-  EXPECT_THROW(group.reduce_scatter(&data, &data, 1, DType::kBFloat16, ReduceOp::kSum), InternalError);
-}
-
-inline void check_moves_of_all_types(Group& group) {
-  for (const int64_t count : counts()) {
-    check_moves<BFloat16>(group, count);
-    if (count == counts().back()) continue;
-    check_moves<float>(group, count);
-    check_moves<uint8_t>(group, count);
-    check_moves<double>(group, count);
+  for (const DType dtype : {DType::kBFloat16, DType::kFloat16, DType::kUInt8}) {
+    EXPECT_THROW(group.all_reduce(&data, 1, dtype, ReduceOp::kSum), InternalError);
+    EXPECT_THROW(group.reduce_scatter(&data, &data, 1, dtype, ReduceOp::kSum), InternalError);
   }
 }
 
-inline void check_messages_of_all_types(Group& group) {
+inline void check_moves_of_all_types(Group& group, Device& device) {
   for (const int64_t count : counts()) {
-    check_messages<float>(group, count);
-    check_messages<BFloat16>(group, count);
-    check_messages<int64_t>(group, count);
+    check_moves<BFloat16>(group, device, count);
+    if (count == counts().back()) continue;
+    check_moves<float>(group, device, count);
+    check_moves<Float16>(group, device, count);
+    check_moves<uint8_t>(group, device, count);
+    check_moves<double>(group, device, count);
+  }
+}
+
+inline void check_messages_of_all_types(Group& group, Device& device) {
+  for (const int64_t count : counts()) {
+    check_messages<float>(group, device, count);
+    check_messages<BFloat16>(group, device, count);
+    check_messages<int64_t>(group, device, count);
   }
 }
 
 /// Many at once, waited for backwards: each has its own data, and starting does not wait.
-inline void check_many_in_flight(Group& group) {
+inline void check_many_in_flight(Group& group, Device& device) {
   constexpr int kMany = 40;
   const int n = group.size(), rank = group.rank();
-  std::vector<std::vector<float>> sums, gathered;
+  std::vector<OnDevice<float>> sums, gathered;
   std::vector<std::shared_ptr<Pending>> pending;
   for (int k = 0; k < kMany; ++k) {
-    sums.push_back(buffer<float>(rank, 257 + k, k));
-    gathered.emplace_back(static_cast<std::size_t>(n));
+    sums.emplace_back(device, buffer<float>(rank, 257 + k, k));
+    gathered.emplace_back(device, n);
   }
-  const float mine = static_cast<float>(rank);
+  const OnDevice<float> mine(device, std::vector<float>{static_cast<float>(rank)});
   for (std::size_t k = 0; k < kMany; ++k) {
-    pending.push_back(
-        group.all_reduce(sums[k].data(), static_cast<int64_t>(sums[k].size()), DType::kFloat32, ReduceOp::kSum));
-    pending.push_back(group.all_gather(&mine, gathered[k].data(), 1, DType::kFloat32));
+    pending.push_back(group.all_reduce(sums[k].data(), sums[k].size(), DType::kFloat32, ReduceOp::kSum));
+    pending.push_back(group.all_gather(mine.data(), gathered[k].data(), 1, DType::kFloat32));
   }
   for (auto it = pending.rbegin(); it != pending.rend(); ++it) (*it)->wait();
+  device.synchronize();  // a wait may only have told the device to wait
   for (const auto& one : pending) EXPECT_TRUE(one->test());
   for (int k = 0; k < kMany; ++k) {
-    for (std::size_t i = 0; i < sums[static_cast<std::size_t>(k)].size(); ++i) {
+    const std::vector<float> sum = sums[static_cast<std::size_t>(k)].host();
+    for (std::size_t i = 0; i < sum.size(); ++i) {
       int64_t expected = 0;
       for (int r = 0; r < n; ++r) expected += number(r, static_cast<int64_t>(i), k);
-      ASSERT_EQ(sums[static_cast<std::size_t>(k)][i], static_cast<float>(expected)) << k << ", " << i;
+      ASSERT_EQ(sum[i], static_cast<float>(expected)) << k << ", " << i;
     }
-    for (int r = 0; r < n; ++r) ASSERT_EQ(gathered[static_cast<std::size_t>(k)][static_cast<std::size_t>(r)], r);
+    const std::vector<float> ranks = gathered[static_cast<std::size_t>(k)].host();
+    for (int r = 0; r < n; ++r) ASSERT_EQ(ranks[static_cast<std::size_t>(r)], r);
   }
 }
 
 /// test() alone brings an operation to its end.
-inline void check_test_makes_progress(Group& group) {
-  std::vector<double> data = buffer<double>(group.rank(), 30'000);
+inline void check_test_makes_progress(Group& group, Device& device) {
+  const OnDevice<double> data(device, buffer<double>(group.rank(), 30'000));
   const auto pending = group.all_reduce(data.data(), 30'000, DType::kFloat64, ReduceOp::kMax);
   while (!pending->test()) std::this_thread::yield();
+  const std::vector<double> result = data.host();
   for (int64_t i = 0; i < 30'000; i += 9'973) {
     int64_t expected = number(0, i);
     for (int r = 1; r < group.size(); ++r) expected = std::max(expected, number(r, i));
-    EXPECT_EQ(data[static_cast<std::size_t>(i)], static_cast<double>(expected));
+    EXPECT_EQ(result[static_cast<std::size_t>(i)], static_cast<double>(expected));
   }
 }
 
-inline void check_texts(Group& group) {
+inline void check_texts(Group& group, Device&) {
   const auto text_of = [](int rank) {
     return rank == 1 ? std::string() : std::string(static_cast<std::size_t>(rank + 3), 'a') + '\0' + "z";
   };
@@ -207,11 +245,12 @@ inline void check_texts(Group& group) {
 }
 
 /// Odd and even ranks, in reverse order; then a part of that; a rank that joins nothing.
-inline void check_split(Group& group) {
+inline void check_split(Group& group, Device& device) {
   const int n = group.size(), rank = group.rank();
-  const auto sum_of_ranks = [](Group& of, int64_t value) {
-    of.all_reduce(&value, 1, DType::kInt64, ReduceOp::kSum)->wait();
-    return value;
+  const auto sum_of_ranks = [&device](Group& of, int64_t value) {
+    const OnDevice<int64_t> sum(device, std::vector<int64_t>{value});
+    of.all_reduce(sum.data(), 1, DType::kInt64, ReduceOp::kSum)->wait();
+    return sum.host().front();
   };
   const std::unique_ptr<Group> half = group.split(rank % 2, -rank, "half");
   ASSERT_NE(half, nullptr);
@@ -234,23 +273,24 @@ inline void check_split(Group& group) {
   EXPECT_EQ(alone->size(), 1);
   EXPECT_EQ(sum_of_ranks(*alone, 5), 5);
   // The groups do not hear each other.
-  std::vector<float> in_half = buffer<float>(rank, 50), in_all = in_half;
+  const OnDevice<float> in_half(device, buffer<float>(rank, 50)), in_all(device, buffer<float>(rank, 50));
   const auto first = half->all_reduce(in_half.data(), 50, DType::kFloat32, ReduceOp::kMax);
   const auto second = group.all_reduce(in_all.data(), 50, DType::kFloat32, ReduceOp::kSum);
   second->wait();
   first->wait();
+  const std::vector<float> largest_in_half = in_half.host(), sum_in_all = in_all.host();
   for (int64_t i = 0; i < 50; ++i) {
     int64_t total = 0, largest = -1000;
     for (int r = 0; r < n; ++r) {
       total += number(r, i);
       if (r % 2 == rank % 2) largest = std::max(largest, number(r, i));
     }
-    EXPECT_EQ(in_all[static_cast<std::size_t>(i)], static_cast<float>(total));
-    EXPECT_EQ(in_half[static_cast<std::size_t>(i)], static_cast<float>(largest));
+    EXPECT_EQ(sum_in_all[static_cast<std::size_t>(i)], static_cast<float>(total));
+    EXPECT_EQ(largest_in_half[static_cast<std::size_t>(i)], static_cast<float>(largest));
   }
 }
 
-inline void check_refusals(Group& group) {
+inline void check_refusals(Group& group, Device&) {
   float data = 0;
   const int n = group.size();
   EXPECT_THROW(group.all_reduce(&data, -1, DType::kFloat32, ReduceOp::kSum), InternalError);

@@ -15,7 +15,12 @@ using namespace std::chrono_literals;
 
 class InProcessGroupTest : public ::testing::TestWithParam<int> {
  protected:
-  void on_ranks(void (*check)(Group&)) { run_ranks(GetParam(), check); }
+  void on_ranks(void (*check)(Group&, Device&)) {
+    run_ranks(GetParam(), [check](Group& group) {
+      Device device(1);
+      check(group, device);
+    });
+  }
 };
 
 TEST_P(InProcessGroupTest, Reduces) {

@@ -62,7 +62,8 @@ std::vector<int> members(const Group& group) {
 TEST(Mesh, GroupsTheRanksOfEachAxis) {
   const MeshShape shape{.pp = 2, .dp = 2, .tp = 2};
   run_ranks(8, [&](Group& world) {
-    const Mesh mesh(world, shape);
+    Device device(1);
+    const Mesh mesh(world, shape, device);
     const MeshCoordinate at = mesh.coordinate();
     const int base = world.rank();
     EXPECT_EQ(at, (MeshCoordinate{.pp = base / 4, .dp = base / 2 % 2, .cp = 0, .tp = base % 2}));
@@ -89,7 +90,8 @@ TEST(Mesh, GroupsTheRanksOfEachAxis) {
 
 TEST(Mesh, HasContextParallelRanks) {
   run_ranks(6, [](Group& world) {
-    const Mesh mesh(world, {.pp = 1, .dp = 1, .cp = 3, .tp = 2});
+    Device device(1);
+    const Mesh mesh(world, {.pp = 1, .dp = 1, .cp = 3, .tp = 2}, device);
     const int tp = world.rank() % 2;
     EXPECT_EQ(members(mesh.group(Axis::kCp)), (std::vector<int>{tp, tp + 2, tp + 4}));
     EXPECT_EQ(mesh.group(Axis::kTp).name(), fmt::format("tp[pp=0,dp=0,cp={}]", world.rank() / 2));
@@ -99,11 +101,12 @@ TEST(Mesh, HasContextParallelRanks) {
 
 TEST(Mesh, OfOneRankNeedsNoOther) {
   const std::unique_ptr<Group> world = make_self_group("world");
-  const Mesh mesh(*world, {});
+  Device device(1);
+  const Mesh mesh(*world, {}, device);
   double value = 3;
   mesh.group(Axis::kTp).all_reduce(&value, 1, DType::kFloat64, ReduceOp::kSum)->wait();
   EXPECT_EQ(value, 3);
-  EXPECT_THROW(Mesh(*world, {.tp = 2}), UserError);
+  EXPECT_THROW(Mesh(*world, {.tp = 2}, device), UserError);
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ TEST_P(Redistribute, EveryChangeOfTheTableGivesThePieceOfTheSameTensor) {
         if (to.is_partial() && !from.is_partial()) continue;
         run_ranks(size, [&, s = shape, n = size](Group& world) {
           Device device(1);
-          Mesh mesh(world, axis == Axis::kDp ? MeshShape{.dp = n} : MeshShape{.tp = n});
+          Mesh mesh(world, axis == Axis::kDp ? MeshShape{.dp = n} : MeshShape{.tp = n}, device);
           const Layout before = on_mesh(Layout().with(axis, from), mesh),
                        after = on_mesh(Layout().with(axis, to), mesh);
           const Tensor whole = whole_tensor(device, s);
@@ -72,7 +72,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, Redistribute,
 TEST(Redistribute, SumsOfBfloat16AreTakenInFloat32AndRoundedOnce) {
   run_ranks(3, [](Group& world) {
     Device device(1);
-    Mesh mesh(world, MeshShape{.tp = 3});
+    Mesh mesh(world, MeshShape{.tp = 3}, device);
     // 256 + 1 + 1: each single sum in bfloat16 (8 bits) would round back to 256.
     const std::vector<BFloat16> value{BFloat16(world.rank() == 0 ? 256.0f : 1.0f)};
     const Tensor piece = Tensor::from<BFloat16>(device, Shape{1}, value);
@@ -84,7 +84,7 @@ TEST(Redistribute, SumsOfBfloat16AreTakenInFloat32AndRoundedOnce) {
 TEST(Redistribute, NothingBecomesPartialAndTheErrorNamesTheAxis) {
   run_ranks(2, [](Group& world) {
     Device device(1);
-    Mesh mesh(world, MeshShape{.tp = 2});
+    Mesh mesh(world, MeshShape{.tp = 2}, device);
     const Tensor whole = whole_tensor(device, Shape{2});
     try {
       redistribute(whole, Shape{2}, Layout(), Layout().with(Axis::kTp, Placement::partial()), mesh);
@@ -98,7 +98,7 @@ TEST(Redistribute, NothingBecomesPartialAndTheErrorNamesTheAxis) {
 TEST(Redistribute, AResultThatNobodyReadsIsStillCompleted) {
   run_ranks(2, [](Group& world) {
     Device device(1);
-    Mesh mesh(world, MeshShape{.tp = 2});
+    Mesh mesh(world, MeshShape{.tp = 2}, device);
     for (int i = 0; i < 20; ++i) {
       redistribute(whole_tensor(device, Shape{64}), Shape{64}, Layout().with(Axis::kTp, Placement::partial()), Layout(),
                    mesh);

@@ -46,6 +46,7 @@ class SharedGroup : public Group {
   std::unique_ptr<Group> split(int, int, std::string) override { throw std::logic_error("not of this group"); }
   void progress() override { progress_->poll(); }
   std::string_view transport() const override { return "shared memory"; }
+  std::chrono::milliseconds timeout() const override { return progress_->timeout(); }
   [[noreturn]] void abort(int) override { throw std::logic_error("not of this group"); }
 
  protected:
@@ -75,9 +76,12 @@ struct Case {
 
 class SharedCollectivesTest : public ::testing::TestWithParam<Case> {
  protected:
-  void check(void (*contract)(Group&)) {
+  void check(void (*contract)(Group&, Device&)) {
     Shared shared(GetParam().size, GetParam().options);
-    on_ranks(shared, contract);
+    on_ranks(shared, [contract](Group& group) {
+      Device device(1);
+      contract(group, device);
+    });
   }
 };
 

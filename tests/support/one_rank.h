@@ -11,7 +11,7 @@ namespace triptych::test {
 struct OneRank {
   Device device{1};
   std::unique_ptr<Group> world = make_self_group("test");
-  Mesh mesh{*world, MeshShape{}};
+  Mesh mesh{*world, MeshShape{}, device};
 };
 
 }  // namespace triptych::test

@@ -26,9 +26,13 @@ struct Tolerance {
 /// 2^-8, also lets an intermediate result be rounded. Parameter gradients are float32 sums of bfloat16 inputs that the
 /// oracle has too, so `summed` differs from `local` only where an intermediate is stored as bfloat16: 2^-7.
 ///
+/// float16 (unit roundoff 2^-11): as bfloat16, with three more bits.
+///
 /// Scalars that cancel (the temperature's gradient, a loss difference) keep the float32 error of their terms: 1e-6.
 constexpr Tolerance tolerance(DType dtype) {
-  return dtype == DType::kBFloat16 ? Tolerance{0x1p-8, 0x1p-7, 1e-6} : Tolerance{1e-6, 5e-6, 1e-6};
+  if (dtype == DType::kBFloat16) return {0x1p-8, 0x1p-7, 1e-6};
+  if (dtype == DType::kFloat16) return {0x1p-11 * 2, 0x1p-10 * 2, 1e-6};
+  return {1e-6, 5e-6, 1e-6};
 }
 
 /// 2-norm of (actual - expected) over the 2-norm of expected; 0 if both are all zeros; infinite if a value is not

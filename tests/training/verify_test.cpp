@@ -52,7 +52,7 @@ TEST_P(ParallelEqualsSerial, LossAndEveryGradient) {
                      .bucket_mb = 0.01};  // many buckets
   config.objective.kind = c.objective;
   run_ranks(c.mesh.pp * c.mesh.dp * c.mesh.tp, [&](Group& world) {
-    const VerifyResult result = verify(config, world, 1);
+    const VerifyResult result = verify(config, world, RankPlace{});
     EXPECT_LT(result.loss_error, 1e-5);
     EXPECT_LT(result.worst_error, 1e-5) << result.worst_parameter;
     EXPECT_GT(result.num_parameters, 70);

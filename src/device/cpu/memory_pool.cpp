@@ -1,4 +1,4 @@
-#include "device/memory_pool.h"
+#include "device/cpu/memory_pool.h"
 
 #include <algorithm>
 

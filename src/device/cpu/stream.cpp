@@ -1,26 +1,31 @@
 #include "device/stream.h"
 
-#include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "base/checked.h"
+#include "base/error.h"
 
 namespace triptych {
 
-void Stream::FreeScratch::operator()(std::byte* memory) const {
-  std::free(memory);
+Stream::Stream(int num_threads, void* native) : num_threads_(num_threads), native_(native) {}
+
+Stream::~Stream() {
+  std::free(scratch_);
 }
 
 std::byte* Stream::scratch(std::size_t bytes) {
   if (bytes > scratch_bytes_) {
-    scratch_.reset();
+    std::free(std::exchange(scratch_, nullptr));
+    scratch_bytes_ = 0;
     const std::size_t rounded = static_cast<std::size_t>(round_up(static_cast<int64_t>(bytes), 4096));
-    scratch_.reset(static_cast<std::byte*>(std::aligned_alloc(64, rounded)));
-    if (!scratch_)
+    scratch_ = static_cast<std::byte*>(std::aligned_alloc(64, rounded));
+    if (scratch_ == nullptr) {
       throw WorldError("device", fmt::format("out of memory: {} bytes of scratch were asked for", rounded));
+    }
     scratch_bytes_ = rounded;
   }
-  return scratch_.get();
+  return scratch_;
 }
 
 }  // namespace triptych

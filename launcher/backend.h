@@ -1,0 +1,20 @@
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+namespace triptych {
+
+/// The program that is linked with the other backend, beside this one: `triptych-cuda` of `triptych`, and the reverse.
+/// Empty if it was not built.
+std::filesystem::path other_backends_program();
+
+/// If `device` names the other backend, replaces this process by that program with the same arguments; does not return
+/// then. Must be called before anything that a process cannot inherit (MPI). Returns if `device` is this backend's own,
+/// or if there is no program for it: `require_backend` says so where all ranks can agree on who tells it.
+void hand_over_to(std::string_view device);
+
+/// Throws UserError unless this program is linked with the backend that `device` names.
+void require_backend(std::string_view device);
+
+}  // namespace triptych

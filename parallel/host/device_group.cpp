@@ -1,0 +1,13 @@
+#include "parallel/device_group.h"
+
+namespace triptych {
+
+std::unique_ptr<Group> make_device_group(std::unique_ptr<Group> host, Device&) {
+  return host;
+}
+
+std::string device_transport_text() {
+  return {};
+}
+
+}  // namespace triptych

@@ -1,0 +1,47 @@
+"""Ranks with GPUs that die, hang or give up: all of them end soon, with the right exit code, and somebody says why.
+
+usage: check_faults.py RUN_RANKS FAULTY_NCCL_RANKS
+
+The program is linked with the emulator, of whose environment variables some machines here are made.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+run_ranks, program = sys.argv[1:]
+failures = []
+
+
+def check(fault, exit_codes, *texts, ranks=3, **environment):
+    """Runs the fault on the ranks. Every text must be in what they print."""
+    begin = time.monotonic()
+    try:
+        result = subprocess.run([run_ranks, str(ranks), program, fault], capture_output=True, text=True, timeout=60,
+                                env={**os.environ, **environment})
+        printed, code = result.stdout + result.stderr, result.returncode
+    except subprocess.TimeoutExpired as expired:
+        printed, code = str(expired), "none: it hangs"
+    seconds = time.monotonic() - begin
+    wrong = [f"exit code {code}, expected one of {exit_codes}"] if code not in exit_codes else []
+    wrong += [f"does not say {text!r}" for text in texts if text not in printed]
+    print(f"{'FAILED' if wrong else 'ok':6} {fault} {environment or ''}: exit code {code} after {seconds:.1f} s")
+    if wrong:
+        failures.append(fault)
+        print("   " + "\n   ".join(wrong) + "\n   it printed:\n" + printed)
+
+
+check("none", [0], "ended well")
+check("killed", [137, 1])
+check("missing", [1], "[group all] a peer must come within 1.5 s: number 20, all_reduce(sum, float32 x 7) on rank ",
+      "for one or more of rank ", "rank 1 (world rank 1)")
+check("silent_peer", [1], "[group all] a peer must come within 1.5 s: number 0, recv(float32 x 7, from rank 1, tag 3) on "
+      "rank 0 (world rank 0)", "for rank 1 (world rank 1). Look at")
+check("gives_up", [1, 2], "[group all] number 20, all_reduce(sum, float32 x 7) on rank ", "has aborted")
+check("out_of_memory", [1], "[device] out of memory on GPU 1: 1.00 TiB were asked for", "1.00 GiB that it has")
+check("disagreement", [86, 1], "[nccl-mismatch]", "ncclAllGather(float32 x 7)", "ncclAllReduce(sum, float32 x 7)")
+check("none", [2], "[device] each rank of a machine needs a GPU of its own: rank 2 of this machine, 2 GPUs. Start at most 2 "
+      "ranks a machine", TRIPTYCH_EMULATOR_DEVICES="2")
+check("none", [2], "[device] device = \"cuda\" needs NVIDIA's driver", TRIPTYCH_EMULATOR_DEVICES="0")
+sys.exit(f"failed: {failures}" if failures else 0)
