@@ -51,9 +51,7 @@ message(STATUS "CUDA backend: built with CUDA ${CUDAToolkit_VERSION} for sm ${CM
                "`triptych` hands over to `triptych-cuda` where run.device = \"cuda\"")
 set(TRIPTYCH_HAS_CUDA TRUE)
 
-if(CCACHE_PROGRAM)
-  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
-endif()
+set(CMAKE_CUDA_COMPILER_LAUNCHER ${PROJECT_SOURCE_DIR}/cmake/keep_ptxas_report.sh ${CCACHE_PROGRAM})
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know how nvcc 13 is told the standard
@@ -71,7 +69,7 @@ triptych_build_room(kernels_cuda  kernels/cuda     SEES kernels device_cuda devi
 triptych_build_room(parallel_cuda parallel/nccl    OBJECTS SEES parallel device_cuda device base USES triptych_cuda_headers)
 # Uncompressed PTX: the emulator of the tests reads it out of the very objects that are shipped.
 target_compile_options(triptych_kernels_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr
-                       --extended-lambda --no-compress -lineinfo>)
+                       --extended-lambda --no-compress -lineinfo -Xptxas=-v>)
 add_library(triptych_cuda INTERFACE)
 target_sources(triptych_cuda INTERFACE $<TARGET_OBJECTS:triptych_parallel_cuda>)
 target_link_libraries(triptych_cuda INTERFACE triptych_parallel triptych_kernels_cuda triptych_device_cuda)

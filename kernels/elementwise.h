@@ -25,7 +25,7 @@ struct CopyRowsArgs {
 /// Copies `rows` runs of `row_bytes`; strides may be 0 (src: broadcast) or negative.
 void copy_rows(Stream& stream, const CopyRowsArgs& args);
 
-/// dst += src, both of `dtype` (float32 or bfloat16).
+/// dst += src, both of `dtype` (float32, bfloat16 or, on a GPU, float16).
 void add_into(Stream& stream, void* dst, const void* src, int64_t n, DType dtype);
 
 /// dst += factor * src, all float32.

@@ -15,8 +15,8 @@ struct EmbeddingForwardArgs {
   int64_t cols = 0;
   int64_t vocab_begin = 0;
   int64_t vocab_local = 0;
-  DType table_dtype = DType::kFloat32;  ///< float32 or bfloat16
-  DType dtype = DType::kFloat32;        ///< float32 or bfloat16
+  DType table_dtype = DType::kFloat32;  ///< float32, bfloat16 or (on a GPU) float16
+  DType dtype = DType::kFloat32;        ///< likewise
 };
 
 /// out[i] = table[ids[i] - vocab_begin]; an id outside of this rank's rows gives zeros, so the sum over the ranks that

@@ -7,7 +7,7 @@
 
 namespace triptych {
 
-/// a = h * Phi(h), Phi the normal distribution function: the exact GELU, by erf. `a` may be `h`.
+/// a = h * Phi(h), Phi the normal distribution function: the exact GELU, not the approximation by tanh. `a` may be `h`.
 /// Source: Hendrycks and Gimpel 2016, Gaussian Error Linear Units.
 void gelu_forward(Stream& stream, const void* h, void* a, int64_t n, DType dtype);
 
@@ -17,7 +17,7 @@ struct GeluBackwardArgs {
   void* dh = nullptr;        ///< dtype [n], assigned; may be da
   void* a = nullptr;         ///< dtype [n] or null: gelu(h) again, the forward's very bits; may be h
   int64_t n = 0;
-  DType dtype = DType::kFloat32;  ///< float32 or bfloat16
+  DType dtype = DType::kFloat32;  ///< float32, bfloat16 or (on a GPU) float16
 };
 
 /// dh = da * (Phi(h) + h * phi(h)). Training keeps h and not a: this pass writes both.

@@ -17,7 +17,7 @@ struct LayerNormForwardArgs {
   int64_t rows = 0;
   int64_t cols = 0;
   float eps = 1e-6f;
-  DType dtype = DType::kFloat32;  ///< float32 or bfloat16
+  DType dtype = DType::kFloat32;  ///< float32, bfloat16 or (on a GPU) float16
 };
 
 /// y = (x - mean) * rstd * gamma + beta, a row at a time. The variance is the mean of the squared deviations.

@@ -16,7 +16,7 @@ struct PatchifyArgs {
   int64_t patch_size = 0;
   std::array<float, 3> mean{};  ///< per channel, of values in [0, 1]
   std::array<float, 3> std{1, 1, 1};
-  DType dtype = DType::kFloat32;  ///< float32 or bfloat16
+  DType dtype = DType::kFloat32;  ///< float32, bfloat16 or (on a GPU) float16
 };
 
 /// Cuts images into patches, row by row of the image, each value (pixel / 255 - mean[c]) / std[c]. Within a patch the

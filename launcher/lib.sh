@@ -56,6 +56,7 @@ install_packages() {
 build() {
   local preset=$1 target=$2
   logged build "build/log/configure-$preset.log" cmake --preset "$preset"
+  sed -n 's/^-- CUDA backend: /  CUDA backend: /p' "build/log/configure-$preset.log"
   # As many compilers as cores: ninja's default of two more needs memory that small machines lack.
   logged build "build/log/build-$preset.log" cmake --build "build/$preset" --target "$target" --parallel "$(nproc)"
   echo "  build/$preset is up to date"

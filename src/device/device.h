@@ -106,6 +106,9 @@ class Device {
   void read(void* host, const void* from, std::size_t bytes);
   /// Waits for all that was queued on any of its streams.
   void synchronize();
+  /// Begins or ends the part of the run that a profiler looks at (`nsys profile -c cudaProfilerApi`); nothing on the
+  /// CPU.
+  void profile(bool on);
 
   HostBuffer allocate_host(std::size_t bytes);
   /// Copies beside the compute stream: starts once `after` is reached, and does not wait for what was queued since. The

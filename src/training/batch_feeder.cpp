@@ -61,7 +61,10 @@ BatchFeeder::BatchFeeder(Device& device, Loader& loader, int64_t image_size, int
     : device_(&device), loader_(&loader), image_size_(image_size), text_length_(text_length) {}
 
 void BatchFeeder::start_copy(Slot& slot, Batch&& batch) {
-  if (slot.batch.rows == 0) slot.batch = empty_batch(*device_, batch, image_size_, text_length_);
+  if (slot.batch.rows == 0) {
+    slot.batch = empty_batch(*device_, batch, image_size_, text_length_);
+    slot.used = device_->record();  // memory is the compute stream's from where it was allocated on
+  }
   // The copy out of these buffers was ordered before a step that has been reported; it is done long since.
   wait_on_host(slot.copied, {});
   for_parts(slot.batch, batch, [&](std::size_t part, const Tensor& tensor, std::span<const std::byte> values) {

@@ -106,7 +106,7 @@ void write_run_report(const RunConfig& config, int64_t num_parameters, const Eva
                  {"steps", input.metrics.empty() ? "0" : std::to_string(input.metrics.back().step)},
                  {"time in steps", fmt::format("{:.0f} s", seconds)},
                  {"global batch", std::to_string(config.training.global_batch)},
-                 {"precision", config.training.precision == DType::kBFloat16 ? "bf16" : "fp32"},
+                 {"precision", std::string(precision_name(config.training.precision))},
                  {"mesh of this command", fmt::format("pp {} x dp {} x tp {}", mesh.pp, mesh.dp, mesh.tp)},
                  {"data", config.data.path}};
   if (evaluation != nullptr) {

@@ -255,6 +255,10 @@ RunConfig parse_run_config(const std::string& text, const std::string& name) {
   return read_config(reader, 0);
 }
 
+std::string_view precision_name(DType precision) {
+  return precision == DType::kBFloat16 ? "bf16" : precision == DType::kFloat16 ? "fp16" : "fp32";
+}
+
 std::string run_config_documentation() {
   ConfigReader reader = ConfigReader::from_text("", "defaults");
   read_config(reader, 0);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/dtype.h"
@@ -82,6 +83,9 @@ RunConfig load_run_config(const std::filesystem::path& path, const std::vector<s
 
 /// The same from the text that a checkpoint carries, for one rank.
 RunConfig parse_run_config(const std::string& text, const std::string& name);
+
+/// "fp32", "bf16" or "fp16", as training.precision says it.
+std::string_view precision_name(DType precision);
 
 /// The tables of docs/configuration.md.
 std::string run_config_documentation();

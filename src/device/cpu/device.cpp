@@ -101,6 +101,8 @@ void Device::read(void* host, const void* from, std::size_t bytes) {
 
 void Device::synchronize() {}
 
+void Device::profile(bool) {}
+
 HostBuffer Device::allocate_host(std::size_t bytes) {
   auto* data = static_cast<std::byte*>(std::malloc(bytes > 0 ? bytes : 1));
   if (data == nullptr) throw WorldError("device", fmt::format("out of memory: {} bytes of the host's", bytes));

@@ -1,0 +1,234 @@
+#include "kernels/cuda/common.cuh"
+#include "kernels/elementwise.h"
+
+namespace triptych {
+namespace {
+
+using namespace cuda;
+
+template <typename Src, typename Dst>
+struct Cast {
+  const Src* src;
+  Dst* dst;
+  template <int N>
+  __device__ void operator()(int64_t i, Piece<N> piece) const {
+    store(load<N>(src + i, piece), dst + i, piece);
+  }
+};
+
+template <typename T>
+struct Fill {
+  T* dst;
+  float value;
+  template <int N>
+  __device__ void operator()(int64_t i, Piece<N> piece) const {
+    Floats<N> values;
+#pragma unroll
+    for (int k = 0; k < N; ++k) values[k] = value;
+    store(values, dst + i, piece);
+  }
+};
+
+template <typename T>
+struct AddInto {
+  T* dst;
+  const T* src;
+  template <int N>
+  __device__ void operator()(int64_t i, Piece<N> piece) const {
+    Floats<N> sum = load<N>(dst + i, piece);
+    const Floats<N> added = load<N>(src + i, piece);
+#pragma unroll
+    for (int k = 0; k < N; ++k) sum[k] += added[k];
+    store(sum, dst + i, piece);
+  }
+};
+
+struct Accumulate {
+  float* dst;
+  const float* src;
+  float factor;
+  template <int N>
+  __device__ void operator()(int64_t i, Piece<N> piece) const {
+    Floats<N> sum = load<N>(dst + i, piece);
+    const Floats<N> added = load<N>(src + i, piece);
+#pragma unroll
+    for (int k = 0; k < N; ++k) sum[k] = fmaf(factor, added[k], sum[k]);
+    store(sum, dst + i, piece);
+  }
+};
+
+/// With the factor as an argument, or in device memory.
+struct Scale {
+  float* dst;
+  const double* factor;  ///< or null: `given`
+  float given;
+  template <int N>
+  __device__ void operator()(int64_t i, Piece<N> piece) const {
+    const float f = factor == nullptr ? given : static_cast<float>(*factor);
+    if (f == 1.0f) return;  // of most steps, the clipping's and the loss scale's
+    Floats<N> values = load<N>(dst + i, piece);
+#pragma unroll
+    for (int k = 0; k < N; ++k) values[k] *= f;
+    store(values, dst + i, piece);
+  }
+};
+
+struct Subtract {
+  const float* a;
+  const float* b;
+  float* out;
+  template <int N>
+  __device__ void operator()(int64_t i, Piece<N> piece) const {
+    Floats<N> difference = load<N>(a + i, piece);
+    const Floats<N> taken = load<N>(b + i, piece);
+#pragma unroll
+    for (int k = 0; k < N; ++k) difference[k] -= taken[k];
+    store(difference, out + i, piece);
+  }
+};
+
+// The two kernels of doubles are for scalars, a few at a time: an element a thread.
+
+struct AccumulateDoubles {
+  float* dst;
+  const double* src;
+  const double* factor;
+  __device__ void operator()(int64_t i, Piece<1>) const {
+    // Two roundings in double, as on the CPU, and one to float32.
+    dst[i] = static_cast<float>(__dadd_rn(static_cast<double>(dst[i]), __dmul_rn(src[i], *factor)));
+  }
+};
+
+struct Widen {
+  const float* src;
+  double* dst;
+  __device__ void operator()(int64_t i, Piece<1>) const { dst[i] = static_cast<double>(src[i]); }
+};
+
+/// A run of bytes a row, in words of the widest kind that addresses, strides and length allow.
+template <typename Word>
+struct CopyRow {
+  const std::byte* src;
+  std::byte* dst;
+  int64_t src_stride_bytes;
+  int64_t dst_stride_bytes;
+  __device__ void operator()(int64_t row, int64_t i, Piece<1>) const {
+    const auto* from = reinterpret_cast<const Word*>(src + row * src_stride_bytes);
+    reinterpret_cast<Word*>(dst + row * dst_stride_bytes)[i] = from[i];
+  }
+};
+
+template <typename Word>
+void copy_rows_by(Stream& stream, const CopyRowsArgs& args) {
+  launch_each_row_piece<1>(stream, "copy_rows", args.rows, args.row_bytes / static_cast<int64_t>(sizeof(Word)), true,
+                           CopyRow<Word>{static_cast<const std::byte*>(args.src), static_cast<std::byte*>(args.dst),
+                                         args.src_stride_bytes, args.dst_stride_bytes});
+}
+
+/// x[b, s, c] += pos[s, c], a row of [batch, seq] at a time.
+template <typename T>
+struct AddPositions {
+  T* x;
+  const float* pos;
+  int64_t seq;
+  int64_t cols;
+  int64_t batch_stride;
+  int64_t row_stride;
+  template <int N>
+  __device__ void operator()(int64_t row, int64_t c, Piece<N> piece) const {
+    const int64_t b = row / seq, s = row % seq;
+    T* at = x + b * batch_stride + s * row_stride + c;
+    Floats<N> sum = load<N>(at, piece);
+    const Floats<N> added = load<N>(pos + s * cols + c, piece);
+#pragma unroll
+    for (int k = 0; k < N; ++k) sum[k] += added[k];
+    store(sum, at, piece);
+  }
+};
+
+}  // namespace
+
+void cast(Stream& stream, const void* src, DType src_dtype, void* dst, DType dst_dtype, int64_t n) {
+  with_float_type(src_dtype, "cast", [&](auto src_tag) {
+    with_float_type(dst_dtype, "cast", [&](auto dst_tag) {
+      using Src = typename decltype(src_tag)::Type;
+      using Dst = typename decltype(dst_tag)::Type;
+      launch_each_piece<kVectorSize<Src, Dst>>(stream, "cast", n, aligned_16({src, dst}),
+                                               Cast<Src, Dst>{static_cast<const Src*>(src), static_cast<Dst*>(dst)});
+    });
+  });
+}
+
+void fill(Stream& stream, void* dst, float value, int64_t n, DType dtype) {
+  with_float_type(dtype, "fill", [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    launch_each_piece<kVectorSize<T>>(stream, "fill", n, aligned_16({dst}), Fill<T>{static_cast<T*>(dst), value});
+  });
+}
+
+void copy_rows(Stream& stream, const CopyRowsArgs& args) {
+  if (args.rows <= 0 || args.row_bytes <= 0) return;
+  if (args.src_stride_bytes == args.row_bytes && args.dst_stride_bytes == args.row_bytes) {
+    TRIPTYCH_CUDA(cudaMemcpyAsync(args.dst, args.src, static_cast<std::size_t>(args.rows * args.row_bytes),
+                                  cudaMemcpyDeviceToDevice, cuda_stream(stream)));
+    return;
+  }
+  const auto bits = reinterpret_cast<uintptr_t>(args.src) | reinterpret_cast<uintptr_t>(args.dst) |
+                    static_cast<uint64_t>(args.row_bytes) | static_cast<uint64_t>(args.src_stride_bytes) |
+                    static_cast<uint64_t>(args.dst_stride_bytes);
+  if (bits % 16 == 0) {
+    copy_rows_by<uint4>(stream, args);
+  } else if (bits % 4 == 0) {
+    copy_rows_by<uint32_t>(stream, args);
+  } else if (bits % 2 == 0) {
+    copy_rows_by<uint16_t>(stream, args);
+  } else {
+    copy_rows_by<uint8_t>(stream, args);
+  }
+}
+
+void add_into(Stream& stream, void* dst, const void* src, int64_t n, DType dtype) {
+  with_float_type(dtype, "add_into", [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    launch_each_piece<kVectorSize<T>>(stream, "add_into", n, aligned_16({dst, src}),
+                                      AddInto<T>{static_cast<T*>(dst), static_cast<const T*>(src)});
+  });
+}
+
+void accumulate(Stream& stream, float* dst, const float* src, float factor, int64_t n) {
+  launch_each_piece<4>(stream, "accumulate", n, aligned_16({dst, src}), Accumulate{dst, src, factor});
+}
+
+void scale_into(Stream& stream, float* dst, float factor, int64_t n) {
+  launch_each_piece<4>(stream, "scale_into", n, aligned_16({dst}), Scale{dst, nullptr, factor});
+}
+
+void scale_by(Stream& stream, float* dst, const double* factor, int64_t n) {
+  launch_each_piece<4>(stream, "scale_by", n, aligned_16({dst}), Scale{dst, factor, 1.0f});
+}
+
+void accumulate_doubles(Stream& stream, float* dst, const double* src, const double* factor, int64_t n) {
+  launch_each_piece<1>(stream, "accumulate_doubles", n, true, AccumulateDoubles{dst, src, factor});
+}
+
+void widen(Stream& stream, const float* src, double* dst, int64_t n) {
+  launch_each_piece<1>(stream, "widen", n, true, Widen{src, dst});
+}
+
+void subtract(Stream& stream, const float* a, const float* b, float* out, int64_t n) {
+  launch_each_piece<4>(stream, "subtract", n, aligned_16({a, b, out}), Subtract{a, b, out});
+}
+
+void add_positions(Stream& stream, const AddPositionsArgs& args) {
+  with_float_type(args.dtype, "add_positions", [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    constexpr int64_t kBytes = sizeof(T);
+    const bool aligned =
+        aligned_16({args.x, args.pos}, {args.batch_stride * kBytes, args.row_stride * kBytes, args.cols * kBytes});
+    launch_each_row_piece<kVectorSize<T>>(
+        stream, "add_positions", args.batch * args.seq, args.cols, aligned,
+        AddPositions<T>{static_cast<T*>(args.x), args.pos, args.seq, args.cols, args.batch_stride, args.row_stride});
+  });
+}
+
+}  // namespace triptych

@@ -1,0 +1,170 @@
+#include "kernels/matmul.h"
+
+#include <algorithm>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "device/cuda/cuda_device.h"
+#include "kernels/cuda/cublaslt_handles.h"
+#include "kernels/cuda/matmul_without_terms.h"
+#include "kernels/cuda/workspace.h"
+#include "kernels/elementwise.h"
+#include "kernels/matmul_shapes.h"
+
+// cuBLASLt's GELU epilogues are not used: they take the tanh approximation, where gelu.h promises the exact function.
+
+namespace triptych {
+namespace {
+
+using cuda::MatmulDescriptor;
+using cuda::MatrixLayout;
+
+/// What NVIDIA recommends for Hopper and later; it is plenty for older ones.
+constexpr std::size_t kWorkspaceBytes = 32 << 20;
+
+cudaDataType_t to_cuda(DType dtype) {
+  switch (dtype) {
+    case DType::kBFloat16:
+      return CUDA_R_16BF;
+    case DType::kFloat16:
+      return CUDA_R_16F;
+    default:
+      return CUDA_R_32F;
+  }
+}
+
+void check_types(const Matmul& p) {
+  const bool has_inputs =
+      p.input_dtype == DType::kFloat32 || p.input_dtype == DType::kBFloat16 || p.input_dtype == DType::kFloat16;
+  TRIPTYCH_CHECK(has_inputs && (p.output_dtype == DType::kFloat32 || p.output_dtype == p.input_dtype),
+                 "matmul has no CUDA implementation from {} to {}", dtype_name(p.input_dtype),
+                 dtype_name(p.output_dtype));
+}
+
+/// The largest power of two up to 256 that an address is a multiple of. Strides need none: the layouts tell them.
+uint32_t alignment_of(const void* address) {
+  const auto bits = reinterpret_cast<uintptr_t>(address);
+  return static_cast<uint32_t>(std::min<uintptr_t>(256, bits & -bits));
+}
+
+/// A product with its descriptors and the algorithm that the library's heuristic chose for it.
+///
+/// The library is column-major, where our row-major matrices are their transposes: it computes C^T = op(B)^T op(A)^T,
+/// so B is its first matrix and A its second. Its bias runs along C^T's rows, which are our columns.
+class PlannedMatmul {
+ public:
+  /// `bias` may be null, and is of the output's type.
+  PlannedMatmul(const Matmul& p, const void* bias, bool tf32, cublasLtHandle_t library);
+
+  void run(const Matmul& p, const void* bias, cublasLtHandle_t library, void* workspace, cudaStream_t stream);
+
+ private:
+  static MatrixLayout layout(int64_t rows, int64_t columns, DType dtype, int64_t row_stride, const Matmul& p,
+                             int64_t batch_stride);
+
+  MatmulDescriptor descriptor_;
+  MatrixLayout a_, b_, c_;
+  cublasLtMatmulAlgo_t algorithm_;
+};
+
+/// Of a row-major matrix as it is stored.
+MatrixLayout PlannedMatmul::layout(int64_t rows, int64_t columns, DType dtype, int64_t row_stride, const Matmul& p,
+                                   int64_t batch_stride) {
+  MatrixLayout made(to_cuda(dtype), columns, rows, row_stride);
+  if (p.batch > 1) {
+    made.set(CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, narrow<int32_t>(p.batch));
+    made.set(CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, batch_stride);
+  }
+  return made;
+}
+
+PlannedMatmul::PlannedMatmul(const Matmul& p, const void* bias, bool tf32, cublasLtHandle_t library)
+    : descriptor_(tf32 && p.input_dtype == DType::kFloat32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F),
+      a_(layout(p.transpose_a ? p.k : p.m, p.transpose_a ? p.m : p.k, p.input_dtype, p.a_row_stride, p,
+                p.a_batch_stride)),
+      b_(layout(p.transpose_b ? p.n : p.k, p.transpose_b ? p.k : p.n, p.input_dtype, p.b_row_stride, p,
+                p.b_batch_stride)),
+      c_(layout(p.m, p.n, p.output_dtype, p.c_row_stride, p, p.c_batch_stride)) {
+  const auto operation = [](bool transpose) { return static_cast<int32_t>(transpose ? CUBLAS_OP_T : CUBLAS_OP_N); };
+  descriptor_.set(CUBLASLT_MATMUL_DESC_TRANSA, operation(p.transpose_b));
+  descriptor_.set(CUBLASLT_MATMUL_DESC_TRANSB, operation(p.transpose_a));
+  if (bias != nullptr) {
+    descriptor_.set(CUBLASLT_MATMUL_DESC_EPILOGUE, static_cast<uint32_t>(CUBLASLT_EPILOGUE_BIAS));
+    descriptor_.set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(to_cuda(p.output_dtype)));
+    descriptor_.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);  // the heuristic looks at its alignment
+  }
+  cuda::MatmulPreference preference;
+  preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(kWorkspaceBytes));
+  // Parts of a sum that is split are float32 too, whatever the output.
+  preference.set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                 static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+  preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(p.b));
+  preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(p.a));
+  preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(p.c));
+  preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(p.c));
+  cublasLtMatmulHeuristicResult_t best{};
+  int num_found = 0;
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(library, descriptor_.get(), b_.get(), a_.get(), c_.get(),
+                                                               c_.get(), preference.get(), 1, &best, &num_found);
+  if (status != CUBLAS_STATUS_SUCCESS || num_found == 0 || best.state != CUBLAS_STATUS_SUCCESS) {
+    throw InternalError(
+        "matmul", fmt::format("cuBLASLt has no algorithm for [{}, {}] x [{}, {}] of {} to {}{}, strides {}, {}, {}, "
+                              "batch {}: {}",
+                              p.m, p.k, p.k, p.n, dtype_name(p.input_dtype), dtype_name(p.output_dtype),
+                              bias != nullptr ? " with bias" : "", p.a_row_stride, p.b_row_stride, p.c_row_stride,
+                              p.batch, cublasLtGetStatusName(status)));
+  }
+  algorithm_ = best.algo;
+}
+
+void PlannedMatmul::run(const Matmul& p, const void* bias, cublasLtHandle_t library, void* workspace,
+                        cudaStream_t stream) {
+  if (bias != nullptr) descriptor_.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  const float alpha = 1.0f, beta = p.accumulate ? 1.0f : 0.0f;
+  TRIPTYCH_CUBLASLT(cublasLtMatmul(library, descriptor_.get(), &alpha, p.b, b_.get(), p.a, a_.get(), &beta, p.c,
+                                   c_.get(), p.c, c_.get(), &algorithm_, workspace, kWorkspaceBytes, stream));
+}
+
+/// What a stream keeps: one product at a time runs on it, so that all may share the workspace.
+struct MatmulState {
+  bool tf32 = false;
+  cuda::CublasLt library;
+  cuda::Workspace workspace;
+  PreparedMatmuls<PlannedMatmul> prepared;
+};
+
+/// What a plan depends on beside the shape.
+uint64_t variant_of(const Matmul& p, const void* bias, bool tf32) {
+  uint64_t variant = tf32 ? 1 : 0;
+  for (const void* address : {p.a, p.b, static_cast<const void*>(p.c), bias}) {
+    variant = variant << 12 | alignment_of(address);
+  }
+  return variant;
+}
+
+}  // namespace
+
+void allow_tf32(Stream& stream, bool allowed) {
+  stream.state<MatmulState>().tf32 = allowed;
+}
+
+void matmul(Stream& stream, const Matmul& product) {
+  check_types(product);
+  const Matmul p = resolve_matmul(product);
+  if (p.m == 0 || p.n == 0 || p.batch == 0) return;
+  if (p.k == 0) return cuda::matmul_without_terms(stream, p);
+  MatmulState& state = stream.state<MatmulState>();
+  // The library takes a bias of the output's type alone, so a 16-bit output gets it rounded, within the unit roundoff
+  // of what is rounded to that type afterwards anyway.
+  const void* bias = p.bias;
+  if (p.bias != nullptr && p.output_dtype != DType::kFloat32) {
+    void* const rounded = stream.scratch(static_cast<std::size_t>(p.n) * dtype_bytes(p.output_dtype));
+    cast(stream, p.bias, DType::kFloat32, rounded, p.output_dtype, p.n);
+    bias = rounded;
+  }
+  PlannedMatmul& plan = state.prepared.find_or(MatmulKey(p, variant_of(p, bias, state.tf32)),
+                                               [&] { return PlannedMatmul(p, bias, state.tf32, state.library.get()); });
+  plan.run(p, bias, state.library.get(), state.workspace.get(kWorkspaceBytes, stream), cuda_stream(stream));
+}
+
+}  // namespace triptych

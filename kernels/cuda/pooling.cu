@@ -1,0 +1,179 @@
+#include "base/checked.h"
+#include "kernels/cuda/column_sums.cuh"
+#include "kernels/pooling.h"
+
+namespace triptych {
+namespace {
+
+using namespace cuda;
+
+template <int N>
+__device__ inline Floats<N> filled(float value) {
+  Floats<N> result;
+#pragma unroll
+  for (int k = 0; k < N; ++k) result[k] = value;
+  return result;
+}
+
+/// Which of a sample's rows gather_rows takes; -1 if the contract is broken.
+struct Gathered {
+  const int32_t* index;  ///< or null
+  int32_t offset;
+  int64_t seq;
+  __device__ int64_t operator()(int64_t b) const {
+    const int64_t s = int64_t{index == nullptr ? 0 : index[b]} + offset;
+    return s >= 0 && s < seq ? s : -1;
+  }
+};
+
+template <typename X, typename Out>
+struct GatherRows {
+  const X* x;
+  Out* out;
+  Gathered gathered;
+  int64_t cols;
+  template <int N>
+  __device__ void operator()(int64_t b, int64_t c, Piece<N> piece) const {
+    const int64_t s = gathered(b);
+    store(s < 0 ? filled<N>(nanf("")) : load<N>(x + (b * gathered.seq + s) * cols + c, piece), out + b * cols + c,
+          piece);
+  }
+};
+
+/// A row of [batch, seq] at a time.
+template <typename X, typename Out>
+struct GatherRowsBackward {
+  const Out* dout;
+  X* dx;
+  Gathered gathered;
+  int64_t cols;
+  template <int N>
+  __device__ void operator()(int64_t row, int64_t c, Piece<N> piece) const {
+    const int64_t b = row / gathered.seq, s = gathered(b);
+    Floats<N> gradient = filled<N>(s < 0 ? nanf("") : 0.0f);
+    if (row % gathered.seq == s) gradient = load<N>(dout + b * cols + c, piece);
+    store(gradient, dx + row * cols + c, piece);
+  }
+};
+
+/// The number of a sample's rows that mean_pool takes, and what each counts.
+struct Averaged {
+  const int32_t* lengths;  ///< or null
+  int64_t seq;
+  struct Rows {
+    int64_t length;
+    float weight;  ///< NaN if the contract is broken
+  };
+  __device__ Rows operator()(int64_t b) const {
+    const int64_t length = lengths == nullptr ? seq : lengths[b];
+    if (length < 0 || length > seq) return {seq, nanf("")};
+    return {length, length == 0 ? 0.0f : 1.0f / static_cast<float>(length)};
+  }
+};
+
+/// A block takes kSumColumns columns of a sample.
+template <typename X, typename Out>
+__global__ void __launch_bounds__(kBlockThreads)
+    mean_pool_kernel(const X* x, Out* out, Averaged averaged, int64_t batch, int64_t cols, bool aligned) {
+  constexpr int N = kVectorSize<X>;
+  __shared__ SumsOfWarps<N> shared;
+  const int64_t first_column = static_cast<int64_t>(blockIdx.y) * kSumColumns<N>;
+  const int64_t column = first_column + threadIdx.x % kWarpSize * N;
+  for (int64_t b = blockIdx.x; b < batch; b += gridDim.x) {
+    const Averaged::Rows rows = averaged(b);
+    Floats<N> sum{};
+    if (column < cols) {
+      sum = sum_rows_of_warp(x + b * averaged.seq * cols + column, 0, rows.length, cols,
+                             piece_of<N>(cols - column, aligned));
+    }
+    sum_warps<N>(sum, shared, [&](int c, float total) {
+      if (first_column + c < cols) out[b * cols + first_column + c] = from_float<Out>(rows.weight * total);
+    });
+  }
+}
+
+/// A row of [batch, seq] at a time.
+template <typename X, typename Out>
+struct MeanPoolBackward {
+  const Out* dout;
+  X* dx;
+  Averaged averaged;
+  int64_t cols;
+  template <int N>
+  __device__ void operator()(int64_t row, int64_t c, Piece<N> piece) const {
+    const int64_t b = row / averaged.seq, s = row % averaged.seq;
+    const Averaged::Rows rows = averaged(b);
+    Floats<N> gradient{};
+    if (s < rows.length) {
+      gradient = load<N>(dout + b * cols + c, piece);
+#pragma unroll
+      for (int k = 0; k < N; ++k) gradient[k] *= rows.weight;
+    }
+    store(gradient, dx + row * cols + c, piece);
+  }
+};
+
+/// f(TypeTag<X>, TypeTag<Out>) of the dtypes of [batch, seq, cols] and [batch, cols].
+template <typename F>
+void with_types(DType dtype, DType out_dtype, std::string_view kernel, const F& f) {
+  with_float_type(dtype, kernel,
+                  [&](auto x_tag) { with_float_type(out_dtype, kernel, [&](auto out_tag) { f(x_tag, out_tag); }); });
+}
+
+template <typename X, typename Out>
+bool rows_aligned(const void* x, const void* out, int64_t cols) {
+  return aligned_16({x, out}, {cols * static_cast<int64_t>(sizeof(X)), cols * static_cast<int64_t>(sizeof(Out))});
+}
+
+}  // namespace
+
+void gather_rows(Stream& stream, const PoolForwardArgs& args) {
+  with_types(args.dtype, args.out_dtype, "gather_rows", [&](auto x_tag, auto out_tag) {
+    using X = typename decltype(x_tag)::Type;
+    using Out = typename decltype(out_tag)::Type;
+    launch_each_row_piece<kVectorSize<X, Out>>(
+        stream, "gather_rows", args.batch, args.cols, rows_aligned<X, Out>(args.x, args.out, args.cols),
+        GatherRows<X, Out>{static_cast<const X*>(args.x), static_cast<Out*>(args.out),
+                           Gathered{args.index, args.index_offset, args.seq}, args.cols});
+  });
+}
+
+void gather_rows_backward(Stream& stream, const PoolBackwardArgs& args) {
+  with_types(args.dtype, args.out_dtype, "gather_rows_backward", [&](auto x_tag, auto out_tag) {
+    using X = typename decltype(x_tag)::Type;
+    using Out = typename decltype(out_tag)::Type;
+    launch_each_row_piece<kVectorSize<X, Out>>(
+        stream, "gather_rows_backward", args.batch * args.seq, args.cols,
+        rows_aligned<X, Out>(args.dx, args.dout, args.cols),
+        GatherRowsBackward<X, Out>{static_cast<const Out*>(args.dout), static_cast<X*>(args.dx),
+                                   Gathered{args.index, args.index_offset, args.seq}, args.cols});
+  });
+}
+
+void mean_pool(Stream& stream, const PoolForwardArgs& args) {
+  with_types(args.dtype, args.out_dtype, "mean_pool", [&](auto x_tag, auto out_tag) {
+    if (args.batch <= 0 || args.cols <= 0) return;
+    using X = typename decltype(x_tag)::Type;
+    using Out = typename decltype(out_tag)::Type;
+    constexpr int64_t kBytes = sizeof(X);
+    const dim3 grid(grid_blocks(args.batch, 1), narrow<unsigned>(ceil_div(args.cols, kSumColumns<kVectorSize<X>>)));
+    mean_pool_kernel<X, Out><<<grid, kBlockThreads, 0, cuda_stream(stream)>>>(
+        static_cast<const X*>(args.x), static_cast<Out*>(args.out), Averaged{args.lengths, args.seq}, args.batch,
+        args.cols, aligned_16({args.x}, {args.cols * kBytes}));
+    check_launch("mean_pool");
+  });
+}
+
+void mean_pool_backward(Stream& stream, const PoolBackwardArgs& args) {
+  with_types(args.dtype, args.out_dtype, "mean_pool_backward", [&](auto x_tag, auto out_tag) {
+    using X = typename decltype(x_tag)::Type;
+    using Out = typename decltype(out_tag)::Type;
+    launch_each_row_piece<kVectorSize<X, Out>>(
+        stream, "mean_pool_backward", args.batch * args.seq, args.cols,
+        rows_aligned<X, Out>(args.dx, args.dout, args.cols),
+        MeanPoolBackward<X, Out>{static_cast<const Out*>(args.dout), static_cast<X*>(args.dx),
+                                 Averaged{args.lengths, args.seq}, args.cols});
+  });
+}
+
+}  // namespace triptych

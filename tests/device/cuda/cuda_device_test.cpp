@@ -1,0 +1,155 @@
+// What only a device of the CUDA backend does; under emulation.
+
+#include "device/cuda/cuda_device.h"
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "device/cuda/cuda_info.h"
+#include "emulator/runtime/counters.h"
+#include "emulator/runtime/runtime.h"
+
+namespace triptych {
+namespace {
+
+class CudaDeviceTest : public ::testing::Test {
+ protected:
+  /// Another machine. There is no device when it is called.
+  static void on_machine(const std::function<void(emulator::Options&)>& change) {
+    emulator::Options options = emulator::Options::from_environment();
+    change(options);
+    emulator::restart(options);
+  }
+  void TearDown() override {
+    on_machine([](emulator::Options&) {});
+  }
+};
+
+template <typename Expected>
+std::string error_of(const std::function<void()>& run) {
+  try {
+    run();
+  } catch (const Expected& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "no error of the kind";
+  return {};
+}
+
+TEST_F(CudaDeviceTest, TakesTheGpuOfItsLocalRankAndNoOther) {
+  on_machine([](emulator::Options& options) { options.num_devices = 2; });
+  Device device(1, 1);
+  EXPECT_EQ(device.kind(), "cuda");
+  EXPECT_EQ(device.state().gpu, 1);
+  EXPECT_TRUE(device.description().starts_with("GPU 1, PTX emulator")) << device.description();
+  int gpu = -1;
+  EXPECT_EQ(cudaGetDevice(&gpu), cudaSuccess);
+  EXPECT_EQ(gpu, 1);
+  EXPECT_EQ(error_of<UserError>([] { Device(1, 2); }),
+            "[device] each rank of a machine needs a GPU of its own: rank 2 of this machine, 2 GPUs. Start at most 2 "
+            "ranks a machine, or look at CUDA_VISIBLE_DEVICES");
+}
+
+TEST_F(CudaDeviceTest, IsRefusedWithoutADriver) {
+  on_machine([](emulator::Options& options) { options.num_devices = 0; });
+  EXPECT_EQ(error_of<UserError>([] { Device(1, 0); }),
+            "[device] device = \"cuda\" needs NVIDIA's driver: libcuda.so.1 was not found. Install the driver, or set "
+            "device = \"cpu\"");
+  const CudaInfo info = cuda_info();
+  EXPECT_TRUE(info.gpus.empty());
+  EXPECT_EQ(info.driver_version, 0);
+  EXPECT_NE(info.problem.find("(35)"), std::string::npos) << info.problem;
+  EXPECT_NE(info.summary().find("0 GPUs"), std::string::npos) << info.summary();
+}
+
+TEST_F(CudaDeviceTest, IsDescribed) {
+  on_machine([](emulator::Options& options) { options.num_devices = 3; });
+  const CudaInfo info = cuda_info();
+  ASSERT_EQ(info.gpus.size(), 3u);
+  EXPECT_EQ(info.problem, "");
+  EXPECT_GT(info.runtime_version, 12000);
+  EXPECT_NE(info.gpu_lines()[2].find("compute capability"), std::string::npos) << info.gpu_lines()[2];
+}
+
+TEST_F(CudaDeviceTest, SaysWhoHasTheMemory) {
+  on_machine([](emulator::Options& options) { options.memory_bytes = std::size_t{64} << 20; });
+  Device device(1);
+  const Buffer held = device.allocate(std::size_t{40} << 20);
+  const std::string error = error_of<WorldError>([&] { device.allocate(std::size_t{30} << 20); });
+  EXPECT_TRUE(
+      error.starts_with("[device] out of memory on GPU 0: 30.00 MiB were asked for, 40.00 MiB are in use, 40.00 "
+                        "MiB are held; of the 64.00 MiB that it has, 24.00 MiB are free. Use a smaller batch"))
+      << error;
+  // It goes on, and the failure is not found again by the next check.
+  check_launch("nothing");
+  EXPECT_EQ(device.allocate(std::size_t{20} << 20).size(), std::size_t{20} << 20);
+  const std::string scratch = error_of<WorldError>([&] { device.stream().scratch(std::size_t{50} << 20); });
+  EXPECT_NE(scratch.find("out of memory"), std::string::npos);
+}
+
+TEST_F(CudaDeviceTest, ASteadyStepNeitherSynchronisesNorAsksTheDriverForMemory) {
+  Device device(1);
+  HostBuffer loss = device.allocate_host(sizeof(float)), batch = device.allocate_host(1 << 16);
+  Event last_loss, last_upload;
+  const auto step = [&] {
+    wait_on_host(last_upload, nullptr);
+    std::fill(batch.data(), batch.data() + batch.size(), std::byte{1});
+    const Buffer inputs = device.allocate(batch.size()), activations = device.allocate(1 << 20);
+    last_upload = device.upload(inputs.data(), batch, batch.size(), device.record());
+    device.wait(last_upload);
+    device.copy(activations.data(), inputs.data(), batch.size());
+    const float scale = 0.5f;
+    device.write(activations.data(), &scale, sizeof scale);
+    wait_on_host(last_loss, nullptr);  // of the step before
+    last_loss = device.download(loss, activations.data(), sizeof(float));
+  };
+  step();
+  step();
+  const MemoryStats before = device.memory();
+  emulator::reset_counters();
+  for (int i = 0; i < 10; ++i) step();
+  const emulator::Counts counts = emulator::counters();
+  EXPECT_EQ(counts.drains, 0u);
+  EXPECT_EQ(counts.event_waits, 0u);
+  EXPECT_EQ(counts.staged_copies, 0u);
+  EXPECT_EQ(device.memory().num_system_allocations, before.num_system_allocations);
+  EXPECT_EQ(device.memory().held_bytes, before.held_bytes);
+  wait_on_host(last_loss, nullptr);
+  EXPECT_EQ(*reinterpret_cast<const float*>(loss.data()), 0.5f);
+}
+
+TEST_F(CudaDeviceTest, AWatchEndsEveryWaitOfTheHost) {
+  Device device(1);
+  const Buffer buffer = device.allocate(16);
+  device.zero(buffer.data(), 16);
+  device.synchronize();
+  int num_polls = 0;
+  const auto owner = &num_polls;
+  device.state().watches->add(owner, [&] {
+    if (++num_polls > 3) throw WorldError("test", "a peer has died");
+  });
+  // Work that never ends: the host function waits until this test lets it go.
+  std::atomic<bool> go = false;
+  const auto wait_for_go = [](void* flag) {
+    while (!static_cast<std::atomic<bool>*>(flag)->load()) {
+    }
+  };
+  ASSERT_EQ(cudaLaunchHostFunc(cuda_stream(device.stream()), wait_for_go, &go), cudaSuccess);
+  char bytes[16];
+  EXPECT_THROW(device.read(bytes, buffer.data(), 16), WorldError);
+  EXPECT_THROW(device.synchronize(), WorldError);
+  EXPECT_THROW(wait_on_host(device.record(), nullptr), WorldError);
+  device.state().watches->remove(owner);
+  go = true;
+  device.read(bytes, buffer.data(), 16);
+  EXPECT_EQ(bytes[15], 0);
+}
+
+}  // namespace
+}  // namespace triptych

@@ -1,0 +1,147 @@
+#!/usr/bin/python3
+"""Training on the CUDA backend, executed under PTX emulation: the program's own entry point under mpirun, against the
+CPU backend.
+
+usage: test_cuda_training.py TRIPTYCH TRIPTYCH_CUDA [--gpus N]
+
+The programs of the CPU and of the CUDA backend, the latter linked with the emulator; with --gpus, with the real libraries,
+on a machine with so many GPUs: what needs more, or the emulator's machines, is left out and named.
+"""
+
+import re
+import sys
+import unittest
+from pathlib import Path
+
+import numpy as np
+
+sys.dont_write_bytecode = True
+from small_runs import REPOSITORY, SmallRuns, losses  # noqa: E402  (found beside this file)
+
+TRIPTYCH_CUDA = None
+GPUS = None  # None: as many as wanted, emulated
+STEPS = 5
+MESHES = ({}, {"tp": 2, "pp": 2}, {"dp": 2, "tp": 2}, {"dp": 2, "pp": 2}, {"dp": 2, "tp": 2, "pp": 2})
+STREAM_MODES = ("deferred", "eager", "random", "others-first")
+
+# A loss is a mean over pairs of sums in another order: some tens of roundings of float32 (2^-24) or bfloat16 (2^-9), in
+# fp16 of 2^-11. In fp32 the parameters are compared after five updates, by 2-norms: AdamW divides by the gradient's size,
+# which magnifies the errors of small ones. In bf16 that would turn the sign of whole updates, so there it is the first
+# step's gradients (the first moments), whose errors are those of the activations: tens of roundings.
+LOSS_ERROR = {"fp32": 2e-6, "bf16": 2e-2, "fp16": 4e-3}
+TENSOR_ERROR = {"fp32": 2e-4, "bf16": 1e-1}
+
+
+def read_checkpoint(run, step):
+    """Manifest and whole tensors, by the reader that the format's document gives."""
+    document = (REPOSITORY / "docs" / "checkpoint-format.md").read_text("utf-8")
+    reader = {}
+    exec(re.search(r"```python\n(.*?)```", document, re.S)[1], reader)
+    return reader["read_checkpoint"](run / "checkpoints" / f"step_{step:08d}")
+
+
+class CudaTraining(SmallRuns):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.references = {}
+
+    def reference(self, mesh, precision):
+        """The same run on the CPU backend."""
+        key = (tuple(mesh.items()), precision)
+        if key not in self.references:
+            run = self.folder / f"cpu-{precision}-{'-'.join(f'{axis}{size}' for axis, size in mesh.items())}"
+            self.train(run, mesh=mesh, training__steps=STEPS, training__precision=f'"{precision}"',
+                       checkpoint__every=1 if precision == "bf16" else 0)
+            self.references[key] = run
+        return self.references[key]
+
+    def train_cuda(self, run, *, environment=None, **options):
+        self.train(run, program=TRIPTYCH_CUDA, run__device='"cuda"',
+                   environment={"TRIPTYCH_EMULATOR_MEMORY_MB": "256"} | (environment or {}), **options)
+
+    def compare(self, run, expected, precision):
+        found, wanted = losses(run), losses(expected)
+        self.assertEqual(sorted(found), sorted(wanted))
+        for step, loss in wanted.items():
+            self.assertLess(abs(float(found[step]) / float(loss) - 1), LOSS_ERROR[precision], f"loss of step {step}")
+        ours, theirs = (read_checkpoint(folder, 1 if precision == "bf16" else STEPS)[1] for folder in (run, expected))
+        self.assertEqual(sorted(ours), sorted(theirs))
+        worst = (0, "none")
+        for name in theirs:
+            if name.endswith("_moment") != (precision != "fp32") or name.endswith("second_moment"):
+                continue
+            mine, other = ours[name], theirs[name]
+            if "attention.qkv.bias" in name:  # a softmax does not see the keys' bias: its gradient is noise
+                mine, other = np.delete(mine, 1, 0), np.delete(other, 1, 0)
+            worst = max(worst, (np.linalg.norm(mine - other) / np.linalg.norm(other), name))
+        print(f"{run.name}: worst tensor {worst[1]}, relative error {worst[0]:.2e}", file=sys.stderr)
+        self.assertLess(worst[0], TENSOR_ERROR[precision], worst[1])
+
+    def test_equals_the_cpu_on_every_mesh_and_whatever_the_streams_order(self):
+        for mesh in MESHES:
+            if GPUS is not None and np.prod(list(mesh.values())) > GPUS:
+                print(f"not run: {mesh} needs more than {GPUS} GPUs", file=sys.stderr)
+                continue
+            first = None
+            for mode in STREAM_MODES if GPUS is None else ("a GPU's",):
+                with self.subTest(mesh=mesh, mode=mode):
+                    run = self.folder / f"cuda-{'-'.join(f'{axis}{size}' for axis, size in mesh.items())}-{mode}"
+                    self.train_cuda(run, mesh=mesh, training__steps=STEPS, checkpoint__every=0,
+                                        environment={"TRIPTYCH_EMULATOR_STREAMS": mode})
+                    self.compare(run, self.reference(mesh, "fp32"), "fp32")
+                    first = first or losses(run)
+                    self.assertEqual(losses(run), first, "equal seeds give equal bits")
+
+    def test_trains_in_bf16_as_the_cpu_does(self):
+        mesh = {"dp": 2, "tp": 2} if GPUS is None or GPUS >= 4 else {}
+        run = self.folder / "cuda-bf16"
+        self.train_cuda(run, mesh=mesh, training__steps=STEPS, checkpoint__every=1, training__precision='"bf16"')
+        self.compare(run, self.reference(mesh, "bf16"), "bf16")
+
+    def test_trains_in_fp16_with_a_loss_scale_that_falls_until_it_fits(self):
+        mesh = {"dp": 2, "tp": 2} if GPUS is None or GPUS >= 4 else {}
+        run = self.folder / "cuda-fp16"
+        self.train_cuda(run, mesh=mesh, training__steps=2 * STEPS, checkpoint__every=0, training__precision='"fp16"')
+        first = losses(self.reference(mesh, "fp32"))[1]
+        self.assertLess(abs(float(losses(run)[1]) / float(first) - 1), LOSS_ERROR["fp16"])
+        manifest = read_checkpoint(run, 2 * STEPS)[0]
+        self.assertLess(manifest["skipped_steps"], 2 * STEPS)
+        self.assertEqual(manifest["extra"]["loss_scale"], 65536 / 2 ** manifest["skipped_steps"])
+
+    def test_goes_on_from_the_other_backends_checkpoint(self):
+        run = self.copy_of_base("cpu-then-cuda")
+        expected = losses(self.base)
+        self.train_cuda(run, mesh={"tp": 2} if GPUS is None or GPUS >= 2 else {}, resume="3")
+        for step in range(4, 7):
+            self.assertLess(abs(float(losses(run)[step]) / float(expected[step]) - 1), LOSS_ERROR["fp32"])
+        run = self.folder / "cuda-then-cpu"
+        self.train_cuda(run, training__stop_after=3)
+        self.train(run, resume="3")
+        for step in range(4, 7):
+            self.assertLess(abs(float(losses(run)[step]) / float(expected[step]) - 1), LOSS_ERROR["fp32"])
+
+    def test_faults_are_told_and_end_all_ranks(self):
+        run = self.folder / "faults"
+        cuda = {"program": TRIPTYCH_CUDA, "run__device": '"cuda"'}
+        if GPUS is not None:
+            print("not run: the faults are those of emulated machines", file=sys.stderr)
+            return
+        for options, environment, code, says in (
+                ({}, {"TRIPTYCH_EMULATOR_DEVICES": "0"}, 2, "[Dd]evice|GPU"),
+                ({"mesh": {"dp": 2}}, {"TRIPTYCH_EMULATOR_DEVICES": "1"}, 2, "GPU"),
+                ({"mesh": {"dp": 2}}, {"TRIPTYCH_EMULATOR_MEMORY_MB": "1"}, 1, "out of memory")):
+            with self.subTest(says, **environment):
+                error = self.train(run, expect=code, environment=environment, **cuda, **options)
+                self.assertRegex(error, says)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    if "--gpus" in sys.argv:
+        at = sys.argv.index("--gpus")
+        GPUS = int(sys.argv[at + 1])
+        del sys.argv[at:at + 2]
+    SmallRuns.triptych, TRIPTYCH_CUDA = (Path(sys.argv.pop(1)).resolve() for _ in range(2))
+    unittest.main()
