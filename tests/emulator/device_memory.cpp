@@ -1,9 +1,5 @@
 #include "emulator/device_memory.h"
 
-#include <signal.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -14,6 +10,9 @@
 #include <system_error>
 
 #include <fmt/format.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "emulator/violation.h"
 
@@ -35,7 +34,9 @@ constexpr std::size_t kReserveExtra = std::size_t{64} << 20;
 constexpr std::array<uint8_t, 2> kPoison{0xFB, 0x7F};
 constexpr uint8_t kRedZonePattern = 0xA5;
 
-std::size_t round_up(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
+std::size_t round_up(std::size_t value, std::size_t step) {
+  return (value + step - 1) / step * step;
+}
 
 void* reserve(std::size_t bytes, int protection) {
   void* p = mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -199,7 +200,8 @@ void DeviceMemory::free(uint64_t address) {
   std::lock_guard lock(impl_->mutex);
   auto found = impl_->blocks.find(address);
   if (found == impl_->blocks.end()) {
-    report("bad-argument", fmt::format("[free] no allocation begins at {:#x}. Free what the allocation returned.", address));
+    report("bad-argument",
+           fmt::format("[free] no allocation begins at {:#x}. Free what the allocation returned.", address));
   }
   Impl::Block& block = found->second;
   if (!block.alive) {
@@ -229,9 +231,13 @@ std::size_t DeviceMemory::used_bytes() const {
   return impl_->used;
 }
 
-std::size_t DeviceMemory::capacity() const { return impl_->capacity; }
+std::size_t DeviceMemory::capacity() const {
+  return impl_->capacity;
+}
 
-bool DeviceMemory::contains(uint64_t address) const { return address >= begin_ && address < end_; }
+bool DeviceMemory::contains(uint64_t address) const {
+  return address >= begin_ && address < end_;
+}
 
 DeviceMemory::Allocation DeviceMemory::find(uint64_t address) const {
   std::lock_guard lock(impl_->mutex);
@@ -258,7 +264,7 @@ void DeviceMemory::mark_initialised(uint64_t address, std::size_t size) {
 
 DeviceMemory::Fault DeviceMemory::fault(uint64_t address, std::size_t size, bool reads) const {
   if (!contains(address)) {
-    return {"out-of-bounds", fmt::format("{:#x} is no device address. Pass memory of the device.", address)};
+    return {"host-pointer-in-kernel", fmt::format("{:#x} is no device address. Pass memory of the device.", address)};
   }
   uint64_t bad = address;
   auto good = [&](uint64_t at) { return at < end_ && (reads ? readable(at, 1) : writable(at, 1)); };
@@ -271,9 +277,9 @@ DeviceMemory::Fault DeviceMemory::fault(uint64_t address, std::size_t size, bool
   std::string where = "no allocation is near";
   if (next != blocks.begin()) {
     const auto& [begin, block] = *std::prev(next);
-    where = bad < begin + block.size
-                ? fmt::format("byte {} of {} ({} bytes)", bad - begin, block.what, block.size)
-                : fmt::format("{} bytes past the end of {} ({} bytes)", bad - begin - block.size, block.what, block.size);
+    where = bad < begin + block.size ? fmt::format("byte {} of {} ({} bytes)", bad - begin, block.what, block.size)
+                                     : fmt::format("{} bytes past the end of {} ({} bytes)", bad - begin - block.size,
+                                                   block.what, block.size);
   }
   if (state == kRedZone && next != blocks.end() && next->first - bad <= kRedZoneBytes) {
     where += fmt::format(", {} bytes before {} ({} bytes)", next->first - bad, next->second.what, next->second.size);
@@ -313,6 +319,8 @@ void DeviceMemory::copy(uint64_t to, uint64_t from, std::size_t size, const char
   std::memmove(shadow_ + (to - begin_), shadow_ + (from - begin_), size);
 }
 
-bool DeviceMemory::initialised(uint64_t address, std::size_t size) const { return readable(address, size); }
+bool DeviceMemory::initialised(uint64_t address, std::size_t size) const {
+  return readable(address, size);
+}
 
 }  // namespace triptych::emulator

@@ -63,8 +63,8 @@ class DeviceMemory {
   struct Impl;
   std::unique_ptr<Impl> impl_;
   uint64_t begin_ = 0, end_ = 0;
-  std::byte* bytes_ = nullptr;    // the mapping that the emulator uses
-  uint8_t* shadow_ = nullptr;     // a state for each byte
+  std::byte* bytes_ = nullptr;  // the mapping that the emulator uses
+  uint8_t* shadow_ = nullptr;   // a state for each byte
 };
 
 }  // namespace triptych::emulator

@@ -1,9 +1,9 @@
 #include "emulator/violation.h"
 
-#include <unistd.h>
-
 #include <atomic>
 #include <cstdio>
+
+#include <unistd.h>
 
 namespace triptych::emulator {
 namespace {
@@ -24,9 +24,15 @@ void report(std::string_view name, const std::string& message) {
   _exit(kExitCode);  // other threads may be in the middle of anything: no destructors
 }
 
-void throw_violations(bool throws) { throws_violations = throws; }
+void throw_violations(bool throws) {
+  throws_violations = throws;
+}
 
-CatchViolations::CatchViolations() { ++num_catchers; }
-CatchViolations::~CatchViolations() { --num_catchers; }
+CatchViolations::CatchViolations() {
+  ++num_catchers;
+}
+CatchViolations::~CatchViolations() {
+  --num_catchers;
+}
 
 }  // namespace triptych::emulator

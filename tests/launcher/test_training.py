@@ -15,7 +15,7 @@ import unittest
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-from small_runs import REPOSITORY, SmallRuns, draw, losses  # noqa: E402  (found beside this file)
+from small_runs import REPOSITORY, RUN_RANKS, SmallRuns, draw, losses  # noqa: E402  (found beside this file)
 
 def ranks_of(mpirun):
     """The processes that mpirun started on this machine, by rank."""
@@ -110,6 +110,15 @@ class Training(SmallRuns):
                     self.assertRegex(error, says)
                     self.assertEqual(error.count("triptych: error:"), 1, error)
         self.assertEqual(losses(self.base), before)
+
+    def test_ranks_with_different_configs_are_found_before_they_wait_for_each_other(self):
+        words = " ".join(f"'{word}'" for word in self.arguments(self.folder / "different", mesh={"dp": 2}))
+        script = f"exec {self.triptych} {words} --set optimizer.weight_decay=0.$OMPI_COMM_WORLD_RANK"
+        result = subprocess.run([RUN_RANKS, "2", "bash", "-c", script], capture_output=True, text=True, timeout=60,
+                                check=False)
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertEqual(result.stderr.count("triptych: error:"), 1, result.stderr)
+        self.assertRegex(result.stderr, r"every rank must have the same one: rank 0 has \w+ on \S+, rank 1 has")
 
 
 if __name__ == "__main__":

@@ -14,30 +14,8 @@ namespace triptych {
 struct DeviceState {};
 struct Event::State {};
 
-Buffer::Buffer(std::shared_ptr<MemoryPool> pool, std::byte* data, std::size_t size)
-    : pool_(std::move(pool)), data_(data), size_(size) {}
-
-Buffer::Buffer(Buffer&& other) noexcept
-    : pool_(std::move(other.pool_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-
-Buffer& Buffer::operator=(Buffer&& other) noexcept {
-  std::swap(pool_, other.pool_);
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  return *this;
-}
-
 Buffer::~Buffer() {
   if (data_ != nullptr) pool_->free(data_);
-}
-
-HostBuffer::HostBuffer(HostBuffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-
-HostBuffer& HostBuffer::operator=(HostBuffer&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  return *this;
 }
 
 HostBuffer::~HostBuffer() {

@@ -67,6 +67,15 @@ cublasStatus_t check_addresses(const Problem& problem, const MatmulAddresses& at
   return check_epilogue_addresses(problem);
 }
 
+// Whatever the algorithm takes of it, on a GPU it may be all that the call promises.
+void check_workspace(const DeviceMemory& memory, uint64_t address, uint64_t bytes) {
+  const DeviceMemory::Allocation held = memory.find(address);
+  if (held.size == 0 || address + bytes <= held.begin + held.size) return;
+  report("out-of-bounds", "cublasLtMatmul may use a workspace of " + std::to_string(bytes) + " bytes: it begins at byte " +
+                              std::to_string(address - held.begin) + " of " + held.what + " (" +
+                              std::to_string(held.size) + " bytes). Pass what it has.");
+}
+
 float host_value(const void* pointer) {
   float value;
   std::memcpy(&value, pointer, sizeof value);
@@ -206,6 +215,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t matm
 
   if (!workspace) workspace_bytes = 0;
   if (!is_aligned(address_of(workspace), kWorkspaceAlignment)) return CUBLAS_STATUS_INVALID_VALUE;
+  check_workspace(memory_of(stream), address_of(workspace), workspace_bytes);
   at.workspace = address_of(workspace);
   at.workspace_bytes = std::min<uint64_t>(workspace_bytes, kWorkspaceBytes);
   if (opaque) {

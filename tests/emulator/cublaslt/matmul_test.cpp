@@ -162,6 +162,15 @@ TEST_F(ProductTest, TheWorkspaceIsWrittenAndBelongsToOneStreamAtATime) {
   violation("stream-race", [] { cudaDeviceSynchronize(); });
 }
 
+TEST_F(ProductTest, TheWorkspaceHasWhatTheCallPromises) {
+  TestMatmul is = make_matmul(CUDA_R_32F, CUDA_R_32F, 4, 4, 4);
+  is.workspace = upload(std::vector<float>(1 << 16, 1.0f));
+  is.workspace_bytes = 4 << 16;
+  ASSERT_EQ(is.run(), CUBLAS_STATUS_SUCCESS);
+  is.workspace_bytes += 16;
+  violation("out-of-bounds", [&] { is.run(); });
+}
+
 TEST_F(ProductTest, IsCounted) {
   const TestMatmul is = make_matmul(CUDA_R_16BF, CUDA_R_32F, 3, 5, 7);
   reset_counters();

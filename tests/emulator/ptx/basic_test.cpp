@@ -1,7 +1,10 @@
-#include <gtest/gtest.h>
-
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <random>
+#include <set>
+
+#include <gtest/gtest.h>
 
 #include "emulator/ptx/engine_support.h"
 #include "emulator/ptx/number_formats.h"
@@ -26,8 +29,10 @@ class Basic : public testing::TestWithParam<int> {
 INSTANTIATE_TEST_SUITE_P(Targets, Basic, testing::Values(80, 90), testing::PrintToStringParamName());
 
 TEST_P(Basic, KnowsTargetAndParameters) {
-  const auto module = Module::parse(".version 9.0\n.target sm_90\n.address_size 64\n.visible .entry k(.param .u32 a, .param "
-                                    ".align 8 .b8 b[12], .param .u64 c) { ret; }", "text");
+  const auto module = Module::parse(
+      ".version 9.0\n.target sm_90\n.address_size 64\n.visible .entry k(.param .u32 a, .param "
+      ".align 8 .b8 b[12], .param .u64 c) { ret; }",
+      "text");
   EXPECT_EQ(module->target(), 90);
   const Module::Kernel* kernel = module->find("k");
   ASSERT_NE(kernel, nullptr);
@@ -87,9 +92,21 @@ TEST_P(Basic, MathFunctions) {
   const auto y = engine.host<float>(to, x.size() * 16);
   for (std::size_t i = 0; i < x.size(); ++i) {
     const double v = x[i], a = std::fabs(v), scaled = static_cast<double>(x[i] * 1000.0F);
-    const double expected[16] = {std::exp(v), std::log(a), std::tanh(v), std::erf(v), std::sin(v), std::cos(scaled),
-                                 std::sqrt(a), 1 / std::sqrt(a), 1 / v, std::pow(a, 1.7F), std::expm1(v), std::log1p(a),
-                                 std::exp(v), std::cbrt(v), std::floor(v) + std::ceil(v) + std::rint(v) + std::trunc(v),
+    const double expected[16] = {std::exp(v),
+                                 std::log(a),
+                                 std::tanh(v),
+                                 std::erf(v),
+                                 std::sin(v),
+                                 std::cos(scaled),
+                                 std::sqrt(a),
+                                 1 / std::sqrt(a),
+                                 1 / v,
+                                 std::pow(a, 1.7F),
+                                 std::expm1(v),
+                                 std::log1p(a),
+                                 std::exp(v),
+                                 std::cbrt(v),
+                                 std::floor(v) + std::ceil(v) + std::rint(v) + std::trunc(v),
                                  std::fmod(v, static_cast<double>(0.37F))};
     for (std::size_t f = 0; f < 16; ++f) {
       EXPECT_NEAR(y[16 * i + f], expected[f], 4e-6 * std::fabs(expected[f]) + 2e-7) << "function " << f << " of " << v;
@@ -159,6 +176,25 @@ TEST_P(Basic, LastBlockMayReadTheOthers) {
   }
 }
 
+TEST_P(Basic, TheSeedDecidesWhoComesFirst) {
+  const auto arrivals = [&](uint64_t seed) {
+    const uint64_t order = engine.uninitialised(16 * 4), counter = engine.device(std::vector<unsigned>(1));
+    engine.shape(4, 128);
+    engine.launch.seed = seed;
+    engine.run("arrival_order", order, counter);
+    return engine.host<unsigned>(order, 16);
+  };
+  std::set<std::vector<unsigned>> orders;
+  for (uint64_t seed = 0; seed < 8; ++seed) {
+    auto order = arrivals(seed);
+    EXPECT_EQ(order, arrivals(seed));
+    orders.insert(order);
+    std::sort(order.begin(), order.end());
+    for (unsigned i = 0; i < 16; ++i) EXPECT_EQ(order[i], 32 * i);
+  }
+  EXPECT_EQ(orders.size(), 8U);
+}
+
 TEST_P(Basic, Votes) {
   std::vector<int> x(32);
   for (int i = 0; i < 32; ++i) x[static_cast<std::size_t>(i)] = i % 5 - 2;
@@ -175,7 +211,8 @@ TEST_P(Basic, Votes) {
   for (std::size_t t = 0; t < 32; ++t) {
     unsigned equal = 0;
     for (std::size_t i = 0; i < 32; ++i) equal |= unsigned{x[i] == x[t]} << i;
-    const unsigned up = static_cast<unsigned>(x[t % 16 < 3 ? t : t - 3]), indexed = static_cast<unsigned>(x[t / 8 * 8 + 5]);
+    const unsigned up = static_cast<unsigned>(x[t % 16 < 3 ? t : t - 3]),
+                   indexed = static_cast<unsigned>(x[t / 8 * 8 + 5]);
     const unsigned expected[8] = {ballot, 2, equal, sum, static_cast<unsigned>(-2), positive, 2, up + indexed};
     for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(y[8 * t + i], expected[i]) << "lane " << t << " value " << i;
   }
@@ -197,19 +234,28 @@ TEST_P(Basic, Integers) {
   for (std::size_t i = 0; i < 32; ++i) {
     const long long a = x[i], b = x[i + 1];
     const auto ua = static_cast<uint32_t>(a), ub = static_cast<uint32_t>(b);
-    const uint32_t bytes = (ua >> 16 & 0xFF) | (ub & 0xFF) << 8 | (ua >> 16 & 0xFF) << 16 | (ub >> 8 & 0xFF) << 24;
-    const uint32_t permuted = ((ub >> 16) & 0xFF) | (ub & 0xFF) << 8 | ((ua >> 16) & 0xFF) << 16 | ((ub >> 8) & 0xFF) << 24;
-    (void)bytes;
+    const uint32_t permuted =
+        ((ub >> 16) & 0xFF) | (ub & 0xFF) << 8 | ((ua >> 16) & 0xFF) << 16 | ((ub >> 8) & 0xFF) << 24;
     const float narrow = static_cast<float>(b);
-    const int saturated = narrow >= 2147483648.0F ? INT32_MAX : narrow <= -2147483648.0F ? INT32_MIN : static_cast<int>(narrow);
-    const long long expected[12] = {
-        b != 0 ? a / b : 0, b != 0 ? a % b : 0, static_cast<long long>((__int128{a} * b) >> 64),
-        static_cast<long long>(uint64_t{ua} * ub >> 32),
-        std::popcount(static_cast<uint64_t>(a)) + std::countl_zero(static_cast<uint64_t>(b)) + (a == 0 ? 0 : std::countr_zero(static_cast<uint64_t>(a)) + 1),
-        brev(static_cast<uint64_t>(a)), permuted, static_cast<long long>(static_cast<uint32_t>((uint64_t{ub} << 32 | ua) >> 7)),
-        static_cast<short>(a) * static_cast<signed char>(b), std::min(std::max(a, b), 1000LL), a >> (b & 63),
-        static_cast<long long>(static_cast<double>(a) * 1e-3) + saturated};
-    for (std::size_t k = 0; k < 12; ++k) EXPECT_EQ(y[12 * i + k], expected[k]) << "value " << k << " of " << a << ", " << b;
+    const int saturated = narrow >= 2147483648.0F    ? INT32_MAX
+                          : narrow <= -2147483648.0F ? INT32_MIN
+                                                     : static_cast<int>(narrow);
+    const long long expected[12] = {b != 0 ? a / b : 0,
+                                    b != 0 ? a % b : 0,
+                                    static_cast<long long>((__int128{a} * b) >> 64),
+                                    static_cast<long long>(uint64_t{ua} * ub >> 32),
+                                    std::popcount(static_cast<uint64_t>(a)) +
+                                        std::countl_zero(static_cast<uint64_t>(b)) +
+                                        (a == 0 ? 0 : std::countr_zero(static_cast<uint64_t>(a)) + 1),
+                                    brev(static_cast<uint64_t>(a)),
+                                    permuted,
+                                    static_cast<long long>(static_cast<uint32_t>((uint64_t{ub} << 32 | ua) >> 7)),
+                                    static_cast<short>(a) * static_cast<signed char>(b),
+                                    std::min(std::max(a, b), 1000LL),
+                                    a >> (b & 63),
+                                    static_cast<long long>(static_cast<double>(a) * 1e-3) + saturated};
+    for (std::size_t k = 0; k < 12; ++k)
+      EXPECT_EQ(y[12 * i + k], expected[k]) << "value " << k << " of " << a << ", " << b;
   }
 }
 

@@ -106,9 +106,10 @@ void Block::open_barrier() {
     if (warp->state() != Warp::State::AtBarrier) continue;
     if (first == nullptr) first = warp.get();
     if (warp->pc() == first->pc()) continue;
-    warp->fail("divergent-barrier", first_lane(warp->live()),
-               fmt::format("waits at a barrier, while thread {} waits at another, {}. All threads must pass the same one.",
-                           first->thread(first_lane(first->live())), state_.describe_line(first->pc())));
+    warp->fail(
+        "divergent-barrier", first_lane(warp->live()),
+        fmt::format("waits at a barrier, while thread {} waits at another, {}. All threads must pass the same one.",
+                    first->thread(first_lane(first->live())), state_.describe_line(first->pc())));
   }
   last_reduction_ = reduction_;
   reduction_ = {};

@@ -81,7 +81,9 @@ const Term& Builder::term(std::size_t i) const {
   return statement_.operands[i];
 }
 
-Operand Builder::operand_of_register(int index) const { return decoder_.register_operand(function_, index); }
+Operand Builder::operand_of_register(int index) const {
+  return decoder_.register_operand(function_, index);
+}
 
 void Builder::result(const Term& term, int bytes) {
   if (term.kind == Term::Kind::Sink) {
@@ -144,7 +146,9 @@ void Builder::source_of_any_width(const Term& term, Type immediate_type) {
   sources_.push_back(operand_of_term(term, immediate_type));
 }
 
-void Builder::constant(uint64_t bits, int bytes) { sources_.push_back(decoder_.constant(bits, bytes)); }
+void Builder::constant(uint64_t bits, int bytes) {
+  sources_.push_back(decoder_.constant(bits, bytes));
+}
 
 void Builder::address(const Term& term) {
   if (term.kind != Term::Kind::Address) unknown("an operand must be an address");
@@ -215,7 +219,9 @@ void Builder::call() {
   op.target = static_cast<uint32_t>(decoder_.program.calls.size()) - 1;
 }
 
-Operand Builder::return_address() const { return decoder_.return_address(function_); }
+Operand Builder::return_address() const {
+  return decoder_.return_address(function_);
+}
 
 void Builder::run(Execute execute) {
   if (execute == nullptr) unknown("it has no implementation for its types");

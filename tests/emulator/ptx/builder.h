@@ -21,8 +21,8 @@ class Builder {
   bool take(std::string_view modifier);
   /// The first of `modifiers` that the opcode has, "" if none.
   std::string_view take_any(std::initializer_list<std::string_view> modifiers);
-  Type take_type();                    ///< the next type; there must be one
-  Type peek_type() const;              ///< None if there is no type left
+  Type take_type();        ///< the next type; there must be one
+  Type peek_type() const;  ///< None if there is no type left
 
   std::size_t num_terms() const { return statement_.operands.size(); }
   const Term& term(std::size_t i) const;

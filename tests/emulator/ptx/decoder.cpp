@@ -42,14 +42,32 @@ const HandlerTable& handlers() {
 
 bool special_register(const std::string& name, SpecialRegister& which) {
   using enum SpecialRegister;
-  static const std::map<std::string, SpecialRegister, std::less<>> kNames{
-      {"%tid.x", TidX},       {"%tid.y", TidY},       {"%tid.z", TidZ},       {"%ntid.x", NtidX},
-      {"%ntid.y", NtidY},     {"%ntid.z", NtidZ},     {"%ctaid.x", CtaidX},   {"%ctaid.y", CtaidY},
-      {"%ctaid.z", CtaidZ},   {"%nctaid.x", NctaidX}, {"%nctaid.y", NctaidY}, {"%nctaid.z", NctaidZ},
-      {"%laneid", LaneId},    {"%warpid", WarpId},    {"%nwarpid", NumWarps}, {"%smid", SmId},
-      {"%nsmid", NumSms},     {"%gridid", GridId},    {"WARP_SZ", WarpSize},  {"%lanemask_eq", LanemaskEq},
-      {"%lanemask_lt", LanemaskLt}, {"%lanemask_le", LanemaskLe}, {"%lanemask_gt", LanemaskGt},
-      {"%lanemask_ge", LanemaskGe}, {"%dynamic_smem_size", DynamicShared}, {"%total_smem_size", TotalShared}};
+  static const std::map<std::string, SpecialRegister, std::less<>> kNames{{"%tid.x", TidX},
+                                                                          {"%tid.y", TidY},
+                                                                          {"%tid.z", TidZ},
+                                                                          {"%ntid.x", NtidX},
+                                                                          {"%ntid.y", NtidY},
+                                                                          {"%ntid.z", NtidZ},
+                                                                          {"%ctaid.x", CtaidX},
+                                                                          {"%ctaid.y", CtaidY},
+                                                                          {"%ctaid.z", CtaidZ},
+                                                                          {"%nctaid.x", NctaidX},
+                                                                          {"%nctaid.y", NctaidY},
+                                                                          {"%nctaid.z", NctaidZ},
+                                                                          {"%laneid", LaneId},
+                                                                          {"%warpid", WarpId},
+                                                                          {"%nwarpid", NumWarps},
+                                                                          {"%smid", SmId},
+                                                                          {"%nsmid", NumSms},
+                                                                          {"%gridid", GridId},
+                                                                          {"WARP_SZ", WarpSize},
+                                                                          {"%lanemask_eq", LanemaskEq},
+                                                                          {"%lanemask_lt", LanemaskLt},
+                                                                          {"%lanemask_le", LanemaskLe},
+                                                                          {"%lanemask_gt", LanemaskGt},
+                                                                          {"%lanemask_ge", LanemaskGe},
+                                                                          {"%dynamic_smem_size", DynamicShared},
+                                                                          {"%total_smem_size", TotalShared}};
   auto found = kNames.find(name);
   if (found == kNames.end()) return false;
   which = found->second;
@@ -164,7 +182,9 @@ void Decoder::lay_out_shared_of_module() {
 }
 
 // Only numbered here: allocate_registers finds the places.
-Operand Decoder::add_register(int bytes) { return {0, program.num_registers++, static_cast<uint8_t>(bytes)}; }
+Operand Decoder::add_register(int bytes) {
+  return {0, program.num_registers++, static_cast<uint8_t>(bytes)};
+}
 
 void Decoder::lay_out_registers(const Function& function, Layout& layout) {
   for (const Register& declared : function.registers) {
@@ -197,7 +217,8 @@ void Decoder::lay_out_variables(const Function& function, Layout& layout) {
 Decoder::Place Decoder::add_local(const Function& function, const Variable& variable) {
   const auto alignment = static_cast<uint32_t>(std::max(variable.alignment, 16));
   const uint32_t begin = round_up(program.local_bytes, alignment);
-  program.local_ranges.push_back({begin, begin + static_cast<uint32_t>(variable.size), function.name + ":" + variable.name});
+  program.local_ranges.push_back(
+      {begin, begin + static_cast<uint32_t>(variable.size), function.name + ":" + variable.name});
   program.local_bytes = begin + static_cast<uint32_t>(variable.size) + 16;  // 16: the gap
   return {Space::Local, begin};
 }
@@ -205,7 +226,8 @@ Decoder::Place Decoder::add_local(const Function& function, const Variable& vari
 Decoder::Place Decoder::add_shared(const Variable& variable) {
   const auto alignment = static_cast<std::size_t>(variable.alignment);
   program.static_shared_bytes = round_up(program.static_shared_bytes, alignment) + variable.size;
-  const uint32_t begin = round_up(program.dynamic_shared_begin, std::max<uint32_t>(static_cast<uint32_t>(alignment), 16));
+  const uint32_t begin =
+      round_up(program.dynamic_shared_begin, std::max<uint32_t>(static_cast<uint32_t>(alignment), 16));
   program.shared_ranges.push_back({begin, begin + static_cast<uint32_t>(variable.size), variable.name});
   program.dynamic_shared_begin = begin + static_cast<uint32_t>(variable.size) + kGapBytes;
   return {Space::Shared, begin};
@@ -276,9 +298,13 @@ uint32_t Decoder::statement_pc(const Function& function, int statement) const {
   return layouts_.at(&function).pcs[static_cast<std::size_t>(statement)];
 }
 
-Operand Decoder::return_address(const Function& function) const { return layouts_.at(&function).return_address; }
+Operand Decoder::return_address(const Function& function) const {
+  return layouts_.at(&function).return_address;
+}
 
-uint32_t Decoder::entry_of(const Function& function) const { return layouts_.at(&function).pcs.front(); }
+uint32_t Decoder::entry_of(const Function& function) const {
+  return layouts_.at(&function).pcs.front();
+}
 
 uint32_t Decoder::frame_offset(const Function& function, int variable) const {
   return static_cast<uint32_t>(layouts_.at(&function).variables[static_cast<std::size_t>(variable)].address);

@@ -53,7 +53,7 @@ struct Launch {
 
 /// What a launch did, for the stream checks and the step table.
 struct LaunchResult {
-  IntervalSet reads, writes;  ///< global memory
+  IntervalSet reads, writes;                    ///< global memory
   uint64_t bytes_loaded = 0, bytes_stored = 0;  ///< by all lanes, as often as they did
   uint64_t num_instructions = 0;                ///< of warps
 };

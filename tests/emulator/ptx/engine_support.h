@@ -23,7 +23,8 @@ class Engine {
   void load(const std::string& ptx) { module_ = Module::parse(ptx, "test"); }
   /// `basic` loads what nvcc made of kernels/basic.cu for this target.
   void load_file(const std::string& name, int target) {
-    const std::string path = std::string(TRIPTYCH_EMULATOR_PTX_DIR) + "/" + name + ".sm_" + std::to_string(target) + ".ptx";
+    const std::string path =
+        std::string(TRIPTYCH_EMULATOR_PTX_DIR) + "/" + name + ".sm_" + std::to_string(target) + ".ptx";
     std::ifstream file(path);
     if (!file) throw std::runtime_error("no file " + path);
     std::stringstream text;
@@ -75,7 +76,8 @@ class Engine {
 
  private:
   template <class T>
-  static void put(const Module::Kernel& kernel, std::vector<std::byte>& parameters, std::size_t& index, const T& value) {
+  static void put(const Module::Kernel& kernel, std::vector<std::byte>& parameters, std::size_t& index,
+                  const T& value) {
     const Module::Parameter& parameter = kernel.parameters.at(index++);
     if (parameter.size != sizeof(T)) throw std::runtime_error("a parameter of another size");
     std::memcpy(parameters.data() + parameter.offset, &value, sizeof(T));

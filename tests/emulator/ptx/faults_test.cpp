@@ -1,6 +1,6 @@
-#include <gtest/gtest.h>
-
 #include <memory>
+
+#include <gtest/gtest.h>
 
 #include "emulator/ptx/engine_support.h"
 
@@ -16,7 +16,8 @@ class Faults : public testing::TestWithParam<int> {
   void expect(const std::string& name, const std::string& kernel, Arguments... arguments) {
     for (const uint64_t seed : {0, 1, 2}) {
       engine.launch.seed = seed;
-      EXPECT_EQ(engine.violation(kernel, arguments...), name) << kernel << " with seed " << seed << ": " << engine.message;
+      EXPECT_EQ(engine.violation(kernel, arguments...), name)
+          << kernel << " with seed " << seed << ": " << engine.message;
     }
   }
   uint64_t output(std::size_t count = 128) { return engine.uninitialised(4 * count, "output"); }

@@ -9,8 +9,8 @@
 namespace triptych::emulator::ptx {
 
 // Float arithmetic as PTX defines it, as function objects for lane_ops.h. 16-bit formats are computed in float32, which
-// has more than twice their bits and two: rounding twice then gives what rounding once would. A fused multiply-add needs
-// rounding to odd instead.
+// has more than twice their bits and two: rounding twice then gives what rounding once would. A fused multiply-add
+// needs rounding to odd instead.
 
 template <class T>
 inline constexpr bool kIsHalf = std::is_same_v<T, F16> || std::is_same_v<T, BF16>;
@@ -56,7 +56,9 @@ T negated(T a) {
 template <Rounding rounding>
 struct FloatSubtract {
   template <class T>
-  T operator()(T a, T b) const { return FloatAdd<rounding>{}(a, negated(b)); }
+  T operator()(T a, T b) const {
+    return FloatAdd<rounding>{}(a, negated(b));
+  }
 };
 
 template <Rounding rounding>
@@ -141,14 +143,18 @@ struct FloatAbsolute {
 
 struct FloatNegate {
   template <class T>
-  T operator()(T a) const { return negated(a); }
+  T operator()(T a) const {
+    return negated(a);
+  }
 };
 
 /// `.ftz`: subnormal operands and results become zero.
 template <class Function>
 struct Flushed {
   template <class... T>
-  float operator()(T... a) const { return flush_denormal(Function{}(flush_denormal(a)...)); }
+  float operator()(T... a) const {
+    return flush_denormal(Function{}(flush_denormal(a)...));
+  }
 };
 
 /// `.sat`: into [0, 1]; NaN becomes 0.

@@ -268,11 +268,12 @@ class FunctionParser {
         {"%clock64", Type::U64}, {"%globaltimer", Type::U64}, {"%gridid", Type::U64}};
     if (auto found = kWide.find(name); found != kWide.end()) return found->second;
     static const std::vector<std::string> kNarrow{
-        "%tid.x",        "%tid.y",        "%tid.z",        "%ntid.x",       "%ntid.y",       "%ntid.z",
-        "%ctaid.x",      "%ctaid.y",      "%ctaid.z",      "%nctaid.x",     "%nctaid.y",     "%nctaid.z",
-        "%laneid",       "%warpid",       "%nwarpid",      "%smid",         "%nsmid",        "%clock",
-        "%lanemask_eq",  "%lanemask_lt",  "%lanemask_le",  "%lanemask_gt",  "%lanemask_ge",  "WARP_SZ",
-        "%dynamic_smem_size", "%total_smem_size"};
+        "%tid.x",          "%tid.y",       "%tid.z",       "%ntid.x",      "%ntid.y",
+        "%ntid.z",         "%ctaid.x",     "%ctaid.y",     "%ctaid.z",     "%nctaid.x",
+        "%nctaid.y",       "%nctaid.z",    "%laneid",      "%warpid",      "%nwarpid",
+        "%smid",           "%nsmid",       "%clock",       "%lanemask_eq", "%lanemask_lt",
+        "%lanemask_le",    "%lanemask_gt", "%lanemask_ge", "WARP_SZ",      "%dynamic_smem_size",
+        "%total_smem_size"};
     return std::find(kNarrow.begin(), kNarrow.end(), name) != kNarrow.end() ? Type::U32 : Type::None;
   }
 

@@ -40,16 +40,17 @@ void LaunchAccesses::check_pair(const Segment& segment, const AccessPage& page, 
   const bool this_writes = (((page.writes[word] | page.atomics[word]) >> bit) & 1) != 0;
   const bool other_writes = (((other.writes[word] | other.atomics[word]) >> bit) & 1) != 0;
   const DeviceMemory::Allocation allocation = memory_.find(address);
-  const char* what = this_writes ? (other_writes ? "both write" : "one writes and the other reads") : "one reads and the other writes";
-  report("block-race",
-         fmt::format("[{}] no byte of global memory may be written by one block and touched by another in one launch: "
-                     "blocks {} (at {}) and {} (at {}) touch byte {} of {} ({} bytes), {}. Give each byte one block, or "
-                     "order them by __threadfence and an atomic.",
-                     kernel_, segment.block,
-                     describe_line_(this_writes ? page.write_pcs[word] : page.read_pcs[word]),
-                     other_writes ? other_writer : other_reader,
-                     describe_line_(other_writes ? other.write_pcs[word] : other.read_pcs[word]),
-                     address - allocation.begin, allocation.what, allocation.size, what));
+  const char* what =
+      this_writes ? (other_writes ? "both write" : "one writes and the other reads") : "one reads and the other writes";
+  report(
+      "block-race",
+      fmt::format("[{}] no byte of global memory may be written by one block and touched by another in one launch: "
+                  "blocks {} (at {}) and {} (at {}) touch byte {} of {} ({} bytes), {}. Give each byte one block, or "
+                  "order them by __threadfence and an atomic.",
+                  kernel_, segment.block, describe_line_(this_writes ? page.write_pcs[word] : page.read_pcs[word]),
+                  other_writes ? other_writer : other_reader,
+                  describe_line_(other_writes ? other.write_pcs[word] : other.read_pcs[word]),
+                  address - allocation.begin, allocation.what, allocation.size, what));
 }
 
 void LaunchAccesses::check(const Segment& segment, const AccessPage& page, const History& history) const {
@@ -123,8 +124,12 @@ IntervalSet LaunchAccesses::collect(AccessPage::Bits History::*bits) const {
   return set;
 }
 
-IntervalSet LaunchAccesses::reads() const { return collect(&History::all_reads); }
-IntervalSet LaunchAccesses::writes() const { return collect(&History::all_writes); }
+IntervalSet LaunchAccesses::reads() const {
+  return collect(&History::all_reads);
+}
+IntervalSet LaunchAccesses::writes() const {
+  return collect(&History::all_writes);
+}
 
 BlockAccesses::BlockAccesses(LaunchAccesses& launch, uint32_t block) : launch_(launch), block_(block) {}
 
@@ -207,7 +212,9 @@ void BlockAccesses::fence() {
   acquire();
 }
 
-void BlockAccesses::barrier() { acquire(); }
+void BlockAccesses::barrier() {
+  acquire();
+}
 
 void BlockAccesses::finish() {
   fence();

@@ -26,13 +26,13 @@ struct AccessPage {
 /// By block, how many of its segments are known to lie before.
 using BlockClock = std::vector<uint32_t>;
 
-/// What all blocks of a launch did in global memory, to find `block-race`: bytes that one block writes and another reads
-/// or writes, unless both do so atomically or an order is established.
+/// What all blocks of a launch did in global memory, to find `block-race`: bytes that one block writes and another
+/// reads or writes, unless both do so atomically or an order is established.
 ///
 /// Order: a block's accesses are cut into segments. A fence closes the segment. A global atomic releases itself and
 /// what has been fenced to its address; what has been released there is acquired at the block's next fence or barrier.
-/// That is the protocol of "the last block to finish adds up": write, __threadfence, atomic counter, barrier, read. It is
-/// kept by block: a fence by any thread counts for what all threads of the block did before it.
+/// That is the protocol of "the last block to finish adds up": write, __threadfence, atomic counter, barrier, read. It
+/// is kept by block: a fence by any thread counts for what all threads of the block did before it.
 class LaunchAccesses {
  public:
   LaunchAccesses(DeviceMemory& memory, uint32_t num_blocks, std::string kernel,
@@ -51,7 +51,7 @@ class LaunchAccesses {
     std::vector<std::unique_ptr<AccessPage>> pages;
   };
   struct History {
-    AccessPage finished;  // by segments that nothing can be ordered after
+    AccessPage finished;                                            // by segments that nothing can be ordered after
     std::array<uint32_t, AccessPage::kWords> readers{}, writers{};  // blocks, of `finished`
     AccessPage::Bits all_reads{}, all_writes{};
     struct Released {
@@ -98,9 +98,9 @@ class BlockAccesses {
   LaunchAccesses& launch_;
   const uint32_t block_;
   static constexpr std::size_t kCached = 64;
-  std::array<AccessPage*, kCached> cache_{};  // by the low bits of the page's number
+  std::array<AccessPage*, kCached> cache_{};                         // by the low bits of the page's number
   std::unordered_map<uint64_t, std::unique_ptr<AccessPage>> pages_;  // of the open segment
-  std::vector<LaunchAccesses::Segment> unfenced_, fenced_;  // closed, but not released
+  std::vector<LaunchAccesses::Segment> unfenced_, fenced_;           // closed, but not released
   uint32_t num_released_ = 0;
   std::shared_ptr<const BlockClock> known_;
   BlockClock pending_;  // to be known from the next fence or barrier on

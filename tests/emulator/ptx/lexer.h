@@ -10,7 +10,12 @@ struct Token {
   enum class Kind : uint8_t {
     Name,       ///< identifier, register or opcode with its dots: `%tid.x`, `ld.global.f32`, `$L__BB0_1`
     Directive,  ///< `.reg`, `.b32`: one a dot
-    Integer, Float32, Float64, String, Symbol, End
+    Integer,
+    Float32,
+    Float64,
+    String,
+    Symbol,
+    End
   };
   Kind kind = Kind::End;
   std::string_view text;
@@ -20,8 +25,8 @@ struct Token {
   bool is(std::string_view word) const { return text == word && (kind == Kind::Name || kind == Kind::Directive); }
 };
 
-/// Cuts PTX into tokens, one at a time, that view `text`; comments and white space are left out. At the end come tokens of
-/// kind End. Throws std::runtime_error naming the line at a character that PTX does not have.
+/// Cuts PTX into tokens, one at a time, that view `text`; comments and white space are left out. At the end come tokens
+/// of kind End. Throws std::runtime_error naming the line at a character that PTX does not have.
 class Lexer {
  public:
   explicit Lexer(std::string_view text, int first_line = 1) : text_(text), line_(first_line) {}

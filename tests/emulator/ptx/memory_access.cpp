@@ -1,10 +1,9 @@
 #include "emulator/ptx/memory_access.h"
 
-#include <sys/mman.h>
-
 #include <cstring>
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include "emulator/ptx/block.h"
 
@@ -32,12 +31,13 @@ void fault_global(Warp& warp, int lane, uint64_t address, unsigned size, bool re
     warp.fail(fault.name, lane, fmt::format("{} {}", verb, fault.message));
   }
   if (is_host_memory(address)) {
-    warp.fail("host-pointer-in-kernel", lane,
-              fmt::format("{} {} bytes at {:#x}, which is the host's memory. Copy it to the device.", verb, size, address));
+    warp.fail(
+        "host-pointer-in-kernel", lane,
+        fmt::format("{} {} bytes at {:#x}, which is the host's memory. Copy it to the device.", verb, size, address));
   }
   warp.fail("out-of-bounds", lane,
-            fmt::format("{} {} bytes at {:#x}, which is no address of the device. Pass memory of the device.", verb, size,
-                        address));
+            fmt::format("{} {} bytes at {:#x}, which is no address of the device. Pass memory of the device.", verb,
+                        size, address));
 }
 
 // Lanes that read or write one run of bytes, all of them: the usual case, checked at once.
@@ -52,7 +52,8 @@ const std::byte* read_bank(Warp& warp, int lane, const std::vector<std::byte>& b
                            const char* what) {
   if (address <= bank.size() && size <= bank.size() - address) return bank.data() + address;
   warp.fail("out-of-bounds", lane,
-            fmt::format("reads {} bytes at {:#x} of {}, which have {} bytes. Stay inside.", size, address, what, bank.size()));
+            fmt::format("reads {} bytes at {:#x} of {}, which have {} bytes. Stay inside.", size, address, what,
+                        bank.size()));
 }
 
 const std::byte* read_lane(Warp& warp, Location at, int lane, unsigned size, bool strong) {
@@ -64,20 +65,27 @@ const std::byte* read_lane(Warp& warp, Location at, int lane, unsigned size, boo
     case Space::Local: {
       const std::byte* bytes = warp.local().bytes(lane, at.address, size);
       if (bytes == nullptr) {
-        warp.fail("out-of-bounds", lane, fmt::format("reads {} bytes at {:#x} of its local memory, outside of any variable. "
-                                                     "Stay inside of the array.", size, at.address));
+        warp.fail("out-of-bounds", lane,
+                  fmt::format("reads {} bytes at {:#x} of its local memory, outside of any variable. "
+                              "Stay inside of the array.",
+                              size, at.address));
       }
       if (!warp.local().is_defined(lane, at.address, size)) {
-        warp.fail("uninitialised-read", lane, fmt::format("reads {} bytes at {:#x} of its local memory that it has never "
-                                                          "written. Write them first.", size, at.address));
+        warp.fail("uninitialised-read", lane,
+                  fmt::format("reads {} bytes at {:#x} of its local memory that it has never "
+                              "written. Write them first.",
+                              size, at.address));
       }
       return bytes;
     }
     case Space::Param: {
       const auto& parameters = state.launch.parameters;
-      if (at.address <= parameters.size() && size <= parameters.size() - at.address) return parameters.data() + at.address;
-      warp.fail("out-of-bounds", lane, fmt::format("reads {} bytes at {} of the kernel's parameters, which have {} bytes. "
-                                                   "Stay inside.", size, at.address, parameters.size()));
+      if (at.address <= parameters.size() && size <= parameters.size() - at.address)
+        return parameters.data() + at.address;
+      warp.fail("out-of-bounds", lane,
+                fmt::format("reads {} bytes at {} of the kernel's parameters, which have {} bytes. "
+                            "Stay inside.",
+                            size, at.address, parameters.size()));
     }
     case Space::Const:
       return read_bank(warp, lane, state.program.constant_bank, at.address, size, "the module's constants");
@@ -104,8 +112,10 @@ void write_lane(Warp& warp, Location at, int lane, unsigned size, bool strong, c
   if (at.space == Space::Local) {
     std::byte* bytes = warp.local().bytes(lane, at.address, size);
     if (bytes == nullptr) {
-      warp.fail("out-of-bounds", lane, fmt::format("writes {} bytes at {:#x} of its local memory, outside of any variable. "
-                                                   "Stay inside of the array.", size, at.address));
+      warp.fail("out-of-bounds", lane,
+                fmt::format("writes {} bytes at {:#x} of its local memory, outside of any variable. "
+                            "Stay inside of the array.",
+                            size, at.address));
     }
     std::memcpy(bytes, value, size);
     return warp.local().mark_defined(lane, at.address, size);
@@ -130,18 +140,24 @@ void require_aligned(Warp& warp, int lane, uint64_t address, unsigned size) {
   if (address % size == 0) return;
   warp.fail("misaligned-access", lane,
             fmt::format("accesses {} bytes at {:#x}: the address must be a multiple of {}. Align it, or use narrower "
-                        "accesses.", size, address, size));
+                        "accesses.",
+                        size, address, size));
 }
 
 Location locate(Space space, uint64_t address) {
   if (space != Space::Generic) return {space, address};
   const uint64_t offset = address % kWindowBytes;
   switch (address - offset) {
-    case kSharedWindow: return {Space::Shared, offset};
-    case kLocalWindow: return {Space::Local, offset};
-    case kParamWindow: return {Space::Param, offset};
-    case kConstWindow: return {Space::Const, offset};
-    default: return {Space::Global, address};
+    case kSharedWindow:
+      return {Space::Shared, offset};
+    case kLocalWindow:
+      return {Space::Local, offset};
+    case kParamWindow:
+      return {Space::Param, offset};
+    case kConstWindow:
+      return {Space::Const, offset};
+    default:
+      return {Space::Global, address};
   }
 }
 
@@ -174,7 +190,8 @@ void load(Warp& warp, Space space, const Addresses& addresses, unsigned size, bo
   for_lanes(warp.mask(), [&](int lane) {
     const Location at = locate(space, addresses[static_cast<unsigned>(lane)]);
     require_aligned(warp, lane, at.address, size);
-    std::memcpy(values.buffer.data() + static_cast<unsigned>(lane) * size, read_lane(warp, at, lane, size, strong), size);
+    std::memcpy(values.buffer.data() + static_cast<unsigned>(lane) * size, read_lane(warp, at, lane, size, strong),
+                size);
   });
 }
 

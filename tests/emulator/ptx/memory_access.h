@@ -22,7 +22,8 @@ struct LaneValues {
   alignas(64) std::array<std::byte, kLanes * kMaxAccess> buffer;
 };
 
-/// Loads `size` bytes for each executing lane; reports every violation. `values.bytes` then points at them, `size` apart.
+/// Loads `size` bytes for each executing lane; reports every violation. `values.bytes` then points at them, `size`
+/// apart.
 void load(Warp& warp, Space space, const Addresses& addresses, unsigned size, bool strong, LaneValues& values);
 /// Stores `size` bytes of each executing lane out of `values.buffer`.
 void store(Warp& warp, Space space, const Addresses& addresses, unsigned size, bool strong, const LaneValues& values);

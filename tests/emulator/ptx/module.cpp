@@ -17,7 +17,9 @@ struct Module::Impl {
 
 namespace {
 
-std::size_t round_up(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
+std::size_t round_up(std::size_t value, std::size_t step) {
+  return (value + step - 1) / step * step;
+}
 
 std::size_t declared_shared_bytes(const ptx::Function& function) {
   std::size_t bytes = 0;
@@ -77,6 +79,8 @@ std::vector<std::string> Module::kernel_names() const {
   return names;
 }
 
-int Module::target() const { return impl_->text->target; }
+int Module::target() const {
+  return impl_->text->target;
+}
 
 }  // namespace triptych::emulator

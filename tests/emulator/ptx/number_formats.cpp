@@ -14,10 +14,18 @@ double round_to(double x, const FloatFormat& format, Rounding rounding) {
   const int exponent = std::max(std::ilogb(x), format.min_exponent) - (format.precision - 1);
   double scaled = std::ldexp(x, -exponent);
   switch (rounding) {
-    case Rounding::Nearest: scaled = std::nearbyint(scaled); break;
-    case Rounding::Zero: scaled = std::trunc(scaled); break;
-    case Rounding::Down: scaled = std::floor(scaled); break;
-    case Rounding::Up: scaled = std::ceil(scaled); break;
+    case Rounding::Nearest:
+      scaled = std::nearbyint(scaled);
+      break;
+    case Rounding::Zero:
+      scaled = std::trunc(scaled);
+      break;
+    case Rounding::Down:
+      scaled = std::floor(scaled);
+      break;
+    case Rounding::Up:
+      scaled = std::ceil(scaled);
+      break;
   }
   const double rounded = std::copysign(std::ldexp(scaled, exponent), x);
   if (std::fabs(rounded) <= format.largest) return rounded;
@@ -61,7 +69,7 @@ F16 to_f16_nearest(float x) {
   const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7FFFFFFF;
   if (magnitude > 0x7F800000) return {kCanonicalNaN};
   if (magnitude >= 0x47800000) return {static_cast<uint16_t>(sign | 0x7C00)};  // 65536 and more
-  if (magnitude < 0x38800000) {                                               // below 2^-14: subnormal
+  if (magnitude < 0x38800000) {                                                // below 2^-14: subnormal
     // Adding 0.5 leaves the fraction's last bit at 2^-24, rounded by the addition itself.
     const auto aligned = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5F);
     return {static_cast<uint16_t>(sign | (aligned - 0x3F000000))};

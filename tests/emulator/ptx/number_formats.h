@@ -27,7 +27,9 @@ struct TF32 {
 
 enum class Rounding : uint8_t { Nearest, Zero, Down, Up };
 
-inline float to_float(BF16 x) { return std::bit_cast<float>(uint32_t{x.bits} << 16); }
+inline float to_float(BF16 x) {
+  return std::bit_cast<float>(uint32_t{x.bits} << 16);
+}
 
 inline float to_float(F16 x) {
   const uint32_t sign = uint32_t{x.bits & 0x8000U} << 16, magnitude = uint32_t{x.bits & 0x7FFFU} << 13;
@@ -35,7 +37,9 @@ inline float to_float(F16 x) {
   return std::bit_cast<float>(std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112F) | sign);
 }
 
-inline float to_float(TF32 x) { return std::bit_cast<float>(x.bits & 0xFFFFE000U); }
+inline float to_float(TF32 x) {
+  return std::bit_cast<float>(x.bits & 0xFFFFE000U);
+}
 
 /// What a float format can hold.
 struct FloatFormat {
@@ -43,14 +47,15 @@ struct FloatFormat {
   int min_exponent;  ///< of the smallest normal number
   double largest;
 };
-inline constexpr FloatFormat kF16Format{11, -14, 65504.0}, kBF16Format{8, -126, 0x1.FEp127}, kTF32Format{11, -126, 0x1.FFCp127},
-    kF32Format{24, -126, 0x1.FFFFFEp127};
+inline constexpr FloatFormat kF16Format{11, -14, 65504.0}, kBF16Format{8, -126, 0x1.FEp127},
+    kTF32Format{11, -126, 0x1.FFCp127}, kF32Format{24, -126, 0x1.FFFFFEp127};
 
 /// `x` rounded to a format: as the double of equal value, infinite where it overflows. NaN stays.
 double round_to(double x, const FloatFormat& format, Rounding rounding);
 
-/// a * b + c, of which the last bit is set to one if the result is not exact ("round to odd"): rounded again to a format
-/// of at most 51 bits it gives what rounding the exact value gives. Exact where a * b is, as for factors of 26 bits.
+/// a * b + c, of which the last bit is set to one if the result is not exact ("round to odd"): rounded again to a
+/// format of at most 51 bits it gives what rounding the exact value gives. Exact where a * b is, as for factors of 26
+/// bits.
 double fma_to_odd(double a, double b, double c);
 
 /// The same for narrowing: what a double rounded to odd becomes as float, so that it can be rounded to 16 bits.
@@ -71,9 +76,13 @@ BF16 to_bf16_nearest(float x);
 template <class Half>
 Half to_half_nearest(float x);
 template <>
-inline F16 to_half_nearest<F16>(float x) { return to_f16_nearest(x); }
+inline F16 to_half_nearest<F16>(float x) {
+  return to_f16_nearest(x);
+}
 template <>
-inline BF16 to_half_nearest<BF16>(float x) { return to_bf16_nearest(x); }
+inline BF16 to_half_nearest<BF16>(float x) {
+  return to_bf16_nearest(x);
+}
 
 inline float flush_denormal(float x) {
   return std::fabs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0F, x) : x;

@@ -61,10 +61,14 @@ template <template <Rounding> class Function, int num_sources>
 Execute pick_float(Type type, const FloatModifiers& modifiers) {
   if (type == Type::F32 && !modifiers.rectifies) {
     switch (modifiers.rounding) {
-      case Rounding::Nearest: return pick_float32<Function<Rounding::Nearest>, num_sources>(modifiers);
-      case Rounding::Zero: return pick_float32<Function<Rounding::Zero>, num_sources>(modifiers);
-      case Rounding::Down: return pick_float32<Function<Rounding::Down>, num_sources>(modifiers);
-      case Rounding::Up: return pick_float32<Function<Rounding::Up>, num_sources>(modifiers);
+      case Rounding::Nearest:
+        return pick_float32<Function<Rounding::Nearest>, num_sources>(modifiers);
+      case Rounding::Zero:
+        return pick_float32<Function<Rounding::Zero>, num_sources>(modifiers);
+      case Rounding::Down:
+        return pick_float32<Function<Rounding::Down>, num_sources>(modifiers);
+      case Rounding::Up:
+        return pick_float32<Function<Rounding::Up>, num_sources>(modifiers);
     }
   }
   if (modifiers.rounding != Rounding::Nearest || modifiers.flushes) return nullptr;
@@ -110,7 +114,9 @@ void build_fma(Builder& builder) {
 
 struct FloatDivide {
   template <class T>
-  T operator()(T a, T b) const { return a / b; }
+  T operator()(T a, T b) const {
+    return a / b;
+  }
 };
 
 // `.approx` and `.full` may be off by two units in the last place: here they are exact.
@@ -148,7 +154,8 @@ void build_sign(Builder& builder) {
   const Type type = builder.take_type();
   add_operands(builder, type, 1);
   if (!is_float(type)) {
-    return builder.run(std::is_same_v<Function, FloatAbsolute> ? pick_integer_absolute(type) : pick_integer_negate(type));
+    return builder.run(std::is_same_v<Function, FloatAbsolute> ? pick_integer_absolute(type)
+                                                               : pick_integer_negate(type));
   }
   if (flushes) return builder.run(type == Type::F32 ? &run_map<Flushed<Function>, float, float> : nullptr);
   builder.run(pick_unary<Lift<Function>, Type::F16, Type::F16x2, Type::BF16, Type::BF16x2, Type::F32, Type::F64>(type));

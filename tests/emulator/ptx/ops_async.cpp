@@ -24,7 +24,8 @@ void run_copy(Warp& warp, const Op& op) {
     AsyncCopies::Copy copy{static_cast<uint32_t>(to[at]), static_cast<uint8_t>(lane), op.bytes};
     require_aligned(warp, lane, to[at], size);
     if (used[lane] > size) {
-      warp.fail("bad-argument", lane, fmt::format("copies {} bytes of {}. Copy at most as many as the size says.", used[lane], size));
+      warp.fail("bad-argument", lane,
+                fmt::format("copies {} bytes of {}. Copy at most as many as the size says.", used[lane], size));
     }
     if (used[lane] > 0) {
       require_aligned(warp, lane, from[at], size);
@@ -41,9 +42,15 @@ void deliver(Warp& warp, uint32_t allowed, bool uncommitted) {
   }
 }
 
-void run_commit(Warp& warp, const Op&) { warp.async_copies().commit(warp.mask()); }
-void run_wait_group(Warp& warp, const Op& op) { deliver(warp, op.target, false); }
-void run_wait_all(Warp& warp, const Op&) { deliver(warp, 0, true); }
+void run_commit(Warp& warp, const Op&) {
+  warp.async_copies().commit(warp.mask());
+}
+void run_wait_group(Warp& warp, const Op& op) {
+  deliver(warp, op.target, false);
+}
+void run_wait_all(Warp& warp, const Op&) {
+  deliver(warp, 0, true);
+}
 
 // `cp.async.cg.shared.global [to], [from], size {, bytes used}`
 void build_copy(Builder& builder) {
@@ -52,7 +59,8 @@ void build_copy(Builder& builder) {
   builder.take("global");
   builder.take_any({"L2::64B", "L2::128B", "L2::256B"});
   const Term& size = builder.term(2);
-  const bool is_known = size.kind == Term::Kind::Integer && (size.bits == 16 || (!only_16 && (size.bits == 4 || size.bits == 8)));
+  const bool is_known =
+      size.kind == Term::Kind::Integer && (size.bits == 16 || (!only_16 && (size.bits == 4 || size.bits == 8)));
   if (!is_known) builder.unknown("no such size");
   builder.op.bytes = static_cast<uint8_t>(size.bits);
   builder.op.space = Space::Shared;
@@ -82,6 +90,8 @@ void build_cp(Builder& builder) {
 
 }  // namespace
 
-void add_async_ops(HandlerTable& table) { table["cp"] = build_cp; }
+void add_async_ops(HandlerTable& table) {
+  table["cp"] = build_cp;
+}
 
 }  // namespace triptych::emulator::ptx

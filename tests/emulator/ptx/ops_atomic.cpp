@@ -25,27 +25,39 @@ struct Add {
 };
 struct Minimum {
   template <class T>
-  T operator()(T old, T b) const { return std::min(old, b); }
+  T operator()(T old, T b) const {
+    return std::min(old, b);
+  }
 };
 struct Maximum {
   template <class T>
-  T operator()(T old, T b) const { return std::max(old, b); }
+  T operator()(T old, T b) const {
+    return std::max(old, b);
+  }
 };
 struct And {
   template <class T>
-  T operator()(T old, T b) const { return old & b; }
+  T operator()(T old, T b) const {
+    return old & b;
+  }
 };
 struct Or {
   template <class T>
-  T operator()(T old, T b) const { return old | b; }
+  T operator()(T old, T b) const {
+    return old | b;
+  }
 };
 struct Xor {
   template <class T>
-  T operator()(T old, T b) const { return old ^ b; }
+  T operator()(T old, T b) const {
+    return old ^ b;
+  }
 };
 struct Exchange {
   template <class T>
-  T operator()(T, T b) const { return b; }
+  T operator()(T, T b) const {
+    return b;
+  }
 };
 struct Increment {
   uint32_t operator()(uint32_t old, uint32_t limit) const { return old >= limit ? 0 : old + 1; }
@@ -55,7 +67,9 @@ struct Decrement {
 };
 struct CompareAndSwap {
   template <class T>
-  T operator()(T old, T expected, T b) const { return old == expected ? b : old; }
+  T operator()(T old, T expected, T b) const {
+    return old == expected ? b : old;
+  }
 };
 
 enum Order : uint8_t { kRelaxed = 0, kAcquire = 1, kRelease = 2 };
@@ -90,8 +104,8 @@ Execute pick(Type type) {
 
 Execute pick_atomic(std::string_view name, Type type) {
   if (name == "add") {
-    return pick<Add, Type::U32, Type::S32, Type::U64, Type::S64, Type::F16, Type::F16x2, Type::BF16, Type::BF16x2, Type::F32,
-                Type::F64>(type);
+    return pick<Add, Type::U32, Type::S32, Type::U64, Type::S64, Type::F16, Type::F16x2, Type::BF16, Type::BF16x2,
+                Type::F32, Type::F64>(type);
   }
   if (name == "min") return pick<Minimum, Type::U32, Type::S32, Type::U64, Type::S64>(type);
   if (name == "max") return pick<Maximum, Type::U32, Type::S32, Type::U64, Type::S64>(type);
@@ -103,10 +117,14 @@ Execute pick_atomic(std::string_view name, Type type) {
   if (name == "dec") return pick<Decrement, Type::U32>(type);
   if (name != "cas") return nullptr;
   switch (type) {
-    case Type::B16: return &run_atomic<CompareAndSwap, uint16_t, uint16_t>;
-    case Type::B32: return &run_atomic<CompareAndSwap, uint32_t, uint32_t>;
-    case Type::B64: return &run_atomic<CompareAndSwap, uint64_t, uint64_t>;
-    default: return nullptr;
+    case Type::B16:
+      return &run_atomic<CompareAndSwap, uint16_t, uint16_t>;
+    case Type::B32:
+      return &run_atomic<CompareAndSwap, uint32_t, uint32_t>;
+    case Type::B64:
+      return &run_atomic<CompareAndSwap, uint64_t, uint64_t>;
+    default:
+      return nullptr;
   }
 }
 

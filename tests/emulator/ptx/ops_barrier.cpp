@@ -21,8 +21,9 @@ void require_all_threads(Warp& warp, const Op& op) {
   if (!op.is_signed) return;
   const uint32_t count = warp.lanes<uint32_t>(op.source(0))[first_lane(warp.mask())];
   if (count == static_cast<uint32_t>(warp.block().num_threads())) return;
-  warp.fail("unsupported", first_lane(warp.mask()),
-            fmt::format("waits for {} threads of {}. Use barriers of the whole block.", count, warp.block().num_threads()));
+  warp.fail(
+      "unsupported", first_lane(warp.mask()),
+      fmt::format("waits for {} threads of {}. Use barriers of the whole block.", count, warp.block().num_threads()));
 }
 
 void run_barrier(Warp& warp, const Op& op) {
@@ -81,7 +82,9 @@ void build_bar(Builder& builder) {
   builder.run(run_barrier);
 }
 
-void run_device_fence(Warp& warp, const Op&) { warp.block().accesses().fence(); }
+void run_device_fence(Warp& warp, const Op&) {
+  warp.block().accesses().fence();
+}
 void run_block_fence(Warp&, const Op&) {}  // orders no two threads by itself
 
 void build_fence(Builder& builder) {

@@ -16,20 +16,34 @@ bool holds(T a, T b) {
   } else {
     const bool unordered = a != a || b != b;
     switch (compare) {
-      case Compare::Eq: return a == b;
-      case Compare::Ne: return a != b && !unordered;
-      case Compare::Lt: return a < b;
-      case Compare::Le: return a <= b;
-      case Compare::Gt: return a > b;
-      case Compare::Ge: return a >= b;
-      case Compare::Equ: return a == b || unordered;
-      case Compare::Neu: return a != b;
-      case Compare::Ltu: return a < b || unordered;
-      case Compare::Leu: return a <= b || unordered;
-      case Compare::Gtu: return a > b || unordered;
-      case Compare::Geu: return a >= b || unordered;
-      case Compare::Num: return !unordered;
-      case Compare::Nan: return unordered;
+      case Compare::Eq:
+        return a == b;
+      case Compare::Ne:
+        return a != b && !unordered;
+      case Compare::Lt:
+        return a < b;
+      case Compare::Le:
+        return a <= b;
+      case Compare::Gt:
+        return a > b;
+      case Compare::Ge:
+        return a >= b;
+      case Compare::Equ:
+        return a == b || unordered;
+      case Compare::Neu:
+        return a != b;
+      case Compare::Ltu:
+        return a < b || unordered;
+      case Compare::Leu:
+        return a <= b || unordered;
+      case Compare::Gtu:
+        return a > b || unordered;
+      case Compare::Geu:
+        return a >= b || unordered;
+      case Compare::Num:
+        return !unordered;
+      case Compare::Nan:
+        return unordered;
     }
   }
 }
@@ -53,7 +67,8 @@ uint32_t compare_as(uint8_t compare, const T* a, const T* b, std::index_sequence
 // What the comparison gives for every lane, as one mask; for pairs, of the low halves and of the high ones.
 template <class T>
 uint32_t compared(Warp& warp, const Op& op) {
-  return compare_as(op.mode & 15, warp.lanes<T>(op.source(0)), warp.lanes<T>(op.source(1)), std::make_index_sequence<14>{});
+  return compare_as(op.mode & 15, warp.lanes<T>(op.source(0)), warp.lanes<T>(op.source(1)),
+                    std::make_index_sequence<14>{});
 }
 
 template <class Half>
@@ -72,8 +87,8 @@ std::pair<uint32_t, uint32_t> compared_pairs(Warp& warp, const Op& op) {
 }
 
 uint8_t take_comparison(Builder& builder, Type type) {
-  static constexpr std::string_view kNames[] = {"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu",
-                                                "num", "nan"};
+  static constexpr std::string_view kNames[] = {"eq",  "ne",  "lt",  "le",  "gt",  "ge",  "equ",
+                                                "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
   for (uint8_t i = 0; i < std::size(kNames); ++i) {
     if (!builder.take(kNames[i])) continue;
     if (i >= static_cast<uint8_t>(Compare::Equ) && !is_float(type)) builder.unknown("integers have no such comparison");
@@ -95,9 +110,12 @@ uint32_t combine(Warp& warp, const Op& op, uint32_t value) {
   uint32_t other = warp.predicate(op.source(2));
   if ((op.mode & kNegated) != 0) other = ~other;
   switch (op.mode & kCombinations) {
-    case kAnd: return value & other;
-    case kOr: return value | other;
-    default: return value ^ other;
+    case kAnd:
+      return value & other;
+    case kOr:
+      return value | other;
+    default:
+      return value ^ other;
   }
 }
 
@@ -125,17 +143,31 @@ void run_setp_pairs(Warp& warp, const Op& op) {
 template <template <class> class Runner>
 Execute pick_compared(Type type) {
   switch (type) {
-    case Type::B16: case Type::U16: return Runner<uint16_t>::kRun;
-    case Type::B32: case Type::U32: return Runner<uint32_t>::kRun;
-    case Type::B64: case Type::U64: return Runner<uint64_t>::kRun;
-    case Type::S16: return Runner<int16_t>::kRun;
-    case Type::S32: return Runner<int32_t>::kRun;
-    case Type::S64: return Runner<int64_t>::kRun;
-    case Type::F16: return Runner<F16>::kRun;
-    case Type::BF16: return Runner<BF16>::kRun;
-    case Type::F32: return Runner<float>::kRun;
-    case Type::F64: return Runner<double>::kRun;
-    default: return nullptr;
+    case Type::B16:
+    case Type::U16:
+      return Runner<uint16_t>::kRun;
+    case Type::B32:
+    case Type::U32:
+      return Runner<uint32_t>::kRun;
+    case Type::B64:
+    case Type::U64:
+      return Runner<uint64_t>::kRun;
+    case Type::S16:
+      return Runner<int16_t>::kRun;
+    case Type::S32:
+      return Runner<int32_t>::kRun;
+    case Type::S64:
+      return Runner<int64_t>::kRun;
+    case Type::F16:
+      return Runner<F16>::kRun;
+    case Type::BF16:
+      return Runner<BF16>::kRun;
+    case Type::F32:
+      return Runner<float>::kRun;
+    case Type::F64:
+      return Runner<double>::kRun;
+    default:
+      return nullptr;
   }
 }
 
@@ -148,7 +180,10 @@ void take_combination(Builder& builder) {
   const std::string_view name = builder.take_any({"and", "or", "xor"});
   if (name.empty()) return;
   Term other = builder.term(builder.num_terms() - 1);
-  builder.op.mode |= static_cast<uint8_t>((name == "and" ? kAnd : name == "or" ? kOr : kXor) | (other.negated ? kNegated : 0));
+  builder.op.mode |= static_cast<uint8_t>((name == "and"  ? kAnd
+                                           : name == "or" ? kOr
+                                                          : kXor) |
+                                          (other.negated ? kNegated : 0));
   other.negated = false;
   builder.source(other, Type::Pred);
 }
@@ -185,7 +220,9 @@ void write_truth(Warp& warp, const Op& op, uint32_t truth) {
 }
 
 template <class T>
-void run_set(Warp& warp, const Op& op) { write_truth(warp, op, combine(warp, op, compared<T>(warp, op))); }
+void run_set(Warp& warp, const Op& op) {
+  write_truth(warp, op, combine(warp, op, compared<T>(warp, op)));
+}
 
 template <class T>
 struct SetRunner {
@@ -203,12 +240,22 @@ void run_set_pairs(Warp& warp, const Op& op) {
 
 uint32_t one_of(Builder& builder, Type type) {
   switch (type) {
-    case Type::F32: return 0x3F800000;
-    case Type::F16: case Type::F16x2: return 0x3C00;
-    case Type::BF16: case Type::BF16x2: return 0x3F80;
-    case Type::U16: case Type::S16: return 0xFFFF;
-    case Type::U32: case Type::S32: return 0xFFFFFFFF;
-    default: builder.unknown("no such result");
+    case Type::F32:
+      return 0x3F800000;
+    case Type::F16:
+    case Type::F16x2:
+      return 0x3C00;
+    case Type::BF16:
+    case Type::BF16x2:
+      return 0x3F80;
+    case Type::U16:
+    case Type::S16:
+      return 0xFFFF;
+    case Type::U32:
+    case Type::S32:
+      return 0xFFFFFFFF;
+    default:
+      builder.unknown("no such result");
   }
 }
 
@@ -252,10 +299,14 @@ void build_selp(Builder& builder) {
   builder.source(2, type);
   builder.source(3, Type::Pred);
   switch (bytes_of(type)) {
-    case 2: return builder.run(run_selp<uint16_t>);
-    case 4: return builder.run(run_selp<uint32_t>);
-    case 8: return builder.run(run_selp<uint64_t>);
-    default: return builder.run(nullptr);
+    case 2:
+      return builder.run(run_selp<uint16_t>);
+    case 4:
+      return builder.run(run_selp<uint32_t>);
+    case 8:
+      return builder.run(run_selp<uint64_t>);
+    default:
+      return builder.run(nullptr);
   }
 }
 
@@ -269,9 +320,12 @@ struct Select {
 template <class Selector>
 Execute pick_slct(int bytes) {
   switch (bytes) {
-    case 2: return &run_map<Select<uint16_t, Selector>, uint16_t, uint16_t, uint16_t, Selector>;
-    case 4: return &run_map<Select<uint32_t, Selector>, uint32_t, uint32_t, uint32_t, Selector>;
-    default: return &run_map<Select<uint64_t, Selector>, uint64_t, uint64_t, uint64_t, Selector>;
+    case 2:
+      return &run_map<Select<uint16_t, Selector>, uint16_t, uint16_t, uint16_t, Selector>;
+    case 4:
+      return &run_map<Select<uint32_t, Selector>, uint32_t, uint32_t, uint32_t, Selector>;
+    default:
+      return &run_map<Select<uint64_t, Selector>, uint64_t, uint64_t, uint64_t, Selector>;
   }
 }
 

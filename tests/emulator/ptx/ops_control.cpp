@@ -6,7 +6,9 @@
 namespace triptych::emulator::ptx {
 namespace {
 
-void run_branch(Warp& warp, const Op& op) { warp.branch(warp.mask(), op.target); }
+void run_branch(Warp& warp, const Op& op) {
+  warp.branch(warp.mask(), op.target);
+}
 
 void build_bra(Builder& builder) {
   builder.take("uni");
@@ -19,7 +21,8 @@ void run_indexed_branch(Warp& warp, const Op& op) {
   const uint32_t* index = warp.lanes<uint32_t>(op.source(0));
   std::array<uint32_t, kLanes> targets{};
   for_lanes(warp.mask(), [&](int lane) {
-    if (index[lane] >= table.size()) warp.fail("out-of-bounds", lane, "branches by an index beyond the list of targets.");
+    if (index[lane] >= table.size())
+      warp.fail("out-of-bounds", lane, "branches by an index beyond the list of targets.");
     targets[static_cast<unsigned>(lane)] = table[index[lane]];
   });
   warp.branch(targets);
@@ -71,7 +74,9 @@ void run_return(Warp& warp, const Op& op) {
   warp.branch(targets);
 }
 
-void run_exit(Warp& warp, const Op&) { warp.exit(warp.mask()); }
+void run_exit(Warp& warp, const Op&) {
+  warp.exit(warp.mask());
+}
 
 void build_ret(Builder& builder) {
   builder.take("uni");
@@ -80,13 +85,17 @@ void build_ret(Builder& builder) {
   builder.run(run_return);
 }
 
-void build_exit(Builder& builder) { builder.run(run_exit); }
+void build_exit(Builder& builder) {
+  builder.run(run_exit);
+}
 
 void run_trap(Warp& warp, const Op&) {
   warp.fail("unsupported", first_lane(warp.mask()), "executes a trap: an assertion or an unreachable place.");
 }
 
-void build_trap(Builder& builder) { builder.run(run_trap); }
+void build_trap(Builder& builder) {
+  builder.run(run_trap);
+}
 
 }  // namespace
 

@@ -31,52 +31,77 @@ Conversion conversion_of(const Op& op) {
 
 uint64_t read_bits(Warp& warp, const Operand& operand, int lane) {
   switch (operand.bytes) {
-    case 1: return warp.lanes<uint8_t>(operand)[lane];
-    case 2: return warp.lanes<uint16_t>(operand)[lane];
-    case 4: return warp.lanes<uint32_t>(operand)[lane];
-    default: return warp.lanes<uint64_t>(operand)[lane];
+    case 1:
+      return warp.lanes<uint8_t>(operand)[lane];
+    case 2:
+      return warp.lanes<uint16_t>(operand)[lane];
+    case 4:
+      return warp.lanes<uint32_t>(operand)[lane];
+    default:
+      return warp.lanes<uint64_t>(operand)[lane];
   }
 }
 
 void write_bits(Warp& warp, const Operand& operand, int lane, uint64_t bits) {
   switch (operand.bytes) {
-    case 1: warp.lanes<uint8_t>(operand)[lane] = static_cast<uint8_t>(bits); break;
-    case 2: warp.lanes<uint16_t>(operand)[lane] = static_cast<uint16_t>(bits); break;
-    case 4: warp.lanes<uint32_t>(operand)[lane] = static_cast<uint32_t>(bits); break;
-    default: warp.lanes<uint64_t>(operand)[lane] = bits; break;
+    case 1:
+      warp.lanes<uint8_t>(operand)[lane] = static_cast<uint8_t>(bits);
+      break;
+    case 2:
+      warp.lanes<uint16_t>(operand)[lane] = static_cast<uint16_t>(bits);
+      break;
+    case 4:
+      warp.lanes<uint32_t>(operand)[lane] = static_cast<uint32_t>(bits);
+      break;
+    default:
+      warp.lanes<uint64_t>(operand)[lane] = bits;
+      break;
   }
 }
 
 // The value of an integer type in the low bits of a register, extended to 64 bits.
 uint64_t extend(uint64_t bits, Type type) {
   const int unused = 64 - 8 * bytes_of(type);
-  return is_signed(type) ? static_cast<uint64_t>(static_cast<int64_t>(bits << unused) >> unused) : bits << unused >> unused;
+  return is_signed(type) ? static_cast<uint64_t>(static_cast<int64_t>(bits << unused) >> unused)
+                         : bits << unused >> unused;
 }
 
 double float_value(uint64_t bits, Type type) {
   switch (type) {
-    case Type::F16: return to_float(F16{static_cast<uint16_t>(bits)});
-    case Type::BF16: return to_float(BF16{static_cast<uint16_t>(bits)});
-    case Type::F32: return std::bit_cast<float>(static_cast<uint32_t>(bits));
-    default: return std::bit_cast<double>(bits);
+    case Type::F16:
+      return to_float(F16{static_cast<uint16_t>(bits)});
+    case Type::BF16:
+      return to_float(BF16{static_cast<uint16_t>(bits)});
+    case Type::F32:
+      return std::bit_cast<float>(static_cast<uint32_t>(bits));
+    default:
+      return std::bit_cast<double>(bits);
   }
 }
 
 uint64_t float_bits(double value, Type type, Rounding rounding) {
   switch (type) {
-    case Type::F16: return to_f16(value, rounding).bits;
-    case Type::BF16: return to_bf16(value, rounding).bits;
-    case Type::F32: return std::bit_cast<uint32_t>(static_cast<float>(round_to(value, kF32Format, rounding)));
-    default: return std::bit_cast<uint64_t>(value);
+    case Type::F16:
+      return to_f16(value, rounding).bits;
+    case Type::BF16:
+      return to_bf16(value, rounding).bits;
+    case Type::F32:
+      return std::bit_cast<uint32_t>(static_cast<float>(round_to(value, kF32Format, rounding)));
+    default:
+      return std::bit_cast<uint64_t>(value);
   }
 }
 
 double to_integral(double value, Rounding rounding) {
   switch (rounding) {
-    case Rounding::Nearest: return std::nearbyint(value);
-    case Rounding::Zero: return std::trunc(value);
-    case Rounding::Down: return std::floor(value);
-    default: return std::ceil(value);
+    case Rounding::Nearest:
+      return std::nearbyint(value);
+    case Rounding::Zero:
+      return std::trunc(value);
+    case Rounding::Down:
+      return std::floor(value);
+    default:
+      return std::ceil(value);
   }
 }
 
@@ -115,7 +140,8 @@ uint64_t integer_to_float(uint64_t value, const Conversion& c) {
   const bool negative = is_signed(c.from) && static_cast<int64_t>(value) < 0;
   const uint64_t magnitude = negative ? ~value + 1 : value;
   if (c.to == Type::F64) {
-    return std::bit_cast<uint64_t>(negative ? static_cast<double>(static_cast<int64_t>(value)) : static_cast<double>(value));
+    return std::bit_cast<uint64_t>(negative ? static_cast<double>(static_cast<int64_t>(value))
+                                            : static_cast<double>(value));
   }
   // Of 64 bits, a double keeps 53: the rest is folded into its last bit, so that rounding again is right.
   const int excess = std::max(0, 64 - std::countl_zero(magnitude) - 53);
@@ -168,7 +194,9 @@ struct Cast {
 template <class To>
 struct CastTo {
   template <class From>
-  To operator()(From a) const { return Cast::convert<To>(a); }
+  To operator()(From a) const {
+    return Cast::convert<To>(a);
+  }
 };
 template <class To, class From>
 constexpr Execute kCast = &run_map<CastTo<To>, To, From>;
@@ -181,7 +209,8 @@ Execute pick_frequent(const Conversion& c) {
   if (is(Type::F64, Type::F32)) return kCast<double, float>;
   if (is(Type::S64, Type::S32)) return kCast<int64_t, int32_t>;
   if (is(Type::U64, Type::U32)) return kCast<uint64_t, uint32_t>;
-  if (bytes_of(c.from) == 8 && bytes_of(c.to) == 4 && !is_float(c.from) && !is_float(c.to)) return kCast<uint32_t, uint64_t>;
+  if (bytes_of(c.from) == 8 && bytes_of(c.to) == 4 && !is_float(c.from) && !is_float(c.to))
+    return kCast<uint32_t, uint64_t>;
   if (c.rounding != Rounding::Nearest) return nullptr;
   if (is(Type::F16, Type::F32)) return kCast<F16, float>;
   if (is(Type::BF16, Type::F32)) return kCast<BF16, float>;
@@ -234,8 +263,7 @@ struct ConvertTF32Even {
 };
 
 void build_cvt(Builder& builder) {
-  const std::string_view name =
-      builder.take_any({"rn", "rz", "rm", "rp", "rni", "rzi", "rmi", "rpi", "rna"});
+  const std::string_view name = builder.take_any({"rn", "rz", "rm", "rp", "rni", "rzi", "rmi", "rpi", "rna"});
   Conversion c{};
   c.rounding = name.empty() || name[1] == 'n' ? Rounding::Nearest
                : name[1] == 'z'               ? Rounding::Zero
@@ -254,13 +282,15 @@ void build_cvt(Builder& builder) {
     builder.source(1, Type::F32);
     builder.source(2, Type::F32);
     const bool rectifies = (c.flags & kRectifies) != 0;
-    return builder.run(c.to == Type::F16x2 ? pick_pair<F16x2>(c.rounding, rectifies) : pick_pair<BF16x2>(c.rounding, rectifies));
+    return builder.run(c.to == Type::F16x2 ? pick_pair<F16x2>(c.rounding, rectifies)
+                                           : pick_pair<BF16x2>(c.rounding, rectifies));
   }
   if (c.to == Type::TF32) {
     if (c.from != Type::F32 || c.flags != 0 || (name != "rna" && name != "rn")) builder.unknown("no such conversion");
     builder.result(0, Type::B32);
     builder.source(1, Type::B32);
-    return builder.run(name == "rna" ? &run_map<ConvertTF32, uint32_t, uint32_t> : &run_map<ConvertTF32Even, uint32_t, uint32_t>);
+    return builder.run(name == "rna" ? &run_map<ConvertTF32, uint32_t, uint32_t>
+                                     : &run_map<ConvertTF32Even, uint32_t, uint32_t>);
   }
   if (name == "rna" || c.from == Type::F16x2 || c.from == Type::BF16x2) builder.unknown("no such conversion");
   const bool wide_directed = c.to == Type::F64 && !is_float(c.from) && c.rounding != Rounding::Nearest;
@@ -281,6 +311,8 @@ void build_cvt(Builder& builder) {
 
 }  // namespace
 
-void add_convert_ops(HandlerTable& table) { table["cvt"] = build_cvt; }
+void add_convert_ops(HandlerTable& table) {
+  table["cvt"] = build_cvt;
+}
 
 }  // namespace triptych::emulator::ptx

@@ -14,15 +14,21 @@ namespace {
 
 struct Reciprocal {
   template <class T>
-  T operator()(T a) const { return 1 / a; }
+  T operator()(T a) const {
+    return 1 / a;
+  }
 };
 struct SquareRoot {
   template <class T>
-  T operator()(T a) const { return std::sqrt(a); }
+  T operator()(T a) const {
+    return std::sqrt(a);
+  }
 };
 struct ReciprocalSquareRoot {
   template <class T>
-  T operator()(T a) const { return static_cast<T>(1 / std::sqrt(static_cast<double>(a))); }
+  T operator()(T a) const {
+    return static_cast<T>(1 / std::sqrt(static_cast<double>(a)));
+  }
 };
 
 /// `.approx.ftz.f64`: of the high half of the bits, and the low half of the result is zero.
@@ -47,11 +53,21 @@ struct Approximate {
   }
 };
 
-double exp2_of(double x) { return std::exp2(x); }
-double log2_of(double x) { return std::log2(x); }
-double sin_of(double x) { return std::sin(x); }
-double cos_of(double x) { return std::cos(x); }
-double tanh_of(double x) { return std::tanh(x); }
+double exp2_of(double x) {
+  return std::exp2(x);
+}
+double log2_of(double x) {
+  return std::log2(x);
+}
+double sin_of(double x) {
+  return std::sin(x);
+}
+double cos_of(double x) {
+  return std::cos(x);
+}
+double tanh_of(double x) {
+  return std::tanh(x);
+}
 
 template <class Function>
 void build_root(Builder& builder) {
@@ -61,7 +77,8 @@ void build_root(Builder& builder) {
   builder.result(0, type);
   builder.source(1, type);
   if (flushes && type == Type::F32) return builder.run(&run_map<Flushed<Function>, float, float>);
-  if (flushes) return builder.run(approximate && type == Type::F64 ? &run_map<Coarse<Function>, double, double> : nullptr);
+  if (flushes)
+    return builder.run(approximate && type == Type::F64 ? &run_map<Coarse<Function>, double, double> : nullptr);
   builder.run(pick_unary<Function, Type::F32, Type::F64>(type));
 }
 
@@ -80,7 +97,9 @@ void build_approximate(Builder& builder) {
 
 struct CopySign {
   template <class T>
-  T operator()(T sign, T magnitude) const { return std::copysign(magnitude, sign); }
+  T operator()(T sign, T magnitude) const {
+    return std::copysign(magnitude, sign);
+  }
 };
 
 void build_copysign(Builder& builder) {
@@ -96,12 +115,18 @@ enum Property : uint8_t { kFinite, kInfinite, kNumber, kNotANumber, kNormal, kSu
 template <class T>
 bool has_property(T a, uint8_t property) {
   switch (property) {
-    case kFinite: return std::isfinite(a);
-    case kInfinite: return std::isinf(a);
-    case kNumber: return !std::isnan(a);
-    case kNotANumber: return std::isnan(a);
-    case kNormal: return std::isnormal(a);
-    default: return std::fpclassify(a) == FP_SUBNORMAL;
+    case kFinite:
+      return std::isfinite(a);
+    case kInfinite:
+      return std::isinf(a);
+    case kNumber:
+      return !std::isnan(a);
+    case kNotANumber:
+      return std::isnan(a);
+    case kNormal:
+      return std::isnormal(a);
+    default:
+      return std::fpclassify(a) == FP_SUBNORMAL;
   }
 }
 
@@ -109,14 +134,12 @@ template <class T>
 void run_testp(Warp& warp, const Op& op) {
   const T* from = warp.lanes<T>(op.source(0));
   uint32_t& result = warp.predicate(op.result());
-  for_lanes(warp.mask(), [&](int lane) {
-    result = (result & ~(1U << lane)) | uint32_t{has_property(from[lane], op.mode)} << lane;
-  });
+  for_lanes(warp.mask(),
+            [&](int lane) { result = (result & ~(1U << lane)) | uint32_t{has_property(from[lane], op.mode)} << lane; });
 }
 
 void build_testp(Builder& builder) {
-  const std::string_view name =
-      builder.take_any({"finite", "infinite", "number", "notanumber", "normal", "subnormal"});
+  const std::string_view name = builder.take_any({"finite", "infinite", "number", "notanumber", "normal", "subnormal"});
   builder.op.mode = name == "finite"       ? kFinite
                     : name == "infinite"   ? kInfinite
                     : name == "number"     ? kNumber

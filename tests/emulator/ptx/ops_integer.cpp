@@ -1,9 +1,10 @@
+#include "emulator/ptx/ops_integer.h"
+
 #include <algorithm>
 #include <limits>
 #include <type_traits>
 
 #include "emulator/ptx/builder.h"
-#include "emulator/ptx/ops_integer.h"
 
 namespace triptych::emulator::ptx {
 namespace {
@@ -14,11 +15,15 @@ using Wrapping = std::conditional_t<sizeof(T) <= 4, uint32_t, uint64_t>;
 
 struct Add {
   template <class T>
-  T operator()(T a, T b) const { return static_cast<T>(Wrapping<T>(a) + Wrapping<T>(b)); }
+  T operator()(T a, T b) const {
+    return static_cast<T>(Wrapping<T>(a) + Wrapping<T>(b));
+  }
 };
 struct Subtract {
   template <class T>
-  T operator()(T a, T b) const { return static_cast<T>(Wrapping<T>(a) - Wrapping<T>(b)); }
+  T operator()(T a, T b) const {
+    return static_cast<T>(Wrapping<T>(a) - Wrapping<T>(b));
+  }
 };
 struct AddSaturated {
   int32_t operator()(int32_t a, int32_t b) const {
@@ -32,7 +37,9 @@ struct SubtractSaturated {
 };
 struct MultiplyLow {
   template <class T>
-  T operator()(T a, T b) const { return static_cast<T>(Wrapping<T>(a) * Wrapping<T>(b)); }
+  T operator()(T a, T b) const {
+    return static_cast<T>(Wrapping<T>(a) * Wrapping<T>(b));
+  }
 };
 struct MultiplyHigh {
   template <class T>
@@ -48,21 +55,29 @@ struct MultiplyHigh {
 };
 struct MultiplyAddLow {
   template <class T>
-  T operator()(T a, T b, T c) const { return Add{}(MultiplyLow{}(a, b), c); }
+  T operator()(T a, T b, T c) const {
+    return Add{}(MultiplyLow{}(a, b), c);
+  }
 };
 struct MultiplyAddHigh {
   template <class T>
-  T operator()(T a, T b, T c) const { return Add{}(MultiplyHigh{}(a, b), c); }
+  T operator()(T a, T b, T c) const {
+    return Add{}(MultiplyHigh{}(a, b), c);
+  }
 };
 template <class Wide>
 struct MultiplyWide {
   template <class T>
-  Wide operator()(T a, T b) const { return static_cast<Wide>(Wide(a) * Wide(b)); }
+  Wide operator()(T a, T b) const {
+    return static_cast<Wide>(Wide(a) * Wide(b));
+  }
 };
 template <class Wide>
 struct MultiplyAddWide {
   template <class T>
-  Wide operator()(T a, T b, Wide c) const { return Add{}(static_cast<Wide>(Wide(a) * Wide(b)), c); }
+  Wide operator()(T a, T b, Wide c) const {
+    return Add{}(static_cast<Wide>(Wide(a) * Wide(b)), c);
+  }
 };
 // Division by zero gives all ones on the devices we know of; the smallest number by -1 wraps around.
 struct Divide {
@@ -83,30 +98,44 @@ struct Remainder {
 };
 struct Minimum {
   template <class T>
-  T operator()(T a, T b) const { return std::min(a, b); }
+  T operator()(T a, T b) const {
+    return std::min(a, b);
+  }
 };
 struct Maximum {
   template <class T>
-  T operator()(T a, T b) const { return std::max(a, b); }
+  T operator()(T a, T b) const {
+    return std::max(a, b);
+  }
 };
 struct Absolute {
   template <class T>
-  T operator()(T a) const { return a < 0 ? Subtract{}(T{0}, a) : a; }
+  T operator()(T a) const {
+    return a < 0 ? Subtract{}(T{0}, a) : a;
+  }
 };
 struct Negate {
   template <class T>
-  T operator()(T a) const { return Subtract{}(T{0}, a); }
+  T operator()(T a) const {
+    return Subtract{}(T{0}, a);
+  }
 };
 struct SumOfDifferences {
   template <class T>
-  T operator()(T a, T b, T c) const { return Add{}(a > b ? Subtract{}(a, b) : Subtract{}(b, a), c); }
+  T operator()(T a, T b, T c) const {
+    return Add{}(a > b ? Subtract{}(a, b) : Subtract{}(b, a), c);
+  }
 };
 // 24-bit factors, sign-extended where signed.
 struct Multiply24Low {
   template <class T>
-  T operator()(T a, T b) const { return MultiplyLow{}(narrow(a), narrow(b)); }
+  T operator()(T a, T b) const {
+    return MultiplyLow{}(narrow(a), narrow(b));
+  }
   template <class T>
-  static T narrow(T a) { return static_cast<T>(static_cast<T>(static_cast<uint32_t>(a) << 8) >> 8); }
+  static T narrow(T a) {
+    return static_cast<T>(static_cast<T>(static_cast<uint32_t>(a) << 8) >> 8);
+  }
 };
 
 template <class Function>
@@ -122,11 +151,16 @@ void build_mul(Builder& builder) {
   if (part == "wide") {
     builder.result(builder.term(0), 2 * bytes_of(type));
     switch (type) {
-      case Type::S16: return builder.run(run_map<MultiplyWide<int32_t>, int32_t, int16_t, int16_t>);
-      case Type::U16: return builder.run(run_map<MultiplyWide<uint32_t>, uint32_t, uint16_t, uint16_t>);
-      case Type::S32: return builder.run(run_map<MultiplyWide<int64_t>, int64_t, int32_t, int32_t>);
-      case Type::U32: return builder.run(run_map<MultiplyWide<uint64_t>, uint64_t, uint32_t, uint32_t>);
-      default: return builder.run(nullptr);
+      case Type::S16:
+        return builder.run(run_map<MultiplyWide<int32_t>, int32_t, int16_t, int16_t>);
+      case Type::U16:
+        return builder.run(run_map<MultiplyWide<uint32_t>, uint32_t, uint16_t, uint16_t>);
+      case Type::S32:
+        return builder.run(run_map<MultiplyWide<int64_t>, int64_t, int32_t, int32_t>);
+      case Type::U32:
+        return builder.run(run_map<MultiplyWide<uint64_t>, uint64_t, uint32_t, uint32_t>);
+      default:
+        return builder.run(nullptr);
     }
   }
   builder.result(0, type);
@@ -143,18 +177,24 @@ void build_mad(Builder& builder) {
     builder.result(0, wide);
     builder.source(3, wide);
     switch (type) {
-      case Type::S16: return builder.run(run_map<MultiplyAddWide<int32_t>, int32_t, int16_t, int16_t, int32_t>);
-      case Type::U16: return builder.run(run_map<MultiplyAddWide<uint32_t>, uint32_t, uint16_t, uint16_t, uint32_t>);
-      case Type::S32: return builder.run(run_map<MultiplyAddWide<int64_t>, int64_t, int32_t, int32_t, int64_t>);
-      case Type::U32: return builder.run(run_map<MultiplyAddWide<uint64_t>, uint64_t, uint32_t, uint32_t, uint64_t>);
-      default: return builder.run(nullptr);
+      case Type::S16:
+        return builder.run(run_map<MultiplyAddWide<int32_t>, int32_t, int16_t, int16_t, int32_t>);
+      case Type::U16:
+        return builder.run(run_map<MultiplyAddWide<uint32_t>, uint32_t, uint16_t, uint16_t, uint32_t>);
+      case Type::S32:
+        return builder.run(run_map<MultiplyAddWide<int64_t>, int64_t, int32_t, int32_t, int64_t>);
+      case Type::U32:
+        return builder.run(run_map<MultiplyAddWide<uint64_t>, uint64_t, uint32_t, uint32_t, uint64_t>);
+      default:
+        return builder.run(nullptr);
     }
   }
   builder.result(0, type);
   builder.source(3, type);
-  builder.run(part == "hi"
-                  ? pick_ternary<MultiplyAddHigh, Type::S16, Type::U16, Type::S32, Type::U32, Type::S64, Type::U64>(type)
-                  : pick_ternary<MultiplyAddLow, Type::S16, Type::U16, Type::S32, Type::U32, Type::S64, Type::U64>(type));
+  builder.run(
+      part == "hi"
+          ? pick_ternary<MultiplyAddHigh, Type::S16, Type::U16, Type::S32, Type::U32, Type::S64, Type::U64>(type)
+          : pick_ternary<MultiplyAddLow, Type::S16, Type::U16, Type::S32, Type::U32, Type::S64, Type::U64>(type));
 }
 
 template <class Function>
@@ -194,12 +234,24 @@ Execute pick_integer_subtract(Type type, bool saturated) {
   return pick_integer<Subtract>(type);
 }
 
-Execute pick_integer_minimum(Type type) { return pick_integer<Minimum>(type); }
-Execute pick_integer_maximum(Type type) { return pick_integer<Maximum>(type); }
-Execute pick_integer_absolute(Type type) { return pick_unary<Absolute, Type::S16, Type::S32, Type::S64>(type); }
-Execute pick_integer_negate(Type type) { return pick_unary<Negate, Type::S16, Type::S32, Type::S64>(type); }
-Execute pick_integer_divide(Type type) { return pick_integer<Divide>(type); }
-void build_integer_multiply(Builder& builder) { build_mul(builder); }
+Execute pick_integer_minimum(Type type) {
+  return pick_integer<Minimum>(type);
+}
+Execute pick_integer_maximum(Type type) {
+  return pick_integer<Maximum>(type);
+}
+Execute pick_integer_absolute(Type type) {
+  return pick_unary<Absolute, Type::S16, Type::S32, Type::S64>(type);
+}
+Execute pick_integer_negate(Type type) {
+  return pick_unary<Negate, Type::S16, Type::S32, Type::S64>(type);
+}
+Execute pick_integer_divide(Type type) {
+  return pick_integer<Divide>(type);
+}
+void build_integer_multiply(Builder& builder) {
+  build_mul(builder);
+}
 
 void add_integer_ops(HandlerTable& table) {
   table["mad"] = build_mad;

@@ -12,23 +12,33 @@ namespace {
 
 struct And {
   template <class T>
-  T operator()(T a, T b) const { return static_cast<T>(a & b); }
+  T operator()(T a, T b) const {
+    return static_cast<T>(a & b);
+  }
 };
 struct Or {
   template <class T>
-  T operator()(T a, T b) const { return static_cast<T>(a | b); }
+  T operator()(T a, T b) const {
+    return static_cast<T>(a | b);
+  }
 };
 struct Xor {
   template <class T>
-  T operator()(T a, T b) const { return static_cast<T>(a ^ b); }
+  T operator()(T a, T b) const {
+    return static_cast<T>(a ^ b);
+  }
 };
 struct Not {
   template <class T>
-  T operator()(T a) const { return static_cast<T>(~a); }
+  T operator()(T a) const {
+    return static_cast<T>(~a);
+  }
 };
 struct IsZero {
   template <class T>
-  T operator()(T a) const { return a == 0 ? 1 : 0; }
+  T operator()(T a) const {
+    return a == 0 ? 1 : 0;
+  }
 };
 
 // A predicate's lanes are the bits of one mask.
@@ -89,7 +99,9 @@ void build_lop3(Builder& builder) {
 // Shifts by more than the width give 0, or the sign.
 struct ShiftLeft {
   template <class T>
-  T operator()(T a, uint32_t by) const { return by < 8 * sizeof(T) ? static_cast<T>(static_cast<uint64_t>(a) << by) : T{0}; }
+  T operator()(T a, uint32_t by) const {
+    return by < 8 * sizeof(T) ? static_cast<T>(static_cast<uint64_t>(a) << by) : T{0};
+  }
 };
 struct ShiftRight {
   template <class T>
@@ -102,9 +114,8 @@ struct ShiftRight {
 template <class Function, Type... types>
 Execute pick_shift(Type type) {
   Execute picked = nullptr;
-  ((type == types
-        ? void(picked = &run_map<Function, typename LaneOf<types>::T, typename LaneOf<types>::T, uint32_t>)
-        : void()),
+  ((type == types ? void(picked = &run_map<Function, typename LaneOf<types>::T, typename LaneOf<types>::T, uint32_t>)
+                  : void()),
    ...);
   return picked;
 }
@@ -115,8 +126,8 @@ void build_shift(Builder& builder) {
   builder.result(0, type);
   builder.source(1, type);
   builder.source(2, Type::U32);
-  builder.run(pick_shift<Function, Type::B16, Type::B32, Type::B64, Type::U16, Type::U32, Type::U64, Type::S16, Type::S32,
-                         Type::S64>(type));
+  builder.run(pick_shift<Function, Type::B16, Type::B32, Type::B64, Type::U16, Type::U32, Type::U64, Type::S16,
+                         Type::S32, Type::S64>(type));
 }
 
 template <bool left, bool wraps>
@@ -184,11 +195,16 @@ void build_bfe(Builder& builder) {
   builder.source(2, Type::U32);
   builder.source(3, Type::U32);
   switch (type) {
-    case Type::U32: return builder.run(run_map<ExtractField, uint32_t, uint32_t, uint32_t, uint32_t>);
-    case Type::S32: return builder.run(run_map<ExtractField, int32_t, int32_t, uint32_t, uint32_t>);
-    case Type::U64: return builder.run(run_map<ExtractField, uint64_t, uint64_t, uint32_t, uint32_t>);
-    case Type::S64: return builder.run(run_map<ExtractField, int64_t, int64_t, uint32_t, uint32_t>);
-    default: return builder.run(nullptr);
+    case Type::U32:
+      return builder.run(run_map<ExtractField, uint32_t, uint32_t, uint32_t, uint32_t>);
+    case Type::S32:
+      return builder.run(run_map<ExtractField, int32_t, int32_t, uint32_t, uint32_t>);
+    case Type::U64:
+      return builder.run(run_map<ExtractField, uint64_t, uint64_t, uint32_t, uint32_t>);
+    case Type::S64:
+      return builder.run(run_map<ExtractField, int64_t, int64_t, uint32_t, uint32_t>);
+    default:
+      return builder.run(nullptr);
   }
 }
 
@@ -244,11 +260,15 @@ struct ReverseBits {
 };
 struct CountOnes {
   template <class T>
-  uint32_t operator()(T a) const { return static_cast<uint32_t>(std::popcount(a)); }
+  uint32_t operator()(T a) const {
+    return static_cast<uint32_t>(std::popcount(a));
+  }
 };
 struct CountLeadingZeros {
   template <class T>
-  uint32_t operator()(T a) const { return static_cast<uint32_t>(std::countl_zero(a)); }
+  uint32_t operator()(T a) const {
+    return static_cast<uint32_t>(std::countl_zero(a));
+  }
 };
 
 void build_brev(Builder& builder) {
@@ -284,11 +304,16 @@ struct FindBit {
 template <bool as_shift>
 Execute pick_find(Type type) {
   switch (type) {
-    case Type::U32: return &run_map<FindBit<as_shift>, uint32_t, uint32_t>;
-    case Type::S32: return &run_map<FindBit<as_shift>, uint32_t, int32_t>;
-    case Type::U64: return &run_map<FindBit<as_shift>, uint32_t, uint64_t>;
-    case Type::S64: return &run_map<FindBit<as_shift>, uint32_t, int64_t>;
-    default: return nullptr;
+    case Type::U32:
+      return &run_map<FindBit<as_shift>, uint32_t, uint32_t>;
+    case Type::S32:
+      return &run_map<FindBit<as_shift>, uint32_t, int32_t>;
+    case Type::U64:
+      return &run_map<FindBit<as_shift>, uint32_t, uint64_t>;
+    case Type::S64:
+      return &run_map<FindBit<as_shift>, uint32_t, int64_t>;
+    default:
+      return nullptr;
   }
 }
 

@@ -20,8 +20,8 @@ bool gather_whole_warp(Warp& warp) {
             fmt::format("executes a matrix instruction with the lanes {:#010x}. All 32 must take part.", warp.mask()));
 }
 
-// ---- ldmatrix, stmatrix: 8 x 8 matrices of 16-bit elements; lane 8 m + r gives the address of row r of matrix m. Lane l
-// holds elements 2 (l % 4) and the next of row l / 4, or with .trans of column l / 4.
+// ---- ldmatrix, stmatrix: 8 x 8 matrices of 16-bit elements; lane 8 m + r gives the address of row r of matrix m. Lane
+// l holds elements 2 (l % 4) and the next of row l / 4, or with .trans of column l / 4.
 
 constexpr unsigned kRowBytes = 16;
 
@@ -68,7 +68,8 @@ void run_ldmatrix(Warp& warp, const Op& op) {
     }
   }
   for (int matrix = 0; matrix < op.count; ++matrix) {
-    std::memcpy(warp.lanes<uint32_t>(op.result(matrix)), loaded[static_cast<unsigned>(matrix)].data(), sizeof(uint32_t) * kLanes);
+    std::memcpy(warp.lanes<uint32_t>(op.result(matrix)), loaded[static_cast<unsigned>(matrix)].data(),
+                sizeof(uint32_t) * kLanes);
   }
 }
 
@@ -123,8 +124,8 @@ void build_stmatrix(Builder& builder) {
 //   tf32   B   row t + 4 r; column g
 //   C, D       row g, plus 8 in the second half; columns 2t and 2t + 1
 //
-// Products of these inputs are exact in float32. Hardware sums them in an order and width of its own; here they are added
-// one by one in float32.
+// Products of these inputs are exact in float32. Hardware sums them in an order and width of its own; here they are
+// added one by one in float32.
 
 constexpr int kM = 16, kN = 8, kMaxK = 16;
 
@@ -140,7 +141,7 @@ struct Factors {
 template <class Element, int k>
 void gather_factors(Warp& warp, const Op& op, Factors& factors) {
   constexpr bool kIsTF32 = std::is_same_v<Element, TF32>;
-  constexpr int kWidth = kIsTF32 ? 1 : 2;             // elements of a register
+  constexpr int kWidth = kIsTF32 ? 1 : 2;  // elements of a register
   constexpr int kRegistersB = k / (4 * kWidth), kRegistersA = 2 * kRegistersB;
   for (int r = 0; r < kRegistersA + kRegistersB; ++r) {
     const bool is_a = r < kRegistersA;
@@ -178,8 +179,7 @@ void run_mma(Warp& warp, const Op& op) {
     for (int i = 0; i < 4; ++i) {
       const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
       const Operand& from = op.source(kFactorRegisters + (kIsFloat ? i : i / 2));
-      sums[row][column] = kIsFloat ? warp.lanes<float>(from)[lane]
-                                   : to_float(warp.lanes<F16>(from)[2 * lane + i % 2]);
+      sums[row][column] = kIsFloat ? warp.lanes<float>(from)[lane] : to_float(warp.lanes<F16>(from)[2 * lane + i % 2]);
     }
   }
   for (int row = 0; row < kM; ++row) {
@@ -229,7 +229,8 @@ void build_mma(Builder& builder) {
     const int counts[] = {shape.registers_c, shape.registers_a, shape.registers_b, shape.registers_c};
     for (std::size_t i = 0; i < 4; ++i) {
       const auto& list = builder.term(i).elements;
-      if (list.size() != static_cast<std::size_t>(counts[i])) builder.unknown("not as many registers as the shape needs");
+      if (list.size() != static_cast<std::size_t>(counts[i]))
+        builder.unknown("not as many registers as the shape needs");
       for (const Term& term : list) {
         if (i == 0) {
           builder.result(term, 4);

@@ -35,13 +35,17 @@ void spread_as(Warp& warp, const std::byte* from, unsigned stride, const Operand
 template <class Unsigned, class Signed>
 void spread(Warp& warp, const std::byte* from, unsigned stride, const Operand& to, bool is_signed) {
   switch (to.bytes) {
-    case 1: return spread_as<Unsigned, uint8_t>(warp, from, stride, to);
-    case 2: return is_signed ? spread_as<Signed, int16_t>(warp, from, stride, to)
-                             : spread_as<Unsigned, uint16_t>(warp, from, stride, to);
-    case 4: return is_signed ? spread_as<Signed, int32_t>(warp, from, stride, to)
-                             : spread_as<Unsigned, uint32_t>(warp, from, stride, to);
-    default: return is_signed ? spread_as<Signed, int64_t>(warp, from, stride, to)
-                              : spread_as<Unsigned, uint64_t>(warp, from, stride, to);
+    case 1:
+      return spread_as<Unsigned, uint8_t>(warp, from, stride, to);
+    case 2:
+      return is_signed ? spread_as<Signed, int16_t>(warp, from, stride, to)
+                       : spread_as<Unsigned, uint16_t>(warp, from, stride, to);
+    case 4:
+      return is_signed ? spread_as<Signed, int32_t>(warp, from, stride, to)
+                       : spread_as<Unsigned, uint32_t>(warp, from, stride, to);
+    default:
+      return is_signed ? spread_as<Signed, int64_t>(warp, from, stride, to)
+                       : spread_as<Unsigned, uint64_t>(warp, from, stride, to);
   }
 }
 
@@ -56,10 +60,18 @@ void run_load(Warp& warp, const Op& op) {
     const std::byte* from = values.bytes + i * op.bytes;
     const Operand& to = op.result(i);
     switch (op.bytes) {
-      case 1: spread<uint8_t, int8_t>(warp, from, size, to, op.is_signed); break;
-      case 2: spread<uint16_t, int16_t>(warp, from, size, to, op.is_signed); break;
-      case 4: spread<uint32_t, int32_t>(warp, from, size, to, op.is_signed); break;
-      default: spread<uint64_t, int64_t>(warp, from, size, to, op.is_signed); break;
+      case 1:
+        spread<uint8_t, int8_t>(warp, from, size, to, op.is_signed);
+        break;
+      case 2:
+        spread<uint16_t, int16_t>(warp, from, size, to, op.is_signed);
+        break;
+      case 4:
+        spread<uint32_t, int32_t>(warp, from, size, to, op.is_signed);
+        break;
+      default:
+        spread<uint64_t, int64_t>(warp, from, size, to, op.is_signed);
+        break;
     }
   }
 }
@@ -79,10 +91,18 @@ void run_store(Warp& warp, const Op& op) {
     std::byte* to = values.buffer.data() + i * op.bytes;
     const Operand& from = op.source(1 + i);
     switch (op.bytes) {
-      case 1: collect<uint8_t>(warp, from, to, size); break;
-      case 2: collect<uint16_t>(warp, from, to, size); break;
-      case 4: collect<uint32_t>(warp, from, to, size); break;
-      default: collect<uint64_t>(warp, from, to, size); break;
+      case 1:
+        collect<uint8_t>(warp, from, to, size);
+        break;
+      case 2:
+        collect<uint16_t>(warp, from, to, size);
+        break;
+      case 4:
+        collect<uint32_t>(warp, from, to, size);
+        break;
+      default:
+        collect<uint64_t>(warp, from, to, size);
+        break;
     }
   }
   if (op.mode == kRelease) warp.block().accesses().fence();
@@ -124,11 +144,13 @@ const std::vector<Term> take_elements(Builder& builder, const Term& term) {
   builder.op.count = static_cast<uint8_t>(vector.empty() ? 1 : vector[1] - '0');
   builder.op.bytes = static_cast<uint8_t>(bytes_of(type));
   builder.op.is_signed = is_signed(type) && !is_float(type);
-  if (builder.op.bytes == 0 || builder.op.bytes > 8 || builder.op.bytes * builder.op.count > static_cast<int>(kMaxAccess)) {
+  if (builder.op.bytes == 0 || builder.op.bytes > 8 ||
+      builder.op.bytes * builder.op.count > static_cast<int>(kMaxAccess)) {
     builder.unknown("no such access");
   }
   if (vector.empty()) return {term};
-  if (term.kind != Term::Kind::Vector || term.elements.size() != builder.op.count) builder.unknown("not as many registers");
+  if (term.kind != Term::Kind::Vector || term.elements.size() != builder.op.count)
+    builder.unknown("not as many registers");
   return term.elements;
 }
 

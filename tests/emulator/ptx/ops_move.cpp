@@ -39,7 +39,8 @@ void run_pack(Warp& warp, const Op& op) {
   for (int i = 0; i < op.num_sources; ++i) {
     const Operand& from = op.source(i);
     const std::byte* lanes = warp.lanes<std::byte>(from);
-    for (unsigned lane = 0; lane < kLanes; ++lane) std::memcpy(packed[lane] + at, lanes + lane * from.bytes, from.bytes);
+    for (unsigned lane = 0; lane < kLanes; ++lane)
+      std::memcpy(packed[lane] + at, lanes + lane * from.bytes, from.bytes);
     written &= warp.written(from);
     at += from.bytes;
   }
@@ -58,7 +59,8 @@ void run_unpack(Warp& warp, const Op& op) {
   for (int i = 0; i < op.num_results; ++i) {
     const Operand& to = op.result(i);
     std::byte* lanes = warp.lanes<std::byte>(to);
-    for_lanes(warp.mask(), [&](int lane) { std::memcpy(lanes + lane * to.bytes, packed + lane * from.bytes + at, to.bytes); });
+    for_lanes(warp.mask(),
+              [&](int lane) { std::memcpy(lanes + lane * to.bytes, packed + lane * from.bytes + at, to.bytes); });
     carry_written(warp, to, written);
     at += to.bytes;
   }
@@ -110,15 +112,21 @@ void build_mov(Builder& builder) {
   builder.source(1, type);
   if (type == Type::Pred) return builder.run(run_move_predicate);
   switch (bytes_of(type)) {
-    case 2: return builder.run(run_move<uint16_t>);
-    case 4: return builder.run(run_move<uint32_t>);
-    case 8: return builder.run(run_move<uint64_t>);
-    default: return builder.run(nullptr);
+    case 2:
+      return builder.run(run_move<uint16_t>);
+    case 4:
+      return builder.run(run_move<uint32_t>);
+    case 8:
+      return builder.run(run_move<uint64_t>);
+    default:
+      return builder.run(nullptr);
   }
 }
 
 }  // namespace
 
-void add_move_ops(HandlerTable& table) { table["mov"] = build_mov; }
+void add_move_ops(HandlerTable& table) {
+  table["mov"] = build_mov;
+}
 
 }  // namespace triptych::emulator::ptx

@@ -25,15 +25,24 @@ struct ShuffleSource {
 
 // The source lane of `lane`, as PTX defines it by the operands b and c.
 ShuffleSource shuffle_source(uint8_t mode, int lane, uint32_t b, uint32_t c) {
-  const int offset = static_cast<int>(b & 31), clamp = static_cast<int>(c & 31), segments = static_cast<int>(c >> 8 & 31);
+  const int offset = static_cast<int>(b & 31), clamp = static_cast<int>(c & 31),
+            segments = static_cast<int>(c >> 8 & 31);
   const int highest = (lane & segments) | (clamp & ~segments), lowest = lane & segments;
   int source = 0;
   bool in_range = false;
   switch (mode) {
-    case kUp: source = lane - offset, in_range = source >= highest; break;
-    case kDown: source = lane + offset, in_range = source <= highest; break;
-    case kButterfly: source = lane ^ offset, in_range = source <= highest; break;
-    default: source = lowest | (offset & ~segments), in_range = source <= highest; break;
+    case kUp:
+      source = lane - offset, in_range = source >= highest;
+      break;
+    case kDown:
+      source = lane + offset, in_range = source <= highest;
+      break;
+    case kButterfly:
+      source = lane ^ offset, in_range = source <= highest;
+      break;
+    default:
+      source = lowest | (offset & ~segments), in_range = source <= highest;
+      break;
   }
   return {in_range ? source : lane, in_range};
 }
@@ -101,10 +110,18 @@ void run_vote(Warp& warp, const Op& op) {
   for_groups(warp, op.source(1), [&](uint32_t group) {
     const uint32_t ballot = value & group;
     switch (op.mode) {
-      case kAll: set_predicate(warp, op.result(), group, ballot == group); break;
-      case kAny: set_predicate(warp, op.result(), group, ballot != 0); break;
-      case kUniform: set_predicate(warp, op.result(), group, ballot == group || ballot == 0); break;
-      default: for_lanes(group, [&](int lane) { warp.lanes<uint32_t>(op.result())[lane] = ballot; }); break;
+      case kAll:
+        set_predicate(warp, op.result(), group, ballot == group);
+        break;
+      case kAny:
+        set_predicate(warp, op.result(), group, ballot != 0);
+        break;
+      case kUniform:
+        set_predicate(warp, op.result(), group, ballot == group || ballot == 0);
+        break;
+      default:
+        for_lanes(group, [&](int lane) { warp.lanes<uint32_t>(op.result())[lane] = ballot; });
+        break;
     }
   });
 }
@@ -162,12 +179,42 @@ void build_match(Builder& builder) {
   builder.run(type == Type::B32 ? &run_match<uint32_t> : type == Type::B64 ? &run_match<uint64_t> : nullptr);
 }
 
-struct Sum { template <class T> T operator()(T a, T b) const { return static_cast<T>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b)); } };
-struct Least { template <class T> T operator()(T a, T b) const { return std::min(a, b); } };
-struct Greatest { template <class T> T operator()(T a, T b) const { return std::max(a, b); } };
-struct AllBits { template <class T> T operator()(T a, T b) const { return a & b; } };
-struct AnyBits { template <class T> T operator()(T a, T b) const { return a | b; } };
-struct OddBits { template <class T> T operator()(T a, T b) const { return a ^ b; } };
+struct Sum {
+  template <class T>
+  T operator()(T a, T b) const {
+    return static_cast<T>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
+  }
+};
+struct Least {
+  template <class T>
+  T operator()(T a, T b) const {
+    return std::min(a, b);
+  }
+};
+struct Greatest {
+  template <class T>
+  T operator()(T a, T b) const {
+    return std::max(a, b);
+  }
+};
+struct AllBits {
+  template <class T>
+  T operator()(T a, T b) const {
+    return a & b;
+  }
+};
+struct AnyBits {
+  template <class T>
+  T operator()(T a, T b) const {
+    return a | b;
+  }
+};
+struct OddBits {
+  template <class T>
+  T operator()(T a, T b) const {
+    return a ^ b;
+  }
+};
 
 template <class Function, class T>
 void run_reduce(Warp& warp, const Op& op) {
@@ -230,18 +277,22 @@ bool gather_members(Warp& warp, const Operand& masks) {
     const int lane = first_lane(rest);
     const uint32_t member = members[lane];
     if (((member >> lane) & 1) == 0) {
-      warp.fail("divergent-shuffle", lane,
-                fmt::format("executes a warp-wide instruction whose mask {:#010x} does not name it. Name the lanes that "
-                            "execute it.", member));
+      warp.fail(
+          "divergent-shuffle", lane,
+          fmt::format("executes a warp-wide instruction whose mask {:#010x} does not name it. Name the lanes that "
+                      "execute it.",
+                      member));
     }
     if (!warp.gather(member)) return false;
     uint32_t group = 0;
     for_lanes(rest, [&](int other) { group |= uint32_t{members[other] == member} << other; });
     if ((member & warp.live() & ~group) != 0) {
       const int other = first_lane(member & warp.live() & ~group);
-      warp.fail("divergent-shuffle", other,
-                fmt::format("gives a warp-wide instruction the mask {:#010x}, while lane {} gives {:#010x}. All lanes of a "
-                            "mask must give the same.", members[other], lane, member));
+      warp.fail(
+          "divergent-shuffle", other,
+          fmt::format("gives a warp-wide instruction the mask {:#010x}, while lane {} gives {:#010x}. All lanes of a "
+                      "mask must give the same.",
+                      members[other], lane, member));
     }
     rest &= ~group;
   }

@@ -38,12 +38,12 @@ struct Op {
 
   // What the rest means is up to `run`.
   Space space = Space::Generic;
-  uint8_t bytes = 0;      ///< of one element in memory
-  uint8_t count = 1;      ///< elements in memory
+  uint8_t bytes = 0;  ///< of one element in memory
+  uint8_t count = 1;  ///< elements in memory
   bool is_signed = false;
   uint8_t mode = 0;
-  uint32_t target = 0;    ///< of a branch; index of a branch table or call
-  int64_t offset = 0;     ///< added to an address
+  uint32_t target = 0;  ///< of a branch; index of a branch table or call
+  int64_t offset = 0;   ///< added to an address
 
   const Operand& result(int i = 0) const { return operands[i]; }
   const Operand& source(int i) const { return operands[num_results + i]; }
@@ -65,9 +65,32 @@ struct Call {
 };
 
 enum class SpecialRegister : uint8_t {
-  TidX, TidY, TidZ, NtidX, NtidY, NtidZ, CtaidX, CtaidY, CtaidZ, NctaidX, NctaidY, NctaidZ,
-  LaneId, WarpId, NumWarps, SmId, NumSms, GridId, LanemaskEq, LanemaskLt, LanemaskLe, LanemaskGt, LanemaskGe, WarpSize,
-  DynamicShared, TotalShared
+  TidX,
+  TidY,
+  TidZ,
+  NtidX,
+  NtidY,
+  NtidZ,
+  CtaidX,
+  CtaidY,
+  CtaidZ,
+  NctaidX,
+  NctaidY,
+  NctaidZ,
+  LaneId,
+  WarpId,
+  NumWarps,
+  SmId,
+  NumSms,
+  GridId,
+  LanemaskEq,
+  LanemaskLt,
+  LanemaskLe,
+  LanemaskGt,
+  LanemaskGe,
+  WarpSize,
+  DynamicShared,
+  TotalShared
 };
 
 /// A kernel with the functions that it calls, which come before it: then lanes inside of a call have the lowest pc and
@@ -75,7 +98,7 @@ enum class SpecialRegister : uint8_t {
 struct Program {
   std::shared_ptr<const Text> text;
   std::map<std::string, Function> functions;  ///< the kernel and what it calls, which `origins` point into
-  std::string name;  ///< demangled
+  std::string name;                           ///< demangled
   uint32_t entry = 0;
   std::vector<Op> ops;
   std::vector<Origin> origins;
@@ -99,9 +122,9 @@ struct Program {
     uint32_t begin = 0, end = 0;
     std::string name;
   };
-  uint32_t local_bytes = 0;            ///< of one thread, with gaps between variables
+  uint32_t local_bytes = 0;  ///< of one thread, with gaps between variables
   std::vector<Range> local_ranges;
-  std::vector<Range> shared_ranges;    ///< of static variables; gaps lie between
+  std::vector<Range> shared_ranges;  ///< of static variables; gaps lie between
   uint32_t dynamic_shared_begin = 0;
   std::size_t static_shared_bytes = 0;
   std::vector<std::byte> constant_bank, global_bank;  ///< `.const` and `.global` variables of the module

@@ -11,8 +11,12 @@ namespace {
 
 using Set = std::vector<uint64_t>;
 
-bool contains(const Set& set, uint32_t i) { return (set[i / 64] >> (i % 64) & 1) != 0; }
-void insert(Set& set, uint32_t i) { set[i / 64] |= uint64_t{1} << (i % 64); }
+bool contains(const Set& set, uint32_t i) {
+  return (set[i / 64] >> (i % 64) & 1) != 0;
+}
+void insert(Set& set, uint32_t i) {
+  set[i / 64] |= uint64_t{1} << (i % 64);
+}
 
 struct BasicBlock {
   uint32_t begin = 0, end = 0;  // pcs

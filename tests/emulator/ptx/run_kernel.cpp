@@ -32,27 +32,31 @@ void check_limits(const Module::Kernel& kernel, const ptx::Program& program, con
   const uint64_t threads = uint64_t{block[0]} * block[1] * block[2];
   for (std::size_t i = 0; i < 3; ++i) {
     if (block[i] >= 1 && block[i] <= kMaxBlock[i] && grid[i] >= 1 && grid[i] <= kMaxGrid[i]) continue;
-    refuse(fmt::format("a block has 1 to (1024, 1024, 64) threads and a grid 1 to (2^31 - 1, 65535, 65535) blocks, found "
-                       "({}, {}, {}) and ({}, {}, {}). Launch within these.",
-                       block[0], block[1], block[2], grid[0], grid[1], grid[2]));
+    refuse(
+        fmt::format("a block has 1 to (1024, 1024, 64) threads and a grid 1 to (2^31 - 1, 65535, 65535) blocks, found "
+                    "({}, {}, {}) and ({}, {}, {}). Launch within these.",
+                    block[0], block[1], block[2], grid[0], grid[1], grid[2]));
   }
   const uint64_t allowed = std::min<uint64_t>(kMaxBlockThreads, static_cast<uint64_t>(kernel.max_threads));
   if (threads > allowed) {
-    refuse(fmt::format("a block may have {} threads, found {}. Launch fewer, or change __launch_bounds__.", allowed, threads));
+    refuse(fmt::format("a block may have {} threads, found {}. Launch fewer, or change __launch_bounds__.", allowed,
+                       threads));
   }
   const std::size_t shared = program.static_shared_bytes + launch.dynamic_shared_bytes;
   const std::size_t limit = std::min(std::max(launch.max_dynamic_shared_bytes, kDefaultSharedBytes), kMaxSharedBytes);
   if (launch.dynamic_shared_bytes > launch.max_dynamic_shared_bytes || shared > limit) {
-    refuse(fmt::format("shared memory of a block must fit {} bytes, found {} static and {} dynamic. Use less, or raise the "
-                       "limit with cudaFuncSetAttribute.",
-                       limit, program.static_shared_bytes, launch.dynamic_shared_bytes));
+    refuse(fmt::format(
+        "shared memory of a block must fit {} bytes, found {} static and {} dynamic. Use less, or raise the "
+        "limit with cudaFuncSetAttribute.",
+        limit, program.static_shared_bytes, launch.dynamic_shared_bytes));
   }
   if (program.static_shared_bytes > kDefaultSharedBytes) {
-    refuse(fmt::format("static shared memory may have {} bytes, found {}.", kDefaultSharedBytes, program.static_shared_bytes));
+    refuse(fmt::format("static shared memory may have {} bytes, found {}.", kDefaultSharedBytes,
+                       program.static_shared_bytes));
   }
   if (launch.parameters.size() != kernel.parameter_bytes) {
-    report("bad-argument", fmt::format("[{}] takes {} bytes of parameters, found {}.", program.name, kernel.parameter_bytes,
-                                       launch.parameters.size()));
+    report("bad-argument", fmt::format("[{}] takes {} bytes of parameters, found {}.", program.name,
+                                       kernel.parameter_bytes, launch.parameters.size()));
   }
 }
 

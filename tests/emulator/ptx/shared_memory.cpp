@@ -57,13 +57,16 @@ const std::byte* SharedMemory::read(Warp& warp, int lane, uint64_t address, unsi
 void SharedMemory::note_undefined(Warp& warp, int lane, uint64_t address, unsigned size, const char* verb) {
   const uint8_t* states = states_.data() + address;
   if (std::find(states, states + size, InFlight) != states + size) {
-    warp.fail("uninitialised-read", lane,
-              fmt::format("{} {} bytes of shared memory, {}, that a cp.async has not delivered yet. Wait for its group, then "
-                          "synchronise.", verb, size, where(address)));
+    warp.fail(
+        "uninitialised-read", lane,
+        fmt::format("{} {} bytes of shared memory, {}, that a cp.async has not delivered yet. Wait for its group, then "
+                    "synchronise.",
+                    verb, size, where(address)));
   }
   if (!undefined_read_.empty()) return;
   undefined_read_ = warp.describe_problem(
-      lane, fmt::format("{} {} bytes of shared memory, {}, that nothing has written. Write them first.", verb, size, where(address)));
+      lane, fmt::format("{} {} bytes of shared memory, {}, that nothing has written. Write them first.", verb, size,
+                        where(address)));
 }
 
 void SharedMemory::report_undefined() const {
@@ -114,10 +117,10 @@ std::string SharedMemory::where(uint64_t address) const {
   std::string nearest = fmt::format("at {:#x}", address);
   for (const Program::Range& range : program_.shared_ranges) {
     if (address < range.begin) continue;
-    nearest = address < range.end ? fmt::format("byte {} of {} ({} bytes)", address - range.begin, range.name,
-                                                range.end - range.begin)
-                                  : fmt::format("{} bytes past the end of {} ({} bytes)", address - range.end,
-                                                range.name, range.end - range.begin);
+    nearest = address < range.end
+                  ? fmt::format("byte {} of {} ({} bytes)", address - range.begin, range.name, range.end - range.begin)
+                  : fmt::format("{} bytes past the end of {} ({} bytes)", address - range.end, range.name,
+                                range.end - range.begin);
   }
   if (address < program_.dynamic_shared_begin || states_.size() == program_.dynamic_shared_begin) return nearest;
   return fmt::format("byte {} of the dynamic shared memory ({} bytes)", address - program_.dynamic_shared_begin,
@@ -148,7 +151,8 @@ void SharedMemory::track(Warp& warp, int lane, uint32_t address, unsigned size, 
     } else {
       auto& cells = split(word);
       for (unsigned i = 0; i < part; ++i) {
-        track_cell(warp, lane, address + i, 1, cells[(address + i) % kWord], access, value == nullptr ? nullptr : value + i);
+        track_cell(warp, lane, address + i, 1, cells[(address + i) % kWord], access,
+                   value == nullptr ? nullptr : value + i);
       }
     }
     address += part;
@@ -187,8 +191,8 @@ void SharedMemory::track_cell(Warp& warp, int lane, uint32_t address, unsigned s
       race(warp, lane, address, access, false, reader_warp * kLanes + reader, cell.read_pc);
     });
   }
-  cell.several_writers = access == Access::Atomic && cell.write_epoch == epoch_ &&
-                         (cell.several_writers || cell.write_thread != thread);
+  cell.several_writers =
+      access == Access::Atomic && cell.write_epoch == epoch_ && (cell.several_writers || cell.write_thread != thread);
   cell.atomic_write = access == Access::Atomic;
   cell.write_epoch = epoch_;
   cell.write_stamp = warp.order().stamp();
@@ -222,10 +226,11 @@ void SharedMemory::race(Warp& warp, int lane, uint32_t address, Access access, b
                         uint32_t other_pc) const {
   const bool same_warp = other_thread / kLanes == warp.index();
   const char* verb = access == Access::Read ? "reads" : access == Access::Write ? "writes" : "updates";
-  warp.fail("shared-race", lane,
-            fmt::format("{} shared memory, {}, which thread {} {} at {} with no {} in between. Synchronise the threads.",
-                        verb, where(address), other_thread, other_wrote ? "wrote" : "read", warp.describe_line(other_pc),
-                        same_warp ? "__syncthreads or __syncwarp" : "__syncthreads"));
+  warp.fail(
+      "shared-race", lane,
+      fmt::format("{} shared memory, {}, which thread {} {} at {} with no {} in between. Synchronise the threads.",
+                  verb, where(address), other_thread, other_wrote ? "wrote" : "read", warp.describe_line(other_pc),
+                  same_warp ? "__syncthreads or __syncwarp" : "__syncthreads"));
 }
 
 }  // namespace triptych::emulator::ptx

@@ -14,8 +14,8 @@ namespace triptych::emulator::ptx {
 /// of them writing, are a `shared-race` unless a barrier, or for lanes of one warp a `bar.warp.sync`, comes in between.
 /// Atomics do not race with each other. A shuffle orders nothing.
 ///
-/// A byte that is read before anything has written it is most often a missing barrier too, seen from the other side: the
-/// report waits until the next barrier, so that a write that comes meanwhile makes it a race.
+/// A byte that is read before anything has written it is most often a missing barrier too, seen from the other side:
+/// the report waits until the next barrier, so that a write that comes meanwhile makes it a race.
 ///
 /// Words are tracked as one until an access to a part of one comes.
 class SharedMemory {
@@ -44,9 +44,9 @@ class SharedMemory {
     uint32_t write_epoch = 0, write_stamp = 0, write_pc = 0;
     uint32_t write_instruction = 0;  // of the writer's warp: lanes of one instruction may write equal values
     uint32_t read_epoch = 0, read_stamp = 0, read_pc = 0;
-    uint32_t readers = 0;            // lanes of read_warp
+    uint32_t readers = 0;  // lanes of read_warp
     uint16_t write_thread = 0;
-    uint16_t other_reader = 0;       // a thread of another warp than read_warp, if several_warps_read
+    uint16_t other_reader = 0;  // a thread of another warp than read_warp, if several_warps_read
     uint8_t read_warp = 0;
     bool atomic_write = false, several_writers = false, several_warps_read = false;
   };
@@ -54,7 +54,8 @@ class SharedMemory {
   void note_undefined(Warp& warp, int lane, uint64_t address, unsigned size, const char* verb);
   void require_inside(Warp& warp, int lane, uint64_t address, unsigned size, const char* verb) const;
   void track(Warp& warp, int lane, uint32_t address, unsigned size, Access access, const std::byte* value);
-  void track_cell(Warp& warp, int lane, uint32_t address, unsigned size, Cell& cell, Access access, const std::byte* value);
+  void track_cell(Warp& warp, int lane, uint32_t address, unsigned size, Cell& cell, Access access,
+                  const std::byte* value);
   void record_read(Warp& warp, int lane, Cell& cell) const;
   std::array<Cell, 4>& split(uint32_t word);
   [[noreturn]] void race(Warp& warp, int lane, uint32_t address, Access access, bool other_wrote, int other_thread,

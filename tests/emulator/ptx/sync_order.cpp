@@ -13,7 +13,8 @@ void SyncOrder::synchronise(uint32_t members) {
   std::array<uint32_t, 32> joined{};
   for (unsigned lane = 0; lane < 32; ++lane) {
     if (((members >> lane) & 1) == 0) continue;
-    for (unsigned earlier = 0; earlier < 32; ++earlier) joined[earlier] = std::max(joined[earlier], seen_[lane][earlier]);
+    for (unsigned earlier = 0; earlier < 32; ++earlier)
+      joined[earlier] = std::max(joined[earlier], seen_[lane][earlier]);
     joined[lane] = stamp_;
   }
   for (unsigned lane = 0; lane < 32; ++lane) {

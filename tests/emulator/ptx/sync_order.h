@@ -11,7 +11,9 @@ namespace triptych::emulator::ptx {
 class SyncOrder {
  public:
   uint32_t stamp() const { return stamp_; }
-  uint32_t last_full() const { return full_; }  ///< accesses with a lower stamp are ordered before what any lane does now
+  uint32_t last_full() const {
+    return full_;
+  }  ///< accesses with a lower stamp are ordered before what any lane does now
 
   /// The lanes of `members` synchronise.
   void synchronise(uint32_t members);
@@ -19,13 +21,15 @@ class SyncOrder {
   void synchronise_all() { full_ = ++stamp_; }
 
   bool ordered(int earlier, uint32_t stamp, int later) const {
-    return earlier == later || full_ > stamp || seen_[static_cast<unsigned>(later)][static_cast<unsigned>(earlier)] > stamp;
+    return earlier == later || full_ > stamp ||
+           seen_[static_cast<unsigned>(later)][static_cast<unsigned>(earlier)] > stamp;
   }
 
  private:
   uint32_t stamp_ = 0;
   uint32_t full_ = 0;  // the stamp after the last synchronisation of the whole warp
-  std::array<std::array<uint32_t, 32>, 32> seen_{};  // [later][earlier]: accesses of `earlier` with lower stamps are ordered
+  std::array<std::array<uint32_t, 32>, 32>
+      seen_{};  // [later][earlier]: accesses of `earlier` with lower stamps are ordered
 };
 
 }  // namespace triptych::emulator::ptx

@@ -10,8 +10,28 @@ namespace triptych::emulator::ptx {
 
 /// The types that appear in opcodes and declarations.
 enum class Type : uint8_t {
-  None, Pred, B8, B16, B32, B64, B128, U8, U16, U32, U64, S8, S16, S32, S64,
-  F16, F16x2, BF16, BF16x2, TF32, F32, F64
+  None,
+  Pred,
+  B8,
+  B16,
+  B32,
+  B64,
+  B128,
+  U8,
+  U16,
+  U32,
+  U64,
+  S8,
+  S16,
+  S32,
+  S64,
+  F16,
+  F16x2,
+  BF16,
+  BF16x2,
+  TF32,
+  F32,
+  F64
 };
 /// `None` if `name` (without the dot) is no type.
 Type parse_type(std::string_view name);
@@ -28,8 +48,8 @@ struct Variable {
   Space space = Space::Global;
   int alignment = 1;
   std::size_t size = 0;
-  bool is_dynamic = false;           ///< `.extern .shared name[]`
-  std::vector<std::byte> contents;   ///< of an initialised array
+  bool is_dynamic = false;          ///< `.extern .shared name[]`
+  std::vector<std::byte> contents;  ///< of an initialised array
 };
 
 /// One operand as written. `%r1|%p2` is a register with a second one; `{a, b}` has elements; `[%rd1+8]` is an address
@@ -37,15 +57,15 @@ struct Variable {
 struct Term {
   enum class Kind : uint8_t { Register, Integer, Float32, Float64, Symbol, Address, Vector, Sink };
   Kind kind = Kind::Sink;
-  bool negated = false;         ///< `!%p1`
-  int index = -1;               ///< of the register (also an address's base)
-  int second = -1;              ///< the register after `|`; -1 if none
-  uint64_t bits = 0;            ///< of an immediate
-  int64_t offset = 0;           ///< of an address
-  std::string symbol;           ///< a label, a function, or a variable's name
-  int variable = -1;            ///< of the function, if the symbol names one
-  int label = -1;               ///< the statement that the label stands before, if the symbol names one
-  int scope = 0;                ///< in which the symbol was written
+  bool negated = false;  ///< `!%p1`
+  int index = -1;        ///< of the register (also an address's base)
+  int second = -1;       ///< the register after `|`; -1 if none
+  uint64_t bits = 0;     ///< of an immediate
+  int64_t offset = 0;    ///< of an address
+  std::string symbol;    ///< a label, a function, or a variable's name
+  int variable = -1;     ///< of the function, if the symbol names one
+  int label = -1;        ///< the statement that the label stands before, if the symbol names one
+  int scope = 0;         ///< in which the symbol was written
   std::vector<Term> elements;
 };
 
@@ -55,9 +75,9 @@ struct SourceLine {
 };
 
 struct Statement {
-  int line = 0;        ///< of the PTX text, from 1
-  SourceLine source;   ///< from `.loc`
-  int guard = -1;      ///< register of `@%p`
+  int line = 0;       ///< of the PTX text, from 1
+  SourceLine source;  ///< from `.loc`
+  int guard = -1;     ///< register of `@%p`
   bool guard_negated = false;
   std::string opcode;  ///< with all of its modifiers
   std::vector<Term> operands;
@@ -72,9 +92,9 @@ struct Function {
   std::string name;
   bool is_entry = false, has_body = false;
   int max_threads = 1024;
-  std::string_view body;             ///< between the braces
-  int body_line = 0;                 ///< of the opening brace
-  std::vector<Variable> variables;   ///< parameters first, then those of the body, each scope's own
+  std::string_view body;            ///< between the braces
+  int body_line = 0;                ///< of the opening brace
+  std::vector<Variable> variables;  ///< parameters first, then those of the body, each scope's own
   std::vector<int> parameters, results;
   std::vector<Register> registers;
   std::vector<Statement> statements;

@@ -17,32 +17,58 @@ uint32_t special_value(SpecialRegister which, const Block& block, const Launch& 
   const auto thread = block.thread_index(warp * kLanes + lane);
   const auto shared = static_cast<uint32_t>(launch.dynamic_shared_bytes);
   switch (which) {
-    case SpecialRegister::TidX: return thread[0];
-    case SpecialRegister::TidY: return thread[1];
-    case SpecialRegister::TidZ: return thread[2];
-    case SpecialRegister::NtidX: return launch.block[0];
-    case SpecialRegister::NtidY: return launch.block[1];
-    case SpecialRegister::NtidZ: return launch.block[2];
-    case SpecialRegister::CtaidX: return block.index()[0];
-    case SpecialRegister::CtaidY: return block.index()[1];
-    case SpecialRegister::CtaidZ: return block.index()[2];
-    case SpecialRegister::NctaidX: return launch.grid[0];
-    case SpecialRegister::NctaidY: return launch.grid[1];
-    case SpecialRegister::NctaidZ: return launch.grid[2];
-    case SpecialRegister::LaneId: return static_cast<uint32_t>(lane);
-    case SpecialRegister::WarpId: return static_cast<uint32_t>(warp);
-    case SpecialRegister::NumWarps: return static_cast<uint32_t>((block.num_threads() + kLanes - 1) / kLanes);
-    case SpecialRegister::SmId: return 0;
-    case SpecialRegister::NumSms: return 1;
-    case SpecialRegister::GridId: return 1;
-    case SpecialRegister::LanemaskEq: return 1U << lane;
-    case SpecialRegister::LanemaskLt: return (1U << lane) - 1;
-    case SpecialRegister::LanemaskLe: return (2U << lane) - 1;
-    case SpecialRegister::LanemaskGt: return ~((2U << lane) - 1);
-    case SpecialRegister::LanemaskGe: return ~((1U << lane) - 1);
-    case SpecialRegister::WarpSize: return kLanes;
-    case SpecialRegister::DynamicShared: return shared;
-    case SpecialRegister::TotalShared: return shared + static_cast<uint32_t>(program.static_shared_bytes);
+    case SpecialRegister::TidX:
+      return thread[0];
+    case SpecialRegister::TidY:
+      return thread[1];
+    case SpecialRegister::TidZ:
+      return thread[2];
+    case SpecialRegister::NtidX:
+      return launch.block[0];
+    case SpecialRegister::NtidY:
+      return launch.block[1];
+    case SpecialRegister::NtidZ:
+      return launch.block[2];
+    case SpecialRegister::CtaidX:
+      return block.index()[0];
+    case SpecialRegister::CtaidY:
+      return block.index()[1];
+    case SpecialRegister::CtaidZ:
+      return block.index()[2];
+    case SpecialRegister::NctaidX:
+      return launch.grid[0];
+    case SpecialRegister::NctaidY:
+      return launch.grid[1];
+    case SpecialRegister::NctaidZ:
+      return launch.grid[2];
+    case SpecialRegister::LaneId:
+      return static_cast<uint32_t>(lane);
+    case SpecialRegister::WarpId:
+      return static_cast<uint32_t>(warp);
+    case SpecialRegister::NumWarps:
+      return static_cast<uint32_t>((block.num_threads() + kLanes - 1) / kLanes);
+    case SpecialRegister::SmId:
+      return 0;
+    case SpecialRegister::NumSms:
+      return 1;
+    case SpecialRegister::GridId:
+      return 1;
+    case SpecialRegister::LanemaskEq:
+      return 1U << lane;
+    case SpecialRegister::LanemaskLt:
+      return (1U << lane) - 1;
+    case SpecialRegister::LanemaskLe:
+      return (2U << lane) - 1;
+    case SpecialRegister::LanemaskGt:
+      return ~((2U << lane) - 1);
+    case SpecialRegister::LanemaskGe:
+      return ~((1U << lane) - 1);
+    case SpecialRegister::WarpSize:
+      return kLanes;
+    case SpecialRegister::DynamicShared:
+      return shared;
+    case SpecialRegister::TotalShared:
+      return shared + static_cast<uint32_t>(program.static_shared_bytes);
   }
   return 0;
 }
@@ -70,11 +96,21 @@ void Warp::fill_constants() {
   for (const Program::Constant& constant : program_.constants) {
     written(constant.operand) = kAllLanes;
     switch (constant.operand.bytes) {
-      case 0: predicate(constant.operand) = static_cast<uint32_t>(constant.bits); break;
-      case 1: std::fill_n(lanes<uint8_t>(constant.operand), kLanes, static_cast<uint8_t>(constant.bits)); break;
-      case 2: std::fill_n(lanes<uint16_t>(constant.operand), kLanes, static_cast<uint16_t>(constant.bits)); break;
-      case 4: std::fill_n(lanes<uint32_t>(constant.operand), kLanes, static_cast<uint32_t>(constant.bits)); break;
-      default: std::fill_n(lanes<uint64_t>(constant.operand), kLanes, constant.bits); break;
+      case 0:
+        predicate(constant.operand) = static_cast<uint32_t>(constant.bits);
+        break;
+      case 1:
+        std::fill_n(lanes<uint8_t>(constant.operand), kLanes, static_cast<uint8_t>(constant.bits));
+        break;
+      case 2:
+        std::fill_n(lanes<uint16_t>(constant.operand), kLanes, static_cast<uint16_t>(constant.bits));
+        break;
+      case 4:
+        std::fill_n(lanes<uint32_t>(constant.operand), kLanes, static_cast<uint32_t>(constant.bits));
+        break;
+      default:
+        std::fill_n(lanes<uint64_t>(constant.operand), kLanes, constant.bits);
+        break;
     }
   }
   for (const Program::Special& special : program_.specials) {
@@ -184,8 +220,10 @@ bool Warp::gather(uint32_t member) {
   if (missing == 0) return true;
   if ((missing & active_) != 0) {
     fail("divergent-shuffle", first_lane(missing & active_),
-         fmt::format("is named by the mask {:#010x} of an instruction that its condition makes it skip. Name exactly the "
-                     "lanes that execute it.", member));
+         fmt::format(
+             "is named by the mask {:#010x} of an instruction that its condition makes it skip. Name exactly the "
+             "lanes that execute it.",
+             member));
   }
   save_pcs(active_, pc_);
   parked_ |= active_;
@@ -253,13 +291,15 @@ void Warp::pass_barrier() {
   regroup();
 }
 
-std::string Warp::describe_line(uint32_t pc) const { return block_.state().describe_line(pc); }
+std::string Warp::describe_line(uint32_t pc) const {
+  return block_.state().describe_line(pc);
+}
 
 std::string Warp::describe_problem(int lane, const std::string& problem) const {
   const auto& b = block_.index();
   const auto t = block_.thread_index(thread(lane));
-  return fmt::format("[{}] block ({}, {}, {}), thread ({}, {}, {}) {} At {}.", program_.name, b[0], b[1], b[2], t[0], t[1], t[2],
-                     problem, describe_line(pc_));
+  return fmt::format("[{}] block ({}, {}, {}), thread ({}, {}, {}) {} At {}.", program_.name, b[0], b[1], b[2], t[0],
+                     t[1], t[2], problem, describe_line(pc_));
 }
 
 void Warp::fail(std::string_view name, int lane, const std::string& problem) const {

@@ -46,7 +46,7 @@ class Warp {
   void require_written(const Operand& operand, uint32_t lanes);
 
   void jump(uint32_t target) { next_pc_ = target; }
-  void branch(uint32_t taken, uint32_t target);            ///< the lanes of `taken` jump, the others go on
+  void branch(uint32_t taken, uint32_t target);              ///< the lanes of `taken` jump, the others go on
   void branch(const std::array<uint32_t, kLanes>& targets);  ///< every executing lane to its own
   void exit(uint32_t lanes);
   void arrive_at_barrier();
@@ -63,8 +63,8 @@ class Warp {
   int index() const { return index_; }
   uint64_t num_instructions() const { return num_instructions_; }
 
-  /// Reports `name`, saying kernel, block, thread, and line. A read of undefined memory that waits to be reported is the
-  /// likelier cause: it goes first.
+  /// Reports `name`, saying kernel, block, thread, and line. A read of undefined memory that waits to be reported is
+  /// the likelier cause: it goes first.
   [[noreturn]] void fail(std::string_view name, int lane, const std::string& problem) const;
   std::string describe_problem(int lane, const std::string& problem) const;
   std::string describe_line(uint32_t pc) const;
@@ -101,7 +101,9 @@ class Warp {
   uint64_t num_instructions_ = 0;
 };
 
-inline int first_lane(uint32_t mask) { return std::countr_zero(mask); }
+inline int first_lane(uint32_t mask) {
+  return std::countr_zero(mask);
+}
 
 /// Calls `visit(lane)` for each lane of `mask`.
 template <class Visit>

@@ -1,9 +1,9 @@
 // Kernels of the emulator's own tests.
 
+#include <cstdint>
+
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
-
-#include <cstdint>
 
 extern "C" {
 
@@ -78,12 +78,24 @@ __global__ void calls(float* y, Table table, int n) {
   float result = local[n % 8] + static_cast<float>(table.scale);
   if (threadIdx.x >= 8) result += weighted_sum(source, table.counts[threadIdx.x % 20], 2.0f);
   switch (threadIdx.x % 6) {
-    case 0: result += 100.0f; break;
-    case 1: result *= 3.0f; break;
-    case 2: result -= 7.0f; break;
-    case 3: result = -result; break;
-    case 4: result /= 3.0f; break;
-    default: result += 0.5f; break;
+    case 0:
+      result += 100.0f;
+      break;
+    case 1:
+      result *= 3.0f;
+      break;
+    case 2:
+      result -= 7.0f;
+      break;
+    case 3:
+      result = -result;
+      break;
+    case 4:
+      result /= 3.0f;
+      break;
+    default:
+      result += 0.5f;
+      break;
   }
   y[threadIdx.x] = result;
 }
@@ -98,7 +110,8 @@ __global__ void halves(__nv_bfloat16* b, __half* h, const float* x, int n) {
 }
 
 __global__ void histogram(unsigned* counts, const unsigned* x, int n) {
-  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) atomicAdd(counts + x[i] % 16, 1u);
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+    atomicAdd(counts + x[i] % 16, 1u);
 }
 
 // The last block to finish adds the others' sums: fence, atomic counter, barrier.
@@ -149,6 +162,10 @@ __global__ void integers(long long* y, const long long* x, int n) {
   row[9] = min(max(a, b), 1000ll);
   row[10] = a >> (b & 63);
   row[11] = static_cast<long long>(static_cast<double>(a) * 1e-3) + static_cast<int>(static_cast<float>(b));
+}
+
+__global__ void arrival_order(unsigned* order, unsigned* counter) {
+  if (threadIdx.x % 32 == 0) order[atomicAdd(counter, 1u)] = blockIdx.x * blockDim.x + threadIdx.x;
 }
 
 }  // extern "C"

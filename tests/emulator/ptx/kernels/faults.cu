@@ -1,14 +1,18 @@
 // Kernels with one fault each, and beside each what would be right.
 
-#include <cuda_pipeline_primitives.h>
-
 #include <cstdint>
+
+#include <cuda_pipeline_primitives.h>
 
 extern "C" {
 
-__global__ void read_at(float* to, const float* from, int offset) { to[threadIdx.x] = from[static_cast<int>(threadIdx.x) + offset]; }
+__global__ void read_at(float* to, const float* from, int offset) {
+  to[threadIdx.x] = from[static_cast<int>(threadIdx.x) + offset];
+}
 
-__global__ void write_at(float* to, int offset) { to[static_cast<int>(threadIdx.x) + offset] = 1.0f; }
+__global__ void write_at(float* to, int offset) {
+  to[static_cast<int>(threadIdx.x) + offset] = 1.0f;
+}
 
 __global__ void read_vector_at(float4* to, const float* from, int offset) {
   to[threadIdx.x] = *reinterpret_cast<const float4*>(from + 4 * threadIdx.x + offset);
@@ -101,7 +105,9 @@ __global__ void bytes_of_a_word(unsigned char* to) {
   to[threadIdx.x] = tile[threadIdx.x];
 }
 
-__global__ void overlapping_blocks(float* to, int stride) { to[blockIdx.x * stride + threadIdx.x] = 1.0f; }
+__global__ void overlapping_blocks(float* to, int stride) {
+  to[blockIdx.x * stride + threadIdx.x] = 1.0f;
+}
 
 __global__ void read_other_block(float* data, int distance) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -161,7 +167,9 @@ __global__ void shuffle_beyond_mask(int* to, unsigned mask, int offset) {
   to[threadIdx.x] = value;
 }
 
-__global__ void __launch_bounds__(64) bounded(int* to) { to[threadIdx.x] = 1; }
+__global__ void __launch_bounds__(64) bounded(int* to) {
+  to[threadIdx.x] = 1;
+}
 
 __global__ void asynchronous(int* to, const int4* from, int wait, int barrier) {
   __shared__ int4 tile[64];
