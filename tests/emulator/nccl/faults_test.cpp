@@ -24,7 +24,7 @@ void expect_violation(const std::vector<RankResult>& results, const std::string&
   for (const std::string& text : texts) EXPECT_NE(output.find(text), std::string::npos) << text << "\n" << output;
 }
 
-// A peer of a process that has reported dies with it or waits for it: that is not what these tests are about.
+// A peer of a process that has reported waits for it until the time is over: that is not what these tests are about.
 const RankOptions kImpatient{.environment = {{"TRIPTYCH_EMULATOR_NCCL_TIMEOUT_S", "1.5"}}};
 
 TEST(NcclMismatch, OfCounts) {
@@ -174,11 +174,13 @@ TEST(NcclDeadlock, OfARingWithoutAGroup) {
     Member me(rank, 3, id);
     run_ring(me, true);
   });
-  expect_violation(run_processes(3,
-                                 [](int rank, const ncclUniqueId& id) {
-                                   Member me(rank, 3, id);
-                                   run_ring(me, false);
-                                 }),
+  expect_violation(run_processes(
+                       3,
+                       [](int rank, const ncclUniqueId& id) {
+                         Member me(rank, 3, id);
+                         run_ring(me, false);
+                       },
+                       kImpatient),
                    "nccl-deadlock",
                    {"is in ncclSend(float32 x 1, to rank 1)", "is in ncclSend(float32 x 1, to rank 2)",
                     "is in ncclSend(float32 x 1, to rank 0)"});
@@ -187,25 +189,26 @@ TEST(NcclDeadlock, OfARingWithoutAGroup) {
 // 1F1B with one stream for both directions: the first rank sends activation 1 before it receives gradient 0, the second
 // sends gradient 0 before it receives activation 1.
 TEST(NcclDeadlock, OfAPipelineWithOneStream) {
-  expect_violation(
-      run_processes(2,
-                    [](int rank, const ncclUniqueId& id) {
-                      Member me(rank, 2, id);
-                      const OnDevice<float> data(me, std::vector<float>(1));
-                      const auto send = [&] {
-                        TRIPTYCH_EXPECT_NCCL(ncclSend(data.data(), 1, ncclFloat32, 1 - rank, me.comm, me.stream));
-                      };
-                      const auto receive = [&] {
-                        TRIPTYCH_EXPECT_NCCL(ncclRecv(data.data(), 1, ncclFloat32, 1 - rank, me.comm, me.stream));
-                      };
-                      TRIPTYCH_EXPECT_NCCL(ncclGroupStart());
-                      send();
-                      receive();
-                      TRIPTYCH_EXPECT_NCCL(ncclGroupEnd());
-                      rank == 0 ? (send(), send(), receive()) : (receive(), send(), receive());
-                      me.synchronize();
-                    }),
-      "nccl-deadlock", {"ncclSend(float32 x 1, to rank 1)", "ncclSend(float32 x 1, to rank 0)"});
+  expect_violation(run_processes(
+                       2,
+                       [](int rank, const ncclUniqueId& id) {
+                         Member me(rank, 2, id);
+                         const OnDevice<float> data(me, std::vector<float>(1));
+                         const auto send = [&] {
+                           TRIPTYCH_EXPECT_NCCL(ncclSend(data.data(), 1, ncclFloat32, 1 - rank, me.comm, me.stream));
+                         };
+                         const auto receive = [&] {
+                           TRIPTYCH_EXPECT_NCCL(ncclRecv(data.data(), 1, ncclFloat32, 1 - rank, me.comm, me.stream));
+                         };
+                         TRIPTYCH_EXPECT_NCCL(ncclGroupStart());
+                         send();
+                         receive();
+                         TRIPTYCH_EXPECT_NCCL(ncclGroupEnd());
+                         rank == 0 ? (send(), send(), receive()) : (receive(), send(), receive());
+                         me.synchronize();
+                       },
+                       kImpatient),
+                   "nccl-deadlock", {"ncclSend(float32 x 1, to rank 1)", "ncclSend(float32 x 1, to rank 0)"});
 }
 
 // A send waits for its first receive in the host, where ranks are connected; if both ranks begin with one, for ever.

@@ -171,6 +171,19 @@ TEST_P(Faults, LastBlockNeedsTheFence) {
   }
 }
 
+// A block polls what another updates: by atomics on one side and volatile loads on the other that is no race.
+TEST_P(Faults, VolatileLoadsGoWithAtomics) {
+  const uint64_t to = output(4), flag = engine.device(std::vector<unsigned>(1), "flag");
+  engine.shape(4, 32);
+  const LaunchResult result = engine.run("poll", to, flag, 1);
+  EXPECT_TRUE(result.reads.intersects(flag, flag + 4));
+  EXPECT_EQ(engine.violation("poll", to, flag, 0), "block-race") << engine.message;
+  engine.shape(1, 1);
+  const LaunchResult only_reads = engine.run("poll", to, flag, 2);
+  EXPECT_TRUE(only_reads.reads.intersects(flag, flag + 4));
+  EXPECT_FALSE(only_reads.writes.intersects(flag, flag + 4));
+}
+
 TEST_P(Faults, DivergentBarrier) {
   const uint64_t to = output();
   engine.shape(1, 64);

@@ -28,11 +28,13 @@ LaunchAccesses::LaunchAccesses(DeviceMemory& memory, uint32_t num_blocks, std::s
 
 void LaunchAccesses::check_pair(const Segment& segment, const AccessPage& page, std::size_t word,
                                 const AccessPage& other, uint32_t other_reader, uint32_t other_writer) const {
-  const uint64_t other_touched = other.reads[word] | other.writes[word] | other.atomics[word];
+  const uint64_t other_touched =
+      other.reads[word] | other.writes[word] | other.atomics[word] | other.strong_reads[word];
   const uint64_t read_conflict = page.reads[word] & (other.writes[word] | other.atomics[word]);
   const uint64_t write_conflict = page.writes[word] & other_touched;
   const uint64_t atomic_conflict = page.atomics[word] & (other.reads[word] | other.writes[word]);
-  const uint64_t conflict = read_conflict | write_conflict | atomic_conflict;
+  const uint64_t strong_conflict = page.strong_reads[word] & other.writes[word];
+  const uint64_t conflict = read_conflict | write_conflict | atomic_conflict | strong_conflict;
   if (conflict == 0) return;
 
   const int bit = std::countr_zero(conflict);
@@ -75,14 +77,15 @@ void LaunchAccesses::publish(std::vector<Segment> segments, bool is_released) {
 void LaunchAccesses::add(const Segment& segment, std::unique_ptr<AccessPage> page, bool is_released) {
   History& history = history_[page->number];
   for (std::size_t word = 0; word < AccessPage::kWords; ++word) {
-    history.all_reads[word] |= page->reads[word] | page->atomics[word];
+    history.all_reads[word] |= page->reads[word] | page->strong_reads[word] | page->atomics[word];
     history.all_writes[word] |= page->writes[word] | page->atomics[word];
     if (is_released) continue;
     AccessPage& finished = history.finished;
     finished.reads[word] |= page->reads[word];
     finished.writes[word] |= page->writes[word];
     finished.atomics[word] |= page->atomics[word];
-    if (page->reads[word] != 0) {
+    finished.strong_reads[word] |= page->strong_reads[word];
+    if ((page->reads[word] | page->strong_reads[word]) != 0) {
       history.readers[word] = segment.block;
       finished.read_pcs[word] = page->read_pcs[word];
     }
@@ -167,9 +170,18 @@ void BlockAccesses::write(uint64_t address, std::size_t size, uint32_t pc) {
   mark(&AccessPage::writes, &AccessPage::write_pcs, address, size, pc);
 }
 
-void BlockAccesses::atomic(uint64_t address, std::size_t size, uint32_t pc) {
+void BlockAccesses::note_released(uint64_t address) {
   auto found = launch_.released_at_.find(address);
   if (found != launch_.released_at_.end()) join(pending_, found->second);
+}
+
+void BlockAccesses::strong_read(uint64_t address, std::size_t size, uint32_t pc) {
+  note_released(address);
+  mark(&AccessPage::strong_reads, &AccessPage::read_pcs, address, size, pc);
+}
+
+void BlockAccesses::atomic(uint64_t address, std::size_t size, uint32_t pc) {
+  note_released(address);
   if (num_released_ == 0 && fenced_.empty()) {
     return mark(&AccessPage::atomics, &AccessPage::write_pcs, address, size, pc);
   }

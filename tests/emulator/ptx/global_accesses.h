@@ -20,6 +20,7 @@ struct AccessPage {
   using Pcs = std::array<uint32_t, kWords>;
   uint64_t number = 0;
   Bits reads{}, writes{}, atomics{};
+  Bits strong_reads{};  ///< `volatile`, `relaxed`, `acquire`: these race with plain writes only
   Pcs read_pcs{}, write_pcs{};
 };
 
@@ -83,6 +84,7 @@ class BlockAccesses {
 
   void read(uint64_t address, std::size_t size, uint32_t pc);
   void write(uint64_t address, std::size_t size, uint32_t pc);
+  void strong_read(uint64_t address, std::size_t size, uint32_t pc);
   void atomic(uint64_t address, std::size_t size, uint32_t pc);
   void fence();
   void barrier();
@@ -93,6 +95,7 @@ class BlockAccesses {
             uint32_t pc);
   AccessPage& page(uint64_t number);
   LaunchAccesses::Segment take_pages();
+  void note_released(uint64_t address);
   void acquire();
 
   LaunchAccesses& launch_;

@@ -97,7 +97,7 @@ const std::byte* read_lane(Warp& warp, Location at, int lane, unsigned size, boo
   }
   if (!state.memory.readable(at.address, size)) fault_global(warp, lane, at.address, size, true);
   if (strong) {
-    block.accesses().atomic(at.address, size, warp.pc());
+    block.accesses().strong_read(at.address, size, warp.pc());
   } else {
     block.accesses().read(at.address, size, warp.pc());
   }

@@ -115,6 +115,13 @@ __global__ void read_other_block(float* data, int distance) {
   data[i] = 1.0f + data[(i + distance) % n];
 }
 
+__global__ void poll(unsigned* to, unsigned* flag, int how) {
+  if (threadIdx.x != 0) return;
+  to[blockIdx.x] = *static_cast<volatile unsigned*>(flag);
+  if (how == 1) atomicAdd(flag, 1u);
+  if (how == 0 && blockIdx.x == 0) *flag = 1;
+}
+
 __global__ void chain_of_blocks(float* data) {
   data[blockIdx.x] = static_cast<float>(blockIdx.x);
   if (threadIdx.x == 1) data[64] = data[blockIdx.x == 0 ? 3 : blockIdx.x - 1];
