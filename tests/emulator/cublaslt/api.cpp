@@ -71,9 +71,9 @@ cublasStatus_t check_addresses(const Problem& problem, const MatmulAddresses& at
 void check_workspace(const DeviceMemory& memory, uint64_t address, uint64_t bytes) {
   const DeviceMemory::Allocation held = memory.find(address);
   if (held.size == 0 || address + bytes <= held.begin + held.size) return;
-  report("out-of-bounds", "cublasLtMatmul may use a workspace of " + std::to_string(bytes) + " bytes: it begins at byte " +
-                              std::to_string(address - held.begin) + " of " + held.what + " (" +
-                              std::to_string(held.size) + " bytes). Pass what it has.");
+  report("out-of-bounds", "cublasLtMatmul may use a workspace of " + std::to_string(bytes) +
+                              " bytes: it begins at byte " + std::to_string(address - held.begin) + " of " + held.what +
+                              " (" + std::to_string(held.size) + " bytes). Pass what it has.");
 }
 
 float host_value(const void* pointer) {
