@@ -94,11 +94,8 @@ Mesh::Mesh(Group& world, const MeshShape& shape, Device& device) : world_(&world
   all_ranks_ = make_device_group(world.split(0, world.rank(), "all ranks"), device);
 }
 
+// A group moves along what is in flight in all of its rank's groups, the host's too.
 void Mesh::progress() const {
-  world_->progress();
-  for (const auto& group : axes_) group->progress();
-  pp_->progress();
-  dp_tp_->progress();
   all_ranks_->progress();
 }
 

@@ -84,9 +84,10 @@ class CudaTraining(SmallRuns):
                 print(f"not run: {mesh} needs more than {GPUS} GPUs", file=sys.stderr)
                 continue
             first = None
-            for mode in STREAM_MODES if GPUS is None else ("a GPU's",):
+            for mode in STREAM_MODES if GPUS is None else ("gpu",):
                 with self.subTest(mesh=mesh, mode=mode):
-                    run = self.folder / f"cuda-{'-'.join(f'{axis}{size}' for axis, size in mesh.items())}-{mode}"
+                    axes = "-".join(f"{axis}{size}" for axis, size in mesh.items()) or "one"
+                    run = self.folder / f"cuda-{axes}-{mode}"
                     self.train_cuda(run, mesh=mesh, training__steps=STEPS, checkpoint__every=0,
                                         environment={"TRIPTYCH_EMULATOR_STREAMS": mode})
                     self.compare(run, self.reference(mesh, "fp32"), "fp32")

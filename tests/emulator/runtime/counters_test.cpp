@@ -6,6 +6,7 @@
 
 #include <cuda_profiler_api.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "emulator/runtime/emulator_test.h"
 
@@ -80,8 +81,8 @@ TEST_F(CountersTest, CopiesAndAllocationsByKind) {
 
 // In a child, since the file is written when a process ends, and the first window of a process begins only once.
 TEST_F(CountersTest, TheWindowBetweenStartAndStopIsWrittenToAFile) {
-  const std::string pattern = ::testing::TempDir() + "emulator_counters_%r.json";
-  const std::string name = ::testing::TempDir() + "emulator_counters_3.json";
+  const std::string stem = ::testing::TempDir() + "emulator_counters_" + std::to_string(::getpid());
+  const std::string pattern = stem + "_%r.json", name = stem + "_3.json";
   std::filesystem::remove(name);
   EXPECT_EXIT(
       {
