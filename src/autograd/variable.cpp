@@ -1,6 +1,7 @@
 #include "autograd/variable.h"
 
 #include <algorithm>
+#include <array>
 #include <queue>
 #include <utility>
 
@@ -11,6 +12,7 @@ namespace triptych {
 // Where a gradient goes: to the node that made the variable, to a leaf, or to a parameter.
 struct Edge {
   std::shared_ptr<Node> node;
+  int result = 0;  // which of the node's
   std::shared_ptr<std::optional<Gradient>> leaf;
   Parameter* parameter = nullptr;
 
@@ -21,9 +23,11 @@ struct Node {
   std::string_view name;
   int64_t depth = 0;  // more than any input's: decreasing depth is an order in which every use runs before its source
   std::vector<Edge> inputs;
-  BackwardFunction backward;
-  std::optional<Gradient> gradient;
+  PairBackwardFunction backward;
+  std::array<std::optional<Gradient>, 2> gradients;  // of the results
   bool queued = false;
+
+  bool has_gradient() const { return gradients[0] || gradients[1]; }
 };
 
 struct Variable::State {
@@ -74,7 +78,26 @@ void accumulate(std::string_view name, std::optional<Gradient>& sum, Tensor tens
 }
 
 std::optional<Gradient>& slot(Edge& edge) {
-  return edge.node ? edge.node->gradient : *edge.leaf;
+  return edge.node ? edge.node->gradients[static_cast<std::size_t>(edge.result)] : *edge.leaf;
+}
+
+Edge make_node(std::string_view name, const std::vector<Variable>& inputs, PairBackwardFunction backward) {
+  auto node = std::make_shared<Node>();
+  node->name = name;
+  node->inputs.reserve(inputs.size());
+  for (const Variable& input : inputs) {
+    const Edge& edge = Recorder::edge(input);
+    if (edge.node) node->depth = std::max(node->depth, edge.node->depth + 1);
+    node->inputs.push_back(edge);
+  }
+  node->backward = std::move(backward);
+  Edge edge;
+  edge.node = std::move(node);
+  return edge;
+}
+
+bool any_needs_gradient(const std::vector<Variable>& inputs) {
+  return std::any_of(inputs.begin(), inputs.end(), [](const Variable& v) { return v.needs_gradient(); });
 }
 
 }  // namespace
@@ -152,26 +175,30 @@ Tensor InputGradients::parameter(int input, const Layout& layout, bool* assign) 
 
 Variable record_always(std::string_view name, std::vector<Variable> inputs, Tensor output, const Shape& global_shape,
                        const Layout& layout, BackwardFunction backward) {
-  auto node = std::make_shared<Node>();
-  node->name = name;
-  node->inputs.reserve(inputs.size());
-  for (const Variable& input : inputs) {
-    const Edge& edge = Recorder::edge(input);
-    if (edge.node) node->depth = std::max(node->depth, edge.node->depth + 1);
-    node->inputs.push_back(edge);
-  }
-  node->backward = std::move(backward);
-  Edge edge;
-  edge.node = std::move(node);
-  return Recorder::make(std::move(output), global_shape, layout, std::move(edge));
+  auto of_one = [backward = std::move(backward)](const Gradient* dy, const Gradient*, InputGradients& in) {
+    backward(*dy, in);
+  };
+  return Recorder::make(std::move(output), global_shape, layout, make_node(name, inputs, std::move(of_one)));
 }
 
 Variable record(std::string_view name, std::vector<Variable> inputs, Tensor output, const Shape& global_shape,
                 const Layout& layout, BackwardFunction backward) {
-  if (std::any_of(inputs.begin(), inputs.end(), [](const Variable& v) { return v.needs_gradient(); })) {
+  if (any_needs_gradient(inputs)) {
     return record_always(name, std::move(inputs), std::move(output), global_shape, layout, std::move(backward));
   }
   return Variable::constant(std::move(output), global_shape, layout);
+}
+
+std::pair<Variable, Variable> record_pair(std::string_view name, std::vector<Variable> inputs, Result first,
+                                          Result second, PairBackwardFunction backward) {
+  Edge edge;
+  if (any_needs_gradient(inputs)) edge = make_node(name, inputs, std::move(backward));
+  const auto make = [&](Result& result, int index) {
+    edge.result = index;
+    return Recorder::make(std::move(result.tensor), result.global_shape, result.layout, edge);
+  };
+  Variable made_first = make(first, 0), made_second = make(second, 1);
+  return {std::move(made_first), std::move(made_second)};
 }
 
 void backward(std::span<const Variable> roots, std::span<const Gradient> gradients, const std::function<void()>& poll) {
@@ -204,14 +231,14 @@ void backward(std::span<const Variable> roots, std::span<const Gradient> gradien
     const std::shared_ptr<Node> node = ready.top().node;
     ready.pop();
     {  // what the node saved and its gradient are gone before anything else runs
-      const Gradient dy = *std::exchange(node->gradient, std::nullopt);
-      const BackwardFunction run = std::exchange(node->backward, nullptr);
+      const auto dys = std::exchange(node->gradients, {});
+      const PairBackwardFunction run = std::exchange(node->backward, nullptr);
       InputGradients inputs(*node);
-      run(dy, inputs);
+      run(dys[0] ? &*dys[0] : nullptr, dys[1] ? &*dys[1] : nullptr, inputs);
     }
     for (Edge& edge : node->inputs) {
       if (edge.parameter != nullptr) ++edge.parameter->num_summands;
-      if (edge.node && edge.node->gradient) enqueue(edge.node);
+      if (edge.node && edge.node->has_gradient()) enqueue(edge.node);
     }
     node->inputs.clear();
     if (poll) poll();

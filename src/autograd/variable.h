@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "autograd/parameter.h"
@@ -85,6 +86,21 @@ Variable record(std::string_view name, std::vector<Variable> inputs, Tensor outp
 /// As `record`, but for an operation that reaches parameters which are not among its inputs: always recorded.
 Variable record_always(std::string_view name, std::vector<Variable> inputs, Tensor output, const Shape& global_shape,
                        const Layout& layout, BackwardFunction backward);
+
+/// One of the results of an operation that has two.
+struct Result {
+  Tensor tensor;
+  Shape global_shape;
+  Layout layout;
+};
+
+/// Gets a gradient for each result; null for one that nobody used.
+using PairBackwardFunction =
+    std::function<void(const Gradient* dfirst, const Gradient* dsecond, InputGradients& inputs)>;
+
+/// As `record`, for an operation with two results. Its backward runs once, when both gradients are complete.
+std::pair<Variable, Variable> record_pair(std::string_view name, std::vector<Variable> inputs, Result first,
+                                          Result second, PairBackwardFunction backward);
 
 /// Runs the graph behind `roots` backwards from the given gradients, later operations first; each node's memory is
 /// released once it has run. `poll` is called after every node: it lets communication progress.

@@ -38,6 +38,29 @@ Variable sum(const Variable& a, const Variable& b) {
                 });
 }
 
+// (2 x, 3 x); `runs` counts its backwards, which take a missing gradient for 0.
+std::pair<Variable, Variable> twice_and_thrice(const Variable& x, int* runs) {
+  const auto scaled = [&](float factor) {
+    Values values = x.tensor().to_vector<float>();
+    for (float& v : values) v *= factor;
+    return Result{Tensor::from<float>(x.tensor().device(), x.tensor().shape(), values), x.global_shape(), x.layout()};
+  };
+  return record_pair("twice_and_thrice", {x}, scaled(2), scaled(3),
+                     [runs](const Gradient* dtwice, const Gradient* dthrice, InputGradients& inputs) {
+                       ++*runs;
+                       const Gradient& any = dtwice != nullptr ? *dtwice : *dthrice;
+                       Values dx(static_cast<std::size_t>(any.tensor.num_elements()));
+                       const auto add = [&](const Gradient* dy, float factor) {
+                         if (dy == nullptr) return;
+                         const Values values = dy->tensor.to_vector<float>();
+                         for (std::size_t i = 0; i < dx.size(); ++i) dx[i] += factor * values[i];
+                       };
+                       add(dtwice, 2);
+                       add(dthrice, 3);
+                       inputs.add(0, Tensor::from<float>(any.tensor.device(), any.tensor.shape(), dx), any.layout);
+                     });
+}
+
 class Autograd : public ::testing::Test {
  protected:
   Variable leaf(const Values& values) {
@@ -65,6 +88,32 @@ TEST_F(Autograd, ANodeRunsOnceWithTheSumOfItsUses) {
   run(y, gradient({1, 10}));
   EXPECT_EQ(runs, 1);
   EXPECT_EQ(gradient_of(x), (Values{-64, -640}));
+}
+
+TEST_F(Autograd, ANodeWithTwoResultsRunsOnceWithBothGradients) {
+  const Variable x = leaf({1, 2});
+  int runs = 0;
+  const auto [twice, thrice] = twice_and_thrice(times(x, 1), &runs);
+  // One result's use is at depth 2, the other's at 4, and it is used twice.
+  const Variable y = sum(times(twice, 10), times(times(sum(thrice, thrice), 5), 7));
+  EXPECT_EQ(y.tensor().to_vector<float>(), (Values{230, 460}));
+  run(y, gradient({1, 10}));
+  EXPECT_EQ(runs, 1);
+  EXPECT_EQ(gradient_of(x), (Values{230, 2300}));
+}
+
+TEST_F(Autograd, AResultThatNobodyUsesHasNoGradient) {
+  for (const bool first : {true, false}) {
+    const Variable x = leaf({1});
+    int runs = 0;
+    const auto [twice, thrice] = twice_and_thrice(x, &runs);
+    run(first ? twice : thrice, gradient({5}));
+    EXPECT_EQ(runs, 1);
+    EXPECT_EQ(gradient_of(x), Values{first ? 10.0f : 15.0f});
+  }
+  int runs = 0;
+  const auto [twice, thrice] = twice_and_thrice(Variable::constant(gradient({2}).tensor, Shape{1}, Layout()), &runs);
+  EXPECT_FALSE(twice.needs_gradient() || thrice.needs_gradient());
 }
 
 TEST_F(Autograd, SeveralUsesInOneOperation) {
