@@ -12,7 +12,7 @@ namespace triptych {
 /// The three products of a linear layer y[M,out] = x[M,in] w[out,in]^T + bias:
 ///   y  : {m=M,   n=out, k=in,  a=x,  b=w, transpose_b=true}
 ///   dx : {m=M,   n=in,  k=out, a=dy, b=w}
-///   dw : {m=out, n=in,  k=M,   a=dy, transpose_a=true, b=x}     float32, `accumulate` as wanted
+///   dw : {m=out, n=in,  k=M,   a=dy, transpose_a=true, b=x}     float32, `accumulate` as wanted; a_sums=dbias
 struct Matmul {
   int64_t m = 0, n = 0, k = 0;  ///< any may be 0; with k == 0 the product is 0
 
@@ -30,6 +30,11 @@ struct Matmul {
 
   /// [n], added to every row; null for none. On a GPU, an output that is not float32 gets the bias rounded to its type.
   const float* bias = nullptr;
+
+  /// [m], the sums over k of op(A)'s rows, float32; null: not wanted. Only of one product (batch = 1) with transpose_a,
+  /// without bias and with a float32 output: the bias's gradient beside the weight's, from one reading of dy.
+  float* a_sums = nullptr;
+  bool accumulate_a_sums = false;  ///< += instead of =
 
   DType input_dtype = DType::kFloat32;   ///< of A and B: float32, bfloat16 or (on a GPU) float16
   DType output_dtype = DType::kFloat32;  ///< of C: float32, or the inputs' type

@@ -50,21 +50,29 @@ uint32_t alignment_of(const void* address) {
 /// A product with its descriptors and the algorithm that the library's heuristic chose for it.
 ///
 /// The library is column-major, where our row-major matrices are their transposes: it computes C^T = op(B)^T op(A)^T,
-/// so B is its first matrix and A its second. Its bias runs along C^T's rows, which are our columns.
+/// so B is its first matrix and A its second. Its bias runs along C^T's rows, which are our columns; its BGRADB sums
+/// its second matrix over k.
 class PlannedMatmul {
  public:
-  /// `bias` may be null, and is of the output's type.
-  PlannedMatmul(const Matmul& p, const void* bias, bool tf32, cublasLtHandle_t library);
+  /// `vector` is what the epilogue reads or writes: a bias, which is of the output's type, or where A's sums go, as the
+  /// product wants them; else null.
+  PlannedMatmul(const Matmul& p, const void* vector, bool tf32, cublasLtHandle_t library);
 
-  void run(const Matmul& p, const void* bias, cublasLtHandle_t library, void* workspace, cudaStream_t stream);
+  /// False if A's sums are wanted and the library has no algorithm that takes them on the way.
+  bool sums_a() const { return sums_a_; }
+
+  void run(const Matmul& p, const void* vector, cublasLtHandle_t library, void* workspace, cudaStream_t stream);
 
  private:
+  void set_epilogue(cublasLtEpilogue_t epilogue, DType dtype, const void* vector);
+  bool find_algorithm(const Matmul& p, cublasLtHandle_t library);
   static MatrixLayout layout(int64_t rows, int64_t columns, DType dtype, int64_t row_stride, const Matmul& p,
                              int64_t batch_stride);
 
   MatmulDescriptor descriptor_;
   MatrixLayout a_, b_, c_;
   cublasLtMatmulAlgo_t algorithm_;
+  bool sums_a_ = false;
 };
 
 /// Of a row-major matrix as it is stored.
@@ -78,7 +86,7 @@ MatrixLayout PlannedMatmul::layout(int64_t rows, int64_t columns, DType dtype, i
   return made;
 }
 
-PlannedMatmul::PlannedMatmul(const Matmul& p, const void* bias, bool tf32, cublasLtHandle_t library)
+PlannedMatmul::PlannedMatmul(const Matmul& p, const void* vector, bool tf32, cublasLtHandle_t library)
     : descriptor_(tf32 && p.input_dtype == DType::kFloat32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F),
       a_(layout(p.transpose_a ? p.k : p.m, p.transpose_a ? p.m : p.k, p.input_dtype, p.a_row_stride, p,
                 p.a_batch_stride)),
@@ -88,11 +96,31 @@ PlannedMatmul::PlannedMatmul(const Matmul& p, const void* bias, bool tf32, cubla
   const auto operation = [](bool transpose) { return static_cast<int32_t>(transpose ? CUBLAS_OP_T : CUBLAS_OP_N); };
   descriptor_.set(CUBLASLT_MATMUL_DESC_TRANSA, operation(p.transpose_b));
   descriptor_.set(CUBLASLT_MATMUL_DESC_TRANSB, operation(p.transpose_a));
-  if (bias != nullptr) {
-    descriptor_.set(CUBLASLT_MATMUL_DESC_EPILOGUE, static_cast<uint32_t>(CUBLASLT_EPILOGUE_BIAS));
-    descriptor_.set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(to_cuda(p.output_dtype)));
-    descriptor_.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);  // the heuristic looks at its alignment
+  if (p.a_sums != nullptr) {
+    set_epilogue(CUBLASLT_EPILOGUE_BGRADB, p.output_dtype, vector);
+    sums_a_ = find_algorithm(p, library);
+    if (sums_a_) return;
+    set_epilogue(CUBLASLT_EPILOGUE_DEFAULT, p.output_dtype, nullptr);
+  } else if (p.bias != nullptr) {
+    set_epilogue(CUBLASLT_EPILOGUE_BIAS, p.output_dtype, vector);
   }
+  if (!find_algorithm(p, library)) {
+    throw InternalError(
+        "matmul",
+        fmt::format("cuBLASLt has no algorithm for [{}, {}] x [{}, {}] of {} to {}{}, strides {}, {}, "
+                    "{}, batch {}",
+                    p.m, p.k, p.k, p.n, dtype_name(p.input_dtype), dtype_name(p.output_dtype),
+                    p.bias != nullptr ? " with bias" : "", p.a_row_stride, p.b_row_stride, p.c_row_stride, p.batch));
+  }
+}
+
+void PlannedMatmul::set_epilogue(cublasLtEpilogue_t epilogue, DType dtype, const void* vector) {
+  descriptor_.set(CUBLASLT_MATMUL_DESC_EPILOGUE, static_cast<uint32_t>(epilogue));
+  descriptor_.set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(to_cuda(dtype)));
+  descriptor_.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);  // the heuristic looks at its alignment
+}
+
+bool PlannedMatmul::find_algorithm(const Matmul& p, cublasLtHandle_t library) {
   cuda::MatmulPreference preference;
   preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(kWorkspaceBytes));
   // Parts of a sum that is split are float32 too, whatever the output.
@@ -106,20 +134,15 @@ PlannedMatmul::PlannedMatmul(const Matmul& p, const void* bias, bool tf32, cubla
   int num_found = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(library, descriptor_.get(), b_.get(), a_.get(), c_.get(),
                                                                c_.get(), preference.get(), 1, &best, &num_found);
-  if (status != CUBLAS_STATUS_SUCCESS || num_found == 0 || best.state != CUBLAS_STATUS_SUCCESS) {
-    throw InternalError(
-        "matmul", fmt::format("cuBLASLt has no algorithm for [{}, {}] x [{}, {}] of {} to {}{}, strides {}, {}, {}, "
-                              "batch {}: {}",
-                              p.m, p.k, p.k, p.n, dtype_name(p.input_dtype), dtype_name(p.output_dtype),
-                              bias != nullptr ? " with bias" : "", p.a_row_stride, p.b_row_stride, p.c_row_stride,
-                              p.batch, cublasLtGetStatusName(status)));
-  }
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED) return false;
+  TRIPTYCH_CUBLASLT(status);
   algorithm_ = best.algo;
+  return num_found > 0 && best.state == CUBLAS_STATUS_SUCCESS;
 }
 
-void PlannedMatmul::run(const Matmul& p, const void* bias, cublasLtHandle_t library, void* workspace,
+void PlannedMatmul::run(const Matmul& p, const void* vector, cublasLtHandle_t library, void* workspace,
                         cudaStream_t stream) {
-  if (bias != nullptr) descriptor_.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  if (sums_a_ || p.bias != nullptr) descriptor_.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
   const float alpha = 1.0f, beta = p.accumulate ? 1.0f : 0.0f;
   TRIPTYCH_CUBLASLT(cublasLtMatmul(library, descriptor_.get(), &alpha, p.b, b_.get(), p.a, a_.get(), &beta, p.c,
                                    c_.get(), p.c, c_.get(), &algorithm_, workspace, kWorkspaceBytes, stream));
@@ -134,12 +157,33 @@ struct MatmulState {
 };
 
 /// What a plan depends on beside the shape.
-uint64_t variant_of(const Matmul& p, const void* bias, bool tf32) {
+uint64_t variant_of(const Matmul& p, const void* vector, bool tf32) {
   uint64_t variant = tf32 ? 1 : 0;
-  for (const void* address : {p.a, p.b, static_cast<const void*>(p.c), bias}) {
+  for (const void* address : {p.a, p.b, static_cast<const void*>(p.c), vector}) {
     variant = variant << 12 | alignment_of(address);
   }
   return variant;
+}
+
+/// What the epilogue reads or writes, in the stream's scratch where it is not the product's own.
+const void* epilogue_vector(Stream& stream, const Matmul& p) {
+  const auto scratch = [&](int64_t count, DType dtype) -> void* {
+    return stream.scratch(static_cast<std::size_t>(count) * dtype_bytes(dtype));
+  };
+  // The library assigns sums, and never adds to them.
+  if (p.a_sums != nullptr) return p.accumulate_a_sums ? scratch(p.m, DType::kFloat32) : p.a_sums;
+  // It takes a bias of the output's type alone, so a 16-bit output gets it rounded, within the unit roundoff of what is
+  // rounded to that type afterwards anyway.
+  if (p.bias == nullptr || p.output_dtype == DType::kFloat32) return p.bias;
+  void* const rounded = scratch(p.n, p.output_dtype);
+  cast(stream, p.bias, DType::kFloat32, rounded, p.output_dtype, p.n);
+  return rounded;
+}
+
+/// A's sums by a kernel of our own.
+void sum_a(Stream& stream, const Matmul& p) {
+  if (!p.accumulate_a_sums) fill(stream, p.a_sums, 0.0f, p.m, DType::kFloat32);
+  sum_rows(stream, {p.a, p.a_sums, p.k, p.m, p.a_row_stride, p.input_dtype});
 }
 
 }  // namespace
@@ -152,19 +196,19 @@ void matmul(Stream& stream, const Matmul& product) {
   check_types(product);
   const Matmul p = resolve_matmul(product);
   if (p.m == 0 || p.n == 0 || p.batch == 0) return;
-  if (p.k == 0) return cuda::matmul_without_terms(stream, p);
-  MatmulState& state = stream.state<MatmulState>();
-  // The library takes a bias of the output's type alone, so a 16-bit output gets it rounded, within the unit roundoff
-  // of what is rounded to that type afterwards anyway.
-  const void* bias = p.bias;
-  if (p.bias != nullptr && p.output_dtype != DType::kFloat32) {
-    void* const rounded = stream.scratch(static_cast<std::size_t>(p.n) * dtype_bytes(p.output_dtype));
-    cast(stream, p.bias, DType::kFloat32, rounded, p.output_dtype, p.n);
-    bias = rounded;
+  if (p.k == 0) {
+    if (p.a_sums != nullptr) sum_a(stream, p);
+    return cuda::matmul_without_terms(stream, p);
   }
-  PlannedMatmul& plan = state.prepared.find_or(MatmulKey(p, variant_of(p, bias, state.tf32)),
-                                               [&] { return PlannedMatmul(p, bias, state.tf32, state.library.get()); });
-  plan.run(p, bias, state.library.get(), state.workspace.get(kWorkspaceBytes, stream), cuda_stream(stream));
+  MatmulState& state = stream.state<MatmulState>();
+  const void* const vector = epilogue_vector(stream, p);
+  PlannedMatmul& plan = state.prepared.find_or(MatmulKey(p, variant_of(p, vector, state.tf32)), [&] {
+    return PlannedMatmul(p, vector, state.tf32, state.library.get());
+  });
+  plan.run(p, vector, state.library.get(), state.workspace.get(kWorkspaceBytes, stream), cuda_stream(stream));
+  if (p.a_sums == nullptr) return;
+  if (!plan.sums_a()) return sum_a(stream, p);
+  if (p.accumulate_a_sums) add_into(stream, p.a_sums, vector, p.m, DType::kFloat32);
 }
 
 }  // namespace triptych

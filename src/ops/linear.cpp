@@ -117,17 +117,35 @@ Tensor input_gradient(const Plan& plan, const Tensor& dy, const Tensor& weight, 
   return dx;
 }
 
-void weight_gradient(const Plan& plan, const Tensor& dy, const Tensor& x, const Tensor& dw, bool assign) {
-  matmul(dy.device().stream(), {.m = plan.out,
-                                .n = plan.in,
-                                .k = plan.rows,
-                                .a = dy.raw(),
-                                .transpose_a = true,
-                                .b = x.raw(),
-                                .c = dw.raw(),
-                                .accumulate = !assign,
-                                .input_dtype = dy.dtype(),
-                                .output_dtype = DType::kFloat32});
+/// Of the weight, input 1, and of the bias where the operation has one as input 2: from one reading of dy.
+void parameter_gradients(const Plan& plan, const Tensor& dy, const Tensor& x, const Layout& layout, bool has_bias,
+                         InputGradients& in) {
+  Stream& stream = dy.device().stream();
+  bool assign = false, assign_bias = false;
+  Tensor dbias = has_bias && in.needed(2) ? in.parameter(2, layout, &assign_bias) : Tensor();
+  if (in.needed(1)) {
+    const Tensor dw = in.parameter(1, layout, &assign);
+    matmul(stream, {.m = plan.out,
+                    .n = plan.in,
+                    .k = plan.rows,
+                    .a = dy.raw(),
+                    .transpose_a = true,
+                    .b = x.raw(),
+                    .c = dw.raw(),
+                    .accumulate = !assign,
+                    .a_sums = dbias.defined() ? dbias.data<float>() : nullptr,
+                    .accumulate_a_sums = !assign_bias,
+                    .input_dtype = dy.dtype(),
+                    .output_dtype = DType::kFloat32});
+  } else if (dbias.defined()) {
+    if (assign_bias) dbias.fill_zero();
+    sum_rows(stream, {.x = dy.raw(),
+                      .out = dbias.data<float>(),
+                      .rows = plan.rows,
+                      .cols = plan.out,
+                      .row_stride = plan.out,
+                      .dtype = dy.dtype()});
+  }
 }
 
 }  // namespace
@@ -146,20 +164,7 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
                   const GradientLayouts layouts =
                       gradient_layouts(x_layout, x.shape().rank(), w_layout, gradient.layout);
                   const Tensor dy = in_dtype(gradient.tensor, x.dtype());
-                  if (in.needed(1)) {
-                    bool assign = false;
-                    const Tensor dw = in.parameter(1, layouts.dw, &assign);
-                    weight_gradient(plan, dy, x, dw, assign);
-                  }
-                  if (has_bias && in.needed(2)) {
-                    const Tensor db = in.parameter(2, layouts.dw);
-                    sum_rows(dy.device().stream(), {.x = dy.raw(),
-                                                    .out = db.data<float>(),
-                                                    .rows = plan.rows,
-                                                    .cols = plan.out,
-                                                    .row_stride = plan.out,
-                                                    .dtype = dy.dtype()});
-                  }
+                  parameter_gradients(plan, dy, x, layouts.dw, has_bias, in);
                   if (in.needed(0)) in.add(0, input_gradient(plan, dy, w, x.shape()), layouts.dx);
                 });
 }
@@ -187,11 +192,7 @@ Variable gelu_linear(const Variable& h, const Variable& weight, DType out) {
                                                       .a = again.raw(),
                                                       .n = h.num_elements(),
                                                       .dtype = h.dtype()});
-                  if (in.needed(1)) {
-                    bool assign = false;
-                    const Tensor dw = in.parameter(1, layouts.dw, &assign);
-                    weight_gradient(plan, dy, again, dw, assign);
-                  }
+                  parameter_gradients(plan, dy, again, layouts.dw, false, in);
                   in.add(0, dh, layouts.dx);
                 });
 }

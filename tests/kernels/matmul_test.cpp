@@ -68,10 +68,14 @@ struct Case {
   int64_t padding = 0;  ///< elements between the rows, of another width for A, B and C
   bool shared_b = false;
   int num_threads = 1;
+  bool a_sums = false, accumulate_a_sums = false;
 
   std::string name() const {
-    return fmt::format("{}x{}x{}{}{}{}{} {}->{} batch {} padding {} shared {} threads {}", m, n, k,
+    return fmt::format("{}x{}x{}{}{}{}{}{} {}->{} batch {} padding {} shared {} threads {}", m, n, k,
                        transpose_a ? " At" : "", transpose_b ? " Bt" : "", accumulate ? " +=" : "", bias ? " bias" : "",
+                       accumulate_a_sums ? " sums +="
+                       : a_sums          ? " sums"
+                                         : "",
                        dtype_name(input), dtype_name(output), batch, padding, shared_b, num_threads);
   }
 };
@@ -126,8 +130,20 @@ void check(const Case& c, Device& device) {
   product.a_batch_stride = stride_a;
   product.b_batch_stride = stride_b;
   product.c_batch_stride = stride_c;
+  Values sums(device, static_cast<std::size_t>(c.m), DType::kFloat32, 5);
+  std::vector<double> expected_sums = sums.real();
+  if (c.a_sums) {
+    for (int64_t i = 0; i < c.m; ++i) {
+      double& sum = expected_sums[static_cast<std::size_t>(i)];
+      if (!c.accumulate_a_sums) sum = 0;
+      for (int64_t x = 0; x < c.k; ++x) sum += a.real()[static_cast<std::size_t>(x * lda + i)];
+    }
+    product.a_sums = static_cast<float*>(sums.data());
+    product.accumulate_a_sums = c.accumulate_a_sums;
+  }
   matmul(device.stream(), product);
   EXPECT_LE(test::relative_error(out.now(), expected), test::tolerance(c.output).summed);
+  EXPECT_LE(test::relative_error(sums.now(), expected_sums), test::tolerance(DType::kFloat32).summed) << "sums of A";
 }
 
 struct Types {
@@ -179,6 +195,31 @@ TEST_P(MatmulTypes, TheFormsOfALinearLayer) {
       c.n = n;
       c.k = k;
       check(c, device);
+    }
+  }
+}
+
+// A weight's gradient with its bias's.
+TEST_P(MatmulTypes, SumsOfA) {
+  if (GetParam().output != DType::kFloat32) return;  // RefusesWhatTheContractExcludes
+  for (int num_threads : test::thread_counts()) {
+    Device device(num_threads);
+    for (const auto& [m, n, k] :
+         {std::array<int64_t, 3>{1, 1, 1}, {7, 5, 0}, {13, 31, 65}, {129, 130, 301}, {2048, 9, 257}}) {
+      for (int form = 0; form < 8; ++form) {
+        check({.m = m,
+               .n = n,
+               .k = k,
+               .transpose_a = true,
+               .accumulate = (form & 1) != 0,
+               .input = GetParam().input,
+               .output = GetParam().output,
+               .padding = (form & 4) != 0 ? 3 : 0,
+               .num_threads = num_threads,
+               .a_sums = true,
+               .accumulate_a_sums = (form & 2) != 0},
+              device);
+      }
     }
   }
 }
@@ -287,6 +328,12 @@ TEST(Matmul, RefusesWhatTheContractExcludes) {
   EXPECT_THROW(matmul(device.stream(), bad), InternalError);
   bad = good;
   bad.m = -1;
+  EXPECT_THROW(matmul(device.stream(), bad), InternalError);
+  bad = good;
+  bad.a_sums = x.data();  // A is not transposed
+  EXPECT_THROW(matmul(device.stream(), bad), InternalError);
+  bad.transpose_a = true;
+  bad.bias = x.data();
   EXPECT_THROW(matmul(device.stream(), bad), InternalError);
 }
 

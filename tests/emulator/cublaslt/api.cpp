@@ -10,6 +10,7 @@
 #include "emulator/cublaslt/matmul_work.h"
 #include "emulator/cublaslt/problem.h"
 #include "emulator/runtime/counters.h"
+#include "emulator/runtime/runtime.h"
 #include "emulator/violation.h"
 
 using namespace triptych::emulator;
@@ -176,6 +177,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
   Problem problem;
   if (const cublasStatus_t status = make_problem(matmul, a, b, c, d, problem); status != CUBLAS_STATUS_SUCCESS)
     return status;
+  if ((problem.epilogue.sums_a || problem.epilogue.sums_b) && !runtime().options().has_bias_gradients)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
   Algorithm algorithm{kAlgorithmKind, problem.key(), std::min(preferred->max_workspace_bytes, kWorkspaceBytes), {}};
   std::copy(std::begin(preferred->min_alignment_bytes), std::end(preferred->min_alignment_bytes),
             std::begin(algorithm.min_alignment_bytes));

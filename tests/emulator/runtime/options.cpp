@@ -45,6 +45,7 @@ Options Options::from_environment() {
   options.target = static_cast<int>(number("TRIPTYCH_EMULATOR_TARGET", 90, 80, 90));
   if (options.target != 80 && options.target != 90)
     refuse("TRIPTYCH_EMULATOR_TARGET", std::to_string(options.target), "80 or 90");
+  options.has_bias_gradients = number("TRIPTYCH_EMULATOR_BGRAD", 1, 0, 1) == 1;
   options.streams.mode = mode_from_environment();
   options.streams.seed = number("TRIPTYCH_EMULATOR_SEED", 0, 0, UINT64_MAX);
   options.streams.worker = number("TRIPTYCH_EMULATOR_WORKER", 1, 0, 1) == 1;

@@ -31,12 +31,14 @@ TEST(Options, ComeFromTheEnvironment) {
                                         {"TRIPTYCH_EMULATOR_TARGET", "80"},
                                         {"TRIPTYCH_EMULATOR_STREAMS", "others-first"},
                                         {"TRIPTYCH_EMULATOR_SEED", "18446744073709551615"},
+                                        {"TRIPTYCH_EMULATOR_BGRAD", "0"},
                                         {"TRIPTYCH_EMULATOR_WORKER", "0"}});
   EXPECT_EQ(options.num_devices, 3);
   EXPECT_EQ(options.memory_bytes, std::size_t{17} << 20);
   EXPECT_EQ(options.target, 80);
   EXPECT_EQ(options.streams.mode, StreamMode::others_first);
   EXPECT_EQ(options.streams.seed, UINT64_MAX);
+  EXPECT_FALSE(options.has_bias_gradients);
   EXPECT_FALSE(options.streams.worker);
   EXPECT_EQ(options_with({{"TRIPTYCH_EMULATOR_DEVICES", "0"}}).num_devices, 0);
 }
