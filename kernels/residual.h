@@ -37,13 +37,13 @@ void residual_forward(Stream& stream, const ResidualForwardArgs& args);
 
 struct ResidualBackwardArgs {
   const void* dout = nullptr;  ///< dtype [batch, seq, cols]
-  void* dz = nullptr;          ///< dtype [batch, seq, cols], assigned; may be dout
+  void* dz = nullptr;          ///< dtype [batch, seq, cols], assigned; may be dout. Null if p = 0: then it is dout
+  float* dbias = nullptr;      ///< [cols], += the sum over rows of dz; or null
   DType dtype = DType::kFloat32;
   DropoutArgs dropout;
 };
 
-/// dz = dout * kept / (1 - p), the forward's mask drawn again. (With p = 0 dz is dout: a caller need not call.)
-/// The bias's gradient is sum_rows of dz; x's is dout itself.
+/// dz = dout * kept / (1 - p), the forward's mask drawn again; x's gradient is dout itself. Uses the stream's scratch.
 void residual_backward(Stream& stream, const ResidualBackwardArgs& args);
 
 }  // namespace triptych

@@ -1,9 +1,12 @@
-// Sums over rows, for sum_rows itself and for the kernels that end in one: in chunks of rows that depend on the shape
-// alone, whose sums are added up by a second kernel.
+// Sums over rows, for sum_rows itself and for the kernels that sum on the way or at their end: in chunks of rows that
+// depend on the shape alone, whose sums are added up by a second kernel.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <string_view>
 
+#include "base/checked.h"
 #include "kernels/cuda/common.cuh"
 
 namespace triptych::cuda {
@@ -36,30 +39,96 @@ __device__ inline void sum_warps(const Floats<N>& of_lane, SumsOfWarps<N>& share
   }
 }
 
-/// The sum over this warp's rows of [begin, end): x[r * stride + i] for the lane's columns i of `piece`.
-template <int N, typename T>
-__device__ inline Floats<N> sum_rows_of_warp(const T* x, int64_t begin, int64_t end, int64_t stride, Piece<N> piece) {
-  constexpr int kUnroll = 4;  // loads on their way at once
+/// The sum over this warp's rows of [begin, end) of what load_row(row) gives for the lane's columns, kUnroll loads on
+/// their way at once.
+template <int N, int kUnroll, typename LoadRow>
+__device__ inline Floats<N> sum_rows_of_warp(int64_t begin, int64_t end, const LoadRow& load_row) {
   Floats<N> sum{};
   int64_t row = begin + threadIdx.x / kWarpSize;
   for (; row + (kUnroll - 1) * kSumWarps < end; row += kUnroll * kSumWarps) {
     Floats<N> loaded[kUnroll];
 #pragma unroll
-    for (int k = 0; k < kUnroll; ++k) loaded[k] = load<N>(x + (row + k * kSumWarps) * stride, piece);
+    for (int k = 0; k < kUnroll; ++k) loaded[k] = load_row(row + k * kSumWarps);
 #pragma unroll
-    for (int i = 0; i < N; ++i) sum[i] += (loaded[0][i] + loaded[1][i]) + (loaded[2][i] + loaded[3][i]);
+    for (int i = 0; i < N; ++i) {
+      float of_rows = 0.0f;
+#pragma unroll
+      for (int k = 0; k < kUnroll; k += 2) of_rows += loaded[k][i] + loaded[k + 1][i];
+      sum[i] += of_rows;
+    }
   }
   for (; row < end; row += kSumWarps) {
-    const Floats<N> loaded = load<N>(x + row * stride, piece);
+    const Floats<N> loaded = load_row(row);
 #pragma unroll
     for (int i = 0; i < N; ++i) sum[i] += loaded[i];
   }
   return sum;
 }
 
-/// Queues out[c] += the sum over k of partials[k, 0, c], summed in double, and the like for partials[k, 1, c] and
-/// `second` if it is not null: partials is [num_partials, 1 or 2, cols].
-void sum_partials(Stream& stream, const float* partials, int64_t num_partials, int64_t cols, float* out,
-                  float* second = nullptr);
+/// Where the sums of up to three arrays go; null: nowhere.
+struct SumTargets {
+  float* of[3] = {};
+};
+
+/// Queues targets.of[j][c] += the sum over k of partials[k, j, c], summed in double, for j < num_targets: partials is
+/// [num_partials, num_targets, cols].
+void sum_partials(Stream& stream, const float* partials, int64_t num_partials, int64_t cols, int num_targets,
+                  const SumTargets& targets);
+
+/// out[s, c] += the sum over `rows` rows r of what rows.load(s, r, c, piece) gives, Rows::kUnroll rows at a time.
+struct SumShape {
+  int64_t outer;
+  int64_t rows;
+  int64_t cols;
+  bool aligned;  ///< whether `Rows` may load and store vectors
+};
+
+/// A block sums kSumColumns columns over one chunk of rows, and assigns the sums to `partials` if it is not null:
+/// [chunks, outer, cols].
+template <int N, typename Rows>
+__global__ void __launch_bounds__(kBlockThreads)
+    sum_columns_kernel(Rows rows, SumShape shape, int64_t chunk_rows, float* out, float* partials) {
+  __shared__ SumsOfWarps<N> shared;
+  const int64_t begin = blockIdx.y * chunk_rows, end = min(shape.rows, begin + chunk_rows);
+  const int64_t first_column = static_cast<int64_t>(blockIdx.x) * kSumColumns<N>;
+  const int64_t column = first_column + threadIdx.x % kWarpSize * N;
+  const Piece<N> piece = piece_of<N>(shape.cols - column, shape.aligned);
+  for (int64_t s = blockIdx.z; s < shape.outer; s += gridDim.z) {
+    Floats<N> sum{};
+    if (column < shape.cols) {
+      sum =
+          sum_rows_of_warp<N, Rows::kUnroll>(begin, end, [&](int64_t row) { return rows.load(s, row, column, piece); });
+    }
+    sum_warps<N>(sum, shared, [&](int c, float total) {
+      if (first_column + c >= shape.cols) return;
+      const int64_t at = s * shape.cols + first_column + c;
+      if (partials == nullptr) {
+        out[at] += total;
+      } else {
+        partials[blockIdx.y * shape.outer * shape.cols + at] = total;
+      }
+    });
+  }
+}
+
+/// Queues the sums of `rows`, N columns a lane. In so many chunks that about a thousand blocks have work, several for
+/// each SM, but no chunk is less than eight rows a warp. Uses the stream's scratch.
+template <int N, typename Rows>
+void sum_columns(Stream& stream, std::string_view kernel, const Rows& rows, const SumShape& shape, float* out) {
+  if (shape.rows <= 0 || shape.cols <= 0 || shape.outer <= 0) return;
+  const int64_t column_blocks = ceil_div(shape.cols, kSumColumns<N>);
+  const int64_t useful = ceil_div(shape.rows, int64_t{8} * kSumWarps);
+  const int64_t wanted = std::clamp(ceil_div(1024, column_blocks * shape.outer), int64_t{1}, useful);
+  const int64_t chunk_rows = ceil_div(shape.rows, wanted);
+  const int64_t chunks = ceil_div(shape.rows, chunk_rows), sums = shape.outer * shape.cols;
+  float* const partials =
+      chunks == 1 ? nullptr
+                  : reinterpret_cast<float*>(stream.scratch(static_cast<std::size_t>(chunks * sums) * sizeof(float)));
+  const dim3 grid(narrow<unsigned>(column_blocks), narrow<unsigned>(chunks),
+                  static_cast<unsigned>(std::min<int64_t>(shape.outer, 65535)));
+  sum_columns_kernel<N><<<grid, kBlockThreads, 0, cuda_stream(stream)>>>(rows, shape, chunk_rows, out, partials);
+  check_launch(kernel);
+  if (partials != nullptr) sum_partials(stream, partials, chunks, sums, 1, {{out}});
+}
 
 }  // namespace triptych::cuda

@@ -1,136 +1,16 @@
-#include <algorithm>
-
-#include "base/checked.h"
-#include "kernels/cuda/column_sums.cuh"
-#include "kernels/cuda/layer_norm_rows.cuh"
-#include "kernels/layer_norm.h"
+#include "kernels/cuda/layer_norm_backward.cuh"
 
 namespace triptych {
-namespace {
 
 using namespace cuda;
-
-/// Writes dx, and this block's sums of dgamma and dbeta to partials[blockIdx.x, 0 or 1, cols]. A thread has the same
-/// columns in all of its rows, so their sums stay in its registers, and dy and x are read once.
-template <typename T, typename Row>
-__global__ void __launch_bounds__(Row::kBlock)
-    layer_norm_backward_kernel(LayerNormBackwardArgs args, float* partials, bool aligned) {
-  constexpr int N = Row::N;
-  __shared__ float shared[Row::kBlock / kWarpSize];
-  const Row part{args.cols, aligned};
-  const float inv_cols = 1.0f / static_cast<float>(args.cols);
-  float* partial_gamma = partials + 2 * args.cols * blockIdx.x;
-  float* partial_beta = partial_gamma + args.cols;
-  Floats<N> dgamma[Row::kPieces] = {}, dbeta[Row::kPieces] = {};
-  bool first = true;
-
-  for (int64_t row = Row::first_row(); row < args.rows; row += Row::row_step()) {
-    const T* dy = static_cast<const T*>(args.dy) + row * args.cols;
-    const T* x = static_cast<const T*>(args.x) + row * args.cols;
-    const T* add = args.add == nullptr ? nullptr : static_cast<const T*>(args.add) + row * args.cols;
-    T* dx = static_cast<T*>(args.dx) + row * args.cols;
-    const float mean = args.mean[row], rstd = args.rstd[row];
-    Packed<T, N> kept_dy[Row::kPieces] = {}, kept_x[Row::kPieces] = {}, kept_add[Row::kPieces] = {};
-    part.each_kept([&](int p, int64_t i, Piece<N> piece) {
-      kept_dy[p] = load_packed(dy + i, piece);
-      kept_x[p] = load_packed(x + i, piece);
-      if (add != nullptr) kept_add[p] = load_packed(add + i, piece);
-    });
-
-    float sum_g = 0.0f, sum_gn = 0.0f;
-    const auto sum = [&](int64_t i, Piece<N> piece, const auto& gradient, const auto& value) {
-      const Floats<N> gamma = load<N>(args.gamma + i, piece);
-#pragma unroll
-      for (int k = 0; k < N; ++k) {
-        const float g = __fmul_rn(gradient[k], gamma[k]);  // 0 beyond the row
-        sum_g += g;
-        sum_gn = fmaf(g, value[k] - mean, sum_gn);
-      }
-    };
-    part.each_kept([&](int p, int64_t i, Piece<N> piece) { sum(i, piece, kept_dy[p], kept_x[p]); });
-    part.each_other([&](int64_t i, Piece<N> piece) { sum(i, piece, load<N>(dy + i, piece), load<N>(x + i, piece)); });
-    const float mean_g = Row::sum(sum_g, shared) * inv_cols;
-    const float mean_gn = Row::sum(sum_gn, shared) * rstd * inv_cols;
-
-    const auto write = [&](int64_t i, Piece<N> piece, const auto& gradient, const auto& value, const auto& added,
-                           Floats<N>& to_gamma, Floats<N>& to_beta) {
-      const Floats<N> gamma = load<N>(args.gamma + i, piece);
-      Floats<N> result;
-#pragma unroll
-      for (int k = 0; k < N; ++k) {
-        const float n = (value[k] - mean) * rstd;
-        to_gamma[k] = fmaf(gradient[k], n, to_gamma[k]);
-        to_beta[k] += gradient[k];
-        // Rounded as in the sum, so that a row of one element gives exactly 0.
-        const float g = __fmul_rn(gradient[k], gamma[k]);
-        const float centred = fmaf(-n, mean_gn, g - mean_g);
-        result[k] = add == nullptr ? rstd * centred : fmaf(rstd, centred, added[k]);
-      }
-      store(result, dx + i, piece);
-    };
-    part.each_kept([&](int p, int64_t i, Piece<N> piece) {
-      write(i, piece, kept_dy[p], kept_x[p], kept_add[p], dgamma[p], dbeta[p]);
-    });
-    part.each_other([&](int64_t i, Piece<N> piece) {
-      // The sums of these columns are kept in memory.
-      Floats<N> to_gamma{}, to_beta{}, added{};
-      if (!first) {
-        to_gamma = load<N>(partial_gamma + i, piece);
-        to_beta = load<N>(partial_beta + i, piece);
-      }
-      if (add != nullptr) added = load<N>(add + i, piece);
-      write(i, piece, load<N>(dy + i, piece), load<N>(x + i, piece), added, to_gamma, to_beta);
-      store(to_gamma, partial_gamma + i, piece);
-      store(to_beta, partial_beta + i, piece);
-    });
-    first = false;
-  }
-
-  if constexpr (Row::kIsWarp) {
-    __shared__ SumsOfWarps<N> sums;
-#pragma unroll
-    for (int p = 0; p < Row::kPieces; ++p) {
-      const int64_t begin = p * Row::kStep;
-      if (begin >= args.cols) break;
-      const auto write_to = [&](float* partial) {
-        return [=](int c, float total) {
-          if (begin + c < args.cols) partial[begin + c] = total;
-        };
-      };
-      sum_warps<N>(dgamma[p], sums, write_to(partial_gamma));
-      sum_warps<N>(dbeta[p], sums, write_to(partial_beta));
-    }
-  } else {
-    part.each_kept([&](int p, int64_t i, Piece<N> piece) {
-      store(dgamma[p], partial_gamma + i, piece);
-      store(dbeta[p], partial_beta + i, piece);
-    });
-  }
-}
-
-/// Four blocks for each SM of an H100, of which one to four fit at a time; few enough that writing and reading their
-/// sums is a small part of all traffic; and a number that does not depend on the GPU.
-constexpr int64_t kMaxPartials = 512;
-
-}  // namespace
 
 void layer_norm_backward(Stream& stream, const LayerNormBackwardArgs& args) {
   TRIPTYCH_CHECK(args.cols > 0, "A row needs elements, found cols = {}.", args.cols);
   with_float_type(args.dtype, "layer_norm_backward", [&](auto tag) {
-    if (args.rows <= 0) return;
     using T = typename decltype(tag)::Type;
     constexpr int64_t kBytes = sizeof(T);
-    const bool aligned = aligned_16({args.dy, args.x, args.gamma, args.add, args.dx}, {args.cols * kBytes});
-    with_row<T>(args.cols, [&](auto row_tag) {
-      using Row = typename decltype(row_tag)::Type;
-      const int64_t num_partials = std::min(ceil_div(args.rows, int64_t{8}), kMaxPartials);
-      auto* partials = reinterpret_cast<float*>(
-          stream.scratch(static_cast<std::size_t>(num_partials * 2 * args.cols) * sizeof(float)));
-      layer_norm_backward_kernel<T, Row>
-          <<<static_cast<unsigned>(num_partials), Row::kBlock, 0, cuda_stream(stream)>>>(args, partials, aligned);
-      check_launch("layer_norm_backward");
-      sum_partials(stream, partials, num_partials, args.cols, args.dgamma, args.dbeta);
-    });
+    launch_layer_norm_backward<T>(stream, "layer_norm_backward", args, NoBranch(), nullptr,
+                                  aligned_16({args.dy, args.x, args.gamma, args.add, args.dx}, {args.cols * kBytes}));
   });
 }
 

@@ -1,6 +1,6 @@
-// How the layer norm kernels share out a row: a warp takes one of up to 1024 elements, a block a longer one, and a
-// thread keeps its elements in registers. Only what is beyond 8192 elements is read again. The sums' order depends on
-// the length of the row alone.
+// How the layer norm kernels share out a row: a warp takes a short one, a block a longer one, and a thread keeps its
+// elements in registers. Only what is beyond 8192 elements (4096 where a residual branch follows) is read again. The
+// sums' order depends on the length of the row alone.
 #pragma once
 
 #include "kernels/cuda/common.cuh"
@@ -59,16 +59,17 @@ struct RowOfThreads {
   }
 };
 
-/// f(TypeTag<RowOfThreads<T, ...>>()) for rows of `cols` elements: as few threads as keep the row in registers, since a
-/// thread without elements costs as many registers, and what an SM has of them limits its loads on their way.
-template <typename T, typename F>
+/// f(TypeTag<RowOfThreads<T, ...>>()) for rows of `cols` elements: as few threads as keep the row in registers, up to
+/// kElements of each array a thread, since a thread without elements costs as many registers, and what an SM has of
+/// them limits its loads on their way.
+template <typename T, int kElements, typename F>
 void with_row(int64_t cols, const F& f) {
-  if (cols <= 32 * 32) {
-    f(TypeTag<RowOfThreads<T, 32, 32>>());
+  if (cols <= 32 * kElements) {
+    f(TypeTag<RowOfThreads<T, 32, kElements>>());
   } else if (cols <= 128 * 16) {
     f(TypeTag<RowOfThreads<T, 128, 16>>());
   } else {
-    f(TypeTag<RowOfThreads<T, 256, 32>>());
+    f(TypeTag<RowOfThreads<T, 256, kElements>>());
   }
 }
 

@@ -83,8 +83,9 @@ __global__ void __launch_bounds__(kBlockThreads)
     const Averaged::Rows rows = averaged(b);
     Floats<N> sum{};
     if (column < cols) {
-      sum = sum_rows_of_warp(x + b * averaged.seq * cols + column, 0, rows.length, cols,
-                             piece_of<N>(cols - column, aligned));
+      const X* const from = x + b * averaged.seq * cols + column;
+      const Piece<N> piece = piece_of<N>(cols - column, aligned);
+      sum = sum_rows_of_warp<N, 4>(0, rows.length, [&](int64_t row) { return load<N>(from + row * cols, piece); });
     }
     sum_warps<N>(sum, shared, [&](int c, float total) {
       if (first_column + c < cols) out[b * cols + first_column + c] = from_float<Out>(rows.weight * total);

@@ -45,19 +45,20 @@ Variable TransformerBlock::forward(const Variable& x, const Tensor& lengths, con
   const auto run = [this, lengths, outer = pass](const Variable& input, bool record) {
     Pass p = outer;
     p.record = record;
-    const auto enter = [&](const Variable& v, const Norm& norm) {
-      return redistribute(layer_norm(v, p.use(*norm.weight), p.use(*norm.bias)), p.whole(), p.mesh);
-    };
-    const auto leave = [&](const Variable& v, const Variable& z, Parameter& bias, std::string_view place) {
-      return residual(v, redistribute(z, p.between_blocks(), p.mesh), p.use(bias),
-                      p.dropout(name_ + std::string(place), config_.dropout), p.mesh);
-    };
-    const Variable qkv = linear(enter(input, attention_norm_), p.use(*qkv_weight_), p.use(*qkv_bias_), p.dtype);
+    const auto dropout = [&](std::string_view place) { return p.dropout(name_ + std::string(place), config_.dropout); };
+    const Variable normalized = layer_norm(input, p.use(*attention_norm_.weight), p.use(*attention_norm_.bias));
+    const Variable qkv =
+        linear(redistribute(normalized, p.whole(), p.mesh), p.use(*qkv_weight_), p.use(*qkv_bias_), p.dtype);
     const Variable o = attention(qkv, config_.num_heads, {.causal = config_.causal, .lengths = lengths});
-    const Variable middle =
-        leave(input, linear(o, p.use(*out_weight_), Variable(), p.dtype), *out_bias_, ".attention.dropout");
-    const Variable h = linear(enter(middle, feed_forward_norm_), p.use(*in_weight_), p.use(*in_bias_), p.dtype);
-    return leave(middle, gelu_linear(h, p.use(*down_weight_), p.dtype), *down_bias_, ".feed_forward.dropout");
+    const Variable branch = linear(o, p.use(*out_weight_), Variable(), p.dtype);
+    const ResidualNorm middle = residual_norm(
+        input, redistribute(branch, p.between_blocks(), p.mesh), p.use(*out_bias_), dropout(".attention.dropout"),
+        p.use(*feed_forward_norm_.weight), p.use(*feed_forward_norm_.bias), p.mesh);
+    const Variable h =
+        linear(redistribute(middle.normalized, p.whole(), p.mesh), p.use(*in_weight_), p.use(*in_bias_), p.dtype);
+    const Variable down = gelu_linear(h, p.use(*down_weight_), p.dtype);
+    return residual(middle.sum, redistribute(down, p.between_blocks(), p.mesh), p.use(*down_bias_),
+                    dropout(".feed_forward.dropout"), p.mesh);
   };
   if (pass.record && pass.recompute) return recompute(run, x, pass.poll);
   return run(x, pass.record);

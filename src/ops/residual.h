@@ -1,16 +1,9 @@
 #pragma once
 
 #include "autograd/variable.h"
-#include "base/philox.h"
+#include "ops/dropout.h"
 
 namespace triptych {
-
-/// Which elements a dropout drops: a pure function of the key and the global element, whatever the mesh.
-struct Dropout {
-  float probability = 0;
-  RandomKey key;
-  int64_t first_sample = 0;  ///< global index of the first row of dim 0
-};
 
 /// y = x + dropout(z + bias).
 ///
@@ -18,7 +11,19 @@ struct Dropout {
 ///   bias [H]         a float32 parameter, Replicate: here and not in the row-parallel product, so that it counts once
 ///
 /// Backward: keeps nothing but the key; draws the mask again. Local: never communicates.
-/// Throws LayoutError if x or z is Partial or sharded by H.
+/// Throws LayoutError if x or z is Partial or sharded by H, or if they are laid out differently.
 Variable residual(const Variable& x, const Variable& z, const Variable& bias, const Dropout& dropout, const Mesh& mesh);
+
+struct ResidualNorm {
+  Variable sum;         ///< residual(x, z, bias, ...)
+  Variable normalized;  ///< layer_norm(sum, weight, norm_bias)
+};
+
+/// Residual and the layer norm that follows it, in one pass over memory each way; z has x's dtype.
+///
+/// Backward: keeps the sum and two floats a row. Local: never communicates.
+/// Throws LayoutError as the two do.
+ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable& bias, const Dropout& dropout,
+                           const Variable& weight, const Variable& norm_bias, const Mesh& mesh, float epsilon = 1e-5f);
 
 }  // namespace triptych

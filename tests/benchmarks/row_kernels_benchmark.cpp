@@ -15,7 +15,7 @@
 #include "kernels/optimizer.h"
 #include "kernels/patchify.h"
 #include "kernels/random.h"
-#include "kernels/residual.h"
+#include "kernels/residual_norm.h"
 
 namespace triptych {
 namespace {
@@ -122,6 +122,40 @@ void residual_forward(benchmark::State& state) {
   set_rate<T>(state, 3);
 }
 
+/// A residual and the norm behind it, forward and backward: joined, or one kernel after the other. The rate counts the
+/// joined kernels' bytes for both.
+template <typename T, bool kJoined>
+void residual_norm(benchmark::State& state) {
+  Stream stream(1);
+  const int64_t cols = state.range(0);
+  const std::vector<T> x = activations<T>(kRows * cols), z = x, dy = x, add = x;
+  const std::vector<float> bias = normals(cols), gamma = bias;
+  std::vector<T> sum(x.size()), y(x.size()), dx(x.size()), dz(x.size());
+  std::vector<float> mean(kRows), rstd(kRows), dgamma = bias, dbeta = bias, dbias = bias;
+  const DropoutArgs dropout{
+      64, 65, cols, 0, 0, 65, random_key(1, "bench", 0), static_cast<float>(state.range(1)) / 100.0f};
+  const ResidualForwardArgs residual{x.data(), z.data(), bias.data(), sum.data(), dtype_of<T>, dtype_of<T>, dropout};
+  const LayerNormForwardArgs norm{sum.data(),  gamma.data(), bias.data(), y.data(), mean.data(),
+                                  rstd.data(), kRows,        cols,        1e-6f,    dtype_of<T>};
+  const LayerNormBackwardArgs norm_backward{dy.data(),    sum.data(), gamma.data(), mean.data(),
+                                            rstd.data(),  add.data(), dx.data(),    dgamma.data(),
+                                            dbeta.data(), kRows,      cols,         dtype_of<T>};
+  const ResidualBackwardArgs branch_backward{dx.data(), dropout.p > 0 ? dz.data() : nullptr, dbias.data(), dtype_of<T>,
+                                             dropout};
+  for (auto _ : state) {
+    if constexpr (kJoined) {
+      residual_norm_forward(stream, residual, norm);
+      residual_norm_backward(stream, norm_backward, branch_backward);
+    } else {
+      residual_forward(stream, residual);
+      layer_norm_forward(stream, norm);
+      layer_norm_backward(stream, norm_backward);
+      residual_backward(stream, branch_backward);
+    }
+  }
+  set_rate<T>(state, dropout.p > 0 ? 9 : 8);
+}
+
 template <typename T>
 void sum_rows(benchmark::State& state) {
   Stream stream(1);
@@ -219,6 +253,12 @@ TRIPTYCH_BENCH_TYPES(layer_norm_forward);
 TRIPTYCH_BENCH_TYPES(layer_norm_backward);
 TRIPTYCH_BENCH_TYPES(gelu_forward);
 TRIPTYCH_BENCH_TYPES(gelu_backward);
+#define TRIPTYCH_BENCH_RESIDUAL_NORM(T, joined) \
+  BENCHMARK(residual_norm<T, joined>)->ArgNames({"cols", "percent"})->Args({768, 0})->Args({768, 10})
+TRIPTYCH_BENCH_RESIDUAL_NORM(float, false);
+TRIPTYCH_BENCH_RESIDUAL_NORM(float, true);
+TRIPTYCH_BENCH_RESIDUAL_NORM(BFloat16, false);
+TRIPTYCH_BENCH_RESIDUAL_NORM(BFloat16, true);
 BENCHMARK(residual_forward<float>)->ArgNames({"cols", "percent"})->Args({256, 0})->Args({256, 10})->Args({1024, 10});
 BENCHMARK(residual_forward<BFloat16>)->ArgNames({"cols", "percent"})->Args({256, 0})->Args({256, 10})->Args({1024, 10});
 TRIPTYCH_BENCH_TYPES(sum_rows);

@@ -86,9 +86,9 @@ def print_block(two_layers, three_layers):
     batch, seq, width, inner = 8, 26, 48, 112
     x, qkv, h = batch * seq * width, 3 * batch * seq * width, batch * seq * inner
     weights = 4 * width * width + 2 * width * inner + 9 * width + inner
-    # Forward: norm, qkv, attention, out + residual, norm, in, gelu + down + residual. Backward: twice the products,
+    # Forward: norm, qkv, attention, out + residual + norm, in, gelu + down + residual. Backward: twice the products,
     # once the rest. Update: gradient, two moments and the weight read, three written.
-    forward = 2 * x + (x + qkv) + (qkv + x) + 3 * x + 2 * x + (x + h) + (h + 2 * x)
+    forward = 2 * x + (x + qkv) + (qkv + x) + 4 * x + (x + h) + (h + 2 * x)
     backward = (x + h + x + h) + (h + x + x) + 4 * x + (2 * x + x) + (2 * qkv + 2 * x + qkv) + (qkv + 2 * x) + 4 * x
     least = 4 * (forward + backward + 3 * weights + 7 * weights)
     print(f"least possible {least} bytes; this is {(totals[1] + totals[2]) / least:.2f} times that. Launches: "

@@ -93,15 +93,43 @@ TEST(Residual, BackwardAgreesWithTheDefinition) {
       const std::vector<T> dout = normals<T>(d.batch * d.seq * d.cols, "dout");
       std::vector<double> expected = mask_of(d);
       for (std::size_t i = 0; i < dout.size(); ++i) expected[i] *= static_cast<double>(static_cast<float>(dout[i]));
-      DeviceArray<T> over_dout(device, dout);
-      residual_backward(device.stream(), {over_dout.data(), over_dout.data(), dtype_of<T>, d});
-      const std::vector<T> dz = over_dout.host();
+      const std::vector<float> old = normals<float>(d.cols, "old");
+      const auto cols = static_cast<std::size_t>(d.cols);
+      std::vector<double> dbias_expected = test::to_doubles(old);
+      for (std::size_t i = 0; i < expected.size(); ++i) dbias_expected[i % cols] += expected[i];
+      const DeviceArray<T> gradient(device, dout);
+      DeviceArray<T> apart(device, std::vector<T>(dout.size(), T(99.0f))), over_dout(device, dout);
+      DeviceArray<float> dbias(device, old);
+      ResidualBackwardArgs args{gradient.data(), d.p > 0 ? apart.data() : nullptr, dbias.data(), dtype_of<T>, d};
+      residual_backward(device.stream(), args);
+      expect_close(dbias.host(), dbias_expected, tolerance(DType::kFloat32).summed, "dbias");
+      if (d.p == 0) continue;
+      const std::vector<T> dz = apart.host();
       expect_close(dz, expected, tolerance(dtype_of<T>).local, "dz");
       for (std::size_t i = 0; i < dz.size(); ++i) {
         ASSERT_EQ(static_cast<float>(dz[i]) == 0.0f, expected[i] == 0.0) << "mask at " << i;
       }
+      args.dout = args.dz = over_dout.data();
+      args.dbias = nullptr;
+      residual_backward(device.stream(), args);
+      EXPECT_TRUE(test::same_bits(over_dout.host(), dz)) << "dz over dout";
     }
   });
+}
+
+TEST(Residual, BackwardDoesNotDependOnThreads) {
+  const DropoutArgs d{7, 83, 129, 0, 0, 83, random_key(1, "dropout", 2), 0.1f};
+  const std::vector<float> dout = normals<float>(d.batch * d.seq * d.cols, "dout");
+  std::vector<std::vector<float>> results;
+  for (const int num_threads : test::thread_counts()) {
+    Device device(num_threads);
+    for (int repeated = 0; repeated < 2; ++repeated) {
+      DeviceArray<float> gradient(device, dout), dbias(device, std::vector<float>(129));
+      residual_backward(device.stream(), {gradient.data(), gradient.data(), dbias.data(), DType::kFloat32, d});
+      results.push_back(dbias.host());
+      EXPECT_TRUE(test::same_bits(results[0], results.back())) << num_threads;
+    }
+  }
 }
 
 /// A rank's piece of the batch and sequence has the very mask that the whole has there.
@@ -110,11 +138,11 @@ TEST(Residual, ShardsDrawTheSameMask) {
   Device device(1);
   const DeviceArray<float> ones(device, std::vector<float>(4 * 6 * 13, 1.0f));
   DeviceArray<float> of_all(device, 4 * 6 * 13), of_piece(device, 2 * 3 * 13);
-  residual_backward(device.stream(), {ones.data(), of_all.data(), DType::kFloat32, whole});
+  residual_backward(device.stream(), {ones.data(), of_all.data(), nullptr, DType::kFloat32, whole});
   DropoutArgs part = whole;
   part.batch = part.batch_begin = 2;
   part.seq = part.seq_begin = 3;
-  residual_backward(device.stream(), {ones.data(), of_piece.data(), DType::kFloat32, part});
+  residual_backward(device.stream(), {ones.data(), of_piece.data(), nullptr, DType::kFloat32, part});
   const std::vector<float> all = of_all.host(), piece = of_piece.host();
   for (std::size_t b = 0; b < 2; ++b) {
     for (std::size_t i = 0; i < 3 * 13; ++i) {
@@ -125,10 +153,17 @@ TEST(Residual, ShardsDrawTheSameMask) {
 
 TEST(Residual, RefusesWhatIsNoProbability) {
   Device device(1);
+  float dz = 0;
   for (const float p : {-0.1f, 1.0f, std::nanf("")}) {
-    EXPECT_THROW(residual_backward(device.stream(), {nullptr, nullptr, DType::kFloat32, {0, 0, 0, 0, 0, 0, {}, p}}),
+    EXPECT_THROW(residual_backward(device.stream(), {&dz, &dz, nullptr, DType::kFloat32, {0, 0, 0, 0, 0, 0, {}, p}}),
                  InternalError);
   }
+}
+
+TEST(Residual, RefusesADzThatItWouldNotWrite) {
+  Device device(1);
+  const ResidualBackwardArgs none{nullptr, nullptr, nullptr, DType::kFloat32, {0, 0, 0, 0, 0, 0, {}, 0.5f}};
+  EXPECT_THROW(residual_backward(device.stream(), none), InternalError);
 }
 
 }  // namespace

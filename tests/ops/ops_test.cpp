@@ -101,6 +101,60 @@ TEST(Residual, DropsWhatPhiloxSaysAndScalesTheRest) {
                   {{Shape{2, 3, 7}}, {Shape{2, 3, 7}}, {Shape{7}, true}});
 }
 
+// The sum in its first half, the norm in its second: a function of one result that uses both.
+Variable joined(const ResidualNorm& of) {
+  const Shape& shape = of.sum.tensor().shape();
+  const auto copy = [&](const Tensor& to, const Variable& from, int64_t begin) {
+    Tensor half = to.slice(0, begin, shape[0]);
+    half.copy_from(from.tensor());
+  };
+  const Shape both{2 * shape[0], shape[1], shape[2]};
+  const Tensor y = Tensor::empty(of.sum.tensor().device(), DType::kFloat32, both);
+  copy(y, of.sum, 0);
+  copy(y, of.normalized, shape[0]);
+  return record("joined", {of.sum, of.normalized}, y, both, of.sum.layout(),
+                [rows = shape[0]](const Gradient& dy, InputGradients& in) {
+                  in.add(0, dy.tensor.slice(0, 0, rows), dy.layout);
+                  in.add(1, dy.tensor.slice(0, rows, rows), dy.layout);
+                });
+}
+
+TEST(ResidualNorm, BothResultsMatchDoubleAndItsCentralDifferences) {
+  OneRank rank;
+  for (const float probability : {0.0f, 0.3f}) {
+    const Dropout dropout{.probability = probability, .key = random_key(1, "here", 4), .first_sample = 6};
+    const auto sum_of = [&](const auto& in) {
+      Rows y = in[0];
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        const uint64_t element = static_cast<uint64_t>(dropout.first_sample) * 3 * 7 + i;
+        const bool kept = philox_uniform(dropout.key, element) >= probability;
+        if (kept) y[i] += (in[1][i] + in[2][i % 7]) / (1 - static_cast<double>(probability));
+      }
+      return y;
+    };
+    const auto of = [&](const auto& v) { return residual_norm(v[0], v[1], v[2], dropout, v[3], v[4], rank.mesh); };
+    const std::vector<CheckedInput> inputs{
+        {Shape{2, 3, 7}}, {Shape{2, 3, 7}}, {Shape{7}, true}, {Shape{7}, true}, {Shape{7}, true}};
+    check_gradients([&](const auto& v) { return joined(of(v)); },
+                    [&](const auto& in) {
+                      Rows y = sum_of(in);
+                      const Rows n = normalized(y, in[3], in[4]);
+                      y.insert(y.end(), n.begin(), n.end());
+                      return y;
+                    },
+                    inputs);
+    check_gradients([&](const auto& v) { return of(v).normalized; },
+                    [&](const auto& in) { return normalized(sum_of(in), in[3], in[4]); }, inputs);
+    Parameter unused;
+    unused.global_shape = Shape{7};
+    unused.value = unused.compute = Tensor::zeros(rank.device, DType::kFloat32, unused.global_shape);
+    const Variable none = Variable::of(unused, true);
+    check_gradients([&](const auto& v) { return residual_norm(v[0], v[1], v[2], dropout, none, none, rank.mesh).sum; },
+                    sum_of, {{Shape{2, 3, 7}}, {Shape{2, 3, 7}}, {Shape{7}, true}});
+    EXPECT_TRUE(unused.gradient_is_empty);
+  }
+}
+
 Rows attended(const Rows& qkv, int batch, int seq, int heads, int dim, bool causal, const std::vector<int>& lengths) {
   const int width = heads * dim;
   const auto at = [&](int b, int s, int which, int c) {
@@ -232,6 +286,7 @@ TEST(Layouts, OperationsRefuseWhatTheyCannotTake) {
   EXPECT_THROW(layer_norm(partial, vector, vector), LayoutError);
   EXPECT_THROW(layer_norm(by_columns, vector, vector), LayoutError);
   EXPECT_THROW(residual(partial, partial, vector, {}, rank.mesh), LayoutError);
+  EXPECT_THROW(residual_norm(partial, partial, vector, {}, vector, vector, rank.mesh), LayoutError);
   EXPECT_THROW(mean_tokens(by_columns), LayoutError);
 }
 

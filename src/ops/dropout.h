@@ -1,0 +1,20 @@
+#pragma once
+
+#include "autograd/variable.h"
+#include "base/philox.h"
+#include "kernels/residual.h"
+#include "parallel/mesh.h"
+
+namespace triptych {
+
+/// Which elements a dropout drops: a pure function of the key and the global element, whatever the mesh.
+struct Dropout {
+  float probability = 0;
+  RandomKey key;
+  int64_t first_sample = 0;  ///< global index of the first row of dim 0
+};
+
+/// As the kernels take it, for the piece of x [B, S, H] that this rank holds.
+DropoutArgs dropout_args(const Dropout& dropout, const Variable& x, const Mesh& mesh);
+
+}  // namespace triptych
