@@ -13,15 +13,20 @@ std::string Placement::to_string() const {
     case Kind::kShard:
       return fmt::format("Shard({})", dim);
     case Kind::kPartial:
-      return "Partial";
+      return reduce == ReduceOp::kSum ? "Partial" : "Partial(max)";
   }
   return "?";
 }
 
 Layout Layout::of_gradient() const {
   Layout result = *this;
-  for (Placement& placement : result.placements_) {
-    if (placement.is_partial()) placement = Placement::replicate();
+  for (const Axis axis : kAxes) {
+    if (!(*this)[axis].is_partial()) continue;
+    if ((*this)[axis].reduce != ReduceOp::kSum) {
+      throw LayoutError(axis_name(axis), fmt::format("{} has no gradient. Redistribute the tensor, not the variable",
+                                                     (*this)[axis].to_string()));
+    }
+    result = result.with(axis, Placement::replicate());
   }
   return result;
 }

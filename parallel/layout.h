@@ -13,20 +13,21 @@ namespace triptych {
 struct Placement {
   enum class Kind : uint8_t { kReplicate, kShard, kPartial };
   Kind kind = Kind::kReplicate;
-  int dim = 0;  ///< of kShard
+  int dim = 0;                       ///< of kShard
+  ReduceOp reduce = ReduceOp::kSum;  ///< of kPartial
 
   static constexpr Placement replicate() { return {}; }
   static constexpr Placement shard(int dim) { return {Kind::kShard, dim}; }
-  /// A summand: the tensor is the sum over the ranks.
-  static constexpr Placement partial() { return {Kind::kPartial, 0}; }
+  /// A summand: the tensor is the sum over the ranks. Or the maximum over them, as the row maxima of a sharded softmax;
+  /// that has no gradient.
+  static constexpr Placement partial(ReduceOp reduce = ReduceOp::kSum) { return {Kind::kPartial, 0, reduce}; }
 
   constexpr bool is_replicate() const { return kind == Kind::kReplicate; }
   constexpr bool is_shard() const { return kind == Kind::kShard; }
   constexpr bool is_shard(int of) const { return kind == Kind::kShard && dim == of; }
   constexpr bool is_partial() const { return kind == Kind::kPartial; }
-  constexpr bool operator==(const Placement& other) const {
-    return kind == other.kind && (kind != Kind::kShard || dim == other.dim);
-  }
+  constexpr bool operator==(const Placement&) const = default;
+  /// "Replicate", "Shard(1)", "Partial", "Partial(max)".
   std::string to_string() const;
 };
 
@@ -46,7 +47,7 @@ class Layout {
   }
   constexpr bool operator==(const Layout& other) const { return placements_ == other.placements_; }
   /// The layout that a gradient has when it is complete: as the tensor, but Replicate where the tensor is Partial
-  /// (every summand has the gradient of the sum).
+  /// (every summand has the gradient of the sum). Throws LayoutError for a maximum.
   Layout of_gradient() const;
   bool has_partial() const;
   /// "dp: Shard(0), tp: Partial"; axes that replicate are left out; "Replicate" if all do.

@@ -60,15 +60,15 @@ Tensor as_dtype(const Tensor& tensor, DType dtype) {
   return result;
 }
 
-// Sums are taken in float32.
+// Sums are taken in float32, and so are maxima, which loses nothing.
 DType sum_dtype(DType dtype) {
   return dtype == DType::kBFloat16 || dtype == DType::kFloat16 ? DType::kFloat32 : dtype;
 }
 
-Tensor all_reduce(const Tensor& local, Group& group) {
+Tensor all_reduce(const Tensor& local, ReduceOp reduce, Group& group) {
   const DType dtype = local.dtype();
   Tensor sum = dtype == sum_dtype(dtype) ? local.clone() : as_dtype(local, sum_dtype(dtype));
-  std::shared_ptr<Pending> pending = group.all_reduce(sum.raw(), sum.num_elements(), sum.dtype(), ReduceOp::kSum);
+  std::shared_ptr<Pending> pending = group.all_reduce(sum.raw(), sum.num_elements(), sum.dtype(), reduce);
   if (sum.dtype() == dtype) {
     sum.set_pending([pending] { pending->wait(); });
     return sum;
@@ -114,7 +114,7 @@ Tensor all_gather(const Tensor& local, int64_t total, int dim, Group& group) {
   return result;
 }
 
-Tensor reduce_scatter(const Tensor& local, int dim, Group& group) {
+Tensor reduce_scatter(const Tensor& local, ReduceOp reduce, int dim, Group& group) {
   const DType dtype = local.dtype();
   const Tensor summand = as_dtype(local, sum_dtype(dtype));
   const Around whole = around(local.shape(), dim, summand.dtype());
@@ -128,8 +128,7 @@ Tensor reduce_scatter(const Tensor& local, int dim, Group& group) {
   }
   const Range mine = shard_range(whole.size, group.size(), group.rank());
   const Tensor sum = Tensor::empty(local.device(), summand.dtype(), local.shape().with(dim, piece));
-  std::shared_ptr<Pending> pending =
-      group.reduce_scatter(blocks.raw(), sum.raw(), count, summand.dtype(), ReduceOp::kSum);
+  std::shared_ptr<Pending> pending = group.reduce_scatter(blocks.raw(), sum.raw(), count, summand.dtype(), reduce);
   Tensor result = Tensor::empty(local.device(), dtype, local.shape().with(dim, mine.length));
   result.set_pending([pending, blocks, sum, dim, mine, to = bytes_of(result), dtype] {
     pending->wait();
@@ -174,16 +173,16 @@ Tensor change_axis(const Tensor& local, const Shape& global_shape, Axis axis, Pl
                    Mesh& mesh) {
   Group& group = mesh.group(axis);
   if (group.size() == 1) return local;
-  if (from.is_partial() && to.is_replicate()) return all_reduce(local, group);
-  if (from.is_partial() && to.is_shard()) return reduce_scatter(local, to.dim, group);
+  if (from.is_partial() && to.is_replicate()) return all_reduce(local, from.reduce, group);
+  if (from.is_partial() && to.is_shard()) return reduce_scatter(local, from.reduce, to.dim, group);
   if (from.is_shard() && to.is_replicate()) return all_gather(local, global_shape[from.dim], from.dim, group);
   if (from.is_shard() && to.is_shard()) return all_to_all(local, global_shape[from.dim], from.dim, to.dim, group);
   if (from.is_replicate() && to.is_shard()) {
     const Range mine = shard_range(local.size(to.dim), group.size(), group.rank());
     return local.slice(to.dim, mine.begin, mine.length).contiguous();
   }
-  throw LayoutError(axis_name(axis),
-                    fmt::format("{} cannot become {}. A sum can only be completed", from.to_string(), to.to_string()));
+  throw LayoutError(axis_name(axis), fmt::format("{} cannot become {}. A Partial can only be completed",
+                                                 from.to_string(), to.to_string()));
 }
 
 }  // namespace

@@ -11,6 +11,8 @@ namespace triptych {
 ///   Shard    -> Replicate   all-gather          Replicate -> Shard     a slice, nothing is sent
 ///   Partial  -> Shard       reduce-scatter      Shard/Replicate -> Partial: refused
 ///
+/// A Partial is reduced as it says, by sum or maximum; neither becomes the other.
+///
 ///   local         this rank's piece, of shape local_shape(global_shape, from, mesh)
 ///   global_shape  of the whole tensor; a sharded dim need not divide by the axis
 ///   returns       this rank's piece under `to`; shares memory with `local` where nothing changes. It may still be on

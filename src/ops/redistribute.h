@@ -11,6 +11,7 @@ namespace triptych {
 /// completed: this is how a replicated activation enters a region whose weights are sharded.
 ///
 /// Backward: the gradient goes from the layout in which it arrives to `x.layout().of_gradient()`.
+/// Throws LayoutError if x is a maximum, which has no gradient.
 Variable redistribute(const Variable& x, const Layout& to, Mesh& mesh);
 
 }  // namespace triptych

@@ -5,6 +5,7 @@
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
 #include "ops/pooling.h"
+#include "ops/redistribute.h"
 #include "ops/residual.h"
 #include "support/gradient_check.h"
 
@@ -288,6 +289,8 @@ TEST(Layouts, OperationsRefuseWhatTheyCannotTake) {
   EXPECT_THROW(residual(partial, partial, vector, {}, rank.mesh), LayoutError);
   EXPECT_THROW(residual_norm(partial, partial, vector, {}, vector, vector, rank.mesh), LayoutError);
   EXPECT_THROW(mean_tokens(by_columns), LayoutError);
+  const Layout maximum = Layout().with(Axis::kTp, Placement::partial(ReduceOp::kMax));
+  EXPECT_THROW(redistribute(Variable::constant(t, t.shape(), maximum), Layout(), rank.mesh), LayoutError);
 }
 
 }  // namespace

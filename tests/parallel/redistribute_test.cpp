@@ -1,5 +1,6 @@
 #include "parallel/redistribute.h"
 
+#include <algorithm>
 #include <numeric>
 #include <vector>
 
@@ -78,6 +79,55 @@ TEST(Redistribute, SumsOfBfloat16AreTakenInFloat32AndRoundedOnce) {
     const Tensor piece = Tensor::from<BFloat16>(device, Shape{1}, value);
     const Tensor sum = redistribute(piece, Shape{1}, Layout().with(Axis::kTp, Placement::partial()), Layout(), mesh);
     EXPECT_EQ(static_cast<float>(sum.item<BFloat16>()), 258.0f);
+  });
+}
+
+// Negative numbers, so that a sum, or a padding of zeros, would be another's; the largest are on no one rank.
+TEST(Redistribute, AMaximumIsTakenOverTheRanks) {
+  const Layout maximum = Layout().with(Axis::kTp, Placement::partial(ReduceOp::kMax));
+  for (const int size : {1, 2, 3}) {
+    run_ranks(size, [&](Group& world) {
+      Device device(1);
+      Mesh mesh(world, MeshShape{.tp = world.size()}, device);
+      const auto value = [](int rank, int i) { return static_cast<float>(-1 - (i * 5 + rank * 3) % 7); };
+      const Shape shape{5};
+      std::vector<float> mine, expected;
+      for (int i = 0; i < 5; ++i) {
+        mine.push_back(value(world.rank(), i));
+        expected.push_back(mine.back());
+        for (int rank = 0; rank < world.size(); ++rank) expected.back() = std::max(expected.back(), value(rank, i));
+      }
+      const Tensor piece = Tensor::from<float>(device, shape, mine);
+      EXPECT_EQ(redistribute(piece, shape, on_mesh(maximum, mesh), Layout(), mesh).to_vector<float>(), expected);
+      EXPECT_EQ(piece.to_vector<float>(), mine) << "the piece itself stays";
+      const std::vector<BFloat16> halves(mine.begin(), mine.end());
+      const Tensor of_halves =
+          redistribute(Tensor::from<BFloat16>(device, shape, halves), shape, on_mesh(maximum, mesh), Layout(), mesh);
+      for (std::size_t i = 0; i < 5; ++i) {
+        EXPECT_EQ(static_cast<float>(of_halves.to_vector<BFloat16>()[i]), expected[i]);
+      }
+      const Layout by_rows = on_mesh(Layout().with(Axis::kTp, Placement::shard(0)), mesh);
+      const Range range = shard_range(5, world.size(), world.rank());
+      EXPECT_EQ(redistribute(piece, shape, on_mesh(maximum, mesh), by_rows, mesh).to_vector<float>(),
+                std::vector<float>(expected.begin() + range.begin, expected.begin() + range.begin + range.length));
+    });
+  }
+}
+
+TEST(Redistribute, SumsAndMaximaAreNotEachOther) {
+  run_ranks(2, [](Group& world) {
+    Device device(1);
+    Mesh mesh(world, MeshShape{.tp = 2}, device);
+    const Tensor whole = whole_tensor(device, Shape{2});
+    const auto tp = [](Placement placement) { return Layout().with(Axis::kTp, placement); };
+    const Placement sum = Placement::partial(), maximum = Placement::partial(ReduceOp::kMax);
+    EXPECT_THROW(redistribute(whole, Shape{2}, tp(sum), tp(maximum), mesh), LayoutError);
+    EXPECT_THROW(redistribute(whole, Shape{2}, tp(maximum), tp(sum), mesh), LayoutError);
+    EXPECT_THROW(redistribute(whole, Shape{2}, Layout(), tp(maximum), mesh), LayoutError);
+    EXPECT_EQ(tp(sum).to_string(), "tp: Partial");
+    EXPECT_EQ(tp(maximum).to_string(), "tp: Partial(max)");
+    EXPECT_EQ(tp(sum).of_gradient(), Layout());
+    EXPECT_THROW(tp(maximum).of_gradient(), LayoutError);
   });
 }
 
