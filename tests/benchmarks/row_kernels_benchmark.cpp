@@ -8,6 +8,7 @@
 #include <benchmark/benchmark.h>
 
 #include "kernels/contrastive.h"
+#include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
 #include "kernels/gelu.h"
@@ -232,6 +233,30 @@ void contrastive(benchmark::State& state, bool sigmoid) {
   state.SetItemsProcessed(state.iterations() * rows * cols);
 }
 
+template <typename T>
+void cross_entropy(benchmark::State& state) {
+  Stream stream(1);
+  const int64_t rows = 128, cols = 32768;
+  const std::vector<T> logits = activations<T>(rows * cols);
+  std::vector<T> dlogits(logits.size());
+  const std::vector<int32_t> targets(static_cast<std::size_t>(rows), 12345);
+  std::vector<float> maximum(static_cast<std::size_t>(rows)), target_logit = maximum, others = maximum;
+  const CrossEntropySlice slice{
+      .logits = logits.data(), .targets = targets.data(), .rows = rows, .cols = cols, .dtype = dtype_of<T>};
+  const CrossEntropyRows all{maximum.data(), target_logit.data(), others.data()};
+  const double dloss = 1.0;
+  cross_entropy_rows(stream, slice, all);
+  for (auto _ : state) {
+    if (state.range(0) == 0) {
+      cross_entropy_rows(stream, slice, all);
+    } else {
+      cross_entropy_backward(stream, slice, all, 1.0, &dloss, dlogits.data());
+    }
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * rows * cols);
+}
+
 void patches(benchmark::State& state) {
   Stream stream(1);
   const int64_t batch = 16, size = 224;
@@ -268,6 +293,8 @@ BENCHMARK(gradient_norm)->Arg(256)->Arg(1024);
 BENCHMARK(initialise)->Arg(256);
 BENCHMARK_CAPTURE(contrastive, info_nce, false);
 BENCHMARK_CAPTURE(contrastive, sigmoid, true);
+BENCHMARK(cross_entropy<float>)->ArgName("backward")->Arg(0)->Arg(1);
+BENCHMARK(cross_entropy<BFloat16>)->ArgName("backward")->Arg(0)->Arg(1);
 BENCHMARK(patches);
 
 }  // namespace
