@@ -31,6 +31,10 @@ double peak_rss_mb() {
   return static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
+double megabytes(std::size_t bytes) {
+  return static_cast<double>(bytes) / (1 << 20);
+}
+
 int bench_step(const StepOptions& options) {
   return run_on_ranks(options.config, [&](const RunConfig& config, World& world) {
     using Clock = std::chrono::steady_clock;
@@ -63,12 +67,13 @@ int bench_step(const StepOptions& options) {
       }
     }
     session.device().profile(false);
-    allocations = session.device().memory().num_system_allocations - allocations;
     std::sort(times.begin(), times.end());
     const auto quantile = [&](double q) {
       return times[static_cast<std::size_t>(q * static_cast<double>(times.size() - 1))];
     };
-    const double rss = peak_rss_mb();  // before the peak is measured: that has buffers of its own
+    // Before the peak is measured: that has buffers of its own.
+    const double rss = peak_rss_mb();
+    const MemoryStats memory = session.device().memory();
     double peak = measure_gemm_peak(session.device().stream(), config.training.precision);
     group.all_reduce(&peak, 1, DType::kFloat64, ReduceOp::kSum)->wait();
     const int64_t count = session.num_parameters();
@@ -92,8 +97,12 @@ int bench_step(const StepOptions& options) {
     line["peak_share_best"] = flops / times.front() / peak;
     line["peak_share_p25"] = flops / quantile(0.25) / peak;
     line["peak_rss_mb"] = rss;
-    line["pool_peak_mb"] = static_cast<double>(session.device().memory().peak_used_bytes) / (1 << 20);
-    line["system_allocations_in_timed_steps"] = allocations;
+    line["pool_peak_mb"] = megabytes(memory.peak_used_bytes);
+    for (std::size_t i = 0; i < kNumMemoryParts; ++i) {
+      const auto part = static_cast<MemoryPart>(i);
+      line["pool_peak_mb_by_part"][memory_part_name(part)] = megabytes(memory.peak_by_part[part]);
+    }
+    line["system_allocations_in_timed_steps"] = memory.num_system_allocations - allocations;
     line["first_loss"] = first_loss;
     line["last_loss"] = loss;
     fmt::print("{}\n", line.dump());

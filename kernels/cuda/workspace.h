@@ -1,10 +1,9 @@
 #pragma once
 
 #include <cstddef>
-#include <utility>
 
-#include "device/cuda/cuda_device.h"
 #include "device/cuda/memory_pool.h"
+#include "device/stream.h"
 
 namespace triptych::cuda {
 
@@ -15,22 +14,23 @@ class Workspace {
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
   ~Workspace() {
-    // Fails only where the GPU or the process is going down.
-    if (data_ != nullptr) static_cast<void>(cudaFreeAsync(data_, stream_));
+    if (data_ != nullptr) pool_->free(data_, bytes_);
   }
 
   /// The same `bytes` and stream at every call.
   void* get(std::size_t bytes, const Stream& stream) {
     if (data_ == nullptr) {
-      stream_ = cuda_stream(stream);
-      data_ = allocate_in_order(bytes, stream_);
+      pool_ = stream.pool();
+      data_ = pool_->allocate(bytes);
+      bytes_ = bytes;
     }
     return data_;
   }
 
  private:
-  cudaStream_t stream_ = nullptr;
-  void* data_ = nullptr;
+  MemoryPool* pool_ = nullptr;
+  std::byte* data_ = nullptr;
+  std::size_t bytes_ = 0;
 };
 
 }  // namespace triptych::cuda

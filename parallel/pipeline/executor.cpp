@@ -51,16 +51,16 @@ PipelineExecutor::PipelineExecutor(Device& device, Mesh& mesh, ParameterStore& s
   const Partition partition = partition_model(model, num_stages_);
   const auto begin = static_cast<std::size_t>(partition.begin[static_cast<std::size_t>(stage_)]);
   const auto end = static_cast<std::size_t>(partition.begin[static_cast<std::size_t>(stage_) + 1]);
-  for (std::size_t i = begin; i < end; ++i) {
-    specs_.push_back(model.blocks[i]);
-    blocks_.push_back(model.blocks[i].make(store));
-  }
   std::vector<Link> links;
   for (int s = 0; s + 1 < num_stages_; ++s) {
     links.push_back({.from = s, .to = s + 1, .tag = kActivationTag});
     links.push_back({.from = s + 1, .to = s, .tag = kGradientTag});
   }
-  mesh.pp().open_links(links);
+  mesh.pp().open_links(links);  // collective: before a rank may find that it lacks memory
+  for (std::size_t i = begin; i < end; ++i) {
+    specs_.push_back(model.blocks[i]);
+    blocks_.push_back(model.blocks[i].make(store));
+  }
   slots_in_ = live_slots(model, begin);
   slots_out_ = live_slots(model, end);
   const float one = 1;

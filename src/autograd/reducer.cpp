@@ -42,7 +42,7 @@ Reducer::Reducer(Device& device, Mesh& mesh, std::span<Parameter* const> paramet
   }
   for (std::size_t i = 0; i < buckets_.size(); ++i) {
     Bucket& bucket = buckets_[i];
-    bucket.memory = Tensor::empty(device, DType::kFloat32, Shape{sizes[i]});
+    bucket.memory = Tensor::empty(device, DType::kFloat32, Shape{sizes[i]}, MemoryPart::kGradients);
     int64_t offset = 0;
     for (Parameter* parameter : bucket.parameters) {
       const int64_t count = parameter->value.num_elements();

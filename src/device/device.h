@@ -7,18 +7,11 @@
 #include <string>
 #include <string_view>
 
+#include "device/memory_stats.h"
 #include "device/stream.h"
 
 namespace triptych {
 
-struct MemoryStats {
-  std::size_t used_bytes = 0;       ///< in buffers that are alive
-  std::size_t peak_used_bytes = 0;  ///< the most that was ever in use
-  std::size_t held_bytes = 0;       ///< asked of the system and kept for reuse
-  int64_t num_system_allocations = 0;
-};
-
-class MemoryPool;
 struct DeviceState;
 
 /// A piece of device memory, aligned to 64 bytes; goes back to the pool on destruction, after what was queued on the
@@ -34,10 +27,11 @@ class Buffer {
 
  private:
   friend class Device;
-  Buffer(std::shared_ptr<MemoryPool> pool, std::byte* data, std::size_t size);
+  Buffer(std::shared_ptr<MemoryPool> pool, std::byte* data, std::size_t size, MemoryPart part);
   std::shared_ptr<MemoryPool> pool_;
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  MemoryPart part_ = MemoryPart::kOther;
 };
 
 /// Host memory that the device copies to and from while the host goes on: page-locked under CUDA.
@@ -94,8 +88,8 @@ class Device {
   /// Whether the host may read its memory in place, so that what only reads (saving) need not copy it first.
   bool host_can_read() const;
 
-  /// Contents are undefined. 0 bytes are legal. Throws WorldError that says what was asked and what is held.
-  Buffer allocate(std::size_t bytes);
+  /// Contents are undefined. 0 bytes are legal. Throws WorldError that says what was asked, and what each part holds.
+  Buffer allocate(std::size_t bytes, MemoryPart part = MemoryPart::kOther);
   MemoryStats memory() const;
 
   void copy(void* to, const void* from, std::size_t bytes);

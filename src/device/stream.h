@@ -7,19 +7,23 @@
 
 namespace triptych {
 
+class MemoryPool;
+
 /// Where kernels run, in order. On the CPU a kernel runs to its end before the call returns, on `num_threads()` threads
 /// of the rank's pool; under CUDA it is queued. A stream is owned by its Device and passed by reference; one thread at
 /// a time uses it.
 class Stream {
  public:
   /// native   the backend's handle, not owned: a cudaStream_t; null on the CPU
-  explicit Stream(int num_threads, void* native = nullptr);
+  /// pool     where the memory of kernels comes from, outlives this; null on the CPU, where it is the host's
+  explicit Stream(int num_threads, void* native = nullptr, MemoryPool* pool = nullptr);
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
   int num_threads() const { return num_threads_; }
   void* native() const { return native_; }
+  MemoryPool* pool() const { return pool_; }
 
   /// Scratch device memory for one kernel call: at least `bytes`, aligned to 256 under CUDA and 64 on the CPU, grown
   /// and kept; the next call of `scratch` on this stream ends its use.
@@ -37,6 +41,7 @@ class Stream {
  private:
   int num_threads_;
   void* native_;
+  MemoryPool* pool_;
   std::byte* scratch_ = nullptr;
   std::size_t scratch_bytes_ = 0;
   std::unordered_map<std::type_index, std::shared_ptr<void>> states_;

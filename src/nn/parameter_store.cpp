@@ -47,11 +47,11 @@ Parameter& ParameterStore::create(const std::string& name, const Shape& global_s
   parameter->summands_per_step = spec.summands_per_step;
   Shape begin;
   const Shape local = local_shape(global_shape, parameter->layout, *mesh_, &begin);
-  parameter->value = Tensor::empty(*device_, DType::kFloat32, local);
+  parameter->value = Tensor::empty(*device_, DType::kFloat32, local, MemoryPart::kParameters);
   initialize(*device_, *parameter, spec, begin, seed_);
   parameter->compute = parameter->value;
   if (spec.in_compute_dtype && compute_dtype_ != DType::kFloat32) {
-    parameter->compute = Tensor::empty(*device_, compute_dtype_, local);
+    parameter->compute = Tensor::empty(*device_, compute_dtype_, local, MemoryPart::kComputeCopies);
     cast(device_->stream(), parameter->value.raw(), DType::kFloat32, parameter->compute.raw(), compute_dtype_,
          parameter->value.num_elements());
   }

@@ -16,8 +16,10 @@ AdamW::AdamW(Device& device, std::span<Parameter* const> parameters, const AdamW
       options_(options),
       update_(Tensor::empty(device, DType::kUInt8, Shape{static_cast<int64_t>(sizeof(UpdateState))})) {
   for (Parameter* parameter : parameters) {
-    states_.push_back({parameter, Tensor::zeros(device, DType::kFloat32, parameter->value.shape()),
-                       Tensor::zeros(device, DType::kFloat32, parameter->value.shape())});
+    const auto moment = [&] {
+      return Tensor::zeros(device, DType::kFloat32, parameter->value.shape(), MemoryPart::kOptimizerState);
+    };
+    states_.push_back({parameter, moment(), moment()});
   }
   restore(0, 0, 0);
 }

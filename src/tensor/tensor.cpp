@@ -81,18 +81,18 @@ Tensor::Storage::~Storage() {
   }
 }
 
-Tensor Tensor::empty(Device& device, DType dtype, const Shape& shape) {
+Tensor Tensor::empty(Device& device, DType dtype, const Shape& shape, MemoryPart part) {
   Tensor result;
   result.dtype_ = dtype;
   result.shape_ = shape;
   result.strides_ = row_major_strides(shape);
   for (const int64_t dim : shape) TRIPTYCH_CHECK(dim >= 0, "shape {}", shape.to_string());
-  result.storage_ = std::make_shared<Storage>(device, device.allocate(result.num_bytes()));
+  result.storage_ = std::make_shared<Storage>(device, device.allocate(result.num_bytes(), part));
   return result;
 }
 
-Tensor Tensor::zeros(Device& device, DType dtype, const Shape& shape) {
-  Tensor result = empty(device, dtype, shape);
+Tensor Tensor::zeros(Device& device, DType dtype, const Shape& shape, MemoryPart part) {
+  Tensor result = empty(device, dtype, shape, part);
   result.fill_zero();
   return result;
 }

@@ -22,8 +22,8 @@ class Tensor {
   Tensor() = default;
 
   /// Undefined contents.
-  static Tensor empty(Device& device, DType dtype, const Shape& shape);
-  static Tensor zeros(Device& device, DType dtype, const Shape& shape);
+  static Tensor empty(Device& device, DType dtype, const Shape& shape, MemoryPart part = MemoryPart::kOther);
+  static Tensor zeros(Device& device, DType dtype, const Shape& shape, MemoryPart part = MemoryPart::kOther);
   template <typename T>
   static Tensor from(Device& device, const Shape& shape, std::span<const T> values);
 

@@ -13,7 +13,8 @@ struct AgreedError : Error {
 };
 
 /// Runs `work` on every rank and lets all know how it went: if it threw on any, every rank throws an AgreedError with
-/// the kind and message of the first one that failed. Collective. For set-up and checkpoints, not for every step.
+/// the kind and message of the first one that failed; a world of one throws what it threw. Collective. For set-up and
+/// checkpoints, not for every step.
 void together(Group& world, const std::function<void()>& work);
 
 }  // namespace triptych

@@ -10,12 +10,13 @@ namespace {
 DeviceBatch empty_batch(Device& device, const Batch& batch, int64_t image_size, int64_t text_length) {
   DeviceBatch result;
   result.rows = static_cast<int64_t>(batch.sample_ids.size());
-  if (!batch.pixels.empty()) {
-    result.pixels = Tensor::empty(device, DType::kUInt8, Shape{result.rows, image_size, image_size, 3});
-  }
+  const auto part = [&](DType dtype, const Shape& shape) {
+    return Tensor::empty(device, dtype, shape, MemoryPart::kBatches);
+  };
+  if (!batch.pixels.empty()) result.pixels = part(DType::kUInt8, Shape{result.rows, image_size, image_size, 3});
   if (!batch.tokens.empty()) {
-    result.tokens = Tensor::empty(device, DType::kInt32, Shape{result.rows, text_length});
-    result.lengths = Tensor::empty(device, DType::kInt32, Shape{result.rows});
+    result.tokens = part(DType::kInt32, Shape{result.rows, text_length});
+    result.lengths = part(DType::kInt32, Shape{result.rows});
   }
   return result;
 }

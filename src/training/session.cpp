@@ -5,6 +5,7 @@
 
 #include "base/philox.h"
 #include "kernels/matmul.h"
+#include "training/agreement.h"
 
 namespace triptych {
 namespace {
@@ -49,14 +50,16 @@ Session::Session(const RunConfig& config, Group& world, const RankPlace& place)
   if (config.training.tf32) allow_tf32(device_.stream(), true);
   const Schedule schedule = make_schedule(config.parallel.schedule, config.parallel.mesh.pp,
                                           config.parallel.microbatches, LossCoupling::kCoupled);
-  executor_ = std::make_unique<PipelineExecutor>(
-      device_, mesh_, store_, model_, config.objective, schedule,
-      ExecutionOptions{.dtype = config.training.precision,
-                       .training = true,
-                       .sequence_parallel = config.parallel.sequence_parallel,
-                       .recompute = config.parallel.recompute,
-                       .seed = config.run.seed,
-                       .bucket_bytes = static_cast<int64_t>(config.parallel.bucket_mb * (1 << 20))});
+  const ExecutionOptions options{.dtype = config.training.precision,
+                                 .training = true,
+                                 .sequence_parallel = config.parallel.sequence_parallel,
+                                 .recompute = config.parallel.recompute,
+                                 .seed = config.run.seed,
+                                 .bucket_bytes = static_cast<int64_t>(config.parallel.bucket_mb * (1 << 20))};
+  // A rank may lack the memory for its part of the model.
+  together(world, [&] {
+    executor_ = std::make_unique<PipelineExecutor>(device_, mesh_, store_, model_, config.objective, schedule, options);
+  });
 }
 
 int64_t Session::num_parameters() {

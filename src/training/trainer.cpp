@@ -37,8 +37,10 @@ class Trainer {
     folder_ = config.run.dir;
     together(group_, [&] { open_inputs(request); });
     session_.emplace(config_, group_, rank_place(config_, world.node_rank(), world.node_size()));
-    optimizer_.emplace(session_->device(), session_->store().all(), config_.adamw);
-    together(group_, [&] { restore(); });
+    together(group_, [&] {
+      optimizer_.emplace(session_->device(), session_->store().all(), config_.adamw);
+      restore();
+    });
     together(group_, [&] { start_loader(); });
     steps_.emplace(*session_, *optimizer_);
   }

@@ -3,10 +3,13 @@
 #include "device/device.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -133,6 +136,59 @@ TEST(Device, CountsItsMemory) {
   EXPECT_GE(after.held_bytes, std::size_t{8} << 20) << "freed memory is kept for reuse";
   { const Buffer again = device.allocate(5 << 20); }
   EXPECT_EQ(device.memory().num_system_allocations, after.num_system_allocations);
+}
+
+TEST(Device, TellsWhatItsMemoryIsFor) {
+  constexpr std::size_t kMiB = 1 << 20;
+  Device device(1);
+  std::optional<Buffer> gradients = device.allocate(3 * kMiB, MemoryPart::kGradients);
+  Buffer parameters = device.allocate(kMiB, MemoryPart::kParameters);
+  Buffer moved = device.allocate(kMiB, MemoryPart::kBatches);
+  { const Buffer activations = device.allocate(2 * kMiB); }
+  std::swap(moved, parameters);  // what it is for goes with the memory
+  parameters = Buffer();
+  gradients.reset();
+  const Buffer state = device.allocate(kMiB, MemoryPart::kOptimizerState);
+  const auto expect = [](const MemoryByPart& found, const std::array<std::size_t, kNumMemoryParts>& mib) {
+    for (std::size_t i = 0; i < kNumMemoryParts; ++i) {
+      const auto part = static_cast<MemoryPart>(i);
+      EXPECT_EQ(found[part], mib[i] * kMiB) << memory_part_name(part);
+    }
+  };
+  const MemoryStats stats = device.memory();
+  EXPECT_EQ(stats.used_bytes, 2 * kMiB);
+  expect(stats.used_by_part, {1, 0, 0, 1, 0, 0});
+  EXPECT_EQ(stats.peak_used_bytes, 7 * kMiB);
+  expect(stats.peak_by_part, {1, 0, 3, 0, 1, 2});
+}
+
+TEST(Device, OutOfMemorySaysWhichPartHoldsItAndWhatHelps) {
+  constexpr std::size_t kMiB = 1 << 20, kTooMuch = std::size_t{1} << 60;
+  Device device(1);
+  const Buffer parameters = device.allocate(2 * kMiB, MemoryPart::kParameters),
+               copies = device.allocate(kMiB, MemoryPart::kComputeCopies), activations = device.allocate(kMiB / 2);
+  const auto error_of = [&](MemoryPart part) -> std::string {
+    try {
+      device.allocate(kTooMuch, part);
+    } catch (const WorldError& error) {
+      return error.what();
+    }
+    return "none";
+  };
+  for (const auto& [part, asked_for, helps] :
+       {std::tuple{MemoryPart::kOptimizerState, "optimizer state", "parallel.tp or parallel.pp"},
+        {MemoryPart::kBatches, "batches", "a larger parallel.dp"},
+        {MemoryPart::kOther, "activations and workspace", "parallel.recompute = \"full\""}}) {
+    const std::string error = error_of(part);
+    EXPECT_NE(error.find(fmt::format(": 1048576.00 TiB were asked for ({}), 3.50 MiB are in use (parameters 2.00 MiB, "
+                                     "compute copies 1.00 MiB, activations and workspace 512.00 KiB), ",
+                                     asked_for)),
+              std::string::npos)
+        << error;
+    EXPECT_NE(error.find(". Most of it is "), std::string::npos) << error;
+    EXPECT_NE(error.find(helps), std::string::npos) << error;
+  }
+  EXPECT_EQ(device.memory().used_bytes, 3 * kMiB + kMiB / 2) << "what failed is not counted";
 }
 
 TEST(Device, BuffersMayBeMovedAndMayOutliveIt) {

@@ -15,7 +15,7 @@ struct DeviceState {};
 struct Event::State {};
 
 Buffer::~Buffer() {
-  if (data_ != nullptr) pool_->free(data_);
+  if (data_ != nullptr) pool_->free(data_, part_);
 }
 
 HostBuffer::~HostBuffer() {
@@ -53,8 +53,8 @@ bool Device::host_can_read() const {
   return true;
 }
 
-Buffer Device::allocate(std::size_t bytes) {
-  return Buffer(pool_, pool_->allocate(bytes), bytes);
+Buffer Device::allocate(std::size_t bytes, MemoryPart part) {
+  return Buffer(pool_, pool_->allocate(bytes, part), bytes, part);
 }
 
 MemoryStats Device::memory() const {

@@ -5,7 +5,6 @@
 #include <sys/mman.h>
 
 #include "base/checked.h"
-#include "base/text.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -30,16 +29,12 @@ MemoryPool::~MemoryPool() {
   }
 }
 
-void MemoryPool::add_segment(std::size_t bytes) {
+void MemoryPool::add_segment(std::size_t bytes, MemoryPart part) {
   const auto size = static_cast<std::size_t>(round_up(static_cast<int64_t>(std::max(bytes, kSegmentBytes)), 1 << 21));
   void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
-    throw WorldError(
-        "device",
-        fmt::format("out of memory: {} were asked for, {} are in use, {} are held. Use a smaller "
-                    "batch, more microbatches, parallel.recompute = \"full\" or more ranks",
-                    human_bytes(static_cast<double>(bytes)), human_bytes(static_cast<double>(stats_.used_bytes)),
-                    human_bytes(static_cast<double>(stats_.held_bytes))));
+    throw WorldError("device", fmt::format("out of memory: {}. {}", memory_shortage(bytes, part, stats_),
+                                           memory_remedy(bytes, part, stats_)));
   }
   ::madvise(memory, size, MADV_HUGEPAGE);  // fewer page faults and TLB misses; a refusal costs nothing
   auto* data = static_cast<std::byte*>(memory);
@@ -52,13 +47,13 @@ void MemoryPool::add_segment(std::size_t bytes) {
   ASAN_POISON_MEMORY_REGION(data, size);
 }
 
-std::byte* MemoryPool::allocate(std::size_t bytes) {
+std::byte* MemoryPool::allocate(std::size_t bytes, MemoryPart part) {
   const auto size =
       static_cast<std::size_t>(round_up(static_cast<int64_t>(std::max<std::size_t>(bytes, 1)), kAlignment));
   const std::lock_guard lock(mutex_);
   auto found = free_.lower_bound({size, nullptr});
   if (found == free_.end()) {
-    add_segment(size);
+    add_segment(size, part);
     found = free_.lower_bound({size, nullptr});
   }
   const auto block = blocks_.find(found->second);
@@ -71,17 +66,16 @@ std::byte* MemoryPool::allocate(std::size_t bytes) {
     block->second.size = size;
   }
   block->second.free = false;
-  stats_.used_bytes += size;
-  stats_.peak_used_bytes = std::max(stats_.peak_used_bytes, stats_.used_bytes);
+  stats_.add(part, size);
   ASAN_UNPOISON_MEMORY_REGION(block->first, bytes);
   return block->first;
 }
 
-void MemoryPool::free(std::byte* data) {
+void MemoryPool::free(std::byte* data, MemoryPart part) {
   const std::lock_guard lock(mutex_);
   auto block = blocks_.find(data);
   TRIPTYCH_CHECK(block != blocks_.end() && !block->second.free, "a buffer was freed twice");
-  stats_.used_bytes -= block->second.size;
+  stats_.remove(part, block->second.size);
   ASAN_POISON_MEMORY_REGION(block->first, block->second.size);
   const auto next = std::next(block);
   if (next != blocks_.end() && next->second.free && next->second.segment == block->second.segment) {

@@ -20,8 +20,9 @@ class MemoryPool {
   MemoryPool(const MemoryPool&) = delete;
   MemoryPool& operator=(const MemoryPool&) = delete;
 
-  std::byte* allocate(std::size_t bytes);
-  void free(std::byte* data);
+  std::byte* allocate(std::size_t bytes, MemoryPart part = MemoryPart::kOther);
+  /// `part` as it was allocated for.
+  void free(std::byte* data, MemoryPart part = MemoryPart::kOther);
   MemoryStats stats() const;
 
  private:
@@ -32,7 +33,7 @@ class MemoryPool {
   };
   using Blocks = std::map<std::byte*, Block>;
 
-  void add_segment(std::size_t bytes);
+  void add_segment(std::size_t bytes, MemoryPart part);
 
   mutable std::mutex mutex_;
   Blocks blocks_;

@@ -8,7 +8,8 @@
 
 namespace triptych {
 
-Stream::Stream(int num_threads, void* native) : num_threads_(num_threads), native_(native) {}
+Stream::Stream(int num_threads, void* native, MemoryPool* pool)
+    : num_threads_(num_threads), native_(native), pool_(pool) {}
 
 Stream::~Stream() {
   std::free(scratch_);

@@ -98,7 +98,7 @@ DeviceState::DeviceState(int local_rank)
       staging(events, watches) {}
 
 Buffer::~Buffer() {
-  if (data_ != nullptr) pool_->free(data_);
+  if (data_ != nullptr) pool_->free(data_, size_, part_);
 }
 
 HostBuffer::~HostBuffer() {
@@ -120,7 +120,7 @@ void wait_on_host(const Event& event, const std::function<void()>& poll) {
 Device::Device(int num_threads, int local_rank)
     : state_(make_state(num_threads, local_rank)),
       pool_(std::make_shared<MemoryPool>(state_->gpu, state_->compute)),
-      stream_(std::make_unique<Stream>(num_threads, state_->compute->get())) {}
+      stream_(std::make_unique<Stream>(num_threads, state_->compute->get(), pool_.get())) {}
 
 Device::~Device() = default;
 
@@ -139,8 +139,8 @@ bool Device::host_can_read() const {
   return false;
 }
 
-Buffer Device::allocate(std::size_t bytes) {
-  return Buffer(pool_, pool_->allocate(bytes), bytes);
+Buffer Device::allocate(std::size_t bytes, MemoryPart part) {
+  return Buffer(pool_, pool_->allocate(bytes, part), bytes, part);
 }
 
 MemoryStats Device::memory() const {

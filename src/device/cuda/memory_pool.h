@@ -18,21 +18,23 @@ class MemoryPool {
  public:
   MemoryPool(int gpu, std::shared_ptr<CudaStream> compute);
 
-  std::byte* allocate(std::size_t bytes);
-  void free(std::byte* data) noexcept;
+  /// Throws WorldError that says what was asked for and who has the memory.
+  std::byte* allocate(std::size_t bytes, MemoryPart part = MemoryPart::kOther);
+  /// `bytes` and `part` as they were allocated.
+  void free(std::byte* data, std::size_t bytes, MemoryPart part = MemoryPart::kOther) noexcept;
   /// CUDA does not say how often the pool asked the driver: num_system_allocations counts the calls of this function
   /// that found it grown. So equal numbers before and after a step mean that the step asked for nothing.
   MemoryStats stats() const;
 
  private:
+  [[noreturn]] void throw_out_of_memory(std::size_t asked_bytes, MemoryPart part) const;
+
+  int gpu_;
   std::shared_ptr<CudaStream> compute_;
   cudaMemPool_t pool_ = nullptr;
   mutable std::mutex mutex_;
+  mutable MemoryStats stats_;  // stats() brings what is held up to date
   mutable std::size_t most_held_bytes_ = 0;
-  mutable int64_t num_times_grown_ = 0;
 };
-
-/// cudaMallocAsync. Throws WorldError that says what was asked for and who has the memory.
-std::byte* allocate_in_order(std::size_t bytes, cudaStream_t stream);
 
 }  // namespace triptych

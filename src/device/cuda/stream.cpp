@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "base/checked.h"
-#include "device/cuda/cuda_device.h"
 #include "device/cuda/memory_pool.h"
 
 namespace triptych {
@@ -13,23 +12,22 @@ constexpr int64_t kScratchGranularity = 1 << 20;  // so that it grows a few time
 
 }  // namespace
 
-Stream::Stream(int num_threads, void* native) : num_threads_(num_threads), native_(native) {}
+Stream::Stream(int num_threads, void* native, MemoryPool* pool)
+    : num_threads_(num_threads), native_(native), pool_(pool) {}
 
 Stream::~Stream() {
   states_.clear();  // what is in there may have work of its own queued on the stream
-  // Fails only where the GPU or the process is going down.
-  if (scratch_ != nullptr) static_cast<void>(cudaFreeAsync(scratch_, cuda_stream(*this)));
+  if (scratch_ != nullptr) pool_->free(scratch_, scratch_bytes_);
 }
 
 // The kernels that use the old scratch memory are before its release in the stream's order.
 std::byte* Stream::scratch(std::size_t bytes) {
   if (bytes > scratch_bytes_) {
     if (scratch_ != nullptr) {
-      TRIPTYCH_CUDA(cudaFreeAsync(std::exchange(scratch_, nullptr), cuda_stream(*this)));
-      scratch_bytes_ = 0;
+      pool_->free(std::exchange(scratch_, nullptr), std::exchange(scratch_bytes_, 0));
     }
     const auto rounded = static_cast<std::size_t>(round_up(static_cast<int64_t>(bytes), kScratchGranularity));
-    scratch_ = allocate_in_order(rounded, cuda_stream(*this));  // aligned to 256, as everything that CUDA allocates
+    scratch_ = pool_->allocate(rounded);  // aligned to 256, as everything that CUDA allocates
     scratch_bytes_ = rounded;
   }
   return scratch_;

@@ -80,17 +80,18 @@ TEST_F(CudaDeviceTest, IsDescribed) {
 TEST_F(CudaDeviceTest, SaysWhoHasTheMemory) {
   on_machine([](emulator::Options& options) { options.memory_bytes = std::size_t{64} << 20; });
   Device device(1);
-  const Buffer held = device.allocate(std::size_t{40} << 20);
+  const Buffer held = device.allocate(std::size_t{40} << 20, MemoryPart::kGradients);
   const std::string error = error_of<WorldError>([&] { device.allocate(std::size_t{30} << 20); });
-  EXPECT_TRUE(
-      error.starts_with("[device] out of memory on GPU 0: 30.00 MiB were asked for, 40.00 MiB are in use, 40.00 "
-                        "MiB are held; of the 64.00 MiB that it has, 24.00 MiB are free. Use a smaller batch"))
+  EXPECT_TRUE(error.starts_with(
+      "[device] out of memory on GPU 0: 30.00 MiB were asked for (activations and workspace), 40.00 MiB "
+      "are in use (gradients 40.00 MiB), 40.00 MiB are held; of the 64.00 MiB that it has, 24.00 MiB "
+      "are free. Most of it is the model"))
       << error;
   // It goes on, and the failure is not found again by the next check.
   check_launch("nothing");
   EXPECT_EQ(device.allocate(std::size_t{20} << 20).size(), std::size_t{20} << 20);
   const std::string scratch = error_of<WorldError>([&] { device.stream().scratch(std::size_t{50} << 20); });
-  EXPECT_NE(scratch.find("out of memory"), std::string::npos);
+  EXPECT_NE(scratch.find("40.00 MiB are in use (gradients 40.00 MiB)"), std::string::npos) << scratch;
 }
 
 TEST_F(CudaDeviceTest, ASteadyStepNeitherSynchronisesNorAsksTheDriverForMemory) {
