@@ -8,7 +8,9 @@ The programs of the CPU and of the CUDA backend, the latter linked with the emul
 on a machine with so many GPUs: what needs more, or the emulator's machines, is left out and named.
 """
 
+import json
 import re
+import subprocess
 import sys
 import unittest
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 sys.dont_write_bytecode = True
-from small_runs import REPOSITORY, SmallRuns, losses  # noqa: E402  (found beside this file)
+from small_runs import REPOSITORY, SmallRuns, draw, losses  # noqa: E402  (found beside this file)
 
 TRIPTYCH_CUDA = None
 GPUS = None  # None: as many as wanted, emulated
@@ -121,6 +123,41 @@ class CudaTraining(SmallRuns):
         self.train(run, resume="3")
         for step in range(4, 7):
             self.assertLess(abs(float(losses(run)[step]) / float(expected[step]) - 1), LOSS_ERROR["fp32"])
+
+    def test_evaluates_and_searches_as_the_cpu_does(self):
+        images, data, count = self.folder / "unseen-images", self.folder / "unseen", 22
+        images.mkdir()
+        with open(images / "captions.jsonl", "w", encoding="utf-8") as lines:
+            for number in range(100, 100 + count):
+                picture, (caption, _) = draw(number)
+                (images / f"{number}.image").write_bytes(picture)
+                # Each with a caption of its own: equal ones would tie.
+                lines.write(json.dumps({"image": f"{number}.image", "captions": [f"{number} {caption}"]}) + "\n")
+        self.program("ingest", "pairs", "--images", images, "--captions", images / "captions.jsonl", "--out", data)
+        run = self.copy_of_base("evaluated")
+        settings = self.arguments(run, evaluation__sets=f'["{data}"]', evaluation__batch=8)[1:]  # 22 in 8, 8 and 6
+
+        def output_of_both(command, *options):
+            for program, device in ((self.triptych, "cpu"), (TRIPTYCH_CUDA, "cuda")):
+                words = self.command(command, *settings, "--set", f'run.device="{device}"', *options, program=program)
+                yield subprocess.run(words, capture_output=True, text=True, timeout=300, check=True).stdout
+
+        rows = [[line.split() for line in text.splitlines() if " to " in line] for text in output_of_both("eval")]
+        self.assertEqual(len(rows[0]), 2, rows)
+        for cpu, cuda in zip(*rows, strict=True):
+            self.assertEqual(cuda[:5] + cuda[-3:], cpu[:5] + cpu[-3:])  # set, direction, pairs, and chance
+            # A query's partner changes its place only with a score that is equal but for rounding: one query's may.
+            np.testing.assert_allclose(np.float64(cuda[5:-3]), np.float64(cpu[5:-3]), rtol=0, atol=1.01 / count)
+        self.assertIn("text to image", (run / "report.html").read_text())
+
+        searches = output_of_both("search", "--text", "a red disc", "--top", count)
+        wanted, found = ({name: float(score) for score, name in re.findall(r"^ +(-?\d\.\d+)  (.*)$", text, re.M)}
+                         for text in searches)
+        self.assertEqual(len(wanted), count)
+        self.assertEqual(sorted(found), sorted(wanted))
+        self.assertGreater(max(wanted.values()) - min(wanted.values()), 0.01)
+        for name, score in wanted.items():  # printed with four digits: two roundings of half the last one
+            self.assertLess(abs(found[name] - score), 1e-4 + LOSS_ERROR["fp32"], name)
 
     def test_faults_are_told_and_end_all_ranks(self):
         run = self.folder / "faults"
