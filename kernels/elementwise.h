@@ -28,12 +28,6 @@ void copy_rows(Stream& stream, const CopyRowsArgs& args);
 /// dst += src, both of `dtype` (float32, bfloat16 or, on a GPU, float16).
 void add_into(Stream& stream, void* dst, const void* src, int64_t n, DType dtype);
 
-/// dst += factor * src, all float32.
-void accumulate(Stream& stream, float* dst, const float* src, float factor, int64_t n);
-
-/// dst *= factor, float32.
-void scale_into(Stream& stream, float* dst, float factor, int64_t n);
-
 /// dst *= *factor, float32, with a factor in device memory.
 void scale_by(Stream& stream, float* dst, const double* factor, int64_t n);
 
@@ -42,9 +36,6 @@ void accumulate_doubles(Stream& stream, float* dst, const double* src, const dou
 
 /// dst[i] = src[i], exactly.
 void widen(Stream& stream, const float* src, double* dst, int64_t n);
-
-/// out = a - b, float32; out may be a or b.
-void subtract(Stream& stream, const float* a, const float* b, float* out, int64_t n);
 
 struct SumRowsArgs {
   const void* x = nullptr;  ///< dtype [rows, cols]

@@ -34,25 +34,10 @@ void add_into_range(void* dst, const void* src, int64_t begin, int64_t end, DTyp
   });
 }
 
-void accumulate_range(float* dst, const float* src, float factor, int64_t begin, int64_t end) {
-  const Vec f = hn::Set(kFloats, factor);
-  for_vectors(end - begin, [&](int64_t j, auto part) HWY_ATTR {
-    const int64_t i = begin + j;
-    store(hn::MulAdd(f, load(src + i, part), load(dst + i, part)), dst + i, part);
-  });
-}
-
-void scale_into_range(float* dst, float factor, int64_t begin, int64_t end) {
+void scale_by_range(float* dst, float factor, int64_t begin, int64_t end) {
   const Vec f = hn::Set(kFloats, factor);
   for_vectors(end - begin, [&](int64_t j, auto part)
                                HWY_ATTR { store(hn::Mul(f, load(dst + begin + j, part)), dst + begin + j, part); });
-}
-
-void subtract_range(const float* a, const float* b, float* out, int64_t begin, int64_t end) {
-  for_vectors(end - begin, [&](int64_t j, auto part) HWY_ATTR {
-    const int64_t i = begin + j;
-    store(hn::Sub(load(a + i, part), load(b + i, part)), out + i, part);
-  });
 }
 
 /// The sums over rows [begin, end), added to `out`, or assigned to it if it is one block's.
@@ -96,9 +81,7 @@ HWY_AFTER_NAMESPACE();
 namespace triptych::cpu {
 HWY_EXPORT(cast_range);
 HWY_EXPORT(add_into_range);
-HWY_EXPORT(accumulate_range);
-HWY_EXPORT(scale_into_range);
-HWY_EXPORT(subtract_range);
+HWY_EXPORT(scale_by_range);
 HWY_EXPORT(sum_rows_block);
 HWY_EXPORT(add_positions_rows);
 HWY_EXPORT(sum_positions_rows);
@@ -175,20 +158,11 @@ void add_into(Stream& stream, void* dst, const void* src, int64_t n, DType dtype
   });
 }
 
-void accumulate(Stream& stream, float* dst, const float* src, float factor, int64_t n) {
-  parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(accumulate_range)(dst, src, factor, begin, end);
-  });
-}
-
-void scale_into(Stream& stream, float* dst, float factor, int64_t n) {
-  parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(scale_into_range)(dst, factor, begin, end);
-  });
-}
-
 void scale_by(Stream& stream, float* dst, const double* factor, int64_t n) {
-  if (*factor != 1.0) scale_into(stream, dst, static_cast<float>(*factor), n);
+  if (*factor == 1.0) return;
+  parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(scale_by_range)(dst, static_cast<float>(*factor), begin, end);
+  });
 }
 
 void accumulate_doubles(Stream&, float* dst, const double* src, const double* factor, int64_t n) {
@@ -197,12 +171,6 @@ void accumulate_doubles(Stream&, float* dst, const double* src, const double* fa
 
 void widen(Stream&, const float* src, double* dst, int64_t n) {
   std::copy(src, src + n, dst);
-}
-
-void subtract(Stream& stream, const float* a, const float* b, float* out, int64_t n) {
-  parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(subtract_range)(a, b, out, begin, end);
-  });
 }
 
 void sum_rows(Stream& stream, const SumRowsArgs& args) {

@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/update_decision.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/optimizer.cpp"
@@ -100,27 +101,8 @@ void sum_of_squares(Stream& stream, std::span<const FloatSpan> tensors, double* 
 }
 
 void decide_update(Stream&, const DecideUpdateArgs& args) {
-  UpdateState& state = *args.state;
-  const double loss_scale = static_cast<double>(state.loss_scale);
-  const double norm = std::sqrt(*args.squared_norm) / loss_scale;
-  *args.norm = norm;
-  state.apply = std::isfinite(*args.loss) && std::isfinite(norm) ? 1 : 0;
-  const double clip = args.clip_norm > 0.0 && norm > args.clip_norm ? args.clip_norm / norm : 1.0;
-  state.gradient_factor = static_cast<float>(clip / loss_scale);
-  if (state.apply != 0) {
-    ++state.num_updates;
-    ++state.num_good;
-  } else {
-    ++state.num_skipped;
-  }
-  if (args.growth_interval <= 0) return;
-  if (!std::isfinite(norm)) {
-    state.loss_scale = std::max(state.loss_scale * 0.5f, args.min_loss_scale);
-    state.num_good = 0;
-  } else if (state.num_good >= args.growth_interval) {
-    state.loss_scale = std::min(state.loss_scale * 2.0f, args.max_loss_scale);
-    state.num_good = 0;
-  }
+  *args.norm = std::sqrt(*args.squared_norm) / static_cast<double>(args.state->loss_scale);
+  *args.state = decided_update(*args.state, *args.loss, *args.norm, args);
 }
 
 void adamw(Stream& stream, const AdamWArgs& args) {

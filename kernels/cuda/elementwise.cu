@@ -43,47 +43,17 @@ struct AddInto {
   }
 };
 
-struct Accumulate {
+struct ScaleBy {
   float* dst;
-  const float* src;
-  float factor;
+  const double* factor;
   template <int N>
   __device__ void operator()(int64_t i, Piece<N> piece) const {
-    Floats<N> sum = load<N>(dst + i, piece);
-    const Floats<N> added = load<N>(src + i, piece);
-#pragma unroll
-    for (int k = 0; k < N; ++k) sum[k] = fmaf(factor, added[k], sum[k]);
-    store(sum, dst + i, piece);
-  }
-};
-
-/// With the factor as an argument, or in device memory.
-struct Scale {
-  float* dst;
-  const double* factor;  ///< or null: `given`
-  float given;
-  template <int N>
-  __device__ void operator()(int64_t i, Piece<N> piece) const {
-    const float f = factor == nullptr ? given : static_cast<float>(*factor);
+    const float f = static_cast<float>(*factor);
     if (f == 1.0f) return;  // of most steps, the clipping's and the loss scale's
     Floats<N> values = load<N>(dst + i, piece);
 #pragma unroll
     for (int k = 0; k < N; ++k) values[k] *= f;
     store(values, dst + i, piece);
-  }
-};
-
-struct Subtract {
-  const float* a;
-  const float* b;
-  float* out;
-  template <int N>
-  __device__ void operator()(int64_t i, Piece<N> piece) const {
-    Floats<N> difference = load<N>(a + i, piece);
-    const Floats<N> taken = load<N>(b + i, piece);
-#pragma unroll
-    for (int k = 0; k < N; ++k) difference[k] -= taken[k];
-    store(difference, out + i, piece);
   }
 };
 
@@ -195,16 +165,8 @@ void add_into(Stream& stream, void* dst, const void* src, int64_t n, DType dtype
   });
 }
 
-void accumulate(Stream& stream, float* dst, const float* src, float factor, int64_t n) {
-  launch_each_piece<4>(stream, "accumulate", n, aligned_16({dst, src}), Accumulate{dst, src, factor});
-}
-
-void scale_into(Stream& stream, float* dst, float factor, int64_t n) {
-  launch_each_piece<4>(stream, "scale_into", n, aligned_16({dst}), Scale{dst, nullptr, factor});
-}
-
 void scale_by(Stream& stream, float* dst, const double* factor, int64_t n) {
-  launch_each_piece<4>(stream, "scale_by", n, aligned_16({dst}), Scale{dst, factor, 1.0f});
+  launch_each_piece<4>(stream, "scale_by", n, aligned_16({dst}), ScaleBy{dst, factor});
 }
 
 void accumulate_doubles(Stream& stream, float* dst, const double* src, const double* factor, int64_t n) {
@@ -213,10 +175,6 @@ void accumulate_doubles(Stream& stream, float* dst, const double* src, const dou
 
 void widen(Stream& stream, const float* src, double* dst, int64_t n) {
   launch_each_piece<1>(stream, "widen", n, true, Widen{src, dst});
-}
-
-void subtract(Stream& stream, const float* a, const float* b, float* out, int64_t n) {
-  launch_each_piece<4>(stream, "subtract", n, aligned_16({a, b, out}), Subtract{a, b, out});
 }
 
 void add_positions(Stream& stream, const AddPositionsArgs& args) {

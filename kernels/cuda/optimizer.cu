@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/multi_tensor.cuh"
 #include "kernels/optimizer.h"
+#include "kernels/update_decision.h"
 
 namespace triptych {
 namespace {
@@ -81,29 +82,8 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 /// One thread: some ten operations on values that are in device memory.
 __global__ void decide_update_kernel(DecideUpdateArgs args) {
-  UpdateState state = *args.state;
-  const double loss_scale = static_cast<double>(state.loss_scale);
-  const double norm = sqrt(*args.squared_norm) / loss_scale;
-  *args.norm = norm;
-  state.apply = isfinite(*args.loss) && isfinite(norm) ? 1 : 0;
-  const double clip = args.clip_norm > 0.0 && norm > args.clip_norm ? args.clip_norm / norm : 1.0;
-  state.gradient_factor = static_cast<float>(clip / loss_scale);
-  if (state.apply != 0) {
-    ++state.num_updates;
-    ++state.num_good;
-  } else {
-    ++state.num_skipped;
-  }
-  if (args.growth_interval > 0) {
-    if (!isfinite(norm)) {
-      state.loss_scale = fmaxf(state.loss_scale * 0.5f, args.min_loss_scale);
-      state.num_good = 0;
-    } else if (state.num_good >= args.growth_interval) {
-      state.loss_scale = fminf(state.loss_scale * 2.0f, args.max_loss_scale);
-      state.num_good = 0;
-    }
-  }
-  *args.state = state;
+  *args.norm = sqrt(*args.squared_norm) / static_cast<double>(args.state->loss_scale);
+  *args.state = decided_update(*args.state, *args.loss, *args.norm, args);
 }
 
 Tensor to_kernel(const AdamWTensor& t, float lr) {

@@ -41,7 +41,7 @@ struct GatherRows {
 };
 
 /// A row of [batch, seq] at a time.
-template <typename X, typename Out>
+template <typename Out, typename X>
 struct GatherRowsBackward {
   const Out* dout;
   X* dx;
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kBlockThreads)
 }
 
 /// A row of [batch, seq] at a time.
-template <typename X, typename Out>
+template <typename Out, typename X>
 struct MeanPoolBackward {
   const Out* dout;
   X* dx;
@@ -114,41 +114,38 @@ struct MeanPoolBackward {
   }
 };
 
-/// f(TypeTag<X>, TypeTag<Out>) of the dtypes of [batch, seq, cols] and [batch, cols].
+/// f(TypeTag<From>, TypeTag<To>) of two dtypes.
 template <typename F>
-void with_types(DType dtype, DType out_dtype, std::string_view kernel, const F& f) {
-  with_float_type(dtype, kernel,
-                  [&](auto x_tag) { with_float_type(out_dtype, kernel, [&](auto out_tag) { f(x_tag, out_tag); }); });
+void with_types(DType from, DType to, std::string_view kernel, const F& f) {
+  with_float_type(from, kernel,
+                  [&](auto from_tag) { with_float_type(to, kernel, [&](auto to_tag) { f(from_tag, to_tag); }); });
 }
 
-template <typename X, typename Out>
-bool rows_aligned(const void* x, const void* out, int64_t cols) {
-  return aligned_16({x, out}, {cols * static_cast<int64_t>(sizeof(X)), cols * static_cast<int64_t>(sizeof(Out))});
+/// Launches Kernel<From, To>{from, to, rows_of_sample, cols} on the pieces of `num_rows` rows.
+template <template <typename, typename> typename Kernel, typename RowsOfSample>
+void launch_rows(Stream& stream, std::string_view name, int64_t num_rows, int64_t cols, const void* from,
+                 DType from_dtype, void* to, DType to_dtype, RowsOfSample rows_of_sample) {
+  with_types(from_dtype, to_dtype, name, [&](auto from_tag, auto to_tag) {
+    using From = typename decltype(from_tag)::Type;
+    using To = typename decltype(to_tag)::Type;
+    constexpr int64_t kFromBytes = sizeof(From), kToBytes = sizeof(To);
+    launch_each_row_piece<kVectorSize<From, To>>(
+        stream, name, num_rows, cols, aligned_16({from, to}, {cols * kFromBytes, cols * kToBytes}),
+        Kernel<From, To>{static_cast<const From*>(from), static_cast<To*>(to), rows_of_sample, cols});
+  });
 }
 
 }  // namespace
 
 void gather_rows(Stream& stream, const PoolForwardArgs& args) {
-  with_types(args.dtype, args.out_dtype, "gather_rows", [&](auto x_tag, auto out_tag) {
-    using X = typename decltype(x_tag)::Type;
-    using Out = typename decltype(out_tag)::Type;
-    launch_each_row_piece<kVectorSize<X, Out>>(
-        stream, "gather_rows", args.batch, args.cols, rows_aligned<X, Out>(args.x, args.out, args.cols),
-        GatherRows<X, Out>{static_cast<const X*>(args.x), static_cast<Out*>(args.out),
-                           Gathered{args.index, args.index_offset, args.seq}, args.cols});
-  });
+  launch_rows<GatherRows>(stream, "gather_rows", args.batch, args.cols, args.x, args.dtype, args.out, args.out_dtype,
+                          Gathered{args.index, args.index_offset, args.seq});
 }
 
 void gather_rows_backward(Stream& stream, const PoolBackwardArgs& args) {
-  with_types(args.dtype, args.out_dtype, "gather_rows_backward", [&](auto x_tag, auto out_tag) {
-    using X = typename decltype(x_tag)::Type;
-    using Out = typename decltype(out_tag)::Type;
-    launch_each_row_piece<kVectorSize<X, Out>>(
-        stream, "gather_rows_backward", args.batch * args.seq, args.cols,
-        rows_aligned<X, Out>(args.dx, args.dout, args.cols),
-        GatherRowsBackward<X, Out>{static_cast<const Out*>(args.dout), static_cast<X*>(args.dx),
-                                   Gathered{args.index, args.index_offset, args.seq}, args.cols});
-  });
+  launch_rows<GatherRowsBackward>(stream, "gather_rows_backward", args.batch * args.seq, args.cols, args.dout,
+                                  args.out_dtype, args.dx, args.dtype,
+                                  Gathered{args.index, args.index_offset, args.seq});
 }
 
 void mean_pool(Stream& stream, const PoolForwardArgs& args) {
@@ -166,15 +163,8 @@ void mean_pool(Stream& stream, const PoolForwardArgs& args) {
 }
 
 void mean_pool_backward(Stream& stream, const PoolBackwardArgs& args) {
-  with_types(args.dtype, args.out_dtype, "mean_pool_backward", [&](auto x_tag, auto out_tag) {
-    using X = typename decltype(x_tag)::Type;
-    using Out = typename decltype(out_tag)::Type;
-    launch_each_row_piece<kVectorSize<X, Out>>(
-        stream, "mean_pool_backward", args.batch * args.seq, args.cols,
-        rows_aligned<X, Out>(args.dx, args.dout, args.cols),
-        MeanPoolBackward<X, Out>{static_cast<const Out*>(args.dout), static_cast<X*>(args.dx),
-                                 Averaged{args.lengths, args.seq}, args.cols});
-  });
+  launch_rows<MeanPoolBackward>(stream, "mean_pool_backward", args.batch * args.seq, args.cols, args.dout,
+                                args.out_dtype, args.dx, args.dtype, Averaged{args.lengths, args.seq});
 }
 
 }  // namespace triptych

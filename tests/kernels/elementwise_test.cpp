@@ -163,31 +163,18 @@ TEST(Elementwise, Float32AgreesWithDouble) {
     const DeviceArray<double> factor(device, factors);
     for (const int64_t n : kSizes) {
       SCOPED_TRACE(n);
-      const std::vector<float> a = normals<float>(n, "a"), b = normals<float>(n, "b");
-      std::vector<double> added = to_doubles(a), scaled = added, difference = added;
-      for (std::size_t i = 0; i < a.size(); ++i) {
-        added[i] += 0.3f * static_cast<double>(b[i]);
-        scaled[i] *= -2.7f;
-        difference[i] -= static_cast<double>(b[i]);
-      }
-      const double limit = tolerance(DType::kFloat32).local;
-      const DeviceArray<float> from(device, b);
-      DeviceArray<float> sum(device, a);
-      accumulate(stream, sum.data(), from.data(), 0.3f, n);
-      expect_close(sum.host(), added, limit, "accumulate");
-      DeviceArray<float> product(device, a), by_device(device, a);
-      scale_into(stream, product.data(), -2.7f, n);
-      expect_close(product.host(), scaled, limit, "scale_into");
-      scale_by(stream, by_device.data(), factor.data(), n);
-      EXPECT_TRUE(test::same_bits(by_device.host(), product.host())) << "scale_by";
-      scale_by(stream, by_device.data(), factor.data() + 1, n);
-      EXPECT_TRUE(test::same_bits(by_device.host(), product.host())) << "scale_by 1";
-      DeviceArray<float> over_a(device, a);
-      subtract(stream, over_a.data(), from.data(), over_a.data(), n);
-      expect_close(over_a.host(), difference, limit, "subtract");
+      const std::vector<float> values = normals<float>(n, "values");
+      std::vector<double> expected = to_doubles(values);
+      for (double& value : expected) value *= -2.7;
+      DeviceArray<float> scaled(device, values);
+      scale_by(stream, scaled.data(), factor.data(), n);
+      const std::vector<float> once = scaled.host();
+      expect_close(once, expected, tolerance(DType::kFloat32).local, "scale_by");
+      scale_by(stream, scaled.data(), factor.data() + 1, n);
+      EXPECT_TRUE(test::same_bits(scaled.host(), once)) << "scale_by 1";
       DeviceArray<double> wide(device, n);
-      widen(stream, from.data(), wide.data(), n);
-      EXPECT_EQ(wide.host(), to_doubles(b));
+      widen(stream, DeviceArray<float>(device, values).data(), wide.data(), n);
+      EXPECT_EQ(wide.host(), to_doubles(values));
     }
   });
 }

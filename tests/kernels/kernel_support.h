@@ -11,6 +11,7 @@
 #include "base/dtype.h"
 #include "base/philox.h"
 #include "device/device.h"
+#include "tests/support/device_array.h"
 #include "tests/support/tolerance.h"
 
 namespace triptych::test {
@@ -60,33 +61,6 @@ inline std::vector<double> central_differences(const std::function<double(const 
 
 /// What central differences with h = 1e-5 of functions of order 1 leave: h^2 and 2^-53 / h.
 inline constexpr double kDifferenceError = 1e-8;
-
-/// Values in device memory, which the host reaches by copies alone.
-template <typename T>
-class DeviceArray {
- public:
-  DeviceArray(Device& device, const std::vector<T>& values)
-      : device_(&device), size_(values.size()), buffer_(device.allocate(size_ * sizeof(T))) {
-    device.write(buffer_.data(), values.data(), size_ * sizeof(T));
-  }
-  /// Undefined contents: what a kernel must assign.
-  DeviceArray(Device& device, int64_t size)
-      : device_(&device), size_(static_cast<std::size_t>(size)), buffer_(device.allocate(size_ * sizeof(T))) {}
-
-  T* data() { return reinterpret_cast<T*>(buffer_.data()); }
-  const T* data() const { return reinterpret_cast<const T*>(buffer_.data()); }
-  /// Waits for the device.
-  std::vector<T> host() const {
-    std::vector<T> values(size_);
-    device_->read(values.data(), buffer_.data(), size_ * sizeof(T));
-    return values;
-  }
-
- private:
-  Device* device_;
-  std::size_t size_;
-  Buffer buffer_;
-};
 
 /// Runs `test(device)` on each variant of the backend that the tests are linked with: on the CPU with one thread and
 /// with three, for every instruction set that the kernels are compiled for and this machine has; under CUDA once.

@@ -13,36 +13,13 @@
 #include "base/error.h"
 #include "device/device.h"
 #include "parallel/group.h"
+#include "tests/support/device_array.h"
 
 // What every group does, whatever carries it. Called by every rank of `group`, whose buffers are in the memory of
 // `device` (on the CPU that is the host's); the expected values come from closed formulas, never from another group.
 namespace triptych::contract {
 
-/// Values in device memory, which the host reaches by copies alone.
-template <typename T>
-class OnDevice {
- public:
-  OnDevice(Device& device, const std::vector<T>& values)
-      : device_(&device), size_(values.size()), buffer_(device.allocate(size_ * sizeof(T))) {
-    device.write(buffer_.data(), values.data(), size_ * sizeof(T));
-  }
-  /// Undefined contents.
-  OnDevice(Device& device, int64_t size)
-      : device_(&device), size_(static_cast<std::size_t>(size)), buffer_(device.allocate(size_ * sizeof(T))) {}
-
-  T* data() const { return reinterpret_cast<T*>(buffer_.data()); }
-  int64_t size() const { return static_cast<int64_t>(size_); }
-  std::vector<T> host() const {
-    std::vector<T> values(size_);
-    device_->read(values.data(), buffer_.data(), size_ * sizeof(T));
-    return values;
-  }
-
- private:
-  Device* device_;
-  std::size_t size_;
-  Buffer buffer_;
-};
+using test::DeviceArray;
 
 /// Element i of rank r's buffer number `salt`: small whole numbers, so that sums are exact in every type.
 inline int64_t number(int rank, int64_t i, int salt = 0) {
@@ -86,13 +63,13 @@ void check_reductions(Group& group, Device& device, int64_t count) {
       }
       return static_cast<T>(result);
     };
-    const OnDevice<T> data(device, buffer<T>(rank, count));
+    DeviceArray<T> data(device, buffer<T>(rank, count));
     std::vector<T> expected(static_cast<std::size_t>(count));
     for (int64_t i = 0; i < count; ++i) expected[static_cast<std::size_t>(i)] = over_ranks(i);
     group.all_reduce(data.data(), count, dtype_of<T>, reduce)->wait();
     EXPECT_EQ(first_difference(data.host(), expected), -1) << "all_reduce of " << count << " on rank " << rank;
 
-    const OnDevice<T> send(device, buffer<T>(rank, n * count)), mine(device, count);
+    DeviceArray<T> send(device, buffer<T>(rank, n * count)), mine(device, count);
     for (int64_t i = 0; i < count; ++i) expected[static_cast<std::size_t>(i)] = over_ranks(rank * count + i);
     group.reduce_scatter(send.data(), mine.data(), count, dtype_of<T>, reduce)->wait();
     EXPECT_EQ(first_difference(mine.host(), expected), -1) << "reduce_scatter of " << count << " on rank " << rank;
@@ -106,7 +83,7 @@ void check_moves(Group& group, Device& device, int64_t count) {
   for (int r = 0; r < n; ++r) {
     for (int64_t i = 0; i < count; ++i) expected[static_cast<std::size_t>(r * count + i)] = element<T>(r, i);
   }
-  const OnDevice<T> mine(device, buffer<T>(rank, count)), gathered(device, n * count);
+  DeviceArray<T> mine(device, buffer<T>(rank, count)), gathered(device, n * count);
   group.all_gather(mine.data(), gathered.data(), count, dtype_of<T>)->wait();
   EXPECT_EQ(first_difference(gathered.host(), expected), -1) << "all_gather of " << count << " on rank " << rank;
 
@@ -115,12 +92,12 @@ void check_moves(Group& group, Device& device, int64_t count) {
       expected[static_cast<std::size_t>(r * count + i)] = element<T>(r, rank * count + i);
     }
   }
-  const OnDevice<T> rows(device, buffer<T>(rank, n * count)), received(device, n * count);
+  DeviceArray<T> rows(device, buffer<T>(rank, n * count)), received(device, n * count);
   group.all_to_all(rows.data(), received.data(), count, dtype_of<T>)->wait();
   EXPECT_EQ(first_difference(received.host(), expected), -1) << "all_to_all of " << count << " on rank " << rank;
 
   for (int root = 0; root < n; ++root) {
-    const OnDevice<T> data(device, buffer<T>(rank, count));
+    DeviceArray<T> data(device, buffer<T>(rank, count));
     group.broadcast(data.data(), count, dtype_of<T>, root)->wait();
     EXPECT_EQ(first_difference(data.host(), buffer<T>(root, count)), -1)
         << "broadcast of " << count << " from " << root << " on rank " << rank;
@@ -138,9 +115,9 @@ void check_messages(Group& group, Device& device, int64_t count) {
   }
   group.open_links(ring);
   // Two with tag 3 and one with tag 9, received in another order; those with one tag keep theirs.
-  const OnDevice<T> a(device, buffer<T>(rank, count, 1)), b(device, buffer<T>(rank, count, 2)),
+  DeviceArray<T> a(device, buffer<T>(rank, count, 1)), b(device, buffer<T>(rank, count, 2)),
       c(device, buffer<T>(rank, count, 3));
-  const OnDevice<T> x(device, count), y(device, count), z(device, count);
+  DeviceArray<T> x(device, count), y(device, count), z(device, count);
   std::vector<std::shared_ptr<Pending>> pending{
       group.send(a.data(), count, dtype_of<T>, next, 3),     group.send(b.data(), count, dtype_of<T>, next, 9),
       group.send(c.data(), count, dtype_of<T>, next, 3),     group.recv(y.data(), count, dtype_of<T>, previous, 9),
@@ -195,13 +172,13 @@ inline void check_messages_of_all_types(Group& group, Device& device) {
 inline void check_many_in_flight(Group& group, Device& device) {
   constexpr int kMany = 40;
   const int n = group.size(), rank = group.rank();
-  std::vector<OnDevice<float>> sums, gathered;
+  std::vector<DeviceArray<float>> sums, gathered;
   std::vector<std::shared_ptr<Pending>> pending;
   for (int k = 0; k < kMany; ++k) {
     sums.emplace_back(device, buffer<float>(rank, 257 + k, k));
     gathered.emplace_back(device, n);
   }
-  const OnDevice<float> mine(device, std::vector<float>{static_cast<float>(rank)});
+  DeviceArray<float> mine(device, std::vector<float>{static_cast<float>(rank)});
   for (std::size_t k = 0; k < kMany; ++k) {
     pending.push_back(group.all_reduce(sums[k].data(), sums[k].size(), DType::kFloat32, ReduceOp::kSum));
     pending.push_back(group.all_gather(mine.data(), gathered[k].data(), 1, DType::kFloat32));
@@ -223,7 +200,7 @@ inline void check_many_in_flight(Group& group, Device& device) {
 
 /// test() alone brings an operation to its end.
 inline void check_test_makes_progress(Group& group, Device& device) {
-  const OnDevice<double> data(device, buffer<double>(group.rank(), 30'000));
+  DeviceArray<double> data(device, buffer<double>(group.rank(), 30'000));
   const auto pending = group.all_reduce(data.data(), 30'000, DType::kFloat64, ReduceOp::kMax);
   while (!pending->test()) std::this_thread::yield();
   const std::vector<double> result = data.host();
@@ -248,7 +225,7 @@ inline void check_texts(Group& group, Device&) {
 inline void check_split(Group& group, Device& device) {
   const int n = group.size(), rank = group.rank();
   const auto sum_of_ranks = [&device](Group& of, int64_t value) {
-    const OnDevice<int64_t> sum(device, std::vector<int64_t>{value});
+    DeviceArray<int64_t> sum(device, std::vector<int64_t>{value});
     of.all_reduce(sum.data(), 1, DType::kInt64, ReduceOp::kSum)->wait();
     return sum.host().front();
   };
@@ -273,7 +250,7 @@ inline void check_split(Group& group, Device& device) {
   EXPECT_EQ(alone->size(), 1);
   EXPECT_EQ(sum_of_ranks(*alone, 5), 5);
   // The groups do not hear each other.
-  const OnDevice<float> in_half(device, buffer<float>(rank, 50)), in_all(device, buffer<float>(rank, 50));
+  DeviceArray<float> in_half(device, buffer<float>(rank, 50)), in_all(device, buffer<float>(rank, 50));
   const auto first = half->all_reduce(in_half.data(), 50, DType::kFloat32, ReduceOp::kMax);
   const auto second = group.all_reduce(in_all.data(), 50, DType::kFloat32, ReduceOp::kSum);
   second->wait();

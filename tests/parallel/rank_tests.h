@@ -10,6 +10,7 @@
 
 #include "device/device.h"
 #include "parallel/group.h"
+#include "tests/parallel/group_contract.h"
 
 namespace triptych {
 
@@ -65,5 +66,18 @@ class RankTests {
   int local_rank_;
   MakeGroup make_group_;
 };
+
+/// What every group of ranks that are processes does.
+inline void add_contract(RankTests& tests, int num_ranks) {
+  tests.add("HasTheRanksThatWereStarted", [num_ranks](Group& g, Device&) { EXPECT_EQ(g.size(), num_ranks); });
+  tests.add("Reduces", contract::check_reductions_of_all_types);
+  tests.add("Moves", contract::check_moves_of_all_types);
+  tests.add("SendsMessages", contract::check_messages_of_all_types);
+  tests.add("HasManyInFlight", contract::check_many_in_flight);
+  tests.add("TestMakesProgress", contract::check_test_makes_progress);
+  tests.add("GathersTexts", contract::check_texts);
+  tests.add("Splits", contract::check_split);
+  tests.add("RefusesWrongArguments", contract::check_refusals);
+}
 
 }  // namespace triptych

@@ -3,31 +3,19 @@
 usage: check_faults.py RUN_RANKS FAULTY_RANKS
 """
 
-import subprocess
 import sys
-import time
+from pathlib import Path
 
-run_ranks, program = sys.argv[1:]
-failures = []
+sys.dont_write_bytecode = True
+sys.path.append(str(Path(__file__).parents[1]))
+from fault_checks import FaultChecks  # noqa: E402  (found in the folder above)
+
+faults = FaultChecks(*sys.argv[1:])
 
 
 def check(fault, transports, exit_codes, *texts):
-    """Runs the fault on three ranks over each transport. Every text must be in what they print."""
     for transport in transports:
-        begin = time.monotonic()
-        try:
-            result = subprocess.run([run_ranks, "3", program, transport, fault], capture_output=True, text=True,
-                                    timeout=60)
-            printed, code = result.stdout + result.stderr, result.returncode
-        except subprocess.TimeoutExpired as expired:
-            printed, code = str(expired), "none: it hangs"
-        seconds = time.monotonic() - begin
-        wrong = [f"exit code {code}, expected one of {exit_codes}"] if code not in exit_codes else []
-        wrong += [f"does not say {text!r}" for text in texts if text not in printed]
-        print(f"{'FAILED' if wrong else 'ok':6} {fault} over {transport}: exit code {code} after {seconds:.1f} s")
-        if wrong:
-            failures.append(fault)
-            print("   " + "\n   ".join(wrong) + "\n   it printed:\n" + printed)
+        faults.check(f"{transport} {fault}", exit_codes, *texts)
 
 
 both = ["shared", "mpi"]
@@ -42,4 +30,4 @@ check("disagreement", ["shared"], [70], "rank 0 (world rank 0): number 20, all_r
       "rank 1 (world rank 1): number 20, all_gather(float32 x 7)")
 check("unwinds", both, [1])
 check("user_error", both, [2], "[test] a mistake of the user (rank 1)")
-sys.exit(1 if failures else 0)
+faults.exit()

@@ -54,18 +54,9 @@ int main(int argc, char** argv) {
   Group& group = world->group();
 
   RankTests tests("MpiGroup", group);
-  const int num_ranks = std::atoi(argv[2]);
-  tests.add("HasTheRanksThatWereStarted", [num_ranks](Group& g, Device&) { EXPECT_EQ(g.size(), num_ranks); });
+  add_contract(tests, std::atoi(argv[2]));
   const std::string_view carrier = transport == "shared" ? "shared memory" : "MPI";
   tests.add("GoesTheRightWay", [carrier](Group& g, Device&) { check_transport(g, carrier); });
-  tests.add("Reduces", contract::check_reductions_of_all_types);
-  tests.add("Moves", contract::check_moves_of_all_types);
-  tests.add("SendsMessages", contract::check_messages_of_all_types);
-  tests.add("HasManyInFlight", contract::check_many_in_flight);
-  tests.add("TestMakesProgress", contract::check_test_makes_progress);
-  tests.add("GathersTexts", contract::check_texts);
-  tests.add("Splits", contract::check_split);
-  tests.add("RefusesWrongArguments", contract::check_refusals);
   tests.add("MakesAMesh", check_mesh);
 
   const int failed = tests.run();

@@ -5,32 +5,15 @@ usage: check_faults.py RUN_RANKS FAULTY_NCCL_RANKS
 The program is linked with the emulator, of whose environment variables some machines here are made.
 """
 
-import os
-import subprocess
 import sys
-import time
+from pathlib import Path
 
-run_ranks, program = sys.argv[1:]
-failures = []
+sys.dont_write_bytecode = True
+sys.path.append(str(Path(__file__).parents[1]))
+from fault_checks import FaultChecks  # noqa: E402  (found in the folder above)
 
-
-def check(fault, exit_codes, *texts, ranks=3, **environment):
-    """Runs the fault on the ranks. Every text must be in what they print."""
-    begin = time.monotonic()
-    try:
-        result = subprocess.run([run_ranks, str(ranks), program, fault], capture_output=True, text=True, timeout=60,
-                                env={**os.environ, **environment})
-        printed, code = result.stdout + result.stderr, result.returncode
-    except subprocess.TimeoutExpired as expired:
-        printed, code = str(expired), "none: it hangs"
-    seconds = time.monotonic() - begin
-    wrong = [f"exit code {code}, expected one of {exit_codes}"] if code not in exit_codes else []
-    wrong += [f"does not say {text!r}" for text in texts if text not in printed]
-    print(f"{'FAILED' if wrong else 'ok':6} {fault} {environment or ''}: exit code {code} after {seconds:.1f} s")
-    if wrong:
-        failures.append(fault)
-        print("   " + "\n   ".join(wrong) + "\n   it printed:\n" + printed)
-
+faults = FaultChecks(*sys.argv[1:])
+check = faults.check
 
 check("none", [0], "ended well")
 check("killed", [137, 1])
@@ -44,4 +27,4 @@ check("disagreement", [86, 1], "[nccl-mismatch]", "ncclAllGather(float32 x 7)", 
 check("none", [2], "[device] each rank of a machine needs a GPU of its own: rank 2 of this machine, 2 GPUs. Start at most 2 "
       "ranks a machine", TRIPTYCH_EMULATOR_DEVICES="2")
 check("none", [2], "[device] device = \"cuda\" needs NVIDIA's driver", TRIPTYCH_EMULATOR_DEVICES="0")
-sys.exit(f"failed: {failures}" if failures else 0)
+faults.exit()

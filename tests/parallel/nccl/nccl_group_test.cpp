@@ -15,10 +15,10 @@
 namespace triptych {
 namespace {
 
-using contract::OnDevice;
+using test::DeviceArray;
 
 float reduced(Group& group, Device& device, float value) {
-  const OnDevice<float> sum(device, std::vector<float>{value});
+  DeviceArray<float> sum(device, std::vector<float>{value});
   group.all_reduce(sum.data(), 1, DType::kFloat32, ReduceOp::kSum)->wait();
   return sum.host().front();
 }
@@ -31,7 +31,7 @@ void check_transport(Group& group, Device&) {
 
 void check_wait_does_not_block_the_host(Group& group, Device& device) {
   reduced(group, device, 1);  // the first connects the ranks, which does block
-  const OnDevice<float> sum(device, std::vector<float>{static_cast<float>(group.rank())});
+  DeviceArray<float> sum(device, std::vector<float>{static_cast<float>(group.rank())});
   if (group.rank() != 0) group.barrier();
   const auto pending = group.all_reduce(sum.data(), 1, DType::kFloat32, ReduceOp::kSum);
   pending->wait();
@@ -45,7 +45,7 @@ void check_wait_does_not_block_the_host(Group& group, Device& device) {
 
 void check_links(Group& group, Device& device) {
   if (group.size() == 1) return;
-  const OnDevice<float> data(device, std::vector<float>{1});
+  DeviceArray<float> data(device, std::vector<float>{1});
   try {
     if (group.rank() == 0) group.send(data.data(), 1, DType::kFloat32, 1, 5);
     if (group.rank() == 1) group.recv(data.data(), 1, DType::kFloat32, 0, 5);
@@ -71,7 +71,7 @@ void check_pipeline(Group& group, Device& device) {
 
   // Longer than what an implementation would buffer; every stage adds its number.
   constexpr int64_t kCount = 50'021;
-  std::vector<OnDevice<float>> activations, gradients;
+  std::vector<DeviceArray<float>> activations, gradients;
   for (int m = 0; m < kNumMicrobatches; ++m) {
     activations.emplace_back(device, std::vector<float>(kCount, static_cast<float>(m)));
     gradients.emplace_back(device, std::vector<float>(kCount, static_cast<float>(-m)));
@@ -105,7 +105,7 @@ void check_mesh(Group& world, Device& device) {
   const int n = world.size();
   const MeshShape shape{.pp = 1, .dp = n % 2 == 0 ? 2 : 1, .cp = 1, .tp = n % 2 == 0 ? n / 2 : n};
   const Mesh mesh(world, shape, device);
-  const OnDevice<float> on_tp(device, std::vector<float>(1000, 1)), on_all(device, std::vector<float>(1000, 1));
+  DeviceArray<float> on_tp(device, std::vector<float>(1000, 1)), on_all(device, std::vector<float>(1000, 1));
   const auto first = mesh.dp_tp().all_reduce(on_all.data(), 1000, DType::kFloat32, ReduceOp::kSum);
   const auto second = mesh.group(Axis::kTp).all_reduce(on_tp.data(), 1000, DType::kFloat32, ReduceOp::kSum);
   second->wait();
@@ -125,21 +125,12 @@ int main(int argc, char** argv) {
   if (argc != 2) return 2;
   const std::unique_ptr<World> world = make_world({.timeout = std::chrono::seconds(120)});
   Group& group = world->group();
-  const int num_ranks = std::atoi(argv[1]);
 
   RankTests tests("NcclGroup", group, world->node_rank(), [](Group& host, Device& device) {
     return make_device_group(host.split(0, host.rank(), "all"), device);
   });
-  tests.add("HasTheRanksThatWereStarted", [num_ranks](Group& g, Device&) { EXPECT_EQ(g.size(), num_ranks); });
+  add_contract(tests, std::atoi(argv[1]));
   tests.add("GoesTheRightWay", check_transport);
-  tests.add("Reduces", contract::check_reductions_of_all_types);
-  tests.add("Moves", contract::check_moves_of_all_types);
-  tests.add("SendsMessages", contract::check_messages_of_all_types);
-  tests.add("HasManyInFlight", contract::check_many_in_flight);
-  tests.add("TestMakesProgress", contract::check_test_makes_progress);
-  tests.add("GathersTexts", contract::check_texts);
-  tests.add("Splits", contract::check_split);
-  tests.add("RefusesWrongArguments", contract::check_refusals);
   tests.add("WaitDoesNotBlockTheHost", check_wait_does_not_block_the_host);
   tests.add("RefusesAMessageWithoutItsLink", check_links);
   tests.add("MovesBothDirectionsOfAPipeline", check_pipeline);
