@@ -10,7 +10,7 @@ namespace triptych::emulator {
 ///
 ///   memory    out-of-bounds  use-after-free  uninitialised-read  misaligned-access  host-touched-device-memory
 ///             host-pointer-in-kernel  double-free  red-zone-damaged
-///   threads   shared-race  block-race  divergent-barrier  divergent-shuffle  launch-limit
+///   threads   shared-race  global-race  block-race  divergent-barrier  divergent-shuffle  launch-limit
 ///   streams   stream-race  freed-while-in-use  pinned-reused-early
 ///   calls     bad-argument  unknown-opcode  unsupported
 ///   nccl      nccl-mismatch  nccl-timeout  nccl-deadlock

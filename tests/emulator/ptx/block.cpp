@@ -45,11 +45,13 @@ std::string LaunchState::describe_line(uint32_t pc) const {
   return fmt::format("{}PTX line {} `{}`", where, statement.line, line);
 }
 
-Block::Block(LaunchState& state, uint32_t linear_index, SharedMemory& shared)
+Block::Block(LaunchState& state, uint32_t linear_index, SharedMemory& shared, ThreadAccesses& threads)
     : state_(state),
       num_threads_(static_cast<int>(state.launch.block[0] * state.launch.block[1] * state.launch.block[2])),
       shared_(shared),
-      accesses_(state.accesses, linear_index) {
+      accesses_(state.accesses, linear_index),
+      threads_(threads),
+      fences_((num_threads_ + kLanes - 1) / kLanes) {
   shared_.begin_block();
   const auto& grid = state.launch.grid;
   index_ = {linear_index % grid[0], linear_index / grid[0] % grid[1], linear_index / grid[0] / grid[1]};
@@ -69,6 +71,17 @@ void Block::report_undefined() const {
   state_.report_undefined();
 }
 
+void Block::fence(Warp& warp) {
+  accesses_.fence();
+  fences_.fence(warp.index(), warp.order().advance());
+}
+
+void Block::order_all() {
+  shared_.barrier();
+  threads_.barrier();
+  fences_.barrier();
+}
+
 bool Block::turn() {
   std::size_t num_ready = 0, num_waiting = 0;
   for (const auto& warp : warps_) {
@@ -77,7 +90,7 @@ bool Block::turn() {
   }
   if (num_ready == 0) {
     if (num_waiting == 0) {
-      shared_.barrier();
+      order_all();
       accesses_.finish();
       for (const auto& warp : warps_) state_.num_instructions += warp->num_instructions();
       return false;
@@ -113,7 +126,7 @@ void Block::open_barrier() {
   }
   last_reduction_ = reduction_;
   reduction_ = {};
-  shared_.barrier();
+  order_all();
   accesses_.barrier();
   for (const auto& warp : warps_) {
     if (warp->state() == Warp::State::AtBarrier) warp->pass_barrier();

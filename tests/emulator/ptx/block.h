@@ -8,9 +8,11 @@
 
 #include "emulator/device_memory.h"
 #include "emulator/ptx/engine.h"
+#include "emulator/ptx/fence_order.h"
 #include "emulator/ptx/global_accesses.h"
 #include "emulator/ptx/program.h"
 #include "emulator/ptx/shared_memory.h"
+#include "emulator/ptx/thread_accesses.h"
 #include "emulator/ptx/warp.h"
 
 namespace triptych::emulator::ptx {
@@ -36,8 +38,8 @@ struct LaunchState {
 /// A block that is resident: its warps take turns in an order that the seed decides.
 class Block {
  public:
-  /// `shared` is this block's alone while it is resident.
-  Block(LaunchState& state, uint32_t linear_index, SharedMemory& shared);
+  /// `shared` and `threads` are this block's alone while it is resident.
+  Block(LaunchState& state, uint32_t linear_index, SharedMemory& shared, ThreadAccesses& threads);
   Block(const Block&) = delete;
   Block& operator=(const Block&) = delete;
 
@@ -47,6 +49,10 @@ class Block {
   LaunchState& state() { return state_; }
   SharedMemory& shared() { return shared_; }
   BlockAccesses& accesses() { return accesses_; }
+  ThreadAccesses& threads() { return threads_; }
+  FenceOrder& fences() { return fences_; }
+  /// A lane of `warp` executes a fence of the device.
+  void fence(Warp& warp);
   const std::array<uint32_t, 3>& index() const { return index_; }
   std::array<uint32_t, 3> thread_index(int thread) const;
   int num_threads() const { return num_threads_; }
@@ -62,12 +68,15 @@ class Block {
 
  private:
   void open_barrier();
+  void order_all();  // what all threads did before what they do from now on
 
   LaunchState& state_;
   std::array<uint32_t, 3> index_{};
   int num_threads_;
   SharedMemory& shared_;
   BlockAccesses accesses_;
+  ThreadAccesses& threads_;
+  FenceOrder fences_;
   std::vector<std::unique_ptr<Warp>> warps_;
   Reduction reduction_, last_reduction_;
 };

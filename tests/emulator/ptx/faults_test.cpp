@@ -138,6 +138,60 @@ TEST_P(Faults, WarpRaces) {
   expect("", "bytes_of_a_word", to);
 }
 
+TEST_P(Faults, GlobalRaces) {
+  const uint64_t to = output(), tile = output();
+  engine.shape(1, 128);
+  expect("", "global_neighbour", to, tile, 0, 0);
+  expect("", "global_neighbour", to, tile, 32, 1);
+  expect("", "global_neighbour", to, tile, 1, 1);
+  expect("global-race", "global_neighbour", to, tile, 32, 2);  // a warp's barrier orders no other warp
+  EXPECT_NE(engine.message.find("of output (512 bytes), which thread "), std::string::npos) << engine.message;
+  EXPECT_NE(engine.message.find("with no __syncthreads in between"), std::string::npos) << engine.message;
+  expect("", "global_write_after_read", to, tile, 1);
+  expect("global-race", "global_write_after_read", to, tile, 0);
+  expect("global-race", "global_neighbour", to, output(), 1, 0);  // also where it reads before anything was written
+  engine.shape(1, 32);
+  expect("", "global_neighbour", to, tile, 0, 2);
+  expect("global-race", "global_neighbour", to, tile, 1, 0);
+  engine.shape(2, 32);  // what races within no block, but between two
+  expect("block-race", "global_neighbour", to, tile, 0, 0);
+}
+
+TEST_P(Faults, GlobalRacesWithinAWarp) {
+  const uint64_t to = output(), tile = engine.device(std::vector<int>(128));
+  engine.shape(1, 32);
+  expect("", "global_half_warps", to, tile, 0U);
+  expect("global-race", "global_half_warps", to, tile, 1U);
+  expect("", "global_same_place", tile, 0, 0);  // equal values in one instruction
+  expect("global-race", "global_same_place", tile, 1, 0);
+  engine.shape(1, 64);
+  expect("global-race", "global_same_place", tile, 0, 0);
+  expect("", "global_same_place", tile, 0, 1);
+  expect("", "global_same_place", tile, 0, 2);
+  expect("global-race", "global_same_place", tile, 0, 3);
+}
+
+TEST_P(Faults, GlobalAccessesOfOneThreadDoNotRace) {
+  const uint64_t vectors = floats(4 * 64), halves = engine.device(std::vector<uint16_t>(65));
+  engine.shape(1, 64);
+  expect("", "global_in_place", vectors, halves);
+  expect("", "global_overlap", halves, 0);
+  expect("", "global_overlap", halves, 64);
+  expect("global-race", "global_overlap", halves, 1);
+  expect("global-race", "global_overlap", halves, 63);
+}
+
+TEST_P(Faults, LastWarpNeedsTheFence) {
+  engine.shape(1, 128);
+  for (const uint64_t seed : {0, 1, 2, 3}) {
+    engine.launch.seed = seed;
+    const uint64_t total = output(1), sums = output(), counter = engine.device(std::vector<unsigned>(1));
+    EXPECT_EQ(engine.violation("last_warp", total, sums, counter, 1), "") << engine.message;
+    EXPECT_EQ(engine.host<int>(total, 1)[0], 128);
+    EXPECT_EQ(engine.violation("last_warp", total, sums, counter, 0), "global-race") << engine.message;
+  }
+}
+
 TEST_P(Faults, BlockRaces) {
   const uint64_t to = output(256);
   engine.shape(4, 32);

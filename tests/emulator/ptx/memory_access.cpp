@@ -97,8 +97,11 @@ const std::byte* read_lane(Warp& warp, Location at, int lane, unsigned size, boo
   }
   if (!state.memory.readable(at.address, size)) fault_global(warp, lane, at.address, size, true);
   if (strong) {
+    block.fences().strong_read(warp.index(), at.address);
+    block.threads().touch(warp, lane, at.address, size, Access::StrongRead);
     block.accesses().strong_read(at.address, size, warp.pc());
   } else {
+    block.threads().touch(warp, lane, at.address, size, Access::Read);
     block.accesses().read(at.address, size, warp.pc());
   }
   state.bytes_loaded += size;
@@ -125,8 +128,11 @@ void write_lane(Warp& warp, Location at, int lane, unsigned size, bool strong, c
   }
   if (!state.memory.writable(at.address, size)) fault_global(warp, lane, at.address, size, false);
   if (strong) {
+    block.fences().atomic(warp.index(), at.address);
+    block.threads().touch(warp, lane, at.address, size, Access::Atomic);
     block.accesses().atomic(at.address, size, warp.pc());
   } else {
+    block.threads().touch(warp, lane, at.address, size, Access::Write, value);
     block.accesses().write(at.address, size, warp.pc());
   }
   state.bytes_stored += size;
@@ -180,6 +186,9 @@ void load(Warp& warp, Space space, const Addresses& addresses, unsigned size, bo
   if (space == Space::Generic || space == Space::Global) {
     const uint64_t begin = addresses[0];
     if (!strong && is_contiguous(warp.mask(), addresses, size) && state.memory.readable(begin, kLanes * size)) {
+      for (unsigned lane = 0; lane < kLanes; ++lane) {
+        warp.block().threads().touch(warp, static_cast<int>(lane), addresses[lane], size, Access::Read);
+      }
       warp.block().accesses().read(begin, kLanes * size, warp.pc());
       state.bytes_loaded += kLanes * size;
       values.bytes = state.memory.bytes(begin);
@@ -200,6 +209,10 @@ void store(Warp& warp, Space space, const Addresses& addresses, unsigned size, b
   if (space == Space::Generic || space == Space::Global) {
     const uint64_t begin = addresses[0];
     if (!strong && is_contiguous(warp.mask(), addresses, size) && state.memory.writable(begin, kLanes * size)) {
+      for (unsigned lane = 0; lane < kLanes; ++lane) {
+        warp.block().threads().touch(warp, static_cast<int>(lane), addresses[lane], size, Access::Write,
+                                     values.buffer.data() + lane * size);
+      }
       warp.block().accesses().write(begin, kLanes * size, warp.pc());
       state.bytes_stored += kLanes * size;
       std::memcpy(state.memory.bytes(begin), values.buffer.data(), kLanes * size);
@@ -226,6 +239,8 @@ std::byte* atomic_location(Warp& warp, Space space, int lane, uint64_t address, 
   if (at.space == Space::Shared) return block.shared().atomic(warp, lane, at.address, size);
   if (at.space != Space::Global) warp.fail("unsupported", lane, "updates memory that is neither global nor shared.");
   if (!state.memory.readable(at.address, size)) fault_global(warp, lane, at.address, size, true);
+  block.fences().atomic(warp.index(), at.address);
+  block.threads().touch(warp, lane, at.address, size, Access::Atomic);
   block.accesses().atomic(at.address, size, warp.pc());
   state.bytes_loaded += size;
   state.bytes_stored += size;

@@ -76,7 +76,7 @@ enum Order : uint8_t { kRelaxed = 0, kAcquire = 1, kRelease = 2 };
 
 template <class Function, class T, class... Rest>
 void run_atomic(Warp& warp, const Op& op) {
-  if ((op.mode & kRelease) != 0) warp.block().accesses().fence();
+  if ((op.mode & kRelease) != 0) warp.block().fence(warp);
   const Addresses addresses = lane_addresses(warp, op);
   const T* b = warp.lanes<T>(op.source(1));
   for_lanes(warp.mask(), [&](int lane) {
@@ -92,7 +92,7 @@ void run_atomic(Warp& warp, const Op& op) {
     std::memcpy(at, &updated, sizeof(T));
     if (op.num_results > 0) warp.lanes<T>(op.result())[lane] = old;
   });
-  if ((op.mode & kAcquire) != 0) warp.block().accesses().fence();
+  if ((op.mode & kAcquire) != 0) warp.block().fence(warp);
 }
 
 template <class Function, Type... types>

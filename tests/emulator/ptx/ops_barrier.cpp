@@ -48,6 +48,7 @@ void run_warp_barrier(Warp& warp, const Op& op) {
     warp.order().synchronise(is_whole_warp ? kAllLanes : members);
     rest &= ~members;
   }
+  warp.block().fences().warp_barrier(warp.index());
 }
 
 // `bar.sync id {, count}`; `bar.red.op.type d, id {, count}, p`; `bar.warp.sync mask`
@@ -83,9 +84,11 @@ void build_bar(Builder& builder) {
 }
 
 void run_device_fence(Warp& warp, const Op&) {
-  warp.block().accesses().fence();
+  warp.block().fence(warp);
 }
-void run_block_fence(Warp&, const Op&) {}  // orders no two threads by itself
+void run_block_fence(Warp& warp, const Op&) {
+  warp.block().fences().fence(warp.index(), warp.order().advance());
+}
 
 void build_fence(Builder& builder) {
   const std::string_view scope = builder.take_any({"gl", "gpu", "sys", "cta"});

@@ -55,7 +55,7 @@ void run_load(Warp& warp, const Op& op) {
   LaneValues values;
   const unsigned size = op.bytes * op.count;
   load(warp, op.space, lane_addresses(warp, op), size, op.mode != kWeak, values);
-  if (op.mode == kAcquire) warp.block().accesses().fence();
+  if (op.mode == kAcquire) warp.block().fence(warp);
   for (int i = 0; i < op.count; ++i) {
     const std::byte* from = values.bytes + i * op.bytes;
     const Operand& to = op.result(i);
@@ -105,7 +105,7 @@ void run_store(Warp& warp, const Op& op) {
         break;
     }
   }
-  if (op.mode == kRelease) warp.block().accesses().fence();
+  if (op.mode == kRelease) warp.block().fence(warp);
   store(warp, op.space, lane_addresses(warp, op), size, op.mode != kWeak, values);
 }
 

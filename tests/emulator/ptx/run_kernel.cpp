@@ -97,17 +97,18 @@ LaunchResult run_kernel(const Module::Kernel& kernel, const Launch& launch, Devi
   const std::vector<uint32_t> order = shuffled_blocks(state, static_cast<uint32_t>(num_blocks));
   struct Slot {
     ptx::SharedMemory shared;
+    ptx::ThreadAccesses threads;
     std::unique_ptr<ptx::Block> block;
   };
   std::vector<std::unique_ptr<Slot>> slots;
   for (std::size_t i = 0; i < std::min<std::size_t>(kResidentBlocks, num_blocks); ++i) {
-    slots.push_back(std::make_unique<Slot>(Slot{ptx::SharedMemory(program, launch.dynamic_shared_bytes), nullptr}));
+    slots.push_back(std::make_unique<Slot>(Slot{ptx::SharedMemory(program, launch.dynamic_shared_bytes), {}, nullptr}));
   }
   for (std::size_t next = 0; !slots.empty();) {
     const std::size_t turn = state.random() % slots.size();
     Slot& slot = *slots[turn];
     if (slot.block == nullptr && next < order.size()) {
-      slot.block = std::make_unique<ptx::Block>(state, order[next++], slot.shared);
+      slot.block = std::make_unique<ptx::Block>(state, order[next++], slot.shared, slot.threads);
     }
     if (slot.block == nullptr) {
       slots.erase(slots.begin() + static_cast<std::ptrdiff_t>(turn));

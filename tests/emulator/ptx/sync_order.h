@@ -17,6 +17,8 @@ class SyncOrder {
 
   /// The lanes of `members` synchronise.
   void synchronise(uint32_t members);
+  /// Closes what was done so far without ordering it: the new stamp, which what follows has.
+  uint32_t advance() { return ++stamp_; }
   /// All lanes of the block synchronise, so all lanes of the warp.
   void synchronise_all() { full_ = ++stamp_; }
 

@@ -303,7 +303,7 @@ std::string Warp::describe_problem(int lane, const std::string& problem) const {
 }
 
 void Warp::fail(std::string_view name, int lane, const std::string& problem) const {
-  if (name != "shared-race") block_.report_undefined();
+  if (name != "shared-race" && name != "global-race") block_.report_undefined();
   report(name, describe_problem(lane, problem));
 }
 

@@ -105,6 +105,72 @@ __global__ void bytes_of_a_word(unsigned char* to) {
   to[threadIdx.x] = tile[threadIdx.x];
 }
 
+// The same in global memory.
+__global__ void global_neighbour(int* to, int* tile, int distance, int barrier) {
+  tile[threadIdx.x] = threadIdx.x;
+  if (barrier == 1) __syncthreads();
+  if (barrier == 2) __syncwarp();
+  to[threadIdx.x] = tile[(threadIdx.x + distance) % 128];
+}
+
+__global__ void global_write_after_read(int* to, int* tile, int barrier) {
+  int sum = 0;
+  for (int round = 0; round < 3; ++round) {
+    tile[threadIdx.x] = threadIdx.x + round;
+    __syncthreads();
+    sum += tile[(threadIdx.x + 40) % 128];
+    if (barrier != 0) __syncthreads();
+  }
+  to[threadIdx.x] = sum;
+}
+
+__global__ void global_same_place(int* place, int values_differ, int atomic) {
+  if (atomic != 0) {
+    atomicAdd(place, 1);
+    if (atomic == 2) *static_cast<volatile int*>(place) = 1;
+    if (atomic == 3) *place = 1;
+  } else {
+    *place = values_differ != 0 ? static_cast<int>(threadIdx.x) : 7;
+  }
+}
+
+__global__ void global_half_warps(int* to, int* tile, unsigned distance) {
+  const unsigned mask = threadIdx.x < 16 ? 0x0000ffffu : 0xffff0000u;
+  tile[threadIdx.x] = threadIdx.x;
+  __syncwarp(mask);
+  to[threadIdx.x] = tile[(threadIdx.x + distance) % 32];
+}
+
+// What every thread has to itself: in place, as vectors and as parts of words.
+__global__ void global_in_place(float4* vectors, unsigned short* halves) {
+  vectors[threadIdx.x].y = 2.0f * vectors[threadIdx.x].x;
+  halves[threadIdx.x] += 1;
+}
+
+__global__ void global_overlap(unsigned short* halves, int offset) {
+  halves[threadIdx.x] = static_cast<unsigned short>(threadIdx.x);
+  if (threadIdx.x == 0) *reinterpret_cast<unsigned char*>(halves + offset) = 1;
+}
+
+// The warp that is the last to finish adds up, with no barrier.
+__global__ void last_warp(int* total, int* sums, unsigned* counter, int fence) {
+  const bool is_first = threadIdx.x % 32 == 0;
+  sums[threadIdx.x] = 1;
+  __syncwarp();
+  unsigned position = 0;
+  if (is_first) {
+    if (fence != 0) __threadfence_block();
+    position = atomicAdd(counter, 1u);
+  }
+  if (__shfl_sync(0xffffffffu, position, 0) != blockDim.x / 32 - 1) return;
+  __threadfence_block();
+  if (!is_first) return;
+  int sum = 0;
+  for (unsigned i = 0; i < blockDim.x; ++i) sum += sums[i];
+  *total = sum;
+  *counter = 0;
+}
+
 __global__ void overlapping_blocks(float* to, int stride) {
   to[blockIdx.x * stride + threadIdx.x] = 1.0f;
 }
