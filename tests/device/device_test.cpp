@@ -200,6 +200,7 @@ TEST(Device, BuffersMayBeMovedAndMayOutliveIt) {
     a = std::move(b);
     EXPECT_EQ(a.data(), of_b);
     EXPECT_EQ(a.size(), 200u);
+    device.write(a.data(), bytes_from(200, 3).data(), 200);  // may still be queued when the device goes
     kept = std::move(a);
     EXPECT_EQ(a.data(), nullptr);
     HostBuffer c = device.allocate_host(10), d = device.allocate_host(0);

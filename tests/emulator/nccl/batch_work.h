@@ -23,6 +23,7 @@ class BatchWork : public Work {
   BatchWork(std::shared_ptr<Comm> comm, DeviceMemory& memory, const std::vector<Call>& calls);
   std::string name() const override { return name_; }
   bool advance() override;
+  bool waits_in_vain() const override { return comm_->peer_is_gone(); }
   std::vector<Access> accesses() const override;
 
  private:

@@ -115,6 +115,13 @@ std::string Comm::lost_peer() {
   return lost_;
 }
 
+bool Comm::peer_is_gone() {
+  for (int r = 0; r < size(); ++r) {
+    if (r != rank() && state(r).left.load() != 0) return true;
+  }
+  return !lost_peer().empty();
+}
+
 void Comm::abort() {
   own().aborted.store(1);
   if (header_->num_joined.load() < static_cast<uint32_t>(size())) segment_->unlink();

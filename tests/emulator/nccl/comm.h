@@ -61,6 +61,8 @@ class Comm {
 
   /// A peer that has died or aborted, in words; empty if none has. Looks at most every 20 ms.
   std::string lost_peer();
+  /// Whether a peer will do nothing any more: it has freed the communicator, aborted or died.
+  bool peer_is_gone();
   bool aborted() const { return own().aborted.load() != 0; }
   void abort();
   void leave() { own().left.store(1); }

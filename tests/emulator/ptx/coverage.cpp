@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <mutex>
 
 #include "emulator/ptx/engine.h"
@@ -17,7 +18,7 @@ struct Table {
 };
 
 Table& table() {
-  static Table instance;
+  static Table& instance = *std::make_unique<Table>().release();  // never destroyed: see immortal.h
   return instance;
 }
 

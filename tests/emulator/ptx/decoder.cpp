@@ -6,6 +6,7 @@
 #include <cxxabi.h>
 #include <fmt/format.h>
 
+#include "emulator/immortal.h"
 #include "emulator/ptx/coverage.h"
 #include "emulator/ptx/function_parser.h"
 #include "emulator/violation.h"
@@ -28,7 +29,7 @@ std::string demangle(const std::string& name) {
 }
 
 const HandlerTable& handlers() {
-  static const HandlerTable instance = [] {
+  static const HandlerTable& instance = immortal([] {
     HandlerTable table;
     for (auto add : {add_integer_ops, add_logic_ops, add_arithmetic_ops, add_float_ops, add_compare_ops,
                      add_convert_ops, add_move_ops, add_memory_ops, add_atomic_ops, add_async_ops, add_control_ops,
@@ -36,38 +37,39 @@ const HandlerTable& handlers() {
       add(table);
     }
     return table;
-  }();
+  }());
   return instance;
 }
 
 bool special_register(const std::string& name, SpecialRegister& which) {
   using enum SpecialRegister;
-  static const std::map<std::string, SpecialRegister, std::less<>> kNames{{"%tid.x", TidX},
-                                                                          {"%tid.y", TidY},
-                                                                          {"%tid.z", TidZ},
-                                                                          {"%ntid.x", NtidX},
-                                                                          {"%ntid.y", NtidY},
-                                                                          {"%ntid.z", NtidZ},
-                                                                          {"%ctaid.x", CtaidX},
-                                                                          {"%ctaid.y", CtaidY},
-                                                                          {"%ctaid.z", CtaidZ},
-                                                                          {"%nctaid.x", NctaidX},
-                                                                          {"%nctaid.y", NctaidY},
-                                                                          {"%nctaid.z", NctaidZ},
-                                                                          {"%laneid", LaneId},
-                                                                          {"%warpid", WarpId},
-                                                                          {"%nwarpid", NumWarps},
-                                                                          {"%smid", SmId},
-                                                                          {"%nsmid", NumSms},
-                                                                          {"%gridid", GridId},
-                                                                          {"WARP_SZ", WarpSize},
-                                                                          {"%lanemask_eq", LanemaskEq},
-                                                                          {"%lanemask_lt", LanemaskLt},
-                                                                          {"%lanemask_le", LanemaskLe},
-                                                                          {"%lanemask_gt", LanemaskGt},
-                                                                          {"%lanemask_ge", LanemaskGe},
-                                                                          {"%dynamic_smem_size", DynamicShared},
-                                                                          {"%total_smem_size", TotalShared}};
+  static const auto& kNames =
+      immortal(std::map<std::string, SpecialRegister, std::less<>>{{"%tid.x", TidX},
+                                                                   {"%tid.y", TidY},
+                                                                   {"%tid.z", TidZ},
+                                                                   {"%ntid.x", NtidX},
+                                                                   {"%ntid.y", NtidY},
+                                                                   {"%ntid.z", NtidZ},
+                                                                   {"%ctaid.x", CtaidX},
+                                                                   {"%ctaid.y", CtaidY},
+                                                                   {"%ctaid.z", CtaidZ},
+                                                                   {"%nctaid.x", NctaidX},
+                                                                   {"%nctaid.y", NctaidY},
+                                                                   {"%nctaid.z", NctaidZ},
+                                                                   {"%laneid", LaneId},
+                                                                   {"%warpid", WarpId},
+                                                                   {"%nwarpid", NumWarps},
+                                                                   {"%smid", SmId},
+                                                                   {"%nsmid", NumSms},
+                                                                   {"%gridid", GridId},
+                                                                   {"WARP_SZ", WarpSize},
+                                                                   {"%lanemask_eq", LanemaskEq},
+                                                                   {"%lanemask_lt", LanemaskLt},
+                                                                   {"%lanemask_le", LanemaskLe},
+                                                                   {"%lanemask_gt", LanemaskGt},
+                                                                   {"%lanemask_ge", LanemaskGe},
+                                                                   {"%dynamic_smem_size", DynamicShared},
+                                                                   {"%total_smem_size", TotalShared}});
   auto found = kNames.find(name);
   if (found == kNames.end()) return false;
   which = found->second;
@@ -76,11 +78,11 @@ bool special_register(const std::string& name, SpecialRegister& which) {
 
 // A function without a `ret` at its end returns there.
 const Statement& implicit_return() {
-  static const Statement instance = [] {
+  static const Statement& instance = immortal([] {
     Statement statement;
     statement.opcode = "ret";
     return statement;
-  }();
+  }());
   return instance;
 }
 
@@ -258,7 +260,7 @@ void Decoder::decode_statement(const Function& function, const Statement& statem
   const uint32_t call = builder.op.target;
   append(builder);
   if (name != "call") return;
-  static const Statement fetch{0, {}, -1, false, "call.fetch", {}};
+  static const Statement& fetch = immortal(Statement{0, {}, -1, false, "call.fetch", {}});
   Builder second(*this, function, fetch);
   second.op.target = call;
   handlers().at("call.fetch")(second);

@@ -1,6 +1,8 @@
 #include "emulator/ptx/function_parser.h"
 
 #include <algorithm>
+#include <iterator>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -264,17 +266,15 @@ class FunctionParser {
   }
 
   static Type special_register_type(const std::string& name) {
-    static const std::map<std::string, Type, std::less<>> kWide{
-        {"%clock64", Type::U64}, {"%globaltimer", Type::U64}, {"%gridid", Type::U64}};
-    if (auto found = kWide.find(name); found != kWide.end()) return found->second;
-    static const std::vector<std::string> kNarrow{
+    if (name == "%clock64" || name == "%globaltimer" || name == "%gridid") return Type::U64;
+    static constexpr std::string_view kNarrow[] = {
         "%tid.x",          "%tid.y",       "%tid.z",       "%ntid.x",      "%ntid.y",
         "%ntid.z",         "%ctaid.x",     "%ctaid.y",     "%ctaid.z",     "%nctaid.x",
         "%nctaid.y",       "%nctaid.z",    "%laneid",      "%warpid",      "%nwarpid",
         "%smid",           "%nsmid",       "%clock",       "%lanemask_eq", "%lanemask_lt",
         "%lanemask_le",    "%lanemask_gt", "%lanemask_ge", "WARP_SZ",      "%dynamic_smem_size",
         "%total_smem_size"};
-    return std::find(kNarrow.begin(), kNarrow.end(), name) != kNarrow.end() ? Type::U32 : Type::None;
+    return std::find(std::begin(kNarrow), std::end(kNarrow), name) != std::end(kNarrow) ? Type::U32 : Type::None;
   }
 
   int find_variable(const std::string& name) const {

@@ -60,8 +60,7 @@ std::map<std::string, uint64_t> kernel_executions();
 void note_registered_kernel(const std::string& name);
 void note_kernel_execution(const std::string& name);
 
-/// Where TRIPTYCH_EMULATOR_COUNTERS names a file, the process writes all of it there when it exits. "%r" becomes the
-/// rank.
-void write_counters_at_exit();
+/// Where TRIPTYCH_EMULATOR_COUNTERS names a file, writes all of it there. "%r" becomes the rank.
+void write_counters();
 
 }  // namespace triptych::emulator

@@ -3,7 +3,6 @@
 #include <fstream>
 #include <memory>
 #include <string>
-#include <utility>
 
 #include <cxxabi.h>
 #include <nlohmann/json.hpp>
@@ -61,6 +60,8 @@ std::string file_name(std::string pattern) {
   return pattern;
 }
 
+}  // namespace
+
 void write_counters() {
   const char* pattern = std::getenv("TRIPTYCH_EMULATOR_COUNTERS");
   if (!pattern || !*pattern) return;
@@ -75,17 +76,6 @@ void write_counters() {
   file << all.dump(1) << '\n';
   file.close();
   if (!file) std::fprintf(stderr, "emulator: could not write the counters to %s\n", name.c_str());
-}
-
-}  // namespace
-
-void write_counters_at_exit() {
-  // Handlers run in reverse order. The one that is registered after the first kernel has run comes before the engine's
-  // statics are gone, and finds the work of an earlier one already done.
-  static bool written = false;
-  std::atexit([] {
-    if (!std::exchange(written, true)) write_counters();
-  });
 }
 
 }  // namespace triptych::emulator

@@ -22,6 +22,12 @@ class EmulatorTest : public ::testing::Test {
     start({});
   }
 
+  // What a test has left in its streams is not to run.
+  void TearDown() override {
+    start({});
+    throw_violations(false);
+  }
+
   void start(const std::function<void(Options&)>& change) {
     Options options;
     options.num_devices = 2;

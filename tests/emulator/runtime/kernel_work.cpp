@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
 
 #include <cxxabi.h>
 
@@ -49,8 +48,6 @@ std::string KernelWork::name() const {
 bool KernelWork::advance() {
   result_ = run_kernel(kernel_, launch_, memory_);
   note_kernel_execution(kernel_.name);
-  static std::once_flag first_kernel;
-  std::call_once(first_kernel, write_counters_at_exit);
   count(window_, [&](Counts& counts) {
     Counts::Kernel& is = counts.kernels[kernel_.name];
     is.bytes_read += result_.reads.num_bytes();

@@ -16,6 +16,15 @@ struct Process {
   std::unique_ptr<Runtime> runtime;
 };
 
+// What is still queued when a program ends well runs then, so that a fault in it is found; a device would have been
+// doing it. One that fails gives up what it has queued. The worker must not outlive what the kernels need.
+void finish_process(int exit_code, void*) {
+  StreamQueues& queues = runtime().queues();
+  queues.stop();
+  if (exit_code == EXIT_SUCCESS) queues.run_rest();
+  write_counters();
+}
+
 // Never destroyed: destructors of the program's own statics may still call the runtime.
 Process& process() {
   static Process& instance = *std::make_unique<Process>().release();
@@ -29,9 +38,7 @@ Runtime& runtime() {
   std::lock_guard lock(is.mutex);
   if (!is.runtime) {
     is.runtime = std::make_unique<Runtime>(Options::from_environment());
-    // The worker must not outlive what the kernels need.
-    std::atexit([] { runtime().queues().stop(); });
-    write_counters_at_exit();
+    on_exit(finish_process, nullptr);
   }
   return *is.runtime;
 }

@@ -198,4 +198,18 @@ void StreamQueues::run_until(const std::function<bool()>& enough) {
   }
 }
 
+void StreamQueues::run_rest() {
+  Lock lock(mutex_);
+  for (;;) {
+    const std::vector<std::size_t> ready = runnable(nullptr);
+    // Asked before they run: what a process has left behind when it went is enough for some.
+    const bool is_lost = std::all_of(ready.begin(), ready.end(), [this](std::size_t stream) {
+      return streams_.at(stream).items.front().work->waits_in_vain();
+    });
+    if (run_one_of(lock, ready)) continue;
+    if (is_lost) return;
+    progress_.wait_for(lock, kRetryDelay);
+  }
+}
+
 }  // namespace triptych::emulator

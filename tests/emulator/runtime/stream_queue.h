@@ -67,7 +67,7 @@ class StreamQueues {
   /// Ends the worker; what the host demands still runs.
   void stop();
 
-  /// What is queued still runs.
+  /// What is queued still runs, at the end of the process at last.
   void destroy(std::size_t stream);
 
   PointPtr enqueue(std::size_t stream, std::unique_ptr<Work> work);
@@ -90,6 +90,8 @@ class StreamQueues {
   std::vector<PointPtr> unordered_pending(const Point& point) const;
   /// Runs works, as the worker would, until `enough` or nothing is queued: queued frees give memory back.
   void run_until(const std::function<bool()>& enough);
+  /// Runs all that is queued, except what waits for a process that is gone, and what comes after it.
+  void run_rest();
 
  private:
   struct Item {

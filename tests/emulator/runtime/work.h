@@ -23,6 +23,8 @@ class Work {
   virtual std::string name() const = 0;
   /// Does it, in the thread that calls. False if it has to wait for another process; it is then called again.
   virtual bool advance() = 0;
+  /// Whether it waits for a process that will never do its part.
+  virtual bool waits_in_vain() const { return false; }
   /// What it touched; asked for once it is done.
   virtual std::vector<Access> accesses() const = 0;
   /// Whether it may be tried again after it has read memory that was not written yet: then work that is not ordered
