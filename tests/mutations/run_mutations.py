@@ -31,8 +31,8 @@ JOBS = 2
 # Everything here takes seconds. A mutant that hangs is one that nobody diagnosed.
 RUN_TIMEOUT_S = 60
 DIAGNOSIS = re.compile(r"emulator: \[([a-z-]+)\] ")
-# What cuBLASLt itself refuses, here as on a GPU, and the backend reports.
-STATUS = re.compile(r"CUBLAS_STATUS_[A-Z_]+")
+# What cuBLASLt and NCCL themselves refuse, here as on a GPU, and the backend reports.
+STATUS = re.compile(r"CUBLAS_STATUS_[A-Z_]+|Duplicate GPU detected")
 WRONG_RESULT = "wrong-result"
 # How a test says that an assertion was false: a test of one process, and a rank that is not the first.
 ASSERTION = re.compile(r"^(?:/|\S*/)\S+\.(?:cpp|h):\d+: (?:Failure|Expected|The difference)", re.MULTILINE)

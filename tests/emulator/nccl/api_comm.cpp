@@ -58,7 +58,7 @@ ncclResult_t join(ncclComm_t* comm, int num_ranks, const ncclUniqueId& id, int r
                      .device = current_device(),
                      .blocking = settings.blocking});
   *comm = add_comm(host);
-  return host->begin([shared = host->comm()] { return shared->all_joined(); });
+  return host->join();
 }
 
 // Runs what is queued until the communicator is idle; the communicator's own time-out ends it.

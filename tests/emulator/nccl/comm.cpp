@@ -72,6 +72,7 @@ Comm::Comm(const Identity& identity)
                                         where(), rank(), size(), num_ranks));
   }
   own().process.store(getpid());
+  own().device.store(identity_.device);
   if (own().joined.exchange(1) != 0) {
     segment_->unlink();
     report("nccl-mismatch", fmt::format("{}: two processes say that they are rank {}.", where(), rank()));
@@ -93,6 +94,18 @@ bool Comm::all_joined() {
   }
   report("nccl-timeout", fmt::format("{}: rank {} of {} waits for ranks that do not make it within {} s: {}.", where(),
                                      rank(), size(), nccl_timeout().count(), missing));
+}
+
+std::string Comm::duplicate_gpu() const {
+  for (int r = 0; r < size(); ++r) {
+    for (int other = r + 1; other < size(); ++other) {
+      const int device = state(r).device.load();
+      if (device != state(other).device.load()) continue;
+      return fmt::format("Duplicate GPU detected: {} and {} both on CUDA device {}", rank_text(r), rank_text(other),
+                         device);
+    }
+  }
+  return {};
 }
 
 std::string Comm::rank_text(int of) const {

@@ -47,6 +47,10 @@ class Comm {
   /// True once all ranks have joined; the name of the shared memory is gone then. Reports `nccl-timeout`.
   bool all_joined();
 
+  /// Two ranks of one GPU, in NCCL's words, once all have joined; empty if each has its own. Shared memory is of one
+  /// machine, so equal devices are one GPU.
+  std::string duplicate_gpu() const;
+
   /// Numbers for the calls of this rank, in the order in which they were made.
   uint64_t next_batch() { return num_batches_++; }
   uint64_t next_collective() { return num_collectives_++; }

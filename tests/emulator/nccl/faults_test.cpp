@@ -254,6 +254,30 @@ TEST(NcclFaults, AKilledPeerIsNoticedAndTheWorkCanBeAborted) {
   EXPECT_EQ(results[2].exit_code, 128 + SIGKILL);
 }
 
+// NCCL tells the two; the others fail with them.
+TEST(NcclFaults, TwoRanksOnOneGpuAreRefused) {
+  on_ranks(3, [](int rank, const ncclUniqueId& id) {
+    TRIPTYCH_EXPECT_CUDA(cudaSetDevice(rank % 2));
+    ncclComm_t comm = nullptr;
+    EXPECT_EQ(ncclCommInitRank(&comm, 3, id, rank), ncclInvalidUsage);
+    const std::string text = ncclGetLastError(comm);
+    for (const char* part : {"Duplicate GPU detected: rank 0 (", "and rank 2 (", "both on CUDA device 0"}) {
+      EXPECT_NE(text.find(part), std::string::npos) << text;
+    }
+    TRIPTYCH_EXPECT_NCCL(ncclCommAbort(comm));
+  });
+  on_ranks(2, [](int rank, const ncclUniqueId& id) {
+    TRIPTYCH_EXPECT_CUDA(cudaSetDevice(5));
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    ncclComm_t comm = nullptr;
+    ncclResult_t state = ncclCommInitRankConfig(&comm, 2, id, rank, &config);
+    while (state == ncclInProgress) TRIPTYCH_EXPECT_NCCL(ncclCommGetAsyncError(comm, &state));
+    EXPECT_EQ(state, ncclInvalidUsage);
+    TRIPTYCH_EXPECT_NCCL(ncclCommAbort(comm));
+  });
+}
+
 TEST(NcclFaults, BadArguments) {
   const auto run = [](const std::function<void(Member&)>& call) {
     return run_processes(1, [&](int rank, const ncclUniqueId& id) {

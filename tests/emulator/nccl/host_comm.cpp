@@ -26,12 +26,14 @@ Handles<ncclComm_t, std::shared_ptr<HostComm>>& handles() {
 
 ncclResult_t HostComm::poll() {
   if (error_ != ncclSuccess) return error_;
+  // First, since a peer may have given up because of the same error.
+  if (background_ && background_()) background_ = nullptr;
+  if (error_ != ncclSuccess) return error_;
   const std::string lost = comm_->lost_peer();
   if (!lost.empty()) {
     background_ = nullptr;
     return error_ = refuse(ncclRemoteError, fmt::format("{}: {}", comm_->where(), lost));
   }
-  if (background_ && background_()) background_ = nullptr;
   return background_ ? ncclInProgress : ncclSuccess;
 }
 
@@ -45,9 +47,20 @@ ncclResult_t HostComm::ensure_ready(const char* call) {
                             call, comm_->where()));
 }
 
+ncclResult_t HostComm::join() {
+  return begin([this] {
+    if (!comm_->all_joined()) return false;
+    const std::string duplicate = comm_->duplicate_gpu();
+    if (!duplicate.empty()) {
+      error_ = refuse(ncclInvalidUsage, fmt::format("{}: {}", comm_->where(), duplicate));
+    }
+    return true;
+  });
+}
+
 ncclResult_t HostComm::begin(Background background) {
   background_ = std::move(background);
-  if (!blocking()) return background_() ? (background_ = nullptr, ncclSuccess) : ncclInProgress;
+  if (!blocking()) return background_() ? (background_ = nullptr, error_) : ncclInProgress;
   for (;;) {
     const ncclResult_t code = poll();
     if (code != ncclInProgress) return code;

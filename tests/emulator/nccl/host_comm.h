@@ -27,6 +27,8 @@ class HostComm {
   ncclResult_t poll();
   /// Success where a call may be made now; else why not, as NCCL says it.
   ncclResult_t ensure_ready(const char* call);
+  /// Waits for the other ranks to join, in the background: each must have a GPU of its own.
+  ncclResult_t join();
   /// Begins something; a blocking communicator waits until it is done.
   ncclResult_t begin(Background background);
   bool in_progress() const { return background_ != nullptr; }

@@ -28,7 +28,7 @@ struct Staged {
 
 /// What a rank tells the others. Only it writes, they read.
 struct alignas(128) RankState {
-  std::atomic<int32_t> process;
+  std::atomic<int32_t> process, device;
   std::atomic<uint32_t> joined;
   std::atomic<uint32_t> aborted;
   std::atomic<uint32_t> left;  ///< it has freed the communicator, with nothing in flight
