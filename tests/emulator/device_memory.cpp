@@ -262,6 +262,10 @@ void DeviceMemory::mark_initialised(uint64_t address, std::size_t size) {
   std::memset(shadow_ + (address - begin_), kAllocated | kInitialised, size);
 }
 
+void DeviceMemory::mark_undefined(uint64_t address, std::size_t size) {
+  std::memset(shadow_ + (address - begin_), kAllocated, size);
+}
+
 DeviceMemory::Fault DeviceMemory::fault(uint64_t address, std::size_t size, bool reads) const {
   if (!contains(address)) {
     return {"host-pointer-in-kernel", fmt::format("{:#x} is no device address. Pass memory of the device.", address)};

@@ -56,6 +56,7 @@ class DeviceMemory {
   Fault fault(uint64_t address, std::size_t bytes, bool reads) const;
   std::byte* bytes(uint64_t address) const { return bytes_ + (address - begin_); }
   void mark_initialised(uint64_t address, std::size_t bytes);
+  void mark_undefined(uint64_t address, std::size_t bytes);
   uint64_t begin() const { return begin_; }  ///< of the reserved range
   uint64_t end() const { return end_; }
 

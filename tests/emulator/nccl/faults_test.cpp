@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "emulator/nccl/call.h"
 #include "emulator/nccl/rank_processes.h"
 
 namespace triptych::emulator {
@@ -334,6 +335,41 @@ TEST(NcclFaults, UndefinedBytesMayBeMovedButStayUndefined) {
   };
   on_ranks(2, gather_and_read(false));
   expect_violation(run_processes(2, gather_and_read(true), kImpatient), "uninitialised-read", {});
+}
+
+// Also where something was written before.
+TEST(NcclFaults, UndefinedBytesReplaceDefinedOnes) {
+  const auto run = [](CallKind kind, bool reads_padding) {
+    return run_processes(2, [kind, reads_padding](int rank, const ncclUniqueId& id) {
+      Member me(rank, 2, id);
+      const OnDevice<float> row(me, 4), received(me, std::vector<float>(8, 1.0F));
+      const float value = 3;
+      TRIPTYCH_EXPECT_CUDA(cudaMemcpyAsync(row.data(), &value, sizeof value, cudaMemcpyHostToDevice, me.stream));
+      if (kind == CallKind::kAllGather) {
+        TRIPTYCH_EXPECT_NCCL(ncclAllGather(row.data(), received.data(), 4, ncclFloat32, me.comm, me.stream));
+      } else if (kind == CallKind::kBroadcast) {
+        TRIPTYCH_EXPECT_NCCL(ncclBroadcast(row.data(), received.data(), 4, ncclFloat32, 0, me.comm, me.stream));
+      } else if (rank == 0) {
+        TRIPTYCH_EXPECT_NCCL(ncclSend(row.data(), 4, ncclFloat32, 1, me.comm, me.stream));
+      } else {
+        TRIPTYCH_EXPECT_NCCL(ncclRecv(received.data(), 4, ncclFloat32, 0, me.comm, me.stream));
+      }
+      me.synchronize();
+      if (rank == 0) return;
+      std::vector<float> read(2);
+      const std::size_t bytes = (reads_padding ? 2 : 1) * sizeof(float);
+      TRIPTYCH_EXPECT_CUDA(cudaMemcpyAsync(read.data(), received.data(), bytes, cudaMemcpyDeviceToHost, me.stream));
+      me.synchronize();
+      EXPECT_EQ(read[0], 3.0F);
+    });
+  };
+  std::vector<std::vector<RankResult>> sound, faulty;  // all are run before any is looked at
+  for (const CallKind kind : {CallKind::kAllGather, CallKind::kBroadcast, CallKind::kSend}) {
+    sound.push_back(run(kind, false));
+    faulty.push_back(run(kind, true));
+  }
+  for (const auto& results : sound) EXPECT_EQ(results[1].exit_code, 0) << results[1].output;
+  for (const auto& results : faulty) expect_violation(results, "uninitialised-read", {"byte 4 of"});
 }
 
 TEST(NcclFaults, ACollectiveOnTheWrongStreamIsARace) {

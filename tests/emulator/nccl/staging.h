@@ -27,7 +27,7 @@ void load(const DeviceMemory& memory, uint64_t address, uint32_t length, bool co
   }
 }
 
-/// Copies bytes [begin, begin + length) of the slot to device memory.
+/// Copies bytes [begin, begin + length) of the slot to device memory, with what is undefined among them.
 template <std::size_t kBytes>
 void store(const Staged<kBytes>& slot, std::size_t begin, std::size_t length, DeviceMemory& memory, uint64_t address,
            const std::string& who) {
@@ -37,6 +37,7 @@ void store(const Staged<kBytes>& slot, std::size_t begin, std::size_t length, De
     return;
   }
   std::memcpy(memory.bytes(address), slot.data.data() + begin, length);
+  memory.mark_undefined(address, length);
   for (std::size_t i = 0; i < length; ++i) {
     if ((slot.defined[(begin + i) / 8] >> (begin + i) % 8 & 1) != 0) memory.mark_initialised(address + i, 1);
   }
