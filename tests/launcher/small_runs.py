@@ -1,5 +1,8 @@
 """Small training runs, for the tests of the program: a data set of drawn pictures, and the program on ranks that are
-processes."""
+processes.
+
+usage: small_runs.py TRIPTYCH FOLDER      makes run.toml and data in a new folder
+"""
 
 import io
 import json
@@ -7,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -88,6 +92,22 @@ def losses(run):
     return {json.loads(line)["step"]: re.search(r'"loss":([^,]+)', line)[1] for line in lines}
 
 
+def make_data(folder, program):
+    """run.toml, and a data set with a tokenizer in data; `program` calls Triptych."""
+    (folder / "run.toml").write_text(CONFIG)
+    images = folder / "images"
+    images.mkdir()
+    with open(images / "captions.jsonl", "w", encoding="utf-8") as lines:
+        for number in range(22):
+            data, captions = draw(number)
+            name = f"{number}.{'png' if number % 2 else 'jpg'}"
+            (images / name).write_bytes(data)
+            lines.write(json.dumps({"image": name, "captions": captions}) + "\n")
+    program("ingest", "pairs", "--images", images, "--captions", images / "captions.jsonl", "--out", folder / "data",
+            "--samples-per-shard", "8")
+    program("tokenizer", "train", folder / "data", "--vocabulary", "80", "--character-coverage", "1")
+
+
 class SmallRuns(unittest.TestCase):
     """A data set in a folder of its own, and calls of the program. `triptych` is set by the test's main."""
 
@@ -97,19 +117,8 @@ class SmallRuns(unittest.TestCase):
     def setUpClass(cls):
         cls.scratch = tempfile.TemporaryDirectory(prefix="triptych_training_")
         cls.folder = Path(cls.scratch.name)
-        (cls.folder / "run.toml").write_text(CONFIG)
-        images = cls.folder / "images"
-        images.mkdir()
-        with open(images / "captions.jsonl", "w", encoding="utf-8") as lines:
-            for number in range(22):
-                data, captions = draw(number)
-                name = f"{number}.{'png' if number % 2 else 'jpg'}"
-                (images / name).write_bytes(data)
-                lines.write(json.dumps({"image": name, "captions": captions}) + "\n")
+        make_data(cls.folder, cls.program)
         cls.data = cls.folder / "data"
-        cls.program("ingest", "pairs", "--images", images, "--captions", images / "captions.jsonl", "--out", cls.data,
-                    "--samples-per-shard", "8")
-        cls.program("tokenizer", "train", cls.data, "--vocabulary", "80", "--character-coverage", "1")
         cls.base = cls.folder / "base"
         cls.train(cls.base)
 
@@ -150,3 +159,11 @@ class SmallRuns(unittest.TestCase):
         run = self.folder / name
         shutil.copytree(self.base, run)
         return run
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    target = Path(sys.argv[2])
+    target.mkdir(parents=True)
+    make_data(target, lambda *words: subprocess.run([sys.argv[1], *map(str, words)], check=True))

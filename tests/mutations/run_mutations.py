@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The mutation gate: seeds the faults of mutations.toml into the CUDA backend, one at a time, and checks that the
-emulator names each of them, and that the sources as they are raise no diagnosis.
+"""The mutation gate: seeds the faults of mutations.toml into the CUDA backend and the training that drives it, one at a
+time, and checks that the emulator names each of them, and that the sources as they are raise no diagnosis.
 
 A mutant is the program of a test linked once more, with one object compiled from a changed copy of its source. The
 build's own commands are used, so that what is tested is what is built; a .cu gives PTX alone, which is what the
@@ -21,6 +21,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 
@@ -42,13 +43,18 @@ class GateError(Exception):
     """What makes the gate itself fail: a mutation that no longer applies, a build without the programs."""
 
 
+def fill(command, **values):
+    return [word.format(**values) for word in command.split()]
+
+
 @dataclasses.dataclass(frozen=True)
 class Program:
     path: str  # in the build folder
-    run: str  # its command, with {program}, {test} and {run_ranks}
+    run: str  # its command: {program}, {test}, {run_ranks}, {prepared}, and {folder}, which is this run's alone
+    prepare: str = ""  # what makes {prepared}, once for all runs: with {program}, {python} and {source}
 
-    def command(self, executable, test):
-        return [word.format(program=executable, test=test, run_ranks=RUN_RANKS) for word in self.run.split()]
+    def command(self, executable, test, prepared, folder):
+        return fill(self.run, program=executable, test=test, run_ranks=RUN_RANKS, prepared=prepared, folder=folder)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,13 +195,28 @@ class Gate:
     def __init__(self, build, programs, folder):
         self.build, self.programs, self.folder = build, programs, folder
 
+    def prepared(self, name):
+        return self.folder / f"prepared-{name}"
+
+    def prepare(self, name):
+        program, target = self.programs[name], self.prepared(name)
+        if not program.prepare:
+            return
+        shutil.rmtree(target, ignore_errors=True)
+        command = fill(program.prepare, program=self.build.folder / program.path, python=sys.executable, source=SOURCE,
+                       prepared=target)
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise GateError(f"{name} could not be prepared:\n{shlex.join(command)}\n{done.stdout}{done.stderr}")
+
     def run_unmutated(self, test):
-        program, name, environment = test
-        path = self.programs[program].path
-        code, output = run_test(self.programs[program].command(self.build.folder / path, name),
-                                environment)
+        name, case, environment = test
+        program = self.programs[name]
+        with tempfile.TemporaryDirectory() as folder:
+            code, output = run_test(program.command(self.build.folder / program.path, case, self.prepared(name),
+                                                    folder), environment)
         silent = code == 0 and not DIAGNOSIS.search(output) and "[  PASSED  ] 0 tests" not in output
-        return "" if silent else f"the unmutated {program} is not silent in {name} (exit code {code}):\n{output}"
+        return "" if silent else f"the unmutated {name} is not silent in {case} (exit code {code}):\n{output}"
 
     def run_mutant(self, mutation):
         begin = time.monotonic()
@@ -208,7 +229,8 @@ class Gate:
         mutated, original = self.build.compile(mutation, folder)
         executable = self.build.link(mutation, folder, program.path, mutated, original)
         mutated.unlink()
-        code, output = run_test(program.command(executable, mutation.test), mutation.environment)
+        command = program.command(executable, mutation.test, self.prepared(mutation.program), folder)
+        code, output = run_test(command, mutation.environment)
         executable.unlink()  # they are large
         (folder / "output.txt").write_text(output)
         found, caught = judge(code, output, mutation.expect)
@@ -253,6 +275,8 @@ def main():
         mutation.mutated_text()
     build = Build(arguments.build.resolve())
     gate = Gate(build, programs, (arguments.work or build.folder / "mutations").resolve())
+    for name in sorted({m.program for m in mutations}):
+        gate.prepare(name)
     tests = sorted({(m.program, m.test, m.environment) for m in mutations})
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         noise = [text for text in pool.map(gate.run_unmutated, tests) if text]
