@@ -4,6 +4,7 @@
 
 #include "base/dtype.h"
 #include "device/stream.h"
+#include "kernels/sum_target.h"
 
 namespace triptych {
 
@@ -39,14 +40,14 @@ void widen(Stream& stream, const float* src, double* dst, int64_t n);
 
 struct SumRowsArgs {
   const void* x = nullptr;  ///< dtype [rows, cols]
-  float* out = nullptr;     ///< [cols], +=
+  SumTarget out;            ///< [cols]
   int64_t rows = 0;
   int64_t cols = 0;
   int64_t row_stride = 0;  ///< of x, in elements; >= cols
   DType dtype = DType::kFloat32;
 };
 
-/// out[c] += sum over rows of x[r, c] (bias gradients). Sums in blocks of rows, whatever the number of threads.
+/// out[c]: sum over rows of x[r, c] (bias gradients). Sums in blocks of rows, whatever the number of threads.
 /// Uses the stream's scratch.
 void sum_rows(Stream& stream, const SumRowsArgs& args);
 

@@ -4,6 +4,7 @@
 
 #include "base/dtype.h"
 #include "device/stream.h"
+#include "kernels/sum_target.h"
 
 namespace triptych {
 
@@ -32,15 +33,15 @@ struct LayerNormBackwardArgs {
   const float* rstd = nullptr;   ///< [rows]
   const void* add = nullptr;     ///< dtype [rows, cols] or null: the residual branch's gradient, added into dx
   void* dx = nullptr;            ///< dtype [rows, cols], assigned; may be dy or add
-  float* dgamma = nullptr;       ///< [cols], +=
-  float* dbeta = nullptr;        ///< [cols], +=
+  SumTarget dgamma;              ///< [cols]
+  SumTarget dbeta;               ///< [cols]
   int64_t rows = 0;
   int64_t cols = 0;
   DType dtype = DType::kFloat32;  ///< of dy, x, add and dx
 };
 
 /// With n = (x - mean) * rstd and g = dy * gamma:  dx = rstd * (g - mean(g) - n * mean(g * n)) + add,
-/// dgamma += sum over rows of dy * n, dbeta += sum over rows of dy. Uses the stream's scratch. The sums over rows do
+/// dgamma: sum over rows of dy * n, dbeta: sum over rows of dy. Uses the stream's scratch. The sums over rows do
 /// not depend on the number of threads.
 void layer_norm_backward(Stream& stream, const LayerNormBackwardArgs& args);
 

@@ -4,6 +4,7 @@
 
 #include "base/dtype.h"
 #include "device/stream.h"
+#include "kernels/sum_target.h"
 
 namespace triptych {
 
@@ -31,10 +32,9 @@ struct Matmul {
   /// [n], added to every row; null for none. On a GPU, an output that is not float32 gets the bias rounded to its type.
   const float* bias = nullptr;
 
-  /// [m], the sums over k of op(A)'s rows, float32; null: not wanted. Only of one product (batch = 1) with transpose_a,
+  /// [m], the sums over k of op(A)'s rows. Only of one product (batch = 1) with transpose_a,
   /// without bias and with a float32 output: the bias's gradient beside the weight's, from one reading of dy.
-  float* a_sums = nullptr;
-  bool accumulate_a_sums = false;  ///< += instead of =
+  SumTarget a_sums;
 
   DType input_dtype = DType::kFloat32;   ///< of A and B: float32, bfloat16 or (on a GPU) float16
   DType output_dtype = DType::kFloat32;  ///< of C: float32, or the inputs' type

@@ -20,10 +20,10 @@ namespace triptych {
 inline Matmul resolve_matmul(Matmul p) {
   TRIPTYCH_CHECK(p.m >= 0 && p.n >= 0 && p.k >= 0 && p.batch >= 0, "m {}, n {}, k {}, batch {}", p.m, p.n, p.k,
                  p.batch);
-  TRIPTYCH_CHECK(p.a_sums == nullptr || (p.transpose_a && p.batch == 1 && p.bias == nullptr && p.n > 0 &&
-                                         p.output_dtype == DType::kFloat32),
-                 "sums of A are for one product with transpose_a, no bias and a float32 output, found batch {}, {}",
-                 p.batch, dtype_name(p.output_dtype));
+  TRIPTYCH_CHECK(
+      !p.a_sums || (p.transpose_a && p.batch == 1 && p.bias == nullptr && p.n > 0 && p.output_dtype == DType::kFloat32),
+      "sums of A are for one product with transpose_a, no bias and a float32 output, found batch {}, {}", p.batch,
+      dtype_name(p.output_dtype));
   const auto row_stride = [](int64_t given, int64_t row_length, const char* name) {
     TRIPTYCH_CHECK(given == 0 || given >= row_length, "rows of {} are {} long but {} apart", name, row_length, given);
     return given == 0 ? std::max<int64_t>(row_length, 1) : given;
@@ -54,7 +54,7 @@ struct MatmulKey {
               p.bias != nullptr,
               static_cast<uint8_t>(p.input_dtype),
               static_cast<uint8_t>(p.output_dtype),
-              p.a_sums != nullptr,
+              static_cast<bool>(p.a_sums),
               0},
         variant(variant_) {}
   bool operator==(const MatmulKey&) const = default;

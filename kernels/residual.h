@@ -5,6 +5,7 @@
 #include "base/dtype.h"
 #include "base/philox.h"
 #include "device/stream.h"
+#include "kernels/sum_target.h"
 
 namespace triptych {
 
@@ -38,7 +39,7 @@ void residual_forward(Stream& stream, const ResidualForwardArgs& args);
 struct ResidualBackwardArgs {
   const void* dout = nullptr;  ///< dtype [batch, seq, cols]
   void* dz = nullptr;          ///< dtype [batch, seq, cols], assigned; may be dout. Null if p = 0: then it is dout
-  float* dbias = nullptr;      ///< [cols], += the sum over rows of dz; or null
+  SumTarget dbias;             ///< [cols], the sum over rows of dz
   DType dtype = DType::kFloat32;
   DropoutArgs dropout;
 };

@@ -40,14 +40,14 @@ void scale_by_range(float* dst, float factor, int64_t begin, int64_t end) {
                                HWY_ATTR { store(hn::Mul(f, load(dst + begin + j, part)), dst + begin + j, part); });
 }
 
-/// The sums over rows [begin, end), added to `out`, or assigned to it if it is one block's.
-void sum_rows_block(const SumRowsArgs& args, int64_t begin, int64_t end, bool accumulate, float* out) {
+/// The sums over rows [begin, end).
+void sum_rows_block(const SumRowsArgs& args, int64_t begin, int64_t end, SumTarget out) {
   with_float_type(args.dtype, [&](auto type) HWY_ATTR {
     const auto* x = static_cast<const decltype(type)*>(args.x) + begin * args.row_stride;
-    if (accumulate) {
-      sum_rows_into<true>(x, end - begin, args.cols, args.row_stride, 1.0f, out);
+    if (out.assign) {
+      sum_rows_into<false>(x, end - begin, args.cols, args.row_stride, 1.0f, out.data);
     } else {
-      sum_rows_into<false>(x, end - begin, args.cols, args.row_stride, 1.0f, out);
+      sum_rows_into<true>(x, end - begin, args.cols, args.row_stride, 1.0f, out.data);
     }
   });
 }
@@ -177,12 +177,12 @@ void sum_rows(Stream& stream, const SumRowsArgs& args) {
   check_float_dtype(args.dtype, "sum_rows");
   TRIPTYCH_CHECK(args.row_stride >= args.cols, "Rows of {} elements overlap with a stride of {}.", args.cols,
                  args.row_stride);
-  if (args.rows <= 0 || args.cols <= 0) return;
+  if (args.cols <= 0) return;
   // Blocks of rows have their own sums, added up at the end. Their size depends on the rows alone.
   const int64_t block_rows = std::max<int64_t>(256, (args.rows + 255) / 256);
   const int64_t num_blocks = (args.rows + block_rows - 1) / block_rows;
-  if (num_blocks == 1) {
-    HWY_DYNAMIC_DISPATCH(sum_rows_block)(args, 0, args.rows, true, args.out);
+  if (num_blocks <= 1) {
+    HWY_DYNAMIC_DISPATCH(sum_rows_block)(args, 0, args.rows, args.out);
     return;
   }
   auto* sums =
@@ -191,11 +191,11 @@ void sum_rows(Stream& stream, const SumRowsArgs& args) {
   parallel_ranges(stream, num_blocks, grain, [&](int64_t first, int64_t last) {
     for (int64_t block = first; block < last; ++block) {
       HWY_DYNAMIC_DISPATCH(sum_rows_block)
-      (args, block * block_rows, std::min(args.rows, (block + 1) * block_rows), false, sums + block * args.cols);
+      (args, block * block_rows, std::min(args.rows, (block + 1) * block_rows), {sums + block * args.cols, true});
     }
   });
   const SumRowsArgs blocks{sums, args.out, num_blocks, args.cols, args.cols, DType::kFloat32};
-  HWY_DYNAMIC_DISPATCH(sum_rows_block)(blocks, 0, num_blocks, true, args.out);
+  HWY_DYNAMIC_DISPATCH(sum_rows_block)(blocks, 0, num_blocks, args.out);
 }
 
 void add_positions(Stream& stream, const AddPositionsArgs& args) {

@@ -58,11 +58,6 @@ void without_terms(const Matmul& p) {
   }
 }
 
-void sum_a(Stream& stream, const Matmul& p) {
-  if (!p.accumulate_a_sums) fill(stream, p.a_sums, 0.0f, p.m, DType::kFloat32);
-  sum_rows(stream, {p.a, p.a_sums, p.k, p.m, p.a_row_stride, p.input_dtype});
-}
-
 }  // namespace
 
 void allow_tf32(Stream&, bool allowed) {
@@ -76,7 +71,7 @@ void matmul(Stream& stream, const Matmul& product) {
   check_types(product);
   const Matmul p = resolve_matmul(product);
   if (p.m == 0 || p.n == 0 || p.batch == 0) return;
-  if (p.a_sums != nullptr) sum_a(stream, p);
+  if (p.a_sums) sum_rows(stream, {p.a, p.a_sums, p.k, p.m, p.a_row_stride, p.input_dtype});
   if (p.k == 0) {
     if (p.output_dtype == DType::kFloat32) {
       without_terms<float>(p);

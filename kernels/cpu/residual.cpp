@@ -62,7 +62,7 @@ void residual_backward(Stream& stream, const ResidualBackwardArgs& args) {
   check_residual_backward(args);
   const DropoutArgs& d = args.dropout;
   const int64_t rows = d.batch * d.seq;
-  if (args.dbias == nullptr) {
+  if (!args.dbias) {
     if (args.dz == nullptr) return;
     parallel_ranges(stream, rows, grain_rows(d.cols), [&](int64_t begin, int64_t end) {
       HWY_DYNAMIC_DISPATCH(residual_backward_rows)(args, begin, end, nullptr);

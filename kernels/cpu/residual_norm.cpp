@@ -31,7 +31,7 @@ void residual_norm_forward_rows(const ResidualForwardArgs& residual, const Layer
 
 void residual_norm_backward_block(const LayerNormBackwardArgs& norm, const ResidualBackwardArgs& residual,
                                   int64_t begin, int64_t end, float* sums) {
-  float* const dbias = residual.dbias == nullptr ? nullptr : sums + 2 * norm.cols;
+  float* const dbias = residual.dbias ? sums + 2 * norm.cols : nullptr;
   with_float_type(norm.dtype, [&](auto type) HWY_ATTR {
     using T = decltype(type);
     for_row_groups(begin, end, [&](auto num_rows, int64_t row) HWY_ATTR {

@@ -8,8 +8,12 @@
 HWY_BEFORE_NAMESPACE();
 namespace triptych::cpu::HWY_NAMESPACE {
 
-void add_block_sums(const float* sums, int64_t num_blocks, int64_t cols, int64_t stride, float* out) {
-  sum_rows_into<true>(sums, num_blocks, cols, stride, 1.0f, out);
+void add_block_sums(const float* sums, int64_t num_blocks, int64_t cols, int64_t stride, SumTarget out) {
+  if (out.assign) {
+    sum_rows_into<false>(sums, num_blocks, cols, stride, 1.0f, out.data);
+  } else {
+    sum_rows_into<true>(sums, num_blocks, cols, stride, 1.0f, out.data);
+  }
 }
 
 }  // namespace triptych::cpu::HWY_NAMESPACE
@@ -20,7 +24,7 @@ namespace triptych::cpu {
 
 HWY_EXPORT(add_block_sums);
 
-void add_block_sums(const float* sums, int64_t num_blocks, int64_t cols, int64_t stride, float* out) {
+void add_block_sums(const float* sums, int64_t num_blocks, int64_t cols, int64_t stride, SumTarget out) {
   HWY_DYNAMIC_DISPATCH(add_block_sums)(sums, num_blocks, cols, stride, out);
 }
 

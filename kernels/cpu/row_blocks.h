@@ -5,19 +5,19 @@
 #include <initializer_list>
 
 #include "kernels/cpu/parallel.h"
+#include "kernels/sum_target.h"
 
 namespace triptych::cpu {
 
-/// out[c] += the sum over blocks of sums[block * stride + c].
-void add_block_sums(const float* sums, int64_t num_blocks, int64_t cols, int64_t stride, float* out);
+/// out[c]: the sum over blocks of sums[block * stride + c].
+void add_block_sums(const float* sums, int64_t num_blocks, int64_t cols, int64_t stride, SumTarget out);
 
 /// For kernels that go over rows and sum columns on the way: run(begin, end, sums) adds what rows [begin, end) have to
-/// `sums`, [outs.size(), cols], which are the block's own; those of all blocks are then added to `outs` (null: dropped)
-/// in order. The blocks depend on the rows alone, so the sums do not depend on the number of threads. Uses the stream's
-/// scratch.
+/// `sums`, [outs.size(), cols], which are the block's own; those of all blocks then go to `outs` in order. The blocks
+/// depend on the rows alone, so the sums do not depend on the number of threads. Uses the stream's scratch.
 template <typename F>
-void sum_row_blocks(Stream& stream, int64_t rows, int64_t cols, std::initializer_list<float*> outs, const F& run) {
-  if (rows <= 0) return;
+void sum_row_blocks(Stream& stream, int64_t rows, int64_t cols, std::initializer_list<SumTarget> outs, const F& run) {
+  if (cols <= 0) return;
   const int64_t block_rows = std::max<int64_t>(64, (rows + 255) / 256);
   const int64_t num_blocks = (rows + block_rows - 1) / block_rows;
   const int64_t stride = static_cast<int64_t>(outs.size()) * cols;
@@ -32,8 +32,8 @@ void sum_row_blocks(Stream& stream, int64_t rows, int64_t cols, std::initializer
     }
   });
   const float* of_out = sums;
-  for (float* const out : outs) {
-    if (out != nullptr) add_block_sums(of_out, num_blocks, cols, stride, out);
+  for (const SumTarget out : outs) {
+    if (out) add_block_sums(of_out, num_blocks, cols, stride, out);
     of_out += cols;
   }
 }

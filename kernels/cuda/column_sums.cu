@@ -23,10 +23,10 @@ __global__ void __launch_bounds__(kColumns* kGroups)
 #pragma unroll
   for (int g = 1; g < kGroups; ++g) sum += sums[g][lane];
   const int64_t j = c / cols;
-  float* const target = j == 0 ? targets.of[0] : j == 1 ? targets.of[1] : targets.of[2];
-  if (target == nullptr) return;
-  float* const to = target + (c - j * cols);
-  *to = static_cast<float>(static_cast<double>(*to) + sum);
+  const SumTarget& target = j == 0 ? targets.of[0] : j == 1 ? targets.of[1] : targets.of[2];
+  if (target.data == nullptr) return;
+  float* const to = target.data + (c - j * cols);
+  *to = static_cast<float>(target.assign ? sum : static_cast<double>(*to) + sum);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "kernels/cuda/common.cuh"
+#include "kernels/sum_target.h"
 
 namespace triptych::cuda {
 
@@ -65,17 +66,17 @@ __device__ inline Floats<N> sum_rows_of_warp(int64_t begin, int64_t end, const L
   return sum;
 }
 
-/// Where the sums of up to three arrays go; null: nowhere.
+/// Where the sums of up to three arrays go.
 struct SumTargets {
-  float* of[3] = {};
+  SumTarget of[3];
 };
 
-/// Queues targets.of[j][c] += the sum over k of partials[k, j, c], summed in double, for j < num_targets: partials is
-/// [num_partials, num_targets, cols].
+/// Queues for targets.of[j][c] the sum over k of partials[k, j, c], summed in double, for j < num_targets: partials is
+/// [num_partials, num_targets, cols]; of none the sum is 0.
 void sum_partials(Stream& stream, const float* partials, int64_t num_partials, int64_t cols, int num_targets,
                   const SumTargets& targets);
 
-/// out[s, c] += the sum over `rows` rows r of what rows.load(s, r, c, piece) gives, Rows::kUnroll rows at a time.
+/// out[s, c]: the sum over `rows` rows r of what rows.load(s, r, c, piece) gives, Rows::kUnroll rows at a time.
 struct SumShape {
   int64_t outer;
   int64_t rows;
@@ -87,7 +88,7 @@ struct SumShape {
 /// [chunks, outer, cols].
 template <int N, typename Rows>
 __global__ void __launch_bounds__(kBlockThreads)
-    sum_columns_kernel(Rows rows, SumShape shape, int64_t chunk_rows, float* out, float* partials) {
+    sum_columns_kernel(Rows rows, SumShape shape, int64_t chunk_rows, SumTarget out, float* partials) {
   __shared__ SumsOfWarps<N> shared;
   const int64_t begin = blockIdx.y * chunk_rows, end = min(shape.rows, begin + chunk_rows);
   const int64_t first_column = static_cast<int64_t>(blockIdx.x) * kSumColumns<N>;
@@ -103,7 +104,7 @@ __global__ void __launch_bounds__(kBlockThreads)
       if (first_column + c >= shape.cols) return;
       const int64_t at = s * shape.cols + first_column + c;
       if (partials == nullptr) {
-        out[at] += total;
+        out.data[at] = out.assign ? total : out.data[at] + total;
       } else {
         partials[blockIdx.y * shape.outer * shape.cols + at] = total;
       }
@@ -114,8 +115,9 @@ __global__ void __launch_bounds__(kBlockThreads)
 /// Queues the sums of `rows`, N columns a lane. In so many chunks that about a thousand blocks have work, several for
 /// each SM, but no chunk is less than eight rows a warp. Uses the stream's scratch.
 template <int N, typename Rows>
-void sum_columns(Stream& stream, std::string_view kernel, const Rows& rows, const SumShape& shape, float* out) {
-  if (shape.rows <= 0 || shape.cols <= 0 || shape.outer <= 0) return;
+void sum_columns(Stream& stream, std::string_view kernel, const Rows& rows, const SumShape& shape, SumTarget out) {
+  if (shape.cols <= 0 || shape.outer <= 0) return;
+  if (shape.rows <= 0) return sum_partials(stream, nullptr, 0, shape.outer * shape.cols, 1, {{out}});
   const int64_t column_blocks = ceil_div(shape.cols, kSumColumns<N>);
   const int64_t useful = ceil_div(shape.rows, int64_t{8} * kSumWarps);
   const int64_t wanted = std::clamp(ceil_div(1024, column_blocks * shape.outer), int64_t{1}, useful);

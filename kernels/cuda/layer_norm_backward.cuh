@@ -129,17 +129,18 @@ inline constexpr int64_t kMaxPartials = 512;
 /// vectors at multiples of N in every row. Uses the stream's scratch.
 template <typename T, typename Branch>
 void launch_layer_norm_backward(Stream& stream, std::string_view kernel, const LayerNormBackwardArgs& args,
-                                const Branch& branch, float* dbranch, bool aligned) {
-  if (args.rows <= 0) return;
+                                const Branch& branch, SumTarget dbranch, bool aligned) {
   constexpr int kNumSums = 2 + Branch::kNumSums;
   with_row<T, Branch::kElements>(args.cols, [&](auto row_tag) {
     using Row = typename decltype(row_tag)::Type;
     const int64_t num_partials = std::min(ceil_div(args.rows, int64_t{8}), kMaxPartials);
     auto* partials = reinterpret_cast<float*>(
         stream.scratch(static_cast<std::size_t>(num_partials * kNumSums * args.cols) * sizeof(float)));
-    layer_norm_backward_kernel<T, Row>
-        <<<static_cast<unsigned>(num_partials), Row::kBlock, 0, cuda_stream(stream)>>>(args, branch, partials, aligned);
-    check_launch(kernel);
+    if (num_partials > 0) {
+      layer_norm_backward_kernel<T, Row><<<static_cast<unsigned>(num_partials), Row::kBlock, 0, cuda_stream(stream)>>>(
+          args, branch, partials, aligned);
+      check_launch(kernel);
+    }
     sum_partials(stream, partials, num_partials, args.cols, kNumSums, {{args.dgamma, args.dbeta, dbranch}});
   });
 }

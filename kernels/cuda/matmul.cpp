@@ -96,7 +96,7 @@ PlannedMatmul::PlannedMatmul(const Matmul& p, const void* vector, bool tf32, cub
   const auto operation = [](bool transpose) { return static_cast<int32_t>(transpose ? CUBLAS_OP_T : CUBLAS_OP_N); };
   descriptor_.set(CUBLASLT_MATMUL_DESC_TRANSA, operation(p.transpose_b));
   descriptor_.set(CUBLASLT_MATMUL_DESC_TRANSB, operation(p.transpose_a));
-  if (p.a_sums != nullptr) {
+  if (p.a_sums) {
     set_epilogue(CUBLASLT_EPILOGUE_BGRADB, p.output_dtype, vector);
     sums_a_ = find_algorithm(p, library);
     if (sums_a_) return;
@@ -171,7 +171,7 @@ const void* epilogue_vector(Stream& stream, const Matmul& p) {
     return stream.scratch(static_cast<std::size_t>(count) * dtype_bytes(dtype));
   };
   // The library assigns sums, and never adds to them.
-  if (p.a_sums != nullptr) return p.accumulate_a_sums ? scratch(p.m, DType::kFloat32) : p.a_sums;
+  if (p.a_sums) return p.a_sums.assign ? p.a_sums.data : scratch(p.m, DType::kFloat32);
   // It takes a bias of the output's type alone, so a 16-bit output gets it rounded, within the unit roundoff of what is
   // rounded to that type afterwards anyway.
   if (p.bias == nullptr || p.output_dtype == DType::kFloat32) return p.bias;
@@ -182,7 +182,6 @@ const void* epilogue_vector(Stream& stream, const Matmul& p) {
 
 /// A's sums by a kernel of our own.
 void sum_a(Stream& stream, const Matmul& p) {
-  if (!p.accumulate_a_sums) fill(stream, p.a_sums, 0.0f, p.m, DType::kFloat32);
   sum_rows(stream, {p.a, p.a_sums, p.k, p.m, p.a_row_stride, p.input_dtype});
 }
 
@@ -197,7 +196,7 @@ void matmul(Stream& stream, const Matmul& product) {
   const Matmul p = resolve_matmul(product);
   if (p.m == 0 || p.n == 0 || p.batch == 0) return;
   if (p.k == 0) {
-    if (p.a_sums != nullptr) sum_a(stream, p);
+    if (p.a_sums) sum_a(stream, p);
     return cuda::matmul_without_terms(stream, p);
   }
   MatmulState& state = stream.state<MatmulState>();
@@ -206,9 +205,9 @@ void matmul(Stream& stream, const Matmul& product) {
     return PlannedMatmul(p, vector, state.tf32, state.library.get());
   });
   plan.run(p, vector, state.library.get(), state.workspace.get(kWorkspaceBytes, stream), cuda_stream(stream));
-  if (p.a_sums == nullptr) return;
+  if (!p.a_sums) return;
   if (!plan.sums_a()) return sum_a(stream, p);
-  if (p.accumulate_a_sums) add_into(stream, p.a_sums, vector, p.m, DType::kFloat32);
+  if (!p.a_sums.assign) add_into(stream, p.a_sums.data, vector, p.m, DType::kFloat32);
 }
 
 }  // namespace triptych

@@ -60,7 +60,7 @@ void residual_backward(Stream& stream, const ResidualBackwardArgs& args) {
     const int64_t rows = d.batch * d.seq;
     const bool aligned = aligned_16({args.dout, args.dz}, {d.cols * kBytes});
     const Backward<T> backward{static_cast<const T*>(args.dout), BranchGradient<T>(args)};
-    if (args.dbias == nullptr) {
+    if (!args.dbias) {
       if (args.dz == nullptr) return;
       launch_each_row_piece<kVectorSize<T>>(stream, "residual_backward", rows, d.cols, aligned, backward);
     } else {

@@ -22,7 +22,7 @@ struct StoredRows {
 };
 
 template <typename T>
-void sum(Stream& stream, std::string_view kernel, const StoredRows<T>& rows, SumShape shape, float* out) {
+void sum(Stream& stream, std::string_view kernel, const StoredRows<T>& rows, SumShape shape, SumTarget out) {
   constexpr int64_t kBytes = sizeof(T);
   shape.aligned = aligned_16({rows.x}, {rows.row_stride * kBytes, rows.outer_stride * kBytes});
   sum_columns<kVectorSize<T>>(stream, kernel, rows, shape, out);

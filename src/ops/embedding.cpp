@@ -107,9 +107,8 @@ Variable prepend_token(const Variable& x, const Variable& token) {
   global[1] += 1;
   return record("prepend_token", {x, token}, y, global, x.layout(), [](const Gradient& gradient, InputGradients& in) {
     const Tensor dy = gradient.tensor.contiguous();
-    const Tensor d = in.parameter(1, summed_over_rows("prepend_token", gradient.layout, 3));
     sum_rows(dy.device().stream(), {.x = dy.raw(),
-                                    .out = d.data<float>(),
+                                    .out = sum_target(in, 1, summed_over_rows("prepend_token", gradient.layout, 3)),
                                     .rows = dy.size(0),
                                     .cols = dy.size(2),
                                     .row_stride = dy.stride(0),

@@ -40,8 +40,8 @@ Variable layer_norm(const Variable& x, const Variable& weight, const Variable& b
                                                              .rstd = rstd.data<float>(),
                                                              .add = add.defined() ? add.raw() : nullptr,
                                                              .dx = dx.raw(),
-                                                             .dgamma = in.parameter(1, summed).data<float>(),
-                                                             .dbeta = in.parameter(2, summed).data<float>(),
+                                                             .dgamma = sum_target(in, 1, summed),
+                                                             .dbeta = sum_target(in, 2, summed),
                                                              .rows = rows,
                                                              .cols = cols,
                                                              .dtype = dy.dtype()});

@@ -3,6 +3,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/gelu.h"
 #include "kernels/matmul.h"
+#include "ops/rowwise.h"
 
 namespace triptych {
 namespace {
@@ -121,9 +122,9 @@ Tensor input_gradient(const Plan& plan, const Tensor& dy, const Tensor& weight, 
 void parameter_gradients(const Plan& plan, const Tensor& dy, const Tensor& x, const Layout& layout, bool has_bias,
                          InputGradients& in) {
   Stream& stream = dy.device().stream();
-  bool assign = false, assign_bias = false;
-  Tensor dbias = has_bias && in.needed(2) ? in.parameter(2, layout, &assign_bias) : Tensor();
+  const SumTarget dbias = has_bias && in.needed(2) ? sum_target(in, 2, layout) : SumTarget();
   if (in.needed(1)) {
+    bool assign = false;
     const Tensor dw = in.parameter(1, layout, &assign);
     matmul(stream, {.m = plan.out,
                     .n = plan.in,
@@ -133,14 +134,12 @@ void parameter_gradients(const Plan& plan, const Tensor& dy, const Tensor& x, co
                     .b = x.raw(),
                     .c = dw.raw(),
                     .accumulate = !assign,
-                    .a_sums = dbias.defined() ? dbias.data<float>() : nullptr,
-                    .accumulate_a_sums = !assign_bias,
+                    .a_sums = dbias,
                     .input_dtype = dy.dtype(),
                     .output_dtype = DType::kFloat32});
-  } else if (dbias.defined()) {
-    if (assign_bias) dbias.fill_zero();
+  } else if (dbias) {
     sum_rows(stream, {.x = dy.raw(),
-                      .out = dbias.data<float>(),
+                      .out = dbias,
                       .rows = plan.rows,
                       .cols = plan.out,
                       .row_stride = plan.out,

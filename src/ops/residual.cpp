@@ -20,7 +20,7 @@ ResidualBackwardArgs branch_gradient(const Tensor& dout, const Layout& layout, c
   dz = dropout.p > 0 ? Tensor::empty(dout.device(), dout.dtype(), dout.shape()) : Tensor();
   return {.dout = dout.raw(),
           .dz = dz.defined() ? dz.raw() : nullptr,
-          .dbias = in.needed(2) ? in.parameter(2, summed_over_rows("residual", layout, 3)).data<float>() : nullptr,
+          .dbias = in.needed(2) ? sum_target(in, 2, summed_over_rows("residual", layout, 3)) : SumTarget(),
           .dtype = dout.dtype(),
           .dropout = dropout};
 }
@@ -116,8 +116,8 @@ ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable&
                                             .rstd = rstd.data<float>(),
                                             .add = add.defined() ? add.raw() : nullptr,
                                             .dx = dx.raw(),
-                                            .dgamma = in.parameter(3, summed).data<float>(),
-                                            .dbeta = in.parameter(4, summed).data<float>(),
+                                            .dgamma = sum_target(in, 3, summed),
+                                            .dbeta = sum_target(in, 4, summed),
                                             .rows = rows,
                                             .cols = mask.cols,
                                             .dtype = dy.dtype()},

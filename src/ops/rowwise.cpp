@@ -22,4 +22,10 @@ void require_whole_rows(std::string_view operation, const Layout& x, int rank) {
   }
 }
 
+SumTarget sum_target(InputGradients& in, int input, const Layout& layout) {
+  bool assign = false;
+  float* const data = in.parameter(input, layout, &assign).data<float>();
+  return {data, assign};
+}
+
 }  // namespace triptych

@@ -271,11 +271,12 @@ TEST(SumRows, AgreesWithDoubleWhateverTheThreads) {
       SCOPED_TRACE(testing::Message() << rows << " x " << cols << " stride " << stride);
       const std::vector<T> x = normals<T>(rows * stride, "x", 0.3);
       const std::vector<float> old = normals<float>(cols, "old");
-      std::vector<double> expected = to_doubles(old);
+      std::vector<double> expected = to_doubles(old), sums(old.size());
       for (int64_t r = 0; r < rows; ++r) {
         for (int64_t c = 0; c < cols; ++c) {
-          expected[static_cast<std::size_t>(c)] +=
-              static_cast<double>(static_cast<float>(x[static_cast<std::size_t>(r * stride + c)]));
+          const double value = static_cast<double>(static_cast<float>(x[static_cast<std::size_t>(r * stride + c)]));
+          expected[static_cast<std::size_t>(c)] += value;
+          sums[static_cast<std::size_t>(c)] += value;
         }
       }
       const auto sum_on = [&](Device& on) {
@@ -287,6 +288,10 @@ TEST(SumRows, AgreesWithDoubleWhateverTheThreads) {
       expect_close(out, expected, tolerance(DType::kFloat32).summed, "out");
       Device one_thread(1);
       EXPECT_TRUE(test::same_bits(out, sum_on(one_thread)));
+      DeviceArray<float> assigned(device, cols);
+      sum_rows(device.stream(),
+               {DeviceArray<T>(device, x).data(), {assigned.data(), true}, rows, cols, stride, dtype_of<T>});
+      expect_close(assigned.host(), sums, tolerance(DType::kFloat32).summed, "assigned");
     }
   });
 }

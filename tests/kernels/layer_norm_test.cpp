@@ -122,6 +122,13 @@ TEST(LayerNorm, AgreesWithDouble) {
       expect_close(dgamma.host(), dgamma_expected, exact.summed, "dgamma");
       expect_close(dbeta.host(), dbeta_expected, exact.summed, "dbeta");
 
+      DeviceArray<float> assigned_gamma(device, cols), assigned_beta(device, cols);
+      args.dgamma = {assigned_gamma.data(), true};
+      args.dbeta = {assigned_beta.data(), true};
+      layer_norm_backward(device.stream(), args);
+      expect_close(assigned_gamma.host(), expected.dgamma, exact.summed, "assigned dgamma");
+      expect_close(assigned_beta.host(), expected.dbeta, exact.summed, "assigned dbeta");
+
       DeviceArray<T> over_add(device, add);
       args.add = over_add.data();
       args.dx = over_add.data();

@@ -138,8 +138,7 @@ void check(const Case& c, Device& device) {
       if (!c.accumulate_a_sums) sum = 0;
       for (int64_t x = 0; x < c.k; ++x) sum += a.real()[static_cast<std::size_t>(x * lda + i)];
     }
-    product.a_sums = static_cast<float*>(sums.data());
-    product.accumulate_a_sums = c.accumulate_a_sums;
+    product.a_sums = {static_cast<float*>(sums.data()), !c.accumulate_a_sums};
   }
   matmul(device.stream(), product);
   EXPECT_LE(test::relative_error(out.now(), expected), test::tolerance(c.output).summed);

@@ -95,14 +95,21 @@ TEST(Residual, BackwardAgreesWithTheDefinition) {
       for (std::size_t i = 0; i < dout.size(); ++i) expected[i] *= static_cast<double>(static_cast<float>(dout[i]));
       const std::vector<float> old = normals<float>(d.cols, "old");
       const auto cols = static_cast<std::size_t>(d.cols);
-      std::vector<double> dbias_expected = test::to_doubles(old);
-      for (std::size_t i = 0; i < expected.size(); ++i) dbias_expected[i % cols] += expected[i];
+      std::vector<double> dbias_expected = test::to_doubles(old), sums(cols);
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        dbias_expected[i % cols] += expected[i];
+        sums[i % cols] += expected[i];
+      }
       const DeviceArray<T> gradient(device, dout);
       DeviceArray<T> apart(device, std::vector<T>(dout.size(), T(99.0f))), over_dout(device, dout);
       DeviceArray<float> dbias(device, old);
       ResidualBackwardArgs args{gradient.data(), d.p > 0 ? apart.data() : nullptr, dbias.data(), dtype_of<T>, d};
       residual_backward(device.stream(), args);
       expect_close(dbias.host(), dbias_expected, tolerance(DType::kFloat32).summed, "dbias");
+      DeviceArray<float> assigned(device, d.cols);
+      args.dbias = {assigned.data(), true};
+      residual_backward(device.stream(), args);
+      expect_close(assigned.host(), sums, tolerance(DType::kFloat32).summed, "assigned dbias");
       if (d.p == 0) continue;
       const std::vector<T> dz = apart.host();
       expect_close(dz, expected, tolerance(dtype_of<T>).local, "dz");

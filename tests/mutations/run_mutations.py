@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """The mutation gate: seeds the faults of mutations.toml into the CUDA backend and the training that drives it, one at a
 time, and checks that the emulator names each of them, and that the sources as they are raise no diagnosis.
 
