@@ -73,13 +73,13 @@ TEST(LayerNorm, AgreesWithDouble) {
                                                                              {1, 1},
                                                                              {2, 7},
                                                                              {5, 65},
-                                                                             {131, 257},
-                                                                             {70, 768},
+                                                                             {67, 257},
+                                                                             {19, 768},
                                                                              {391, 33},
-                                                                             {19, 1152},
+                                                                             {11, 1152},
                                                                              {11, 1031},
                                                                              {3, 4096},
-                                                                             {17, 8211}}) {
+                                                                             {9, 8211}}) {
       SCOPED_TRACE(testing::Message() << rows << " x " << cols);
       const int64_t n = rows * cols;
       const float eps = 1e-5f;

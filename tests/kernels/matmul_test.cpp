@@ -203,8 +203,7 @@ TEST_P(MatmulTypes, SumsOfA) {
   if (GetParam().output != DType::kFloat32) return;  // RefusesWhatTheContractExcludes
   for (int num_threads : test::thread_counts()) {
     Device device(num_threads);
-    for (const auto& [m, n, k] :
-         {std::array<int64_t, 3>{1, 1, 1}, {7, 5, 0}, {13, 31, 65}, {129, 130, 301}, {2048, 9, 257}}) {
+    for (const auto& [m, n, k] : {std::array<int64_t, 3>{1, 1, 1}, {7, 5, 0}, {13, 31, 65}, {129, 40, 130}}) {
       for (int form = 0; form < 8; ++form) {
         check({.m = m,
                .n = n,

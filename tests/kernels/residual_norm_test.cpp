@@ -17,9 +17,9 @@ struct Case {
 
 // The kernels that it joins have double-precision references in their own tests: what it must give is what they give.
 // The last rows are of one, two and more than a GPU's block keeps.
-const std::vector<Case> kCases{{0, 3, 5, 0.1f},    {1, 1, 1, 0.5f},    {2, 3, 7, 0.3f},    {3, 5, 65, 0},
-                               {5, 29, 257, 0.1f}, {7, 11, 768, 0.2f}, {3, 7, 1152, 0.1f}, {1, 11, 1031, 0},
-                               {1, 3, 4096, 0.1f}, {1, 17, 8211, 0.1f}};
+const std::vector<Case> kCases{{0, 3, 5, 0.1f},    {1, 1, 1, 0.5f},   {2, 3, 7, 0.3f},    {3, 5, 65, 0},
+                               {5, 29, 33, 0.1f},  {1, 5, 257, 0.1f}, {1, 11, 768, 0.2f}, {1, 3, 1031, 0},
+                               {1, 1, 4096, 0.1f}, {1, 9, 8211, 0.1f}};
 
 template <typename T>
 struct Arrays {
