@@ -18,11 +18,7 @@ void residual_forward_rows(const ResidualForwardArgs& args, int64_t begin, int64
       using T = decltype(type);
       using Z = decltype(z_type);
       for (int64_t row = begin; row < end; ++row) {
-        if (args.bias != nullptr) {
-          residual_forward_row<true, T, Z>(args, row);
-        } else {
-          residual_forward_row<false, T, Z>(args, row);
-        }
+        residual_forward_row<T, Z>(args, row);
       }
     });
   });

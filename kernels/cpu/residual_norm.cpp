@@ -19,11 +19,7 @@ void residual_norm_forward_rows(const ResidualForwardArgs& residual, const Layer
   with_float_type(norm.dtype, [&](auto type) HWY_ATTR {
     using T = decltype(type);
     for (int64_t row = begin; row < end; ++row) {
-      if (residual.bias != nullptr) {
-        residual_forward_row<true, T, T>(residual, row);
-      } else {
-        residual_forward_row<false, T, T>(residual, row);
-      }
+      residual_forward_row<T, T>(residual, row);
       layer_norm_forward_row<T>(norm, row);
     }
   });

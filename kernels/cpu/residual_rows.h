@@ -79,6 +79,15 @@ void residual_forward_row(const ResidualForwardArgs& args, int64_t row) {
                    });
 }
 
+template <typename T, typename Z>
+void residual_forward_row(const ResidualForwardArgs& args, int64_t row) {
+  if (args.bias != nullptr) {
+    residual_forward_row<true, T, Z>(args, row);
+  } else {
+    residual_forward_row<false, T, Z>(args, row);
+  }
+}
+
 /// A row of dz, and its share of dbias added to `dbias` unless that is null.
 template <typename T>
 void residual_backward_row(const ResidualBackwardArgs& args, int64_t row, float* dbias) {
