@@ -5,13 +5,25 @@
 #include "base/checked.h"
 
 namespace triptych {
+namespace {
+
+// The other axes that split the dim of `axis` before it.
+int num_levels_before(const Layout& layout, Axis axis) {
+  int result = 0;
+  for (const Axis other : kAxes) {
+    if (layout[other].is_shard(layout[axis].dim) && layout[other].level < layout[axis].level) ++result;
+  }
+  return result;
+}
+
+}  // namespace
 
 std::string Placement::to_string() const {
   switch (kind) {
     case Kind::kReplicate:
       return "Replicate";
     case Kind::kShard:
-      return fmt::format("Shard({})", dim);
+      return level == 0 ? fmt::format("Shard({})", dim) : fmt::format("Shard({}, level {})", dim, level);
     case Kind::kPartial:
       return reduce == ReduceOp::kSum ? "Partial" : "Partial(max)";
   }
@@ -31,8 +43,12 @@ Layout Layout::of_gradient() const {
   return result;
 }
 
-bool Layout::has_partial() const {
-  return std::any_of(placements_.begin(), placements_.end(), [](const Placement& p) { return p.is_partial(); });
+AxisSet Layout::partial_axes() const {
+  AxisSet result;
+  for (const Axis axis : kAxes) {
+    if ((*this)[axis].is_partial()) result = result.with(axis);
+  }
+  return result;
 }
 
 std::string Layout::to_string() const {
@@ -44,11 +60,33 @@ std::string Layout::to_string() const {
   return text.empty() ? "Replicate" : text;
 }
 
-Layout on_mesh(Layout layout, const Mesh& mesh) {
-  for (const Axis axis : kAxes) {
-    if (mesh.group(axis).size() == 1) layout = layout.with(axis, Placement::replicate());
+void check_levels(const Layout& layout) {
+  for (const Axis axis : {Axis::kTp, Axis::kCp, Axis::kDp}) {
+    if (!layout[axis].is_shard()) continue;
+    const int dim = layout[axis].dim, level = layout[axis].level;
+    bool is_alone = true;
+    for (const Axis other : kAxes) {
+      if (other != axis && layout[other].is_shard(dim) && layout[other].level == level) is_alone = false;
+    }
+    if (is_alone && level == num_levels_before(layout, axis)) continue;
+    throw LayoutError(axis_name(axis),
+                      fmt::format("the axes that split dim {} must have the levels 0, 1, ..., each once: {}. Number "
+                                  "them from the outermost on: Placement::shard({}, level)",
+                                  dim, layout.to_string(), dim));
   }
-  return layout;
+}
+
+Layout on_mesh(Layout layout, const MeshShape& shape) {
+  for (const Axis axis : kAxes) {
+    if (shape.size(axis) == 1) layout = layout.with(axis, Placement::replicate());
+  }
+  Layout result = layout;
+  for (const Axis axis : kAxes) {
+    if (!layout[axis].is_shard()) continue;
+    result = result.with(axis, Placement::shard(layout[axis].dim, num_levels_before(layout, axis)));
+  }
+  check_levels(result);
+  return result;
 }
 
 Range shard_range(int64_t total, int size, int rank) {
@@ -58,18 +96,18 @@ Range shard_range(int64_t total, int size, int rank) {
 }
 
 Shape local_shape(const Shape& global_shape, const Layout& layout, const Mesh& mesh, Shape* begin) {
+  check_levels(layout);
   Shape shape = global_shape;
   Shape first = global_shape;
   for (int dim = 0; dim < first.rank(); ++dim) first[dim] = 0;
-  for (const Axis axis : kAxes) {
-    if (!layout[axis].is_shard() || mesh.group(axis).size() == 1) continue;
-    const int dim = layout[axis].dim;
-    if (shape[dim] != global_shape[dim]) {
-      throw LayoutError(axis_name(axis), fmt::format("dim {} is sharded on two axes: {}", dim, layout.to_string()));
+  for (int level = 0; level < static_cast<int>(kAxes.size()); ++level) {
+    for (const Axis axis : kAxes) {
+      if (!layout[axis].is_shard() || layout[axis].level != level) continue;
+      const int dim = layout[axis].dim;
+      const Range range = shard_range(shape[dim], mesh.size(axis), mesh.rank(axis));
+      shape[dim] = range.length;
+      first[dim] += range.begin;
     }
-    const Range range = shard_range(global_shape[dim], mesh.group(axis).size(), mesh.group(axis).rank());
-    shape[dim] = range.length;
-    first[dim] = range.begin;
   }
   if (begin != nullptr) *begin = first;
   return shape;

@@ -14,24 +14,26 @@ struct Placement {
   enum class Kind : uint8_t { kReplicate, kShard, kPartial };
   Kind kind = Kind::kReplicate;
   int dim = 0;                       ///< of kShard
+  int level = 0;                     ///< of kShard: how many other axes split the dim before this one
   ReduceOp reduce = ReduceOp::kSum;  ///< of kPartial
 
   static constexpr Placement replicate() { return {}; }
-  static constexpr Placement shard(int dim) { return {Kind::kShard, dim}; }
+  /// A slice of `dim`. Of several axes that split one dim, level 0 splits all of it, level 1 the piece that level 0
+  /// left, and so on.
+  static constexpr Placement shard(int dim, int level = 0) { return {Kind::kShard, dim, level}; }
   /// A summand: the tensor is the sum over the ranks. Or the maximum over them, as the row maxima of a sharded softmax;
   /// that has no gradient.
-  static constexpr Placement partial(ReduceOp reduce = ReduceOp::kSum) { return {Kind::kPartial, 0, reduce}; }
+  static constexpr Placement partial(ReduceOp reduce = ReduceOp::kSum) { return {Kind::kPartial, 0, 0, reduce}; }
 
   constexpr bool is_replicate() const { return kind == Kind::kReplicate; }
   constexpr bool is_shard() const { return kind == Kind::kShard; }
+  /// Of this dim, at any level.
   constexpr bool is_shard(int of) const { return kind == Kind::kShard && dim == of; }
   constexpr bool is_partial() const { return kind == Kind::kPartial; }
   constexpr bool operator==(const Placement&) const = default;
-  /// "Replicate", "Shard(1)", "Partial", "Partial(max)".
+  /// "Replicate", "Shard(1)", "Shard(1, level 1)", "Partial", "Partial(max)".
   std::string to_string() const;
 };
-
-inline constexpr std::array<Axis, 3> kAxes{Axis::kDp, Axis::kCp, Axis::kTp};
 
 /// A placement for each axis of the mesh but `pp`; replicated where nothing is said.
 class Layout {
@@ -49,7 +51,8 @@ class Layout {
   /// The layout that a gradient has when it is complete: as the tensor, but Replicate where the tensor is Partial
   /// (every summand has the gradient of the sum). Throws LayoutError for a maximum.
   Layout of_gradient() const;
-  bool has_partial() const;
+  /// The axes over which the tensor is still to be summed, or its maximum to be taken.
+  AxisSet partial_axes() const;
   /// "dp: Shard(0), tp: Partial"; axes that replicate are left out; "Replicate" if all do.
   std::string to_string() const;
 
@@ -57,9 +60,16 @@ class Layout {
   std::array<Placement, 3> placements_{};
 };
 
-/// `layout` with Replicate on the axes of one rank, where the placements mean the same: the form that every layout in
-/// the program has, so that equal means equal.
-Layout on_mesh(Layout layout, const Mesh& mesh);
+/// Throws LayoutError, naming the axis, unless the axes that split a dim have the levels 0, 1, ..., each once.
+void check_levels(const Layout& layout);
+
+/// `layout` with Replicate on the axes of one rank, where the placements mean the same, and the levels of the others
+/// numbered again without gaps: the form that every layout in the program has, so that equal means equal. Throws
+/// LayoutError if two axes split a dim at one level.
+Layout on_mesh(Layout layout, const MeshShape& shape);
+inline Layout on_mesh(const Layout& layout, const Mesh& mesh) {
+  return on_mesh(layout, mesh.shape());
+}
 
 /// [begin, begin + length): what rank `rank` of `size` holds of a dim of `total`. Pieces have ceil(total / size)
 /// indices, the last ones fewer or none.
@@ -71,7 +81,8 @@ struct Range {
 Range shard_range(int64_t total, int size, int rank);
 
 /// The local shape of a tensor of the given global shape. With `begin` given, also where the piece starts in each dim.
-/// A dim sharded on two axes is refused with LayoutError.
+/// Where several axes split a dim, each takes its shard_range of the piece that the levels before it left, which may be
+/// shorter than others or empty. Throws LayoutError as check_levels does.
 Shape local_shape(const Shape& global_shape, const Layout& layout, const Mesh& mesh, Shape* begin = nullptr);
 
 }  // namespace triptych

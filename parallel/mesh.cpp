@@ -1,7 +1,5 @@
 #include "parallel/mesh.h"
 
-#include <algorithm>
-#include <initializer_list>
 #include <utility>
 
 #include "base/error.h"
@@ -66,32 +64,58 @@ int mesh_world_rank(const MeshShape& shape, const MeshCoordinate& at) {
   return ((at.pp * shape.dp + at.dp) * shape.cp + at.cp) * shape.tp + at.tp;
 }
 
+std::string AxisSet::to_string() const {
+  std::string text;
+  for (const Axis axis : *this) text += fmt::format("{}{}", text.empty() ? "" : "+", axis_name(axis));
+  return text;
+}
+
 Mesh::Mesh(Group& world, const MeshShape& shape, Device& device) : world_(&world), shape_(shape) {
   check_mesh_shape(shape, world.size());
   coordinate_ = mesh_coordinate(shape, world.rank());
 
-  // The ranks that agree with this one on every axis but the free ones, which become 0 in the color.
-  const auto group_of_free = [&](std::string name, std::initializer_list<std::string_view> free) {
-    MeshCoordinate color = coordinate_;
-    const std::array<std::pair<std::string_view, int*>, 4> axes{
-        {{"pp", &color.pp}, {"dp", &color.dp}, {"cp", &color.cp}, {"tp", &color.tp}}};
-    std::string fixed;
-    for (const auto& [axis, at] : axes) {
-      if (std::find(free.begin(), free.end(), axis) != free.end()) {
-        *at = 0;
-      } else if (axis != "cp" || shape_.cp > 1) {
-        fixed += fmt::format("{}{}={}", fixed.empty() ? "" : ",", axis, *at);
-      }
-    }
-    return make_device_group(
-        world.split(mesh_world_rank(shape_, color), world.rank(), fmt::format("{}[{}]", name, fixed)), device);
+  const auto keep = [&](std::unique_ptr<Group> host) {
+    groups_.push_back(make_device_group(std::move(host), device));
+    return groups_.back().get();
   };
-  for (const Axis axis : {Axis::kDp, Axis::kCp, Axis::kTp}) {
-    axes_[static_cast<std::size_t>(axis)] = group_of_free(std::string(axis_name(axis)), {axis_name(axis)});
+  // The ranks that agree with this one on every axis but the free ones, which become 0 in the color.
+  const auto group_of_free = [&](std::string_view name, AxisSet free, bool pp_is_free) {
+    MeshCoordinate color = coordinate_;
+    std::string fixed;
+    const auto visit = [&](std::string_view axis, int& at, bool is_free) {
+      if (is_free) {
+        at = 0;
+      } else if (axis != "cp" || shape_.cp > 1) {
+        fixed += fmt::format("{}{}={}", fixed.empty() ? "" : ",", axis, at);
+      }
+    };
+    visit("pp", color.pp, pp_is_free);
+    visit("dp", color.dp, free.contains(Axis::kDp));
+    visit("cp", color.cp, free.contains(Axis::kCp));
+    visit("tp", color.tp, free.contains(Axis::kTp));
+    return keep(world.split(mesh_world_rank(shape_, color), world.rank(), fmt::format("{}[{}]", name, fixed)));
+  };
+
+  // What is made, and in which order, follows from the mesh's shape alone: every rank takes part in every split.
+  by_axes_[0] = keep(make_self_group("this rank", world.world_rank(world.rank())));
+  for (std::size_t index = 1; index < by_axes_.size(); ++index) {
+    const AxisSet axes = AxisSet::of_index(index);
+    AxisSet several;
+    for (const Axis axis : axes) {
+      if (shape_.size(axis) > 1) several = several.with(axis);
+    }
+    by_axes_[index] = several == axes ? group_of_free(axes.to_string(), axes, false) : by_axes_[several.index()];
   }
-  pp_ = group_of_free("pp", {"pp"});
-  dp_tp_ = group_of_free(shape.cp > 1 ? "dp_cp_tp" : "dp_tp", {"dp", "cp", "tp"});
-  all_ranks_ = make_device_group(world.split(0, world.rank(), "all ranks"), device);
+  const AxisSet all_axes{Axis::kDp, Axis::kCp, Axis::kTp};
+  Group* stage = &group(all_axes);
+  pp_ = shape_.pp > 1 ? group_of_free("pp", {}, true) : by_axes_[0];
+  if (shape_.pp == 1) {
+    all_ranks_ = stage;
+  } else if (stage->size() == 1) {
+    all_ranks_ = pp_;
+  } else {
+    all_ranks_ = keep(world.split(0, world.rank(), "all ranks"));
+  }
 }
 
 // A group moves along what is in flight in all of its rank's groups, the host's too.

@@ -1,9 +1,14 @@
 #pragma once
 
 #include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "device/device.h"
 #include "parallel/group.h"
@@ -13,11 +18,56 @@ namespace triptych {
 /// The axes on which tensors have placements. `pp` is apart: it says which stage owns a block.
 enum class Axis : uint8_t { kDp, kCp, kTp };
 
+inline constexpr std::array<Axis, 3> kAxes{Axis::kDp, Axis::kCp, Axis::kTp};
+
 /// "dp", "cp", "tp".
 constexpr std::string_view axis_name(Axis axis) {
   constexpr std::array<std::string_view, 3> kNames{"dp", "cp", "tp"};
   return kNames[static_cast<std::size_t>(axis)];
 }
+
+/// Some of the axes, such as those that a sum spans. A value; goes through its axes in the order of kAxes.
+class AxisSet {
+ public:
+  class Iterator {
+   public:
+    constexpr explicit Iterator(unsigned left) : left_(left) {}
+    constexpr Axis operator*() const { return static_cast<Axis>(std::countr_zero(left_)); }
+    constexpr Iterator& operator++() {
+      left_ &= left_ - 1;
+      return *this;
+    }
+    constexpr bool operator==(const Iterator&) const = default;
+
+   private:
+    unsigned left_;  // one bit an axis
+  };
+
+  constexpr AxisSet() = default;
+  constexpr AxisSet(Axis axis) : bits_(1u << static_cast<unsigned>(axis)) {}
+  constexpr AxisSet(std::initializer_list<Axis> axes) {
+    for (const Axis axis : axes) *this = with(axis);
+  }
+  /// Below 8, of a subset no higher: for tables of sets.
+  static constexpr AxisSet of_index(std::size_t index) {
+    AxisSet result;
+    result.bits_ = static_cast<unsigned>(index);
+    return result;
+  }
+  constexpr std::size_t index() const { return bits_; }
+
+  constexpr AxisSet with(Axis axis) const { return of_index(bits_ | AxisSet(axis).bits_); }
+  constexpr bool contains(Axis axis) const { return (bits_ & AxisSet(axis).bits_) != 0; }
+  constexpr bool empty() const { return bits_ == 0; }
+  constexpr bool operator==(const AxisSet&) const = default;
+  constexpr Iterator begin() const { return Iterator(bits_); }
+  constexpr Iterator end() const { return Iterator(0); }
+  /// "dp+tp"; empty for no axis.
+  std::string to_string() const;
+
+ private:
+  unsigned bits_ = 0;
+};
 
 struct MeshShape {
   int pp = 1, dp = 1, cp = 1, tp = 1;
@@ -42,6 +92,10 @@ int mesh_world_rank(const MeshShape& shape, const MeshCoordinate& coordinate);
 
 /// All ranks on named axes, seen from one of them. Owns the groups of its axes, whose operations are on device memory;
 /// the world, whose operations are on the host's, and the device must outlive it.
+///
+/// There is a group for every set of axes, made here and once for the same ranks: axes of one rank make no difference,
+/// so without tensor parallelism `dp` and `dp+tp` are one group, and without a pipeline so are `dp+cp+tp` and all
+/// ranks.
 class Mesh {
  public:
   /// Collective. Throws UserError like check_mesh_shape.
@@ -56,12 +110,11 @@ class Mesh {
   Group& world() const { return *world_; }
   /// All ranks, for tensors.
   Group& all_ranks() const { return *all_ranks_; }
-  /// The ranks that differ from this one on `axis` alone; the rank in it is the coordinate.
-  Group& group(Axis axis) const { return *axes_[static_cast<std::size_t>(axis)]; }
+  /// The ranks that differ from this one on `axes` alone, this rank alone for none: of one axis (the rank in it is the
+  /// coordinate), or those that a sum over several spans. In the order of the world's ranks: dp slowest, then cp, tp.
+  Group& group(AxisSet axes) const { return *by_axes_[axes.index()]; }
   /// One rank of every stage, the same place in each: rank p of it owns pipeline rank p. Neighbours send here.
   Group& pp() const { return *pp_; }
-  /// dp and tp (and cp) together, all ranks of this stage: sums of gradients that are Partial on both.
-  Group& dp_tp() const { return *dp_tp_; }
   /// Moves along what is in flight in any group of this rank; throws WorldError where a peer is known to have failed.
   void progress() const;
 
@@ -69,8 +122,9 @@ class Mesh {
   Group* world_;
   MeshShape shape_;
   MeshCoordinate coordinate_;
-  std::array<std::unique_ptr<Group>, 3> axes_;
-  std::unique_ptr<Group> pp_, dp_tp_, all_ranks_;
+  std::vector<std::unique_ptr<Group>> groups_;
+  std::array<Group*, 8> by_axes_{};  // by AxisSet::index()
+  Group *pp_ = nullptr, *all_ranks_ = nullptr;
 };
 
 }  // namespace triptych

@@ -1,10 +1,13 @@
 #include "parallel/redistribute.h"
 
+#include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "base/checked.h"
 #include "kernels/elementwise.h"
 #include "parallel/group.h"
+#include "parallel/redistribute_plan.h"
 
 namespace triptych {
 namespace {
@@ -65,9 +68,8 @@ DType sum_dtype(DType dtype) {
   return dtype == DType::kBFloat16 || dtype == DType::kFloat16 ? DType::kFloat32 : dtype;
 }
 
-Tensor all_reduce(const Tensor& local, ReduceOp reduce, Group& group) {
-  const DType dtype = local.dtype();
-  Tensor sum = dtype == sum_dtype(dtype) ? local.clone() : as_dtype(local, sum_dtype(dtype));
+Tensor all_reduce(const Tensor& local, ReduceOp reduce, Group& group, DType dtype) {
+  Tensor sum = local.dtype() == sum_dtype(dtype) ? local.clone() : as_dtype(local, sum_dtype(dtype));
   std::shared_ptr<Pending> pending = group.all_reduce(sum.raw(), sum.num_elements(), sum.dtype(), reduce);
   if (sum.dtype() == dtype) {
     sum.set_pending([pending] { pending->wait(); });
@@ -114,8 +116,7 @@ Tensor all_gather(const Tensor& local, int64_t total, int dim, Group& group) {
   return result;
 }
 
-Tensor reduce_scatter(const Tensor& local, ReduceOp reduce, int dim, Group& group) {
-  const DType dtype = local.dtype();
+Tensor reduce_scatter(const Tensor& local, ReduceOp reduce, int dim, Group& group, DType dtype) {
   const Tensor summand = as_dtype(local, sum_dtype(dtype));
   const Around whole = around(local.shape(), dim, summand.dtype());
   const int64_t piece = ceil_div(whole.size, group.size());
@@ -133,7 +134,11 @@ Tensor reduce_scatter(const Tensor& local, ReduceOp reduce, int dim, Group& grou
   result.set_pending([pending, blocks, sum, dim, mine, to = bytes_of(result), dtype] {
     pending->wait();
     const Tensor valid = sum.slice(dim, 0, mine.length).contiguous();
-    cast(sum.device().stream(), valid.raw(), valid.dtype(), to, dtype, valid.num_elements());
+    if (valid.dtype() == dtype) {
+      valid.device().copy(to, valid.raw(), valid.num_bytes());
+    } else {
+      cast(valid.device().stream(), valid.raw(), valid.dtype(), to, dtype, valid.num_elements());
+    }
   });
   return result;
 }
@@ -169,20 +174,23 @@ Tensor all_to_all(const Tensor& local, int64_t total_from, int dim_from, int dim
   return result;
 }
 
-Tensor change_axis(const Tensor& local, const Shape& global_shape, Axis axis, Placement from, Placement to,
-                   Mesh& mesh) {
-  Group& group = mesh.group(axis);
-  if (group.size() == 1) return local;
-  if (from.is_partial() && to.is_replicate()) return all_reduce(local, from.reduce, group);
-  if (from.is_partial() && to.is_shard()) return reduce_scatter(local, from.reduce, to.dim, group);
-  if (from.is_shard() && to.is_replicate()) return all_gather(local, global_shape[from.dim], from.dim, group);
-  if (from.is_shard() && to.is_shard()) return all_to_all(local, global_shape[from.dim], from.dim, to.dim, group);
-  if (from.is_replicate() && to.is_shard()) {
-    const Range mine = shard_range(local.size(to.dim), group.size(), group.rank());
-    return local.slice(to.dim, mine.begin, mine.length).contiguous();
+// `left` is this rank's shape after the step, `dtype` what the result is rounded to.
+Tensor take(const RedistributeStep& step, const Tensor& local, const Shape& left, Group& group, DType dtype) {
+  using Kind = RedistributeStep::Kind;
+  const int gathered = step.from.dim, split = step.to.dim;
+  switch (step.kind) {
+    case Kind::kSlice:
+      return local.slice(split, shard_range(local.size(split), group.size(), group.rank()).begin, left[split]);
+    case Kind::kAllReduce:
+      return all_reduce(local.contiguous(), step.from.reduce, group, dtype);
+    case Kind::kReduceScatter:
+      return reduce_scatter(local.contiguous(), step.from.reduce, split, group, dtype);
+    case Kind::kAllGather:
+      return all_gather(local.contiguous(), left[gathered], gathered, group);
+    case Kind::kAllToAll:
+      return all_to_all(local.contiguous(), left[gathered], gathered, split, group);
   }
-  throw LayoutError(axis_name(axis), fmt::format("{} cannot become {}. A Partial can only be completed",
-                                                 from.to_string(), to.to_string()));
+  return local;
 }
 
 }  // namespace
@@ -190,12 +198,19 @@ Tensor change_axis(const Tensor& local, const Shape& global_shape, Axis axis, Pl
 Tensor redistribute(const Tensor& local, const Shape& global_shape, const Layout& from, const Layout& to, Mesh& mesh) {
   TRIPTYCH_CHECK(local.shape() == local_shape(global_shape, from, mesh), "a piece {} of {} under {}",
                  local.shape().to_string(), global_shape.to_string(), from.to_string());
+  const std::vector<RedistributeStep> steps = plan_redistribute(from, to, mesh.shape());
+  if (steps.empty()) return local;
+  auto reductions_left = std::count_if(steps.begin(), steps.end(), [](const auto& step) { return step.reduces(); });
   Tensor result = local;
-  for (const Axis axis : {Axis::kTp, Axis::kCp, Axis::kDp}) {
-    if (from[axis] == to[axis]) continue;
-    result = change_axis(result.contiguous(), global_shape, axis, from[axis], to[axis], mesh);
+  Layout layout = on_mesh(from, mesh);
+  for (const RedistributeStep& step : steps) {
+    layout = layout.with(step.axis, step.to);
+    if (step.reduces()) --reductions_left;
+    // 16-bit sums over several axes stay in float32 up to the last.
+    const DType dtype = reductions_left == 0 ? local.dtype() : sum_dtype(local.dtype());
+    result = take(step, result, local_shape(global_shape, layout, mesh), mesh.group(step.axis), dtype);
   }
-  return result;
+  return result.contiguous();
 }
 
 }  // namespace triptych

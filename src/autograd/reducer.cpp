@@ -8,15 +8,8 @@ namespace {
 
 // The ranks over which a gradient is to be summed, or null.
 Group* summing_group(const Parameter& parameter, Mesh& mesh) {
-  const bool dp = parameter.gradient_layout[Axis::kDp].is_partial();
-  const bool tp = parameter.gradient_layout[Axis::kTp].is_partial();
-  if (parameter.gradient_layout[Axis::kCp].is_partial()) {
-    throw LayoutError("cp", "gradients that are Partial on cp are not reduced: the mesh has one rank there");
-  }
-  if (dp && tp) return &mesh.dp_tp();
-  if (dp) return &mesh.group(Axis::kDp);
-  if (tp) return &mesh.group(Axis::kTp);
-  return nullptr;
+  const AxisSet axes = parameter.gradient_layout.partial_axes();
+  return axes.empty() ? nullptr : &mesh.group(axes);
 }
 
 }  // namespace

@@ -146,15 +146,16 @@ TEST(ReducerBuckets, AreReducedWhileBackwardGoesOn) {
 }
 
 TEST(ReducerGroups, EachGradientIsSummedOverTheAxesOnWhichItIsPartial) {
-  run_ranks(4, [](Group& world) {
+  run_ranks(8, [](Group& world) {
     Device device(1);
-    Mesh mesh(world, {.dp = 2, .tp = 2}, device);
+    Mesh mesh(world, {.dp = 2, .cp = 2, .tp = 2}, device);
     const Layout dp = Layout().with(Axis::kDp, Placement::partial()),
                  tp = Layout().with(Axis::kTp, Placement::partial());
     auto owned = make_parameters(device, mesh, dp);
     owned[1]->gradient_layout = tp;
     owned[2]->gradient_layout = dp.with(Axis::kTp, Placement::partial());
     owned[3]->gradient_layout = Layout();
+    owned[4]->gradient_layout = tp.with(Axis::kCp, Placement::partial());
     owned[5]->gradient_layout = dp.with(Axis::kTp, Placement::shard(0));
     Reducer reducer(device, mesh, pointers(owned), 1 << 20);
     reducer.begin_step(1);
@@ -166,10 +167,12 @@ TEST(ReducerGroups, EachGradientIsSummedOverTheAxesOnWhichItIsPartial) {
     for (int i = 0; i < kParameters; ++i) {
       const Layout& layout = owned[static_cast<std::size_t>(i)]->gradient_layout;
       float expected = 0;
-      for (int r = 0; r < 4; ++r) {
+      for (int r = 0; r < 8; ++r) {
         const MeshCoordinate other = mesh_coordinate(mesh.shape(), r);
-        const bool summed = (other.dp == me.dp || layout[Axis::kDp].is_partial()) &&
-                            (other.tp == me.tp || layout[Axis::kTp].is_partial());
+        bool summed = true;
+        for (const Axis axis : kAxes) {
+          summed = summed && (other.rank(axis) == me.rank(axis) || layout[axis].is_partial());
+        }
         if (summed) expected += summand(r, i, 0, 0);
       }
       EXPECT_EQ(owned[static_cast<std::size_t>(i)]->gradient.data<float>()[0], expected) << "p" << i;

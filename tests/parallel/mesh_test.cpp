@@ -1,5 +1,9 @@
 #include "parallel/mesh.h"
 
+#include <numeric>
+#include <utility>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -72,7 +76,7 @@ TEST(Mesh, GroupsTheRanksOfEachAxis) {
     EXPECT_EQ(members(mesh.group(Axis::kCp)), (std::vector<int>{base}));
     EXPECT_EQ(members(mesh.pp()), (std::vector<int>{base % 4, base % 4 + 4}));
     const int stage = 4 * at.pp;
-    EXPECT_EQ(members(mesh.dp_tp()), (std::vector<int>{stage, stage + 1, stage + 2, stage + 3}));
+    EXPECT_EQ(members(mesh.group({Axis::kDp, Axis::kTp})), (std::vector<int>{stage, stage + 1, stage + 2, stage + 3}));
     for (const Axis axis : {Axis::kDp, Axis::kCp, Axis::kTp}) {
       EXPECT_EQ(mesh.group(axis).rank(), mesh.rank(axis));
       EXPECT_EQ(mesh.group(axis).size(), mesh.size(axis));
@@ -81,7 +85,7 @@ TEST(Mesh, GroupsTheRanksOfEachAxis) {
     EXPECT_EQ(mesh.group(Axis::kTp).name(), fmt::format("tp[pp={},dp={}]", at.pp, at.dp));
     EXPECT_EQ(mesh.group(Axis::kDp).name(), fmt::format("dp[pp={},tp={}]", at.pp, at.tp));
     EXPECT_EQ(mesh.pp().name(), fmt::format("pp[dp={},tp={}]", at.dp, at.tp));
-    EXPECT_EQ(mesh.dp_tp().name(), fmt::format("dp_tp[pp={}]", at.pp));
+    EXPECT_EQ(mesh.group({Axis::kDp, Axis::kTp}).name(), fmt::format("dp+tp[pp={}]", at.pp));
     int64_t sum = base;
     mesh.group(Axis::kDp).all_reduce(&sum, 1, DType::kInt64, ReduceOp::kSum)->wait();
     EXPECT_EQ(sum, 2 * (base - 2 * at.dp) + 2);
@@ -95,8 +99,97 @@ TEST(Mesh, HasContextParallelRanks) {
     const int tp = world.rank() % 2;
     EXPECT_EQ(members(mesh.group(Axis::kCp)), (std::vector<int>{tp, tp + 2, tp + 4}));
     EXPECT_EQ(mesh.group(Axis::kTp).name(), fmt::format("tp[pp=0,dp=0,cp={}]", world.rank() / 2));
-    EXPECT_EQ(mesh.dp_tp().size(), 6);
+    const int cp = 2 * (world.rank() / 2);
+    EXPECT_EQ(members(mesh.group(Axis::kTp)), (std::vector<int>{cp, cp + 1}));
+    EXPECT_EQ(mesh.group({Axis::kCp, Axis::kTp}).size(), 6);
   });
+}
+
+// A world that counts the groups that are split off it.
+class CountingGroup : public Group {
+ public:
+  explicit CountingGroup(Group& world) : Group(identity_of(world)), world_(world) {}
+
+  int num_splits = 0;
+  std::unique_ptr<Group> split(int color, int key, std::string name) override {
+    ++num_splits;
+    return world_.split(color, key, std::move(name));
+  }
+  std::string_view transport() const override { return world_.transport(); }
+  std::chrono::milliseconds timeout() const override { return world_.timeout(); }
+  void progress() override { world_.progress(); }
+  [[noreturn]] void abort(int) override { throw WorldError("test", "aborted"); }
+
+ protected:
+  std::shared_ptr<Pending> start(const Operation& operation) override {
+    TRIPTYCH_CHECK(false, "{} on the world", operation.to_string());
+    return nullptr;
+  }
+
+ private:
+  static GroupIdentity identity_of(const Group& world) {
+    return {.name = world.name(), .rank = world.rank(), .world_ranks = members(world)};
+  }
+  Group& world_;
+};
+
+TEST(Mesh, MakesAGroupOnceForTheSameRanks) {
+  const struct {
+    MeshShape shape;
+    int num_splits;
+  } cases[] = {
+      {{}, 0},                                    // this rank alone
+      {{.dp = 3}, 1},                             // dp, dp+tp, the stage and all ranks are one
+      {{.pp = 3}, 1},                             // pp and all ranks
+      {{.dp = 2, .tp = 2}, 3},                    // dp, tp, both
+      {{.pp = 2, .tp = 2}, 3},                    // tp, pp, all ranks
+      {{.pp = 2, .dp = 2, .tp = 2}, 5},           // dp, tp, both, pp, all ranks
+      {{.dp = 2, .cp = 2, .tp = 2}, 7},           // every set but the empty one
+      {{.pp = 2, .dp = 2, .cp = 2, .tp = 2}, 9},  // and pp, and all ranks
+  };
+  for (const auto& [shape, num_splits] : cases) {
+    run_ranks(shape.pp * shape.dp * shape.cp * shape.tp, [&, shape = shape, expected = num_splits](Group& world) {
+      Device device(1);
+      CountingGroup counting(world);
+      const Mesh mesh(counting, shape, device);
+      EXPECT_EQ(counting.num_splits, expected) << shape.pp << shape.dp << shape.cp << shape.tp;
+      const MeshCoordinate at = mesh.coordinate();
+      // The ranks that should be in the group of every set, found by looking at all ranks' coordinates.
+      for (std::size_t index = 0; index < 8; ++index) {
+        const AxisSet axes = AxisSet::of_index(index);
+        std::vector<int> same;
+        for (int rank = 0; rank < world.size(); ++rank) {
+          const MeshCoordinate other = mesh_coordinate(shape, rank);
+          bool is_in = other.pp == at.pp;
+          for (const Axis axis : kAxes) is_in = is_in && (axes.contains(axis) || other.rank(axis) == at.rank(axis));
+          if (is_in) same.push_back(rank);
+        }
+        EXPECT_EQ(members(mesh.group(axes)), same) << axes.to_string();
+        int64_t sum = world.rank();
+        mesh.group(axes).all_reduce(&sum, 1, DType::kInt64, ReduceOp::kSum)->wait();
+        EXPECT_EQ(sum, std::accumulate(same.begin(), same.end(), int64_t{0})) << axes.to_string();
+      }
+      EXPECT_EQ(mesh.all_ranks().size(), world.size());
+      EXPECT_EQ(mesh.pp().size(), shape.pp);
+      const AxisSet all{Axis::kDp, Axis::kCp, Axis::kTp};
+      EXPECT_EQ(&mesh.all_ranks() == &mesh.group(all), shape.pp == 1);
+      EXPECT_EQ(&mesh.group({Axis::kDp, Axis::kTp}) == &mesh.group(Axis::kDp), shape.tp == 1);
+    });
+  }
+}
+
+TEST(AxisSet, HasEachAxisOnceInOrder) {
+  const AxisSet axes{Axis::kTp, Axis::kDp, Axis::kTp};
+  std::vector<Axis> found;
+  for (const Axis axis : axes) found.push_back(axis);
+  EXPECT_EQ(found, (std::vector<Axis>{Axis::kDp, Axis::kTp}));
+  EXPECT_EQ(axes.to_string(), "dp+tp");
+  EXPECT_TRUE(axes.contains(Axis::kTp));
+  EXPECT_FALSE(axes.contains(Axis::kCp));
+  EXPECT_EQ(axes, AxisSet(Axis::kDp).with(Axis::kTp));
+  EXPECT_NE(axes, AxisSet(Axis::kDp));
+  EXPECT_TRUE(AxisSet().empty());
+  EXPECT_EQ(AxisSet().begin(), AxisSet().end());
 }
 
 TEST(Mesh, OfOneRankNeedsNoOther) {

@@ -106,7 +106,8 @@ void check_mesh(Group& world, Device& device) {
   const MeshShape shape{.pp = 1, .dp = n % 2 == 0 ? 2 : 1, .cp = 1, .tp = n % 2 == 0 ? n / 2 : n};
   const Mesh mesh(world, shape, device);
   DeviceArray<float> on_tp(device, std::vector<float>(1000, 1)), on_all(device, std::vector<float>(1000, 1));
-  const auto first = mesh.dp_tp().all_reduce(on_all.data(), 1000, DType::kFloat32, ReduceOp::kSum);
+  const auto first =
+      mesh.group({Axis::kDp, Axis::kTp}).all_reduce(on_all.data(), 1000, DType::kFloat32, ReduceOp::kSum);
   const auto second = mesh.group(Axis::kTp).all_reduce(on_tp.data(), 1000, DType::kFloat32, ReduceOp::kSum);
   second->wait();
   EXPECT_EQ(on_tp.host(), std::vector<float>(1000, static_cast<float>(shape.tp)));

@@ -1,0 +1,119 @@
+#include "parallel/layout.h"
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "parallel/in_process_group.h"
+#include "support/layout_cases.h"
+
+namespace triptych {
+namespace {
+
+using namespace test;
+
+Layout on_axes(Placement dp, Placement cp, Placement tp) {
+  return Layout().with(Axis::kDp, dp).with(Axis::kCp, cp).with(Axis::kTp, tp);
+}
+
+const Placement kReplicate = Placement::replicate();
+
+TEST(Layout, NamesTheLevelsThatAreNotTheOutermost) {
+  EXPECT_EQ(on_axes(Placement::shard(1), kReplicate, Placement::shard(1, 1)).to_string(),
+            "dp: Shard(1), tp: Shard(1, level 1)");
+  EXPECT_NE(Placement::shard(1), Placement::shard(1, 1));
+  EXPECT_TRUE(Placement::shard(1, 1).is_shard(1));
+}
+
+TEST(Layout, KnowsTheAxesThatArePartial) {
+  EXPECT_EQ(on_axes(Placement::partial(), Placement::shard(0), Placement::partial()).partial_axes(),
+            (AxisSet{Axis::kDp, Axis::kTp}));
+  EXPECT_TRUE(on_axes(Placement::shard(0), kReplicate, kReplicate).partial_axes().empty());
+}
+
+// All combinations of levels from -1 to 3 on one dim, against a sorted list of them.
+TEST(Layout, LevelsOfADimMustBeEachOnce) {
+  std::vector<Placement> placements{kReplicate, Placement::shard(1)};
+  for (int level = -1; level <= 3; ++level) placements.push_back(Placement::shard(0, level));
+  for (const Placement dp : placements) {
+    for (const Placement cp : placements) {
+      for (const Placement tp : placements) {
+        const Layout layout = on_axes(dp, cp, tp);
+        if (has_valid_levels(layout)) {
+          EXPECT_NO_THROW(check_levels(layout)) << layout.to_string();
+        } else {
+          EXPECT_THROW(check_levels(layout), LayoutError) << layout.to_string();
+        }
+      }
+    }
+  }
+}
+
+TEST(Layout, TheErrorNamesTheAxisAndTheLayout) {
+  try {
+    check_levels(on_axes(Placement::shard(0), kReplicate, Placement::shard(0)));
+    FAIL() << "no error";
+  } catch (const LayoutError& error) {
+    EXPECT_STREQ(
+        error.what(),
+        "[tp] the axes that split dim 0 must have the levels 0, 1, ..., each once: dp: Shard(0), tp: Shard(0). "
+        "Number them from the outermost on: Placement::shard(0, level)");
+  }
+}
+
+TEST(Layout, OnAMeshWithoutAnAxisIsThatOfTheOthers) {
+  const Layout layout = on_axes(Placement::shard(0, 1), Placement::shard(0, 2), Placement::shard(0));
+  EXPECT_EQ(on_mesh(layout, {.dp = 2, .cp = 2, .tp = 2}), layout);
+  EXPECT_EQ(on_mesh(layout, {.dp = 2, .cp = 2}), on_axes(Placement::shard(0), Placement::shard(0, 1), kReplicate));
+  EXPECT_EQ(on_mesh(layout, {.cp = 2, .tp = 2}), on_axes(kReplicate, Placement::shard(0, 1), Placement::shard(0)));
+  EXPECT_EQ(on_mesh(layout, {.cp = 2}), on_axes(kReplicate, Placement::shard(0), kReplicate));
+  EXPECT_EQ(on_mesh(layout, MeshShape{}), Layout());
+  const Layout twice = on_axes(Placement::shard(0), kReplicate, Placement::shard(0));
+  EXPECT_THROW(on_mesh(twice, {.dp = 2, .tp = 2}), LayoutError);
+}
+
+TEST(LocalShape, OfADimOnTwoAxesIsAPieceOfAPiece) {
+  const struct {
+    Layout layout;
+    std::vector<Range> pieces;  // by rank; tp fastest
+  } cases[] = {
+      {on_axes(Placement::shard(1), kReplicate, Placement::shard(1, 1)), {{0, 2}, {2, 2}, {4, 2}, {6, 1}}},
+      {on_axes(Placement::shard(1, 1), kReplicate, Placement::shard(1)), {{0, 2}, {4, 2}, {2, 2}, {6, 1}}},
+  };
+  for (const auto& [layout, pieces] : cases) {
+    run_ranks(4, [&, layout = layout, pieces = pieces](Group& world) {
+      Device device(1);
+      const Mesh mesh(world, {.dp = 2, .tp = 2}, device);
+      const Range mine = pieces[static_cast<std::size_t>(world.rank())];
+      Shape begin;
+      EXPECT_EQ(local_shape(Shape{3, 7}, layout, mesh, &begin), (Shape{3, mine.length})) << layout.to_string();
+      EXPECT_EQ(begin, (Shape{0, mine.begin})) << layout.to_string();
+    });
+  }
+}
+
+TEST(LocalShape, FollowsTheDefinitionForEveryLayout) {
+  const MeshShape mesh_shape{.dp = 2, .cp = 3, .tp = 2};
+  run_ranks(12, [&](Group& world) {
+    Device device(1);
+    const Mesh mesh(world, mesh_shape, device);
+    for (const Layout& layout : all_layouts({Axis::kDp, Axis::kCp, Axis::kTp}, 2, {})) {
+      for (const Shape& shape : {Shape{17, 5}, Shape{1, 12}, Shape{0, 7}}) {
+        Shape begin;
+        const Shape local = local_shape(shape, layout, mesh, &begin);
+        for (int dim = 0; dim < 2; ++dim) {
+          const auto held = held_indices(shape[dim], dim, layout, mesh_shape, mesh.coordinate());
+          EXPECT_EQ(local[dim], static_cast<int64_t>(held.size())) << layout.to_string();
+          if (!held.empty()) {
+            EXPECT_EQ(begin[dim], held.front()) << layout.to_string();
+          }
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace triptych
