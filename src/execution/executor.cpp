@@ -28,7 +28,9 @@ PipelineExecutor::PipelineExecutor(Device& device, Mesh& mesh, ParameterStore& s
       schedule_(schedule),
       stage_(mesh.coordinate().pp),
       num_stages_(mesh.shape().pp) {
-  TRIPTYCH_CHECK(schedule.num_stages == num_stages_, "a schedule of {} stages on {}", schedule.num_stages, num_stages_);
+  TRIPTYCH_CHECK(schedule.num_ranks == num_stages_ && schedule.num_stages == num_stages_,
+                 "a schedule of {} ranks and {} stages on {} ranks", schedule.num_ranks, schedule.num_stages,
+                 num_stages_);
   const Partition partition = partition_model(model, num_stages_);
   const auto begin = static_cast<std::size_t>(partition.begin[static_cast<std::size_t>(stage_)]);
   const auto end = static_cast<std::size_t>(partition.begin[static_cast<std::size_t>(stage_) + 1]);
@@ -201,11 +203,13 @@ Tensor PipelineExecutor::run_step(std::span<const Microbatch> microbatches, int6
   reducer_->begin_step(schedule_.num_microbatches);
   embeddings_.assign(microbatches.size(), {});
   loss_ = Tensor();
-  for (const Action& action : schedule_.stages[static_cast<std::size_t>(stage_)]) {
+  for (const Action& action : schedule_.ranks[static_cast<std::size_t>(stage_)]) {
     const int m = action.microbatch;
     const bool record = action.kind != Action::kEmbed && !action.embed;
     const Pass pass = make_pass(step, first + m * rows, record);
     const Microbatch& data = microbatches[static_cast<std::size_t>(m)];
+    TRIPTYCH_CHECK(action.stage == stage_, "{} of stage {} on the rank of stage {}", to_string(action), action.stage,
+                   stage_);
     switch (action.kind) {
       case Action::kRecvActivation:
         arrived_[m] = receive_activations(rows, pass, record);
@@ -241,6 +245,9 @@ Tensor PipelineExecutor::run_step(std::span<const Microbatch> microbatches, int6
         run_backward(m, pass);
         if (stage_ == 0) gradients_out_.erase(m);
         break;
+      case Action::kBackwardInput:
+      case Action::kBackwardWeight:
+        throw InternalError("pipeline", fmt::format("{}: backwards are run whole", to_string(action)));
       case Action::kSendGradient:
         for (const Gradient& gradient : gradients_out_.at(m)) send(gradient.tensor, stage_ - 1, kGradientTag);
         gradients_out_.erase(m);
