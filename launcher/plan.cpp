@@ -7,7 +7,7 @@
 #include <fmt/core.h>
 
 #include "parallel/pipeline/draw.h"
-#include "parallel/pipeline/schedule.h"
+#include "parallel/pipeline/schedules.h"
 #include "parallel/pipeline/simulate.h"
 
 namespace triptych {
@@ -25,10 +25,9 @@ struct ScheduleOptions {
 
 int plan_schedule(const ScheduleOptions& options) {
   const LossCoupling coupling = options.objective == "coupled" ? LossCoupling::kCoupled : LossCoupling::kSplit;
-  const Schedule schedule =
-      make_schedule(parse_schedule_kind(options.schedule), options.stages, options.microbatches, coupling);
+  const Schedule schedule = make_schedule(options.schedule, options.stages, options.microbatches, coupling);
   const Simulation simulation =
-      simulate(schedule, StageCosts::uniform(options.stages, options.forward_cost, options.backward_cost));
+      simulate(schedule, StageCosts::uniform(schedule.num_stages, options.forward_cost, options.backward_cost));
   fmt::print("schedule {}, {} stages, {} microbatches, {} loss, forward {:g}, backward {:g}\n\n{}", options.schedule,
              options.stages, options.microbatches, options.objective, options.forward_cost, options.backward_cost,
              draw(simulation));
@@ -43,14 +42,11 @@ void register_plan(CLI::App& app, std::function<int()>& run) {
 
   CLI::App* schedule = plan->add_subcommand("schedule", "Draws a pipeline schedule; says its bubble and peak memory");
   const auto options = std::make_shared<ScheduleOptions>();
-  schedule
-      ->add_option("--schedule", options->schedule,
-                   "gpipe: all forwards, then all backwards; 1f1b: a backward as soon as it can be, so that a stage "
-                   "keeps at most as many activations as there are stages")
-      ->check(CLI::IsMember({"gpipe", "1f1b"}))
+  schedule->add_option("--schedule", options->schedule, describe_schedules())
+      ->check(CLI::IsMember(schedule_names()))
       ->capture_default_str();
   schedule->add_option("--stages", options->stages, "pipeline stages (parallel.pp)")
-      ->check(CLI::Range(1, kMaxStages))
+      ->check(CLI::Range(1, kMaxPipelineRanks))
       ->capture_default_str();
   schedule->add_option("--microbatches", options->microbatches, "microbatches of a step (parallel.microbatches)")
       ->check(CLI::Range(1, kMaxMicrobatches))

@@ -6,6 +6,7 @@
 #include <fmt/core.h>
 
 #include "launcher/ranks.h"
+#include "parallel/pipeline/schedules.h"
 #include "training/session.h"
 #include "training/verify.h"
 
@@ -21,7 +22,7 @@ struct VerifyOptions {
 std::string describe(const RunConfig& config) {
   const ParallelOptions& p = config.parallel;
   return fmt::format("pp {} dp {} tp {}  {}  {} microbatches  sequence_parallel {}  recompute {}  {}", p.mesh.pp,
-                     p.mesh.dp, p.mesh.tp, schedule_kind_name(p.schedule), p.microbatches, p.sequence_parallel,
+                     p.mesh.dp, p.mesh.tp, p.schedule, p.microbatches, p.sequence_parallel,
                      p.recompute ? "full" : "none",
                      config.objective.kind == ContrastiveConfig::Kind::kSigmoid ? "sigmoid" : "infonce");
 }
@@ -30,7 +31,7 @@ std::string describe(const RunConfig& config) {
 std::vector<RunConfig> all_combinations(RunConfig config) {
   std::vector<RunConfig> all;
   for (const auto kind : {ContrastiveConfig::Kind::kInfoNce, ContrastiveConfig::Kind::kSigmoid}) {
-    for (const ScheduleKind schedule : {ScheduleKind::kGPipe, ScheduleKind::k1F1B}) {
+    for (const std::string& schedule : schedule_names()) {
       for (const int microbatches : {1, 2, 4}) {
         for (const bool sequence_parallel : {false, true}) {
           for (const bool recompute : {false, true}) {

@@ -6,9 +6,10 @@
 
 namespace triptych {
 
-/// The simulation as a grid of text: a row a stage, time to the right, each action's name where it starts and as many
+/// The simulation as a grid of text: a row a rank, time to the right, each action's name where it starts and as many
 /// columns as it takes; `.` is idle, `|` the loss over the whole batch if it costs nothing. Then the bubble, in
-/// per cent, and each stage's peak of kept activations. Ends with a newline.
+/// per cent, and each rank's peak of kept activations. Where stage s is rank s's alone, rows are called stages;
+/// otherwise each name has its stage, `F2@5`. Ends with a newline.
 ///
 /// A column is the shortest cost's time, or a part of it where the other costs are no multiples of it; times are
 /// rounded to columns.

@@ -61,11 +61,6 @@ double least_maximum(const RangeCosts& cost, size_t num_blocks, size_t num_stage
 
 }  // namespace
 
-int Partition::stage_of(int block) const {
-  TRIPTYCH_CHECK(block >= 0 && block < begin.back(), "block {} of {}", block, begin.back());
-  return static_cast<int>(std::upper_bound(begin.begin(), begin.end(), block) - begin.begin()) - 1;
-}
-
 Partition partition_blocks(std::span<const double> block_costs, int num_stages,
                            std::span<const double> boundary_costs) {
   if (num_stages < 1) {
@@ -73,9 +68,9 @@ Partition partition_blocks(std::span<const double> block_costs, int num_stages,
   }
   const size_t num_blocks = block_costs.size(), stages = static_cast<size_t>(num_stages);
   if (num_blocks < stages) {
-    throw UserError("partition", fmt::format("each stage needs at least one block: {} blocks for {} stages. Set "
-                                             "parallel.pp to at most {}, or give the model more layers.",
-                                             num_blocks, num_stages, num_blocks));
+    throw UserError("partition", fmt::format("each stage needs at least one block: {} blocks for {} stages. Lower "
+                                             "parallel.pp, or give the model more layers.",
+                                             num_blocks, num_stages));
   }
   TRIPTYCH_CHECK(boundary_costs.empty() || boundary_costs.size() + 1 == num_blocks, "{} boundaries, {} blocks",
                  boundary_costs.size(), num_blocks);
@@ -108,11 +103,6 @@ Partition partition_blocks(std::span<const double> block_costs, int num_stages,
   for (size_t stage = stages; stage-- > 0;) {
     partition.begin[stage] = static_cast<int>(cut[stage][static_cast<size_t>(partition.begin[stage + 1])]);
   }
-  for (size_t stage = 0; stage < stages; ++stage) {
-    partition.stage_cost.push_back(
-        cost(static_cast<size_t>(partition.begin[stage]), static_cast<size_t>(partition.begin[stage + 1])));
-  }
-  partition.max_cost = *std::max_element(partition.stage_cost.begin(), partition.stage_cost.end());
   return partition;
 }
 

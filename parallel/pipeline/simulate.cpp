@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
-#include <optional>
+#include <map>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include <fmt/core.h>
 
@@ -15,72 +17,104 @@ namespace {
 using std::size_t;
 
 struct Message {
-  int microbatch;
-  bool embed;
+  Action sent;
   double time;
+};
+
+// From one rank to another, in order: the activations and the gradients that are on their way or wait.
+struct Channels {
+  std::deque<Message> activations, gradients;
 };
 
 // What a stage has done and holds for one microbatch.
 struct Cell {
-  bool forward = false, embed = false, backward = false;
+  bool forward = false, embed = false;
+  bool backward = false, backward_input = false, backward_weight = false;
   bool sent_forward = false, sent_embed = false, sent_gradient = false;
-  bool has_forward_input = false, has_embed_input = false, has_gradient = false;
+  bool received_forward = false, received_embed = false, received_gradient = false;
+
+  bool has_input_gradient() const { return backward || backward_input; }
 };
 
 struct StageState {
+  int num_kept = 0;
+  std::vector<Cell> cells;  // [num_microbatches]
+};
+
+struct RankState {
   size_t next = 0;  // the action that is due
   double clock = 0;
   double busy = 0;
   int num_kept = 0;
-  int num_embedded = 0;
-  bool loss = false;
-  std::vector<Cell> cells;             // [num_microbatches]
-  std::deque<Message> activations_in;  // from the stage before, on their way or waiting
-  std::deque<Message> gradients_in;    // from the stage behind
 };
 
 class Simulator {
  public:
   Simulator(const Schedule& schedule, const StageCosts& costs) : schedule_(schedule), costs_(costs) {
     check_sizes();
-    states_.resize(schedule.stages.size());
-    for (StageState& state : states_) state.cells.resize(static_cast<size_t>(schedule.num_microbatches));
-    result_.timeline.resize(states_.size());
-    result_.peak_activations.resize(states_.size());
+    check_costs();
+    stages_.resize(static_cast<size_t>(schedule.num_stages));
+    for (StageState& stage : stages_) stage.cells.resize(static_cast<size_t>(schedule.num_microbatches));
+    ranks_.resize(schedule.ranks.size());
+    result_.timeline.resize(ranks_.size());
+    result_.peak_activations.resize(ranks_.size());
+    result_.peak_stage_activations.resize(stages_.size());
   }
 
   Simulation run() {
-    // Each stage goes as far as it can, in turn: since a stage's order is fixed and sends never wait, the result does
-    // not depend on the order in which the stages are looked at.
+    // Each rank goes as far as it can, in turn: since a rank's order is fixed and sends never wait, the result does
+    // not depend on the order in which the ranks are looked at.
     bool moved = true;
     while (moved) {
       moved = false;
-      for (size_t s = 0; s < states_.size(); ++s) {
-        while (states_[s].next < schedule_.stages[s].size() && step(s)) moved = true;
+      for (size_t r = 0; r < ranks_.size(); ++r) {
+        while (!at_end(r) && step(r)) moved = true;
       }
     }
     check_finished();
     double busy = 0;
-    for (const StageState& state : states_) {
-      result_.makespan = std::max(result_.makespan, state.clock);
-      busy += state.busy;
+    for (const RankState& rank : ranks_) {
+      result_.makespan = std::max(result_.makespan, rank.clock);
+      busy += rank.busy;
     }
     if (result_.makespan > 0) {
-      result_.bubble_fraction = std::max(0.0, 1 - busy / (static_cast<double>(states_.size()) * result_.makespan));
+      result_.bubble_fraction = std::max(0.0, 1 - busy / (static_cast<double>(ranks_.size()) * result_.makespan));
     }
     return std::move(result_);
   }
 
  private:
+  [[noreturn]] static void refuse(const std::string& what) { throw ScheduleError("pipeline schedule", what); }
+
   void check_sizes() const {
-    if (schedule_.num_stages < 1 || schedule_.num_microbatches < 1 ||
-        schedule_.stages.size() != static_cast<size_t>(schedule_.num_stages)) {
-      throw ScheduleError("pipeline schedule",
-                          fmt::format("{} stages and {} microbatches with {} lists of actions.", schedule_.num_stages,
-                                      schedule_.num_microbatches, schedule_.stages.size()));
+    const Schedule& s = schedule_;
+    if (s.num_ranks < 1 || s.num_stages < 1 || s.num_microbatches < 1 ||
+        s.ranks.size() != static_cast<size_t>(s.num_ranks) ||
+        s.rank_of_stage.size() != static_cast<size_t>(s.num_stages)) {
+      refuse(fmt::format("{} ranks, {} stages and {} microbatches with {} lists of actions and the ranks of {} stages.",
+                         s.num_ranks, s.num_stages, s.num_microbatches, s.ranks.size(), s.rank_of_stage.size()));
     }
+    std::vector<bool> owns(s.ranks.size());
+    for (size_t stage = 0; stage < s.rank_of_stage.size(); ++stage) {
+      const int rank = s.rank_of_stage[stage];
+      if (rank < 0 || rank >= s.num_ranks) {
+        refuse(fmt::format("stage {} is said to be of rank {} of {}.", stage, rank, s.num_ranks));
+      }
+      owns[static_cast<size_t>(rank)] = true;
+    }
+    const auto idle = std::find(owns.begin(), owns.end(), false);
+    if (idle != owns.end()) refuse(fmt::format("rank {} owns no stage.", idle - owns.begin()));
+  }
+
+  void check_costs() const {
+    const auto check_cost = [](double value, const char* name) {
+      if (!std::isfinite(value) || value < 0) {
+        throw UserError("pipeline costs",
+                        fmt::format("a {} cost must be finite and not negative, found {}.", name, value));
+      }
+    };
     const auto check = [&](const std::vector<double>& values, const char* name) {
-      if (values.size() != schedule_.stages.size()) {
+      if (values.size() != static_cast<size_t>(schedule_.num_stages)) {
         throw UserError("pipeline costs", fmt::format("there must be a {} cost for each of the {} stages, found {}.",
                                                       name, schedule_.num_stages, values.size()));
       }
@@ -89,196 +123,268 @@ class Simulator {
     check(costs_.forward, "forward");
     check(costs_.backward, "backward");
     check(costs_.embed, "embed");
+    check(costs_.backward_input, "backward_input");
+    check(costs_.backward_weight, "backward_weight");
     check_cost(costs_.loss, "loss");
   }
 
-  static void check_cost(double value, const char* name) {
-    if (!std::isfinite(value) || value < 0) {
-      throw UserError("pipeline costs",
-                      fmt::format("a {} cost must be finite and not negative, found {}.", name, value));
-    }
-  }
-
-  std::string place_within(size_t s, size_t index) const {
-    const std::vector<Action>& actions = schedule_.stages[s];
+  std::string place_within(size_t r, size_t index) const {
+    const std::vector<Action>& actions = schedule_.ranks[r];
     if (index >= actions.size()) return "its end";
-    return fmt::format("action {} ({})", index, to_string(actions[index]));
+    return fmt::format("action {} ({} of stage {})", index, to_string(actions[index]), actions[index].stage);
   }
-  std::string place(size_t s, size_t index) const { return fmt::format("stage {}, {}", s, place_within(s, index)); }
+  // Where a rank is.
+  std::string place(size_t r) const { return fmt::format("rank {}, {}", r, place_within(r, ranks_[r].next)); }
 
-  [[noreturn]] void fail(size_t s, std::string_view why) const {
-    throw ScheduleError("pipeline schedule", fmt::format("{}: {}", place(s, states_[s].next), why));
+  [[noreturn]] void fail(size_t r, std::string_view why) const { refuse(fmt::format("{}: {}", place(r), why)); }
+  void need(bool condition, size_t r, std::string_view why) const {
+    if (!condition) fail(r, why);
   }
-
-  void need(bool condition, size_t s, std::string_view why) const {
-    if (!condition) fail(s, why);
-  }
-
-  void once(bool& flag, size_t s) const {
-    need(!flag, s, "it was done before; each is to be done once.");
+  void once(bool& flag, size_t r) const {
+    need(!flag, r, "it was done before; each is to be done once.");
     flag = true;
   }
 
-  bool is_last(size_t s) const { return s + 1 == states_.size(); }
   bool is_coupled() const { return schedule_.coupling == LossCoupling::kCoupled; }
-
-  void spend(size_t s, const Action& action, double cost) {
-    StageState& state = states_[s];
-    result_.timeline[s].push_back({action, state.clock, state.clock + cost});
-    state.clock += cost;
-    state.busy += cost;
+  bool is_last(int stage) const { return stage + 1 == schedule_.num_stages; }
+  bool at_end(size_t r) const { return ranks_[r].next == schedule_.ranks[r].size(); }
+  size_t rank_of(int stage) const { return static_cast<size_t>(schedule_.rank_of_stage[static_cast<size_t>(stage)]); }
+  StageState& stage_of(const Action& action) { return stages_[static_cast<size_t>(action.stage)]; }
+  const Cell& cell(int stage, int microbatch) const {
+    return stages_[static_cast<size_t>(stage)].cells[static_cast<size_t>(microbatch)];
   }
+  Cell& cell(const Action& action) { return stage_of(action).cells[static_cast<size_t>(action.microbatch)]; }
 
-  // The message that a receive waits for; nothing while it is not sent yet.
-  std::optional<Message> take(size_t s, std::deque<Message>& channel, const Action& action, size_t sender) {
-    if (channel.empty()) return std::nullopt;
-    const Message message = channel.front();
-    if (message.microbatch != action.microbatch || message.embed != action.embed) {
-      const bool gradient = action.kind == Action::kRecvGradient;
-      const Action sent{gradient ? Action::kSendGradient : Action::kSendActivation, message.microbatch, 0,
-                        message.embed};
-      fail(s, fmt::format("the next message from stage {} is {}; sends and receives must have one order.", sender,
-                          to_string(sent)));
-    }
-    channel.pop_front();
-    return message;
-  }
-
-  // Does the due action of stage s; false if it has to wait.
-  bool step(size_t s) {
-    StageState& state = states_[s];
-    const Action& action = schedule_.stages[s][state.next];
-    need(action.stage == static_cast<int>(s), s, fmt::format("it is said to be of stage {}.", action.stage));
-    need(action.microbatch >= 0 && action.microbatch < schedule_.num_microbatches, s, "there is no such microbatch.");
-    const bool passes_activation = action.kind == Action::kSendActivation || action.kind == Action::kRecvActivation;
-    need(passes_activation || !action.embed, s, "only an activation that is sent or received can be an embed's.");
-    Cell& cell = state.cells[static_cast<size_t>(action.microbatch)];
+  // Does the due action of rank r; false if it has to wait.
+  bool step(size_t r) {
+    const Action& action = schedule_.ranks[r][ranks_[r].next];
+    check_names(r, action);
     switch (action.kind) {
       case Action::kForward:
-        once(cell.forward, s);
-        need(s == 0 || cell.has_forward_input, s, "its input was not received.");
-        result_.peak_activations[s] = std::max(result_.peak_activations[s], ++state.num_kept);
-        spend(s, action, costs_.forward[s]);
-        break;
       case Action::kEmbed:
-        once(cell.embed, s);
-        need(is_coupled(), s, "a loss that splits into microbatches has no embedding pass.");
-        need(s == 0 || cell.has_embed_input, s, "its input was not received.");
-        ++state.num_embedded;
-        spend(s, action, costs_.embed[s]);
+        do_forward(r, action);
         break;
       case Action::kLoss:
-        need(is_coupled(), s, "a loss that splits into microbatches is part of the last stage's forwards.");
-        need(is_last(s), s, "only the last stage evaluates the loss.");
-        once(state.loss, s);
-        for (int m = 0; m < schedule_.num_microbatches; ++m) {
-          const Cell& embedded = state.cells[static_cast<size_t>(m)];
-          need(embedded.embed || embedded.forward, s, fmt::format("it needs every embedding, and {} has none.", m));
-        }
-        spend(s, action, costs_.loss);
+        do_loss(r, action);
         break;
       case Action::kBackward:
-        once(cell.backward, s);
-        need(cell.forward, s, "its forward was not done.");
-        if (is_last(s)) {
-          need(!is_coupled() || state.loss, s, "the loss, which gives its seed, was not evaluated.");
-        } else {
-          need(cell.has_gradient, s, "its gradient was not received.");
-        }
-        --state.num_kept;
-        spend(s, action, costs_.backward[s]);
+      case Action::kBackwardInput:
+        do_backward(r, action);
+        break;
+      case Action::kBackwardWeight:
+        do_backward_weight(r, action);
         break;
       case Action::kSendActivation:
-        need(!is_last(s), s, "there is no next stage.");
-        need(action.embed ? cell.embed : cell.forward, s, "what it sends was not computed.");
-        once(action.embed ? cell.sent_embed : cell.sent_forward, s);
-        states_[s + 1].activations_in.push_back({action.microbatch, action.embed, state.clock});
-        break;
       case Action::kSendGradient:
-        need(s > 0, s, "there is no previous stage.");
-        need(cell.backward, s, "what it sends was not computed.");
-        once(cell.sent_gradient, s);
-        states_[s - 1].gradients_in.push_back({action.microbatch, false, state.clock});
+        send(r, action);
         break;
-      case Action::kRecvActivation: {
-        need(s > 0, s, "there is no previous stage.");
-        bool& received = action.embed ? cell.has_embed_input : cell.has_forward_input;
-        need(!received, s, "it was received before.");
-        const std::optional<Message> message = take(s, state.activations_in, action, s - 1);
-        if (!message) return false;
-        received = true;
-        state.clock = std::max(state.clock, message->time);
+      case Action::kRecvActivation:
+      case Action::kRecvGradient:
+        if (!receive(r, action)) return false;
         break;
-      }
-      case Action::kRecvGradient: {
-        need(!is_last(s), s, "there is no next stage.");
-        need(!cell.has_gradient, s, "it was received before.");
-        const std::optional<Message> message = take(s, state.gradients_in, action, s + 1);
-        if (!message) return false;
-        cell.has_gradient = true;
-        state.clock = std::max(state.clock, message->time);
-        break;
-      }
     }
-    ++state.next;
+    ++ranks_[r].next;
     return true;
   }
 
-  void check_finished() const {
-    // A stage that has come to its end without its part is the cause of the others' waiting: so it is named first.
-    for (size_t s = 0; s < states_.size(); ++s) {
-      if (states_[s].next == schedule_.stages[s].size()) check_complete(s);
+  void check_names(size_t r, const Action& action) const {
+    need(action.stage >= 0 && action.stage < schedule_.num_stages, r, "there is no such stage.");
+    if (rank_of(action.stage) != r) fail(r, fmt::format("this stage is of rank {}.", rank_of(action.stage)));
+    need(action.microbatch >= 0 && action.microbatch < schedule_.num_microbatches, r, "there is no such microbatch.");
+    const bool passes_activation = action.kind == Action::kSendActivation || action.kind == Action::kRecvActivation;
+    need(passes_activation || !action.embed, r, "only an activation that is sent or received can be an embed's.");
+  }
+
+  void spend(size_t r, const Action& action, double cost) {
+    RankState& rank = ranks_[r];
+    result_.timeline[r].push_back({action, rank.clock, rank.clock + cost});
+    rank.clock += cost;
+    rank.busy += cost;
+  }
+
+  void do_forward(size_t r, const Action& action) {
+    const bool embed = action.kind == Action::kEmbed;
+    const int s = action.stage;
+    Cell& here = cell(action);
+    once(embed ? here.embed : here.forward, r);
+    need(!embed || is_coupled(), r, "a loss that splits into microbatches has no embedding pass.");
+    if (s > 0 && schedule_.crosses_ranks(s - 1)) {
+      need(embed ? here.received_embed : here.received_forward, r, "its input was not received.");
+    } else if (s > 0) {
+      const Cell& before = cell(s - 1, action.microbatch);
+      need(embed ? before.embed : before.forward, r, "its input was not computed by the stage before, on this rank.");
     }
-    std::string waiting;
-    for (size_t s = 0; s < states_.size(); ++s) {
-      if (states_[s].next == schedule_.stages[s].size()) continue;
-      const bool gradient = schedule_.stages[s][states_[s].next].kind == Action::kRecvGradient;
-      const size_t sender = gradient ? s + 1 : s - 1;
-      waiting += fmt::format("{}{} waits for stage {}, which is at {}", waiting.empty() ? "" : "; ",
-                             place(s, states_[s].next), sender, place_within(sender, states_[sender].next));
+    const auto index = static_cast<size_t>(s);
+    if (embed) {
+      embeds_ = true;
+    } else {
+      int& peak = result_.peak_activations[r];
+      int& stage_peak = result_.peak_stage_activations[index];
+      peak = std::max(peak, ++ranks_[r].num_kept);
+      stage_peak = std::max(stage_peak, ++stages_[index].num_kept);
     }
-    if (!waiting.empty()) throw ScheduleError("pipeline schedule", fmt::format("deadlock: {}.", waiting));
-    for (size_t s = 0; s < states_.size(); ++s) {
-      const StageState& state = states_[s];
-      if (!state.activations_in.empty() || !state.gradients_in.empty()) {
-        const bool activation = !state.activations_in.empty();
-        const Message& message = activation ? state.activations_in.front() : state.gradients_in.front();
-        const Action sent{activation ? Action::kSendActivation : Action::kSendGradient, message.microbatch, 0,
-                          message.embed};
-        throw ScheduleError("pipeline schedule", fmt::format("stage {} never receives {} of stage {}.", s,
-                                                             to_string(sent), activation ? s - 1 : s + 1));
+    spend(r, action, embed ? costs_.embed[index] : costs_.forward[index]);
+  }
+
+  void do_loss(size_t r, const Action& action) {
+    need(is_coupled(), r, "a loss that splits into microbatches is part of the last stage's forwards.");
+    need(is_last(action.stage), r, "only the last stage evaluates the loss.");
+    once(loss_, r);
+    for (int m = 0; m < schedule_.num_microbatches; ++m) {
+      const Cell& embedded = cell(action.stage, m);
+      if (!embedded.embed && !embedded.forward) {
+        fail(r, fmt::format("it needs every embedding, and {} has none.", m));
       }
+    }
+    spend(r, action, costs_.loss);
+  }
+
+  void do_backward(size_t r, const Action& action) {
+    const bool whole = action.kind == Action::kBackward;
+    const int s = action.stage;
+    Cell& here = cell(action);
+    need(!(whole ? here.backward_input : here.backward), r,
+         "its input half was done before; a backward is whole or in halves.");
+    once(whole ? here.backward : here.backward_input, r);
+    need(here.forward, r, "its forward was not done.");
+    if (is_last(s)) {
+      need(!is_coupled() || loss_, r, "the loss, which gives its seed, was not evaluated.");
+    } else if (schedule_.crosses_ranks(s)) {
+      need(here.received_gradient, r, "its gradient was not received.");
+    } else {
+      need(cell(s + 1, action.microbatch).has_input_gradient(), r,
+           "its gradient was not computed by the stage behind, on this rank.");
+    }
+    if (whole) free_graph(r, action);
+    spend(r, action, (whole ? costs_.backward : costs_.backward_input)[static_cast<size_t>(s)]);
+  }
+
+  void do_backward_weight(size_t r, const Action& action) {
+    Cell& here = cell(action);
+    need(!here.backward, r, "its weight half was done before; a backward is whole or in halves.");
+    once(here.backward_weight, r);
+    need(here.backward_input, r, "its input half was not done.");
+    free_graph(r, action);
+    spend(r, action, costs_.backward_weight[static_cast<size_t>(action.stage)]);
+  }
+
+  void free_graph(size_t r, const Action& action) {
+    --ranks_[r].num_kept;
+    --stage_of(action).num_kept;
+  }
+
+  // The stage at the other end of a message: the one it goes to or comes from.
+  static int other_end(const Action& action) {
+    return action.stage + (action.kind == Action::kSendActivation || action.kind == Action::kRecvGradient ? 1 : -1);
+  }
+
+  // Checks that a message can lie between the two stages.
+  void check_ends(size_t r, const Action& action) const {
+    const int other = other_end(action);
+    need(other < schedule_.num_stages, r, "there is no next stage.");
+    need(other >= 0, r, "there is no previous stage.");
+    if (rank_of(other) == r) {
+      fail(r, fmt::format("stage {} is on the same rank, where values are handed over without a message.", other));
     }
   }
 
-  void check_complete(size_t s) const {
-    const StageState& state = states_[s];
-    const auto fail_at_end = [&](const std::string& what) {
-      throw ScheduleError("pipeline schedule", fmt::format("stage {}: {} is missing.", s, what));
-    };
-    for (int m = 0; m < schedule_.num_microbatches; ++m) {
-      const Cell& cell = state.cells[static_cast<size_t>(m)];
-      if (!cell.forward) fail_at_end(fmt::format("F{}", m));
-      if (!cell.backward) fail_at_end(fmt::format("B{}", m));
-      if (state.num_embedded > 0 && !cell.embed) fail_at_end(fmt::format("E{}", m));
-      if (!is_last(s) && !cell.sent_forward) fail_at_end(fmt::format("SF{}", m));
-      if (!is_last(s) && cell.embed && !cell.sent_embed) fail_at_end(fmt::format("SE{}", m));
-      if (s > 0 && !cell.sent_gradient) fail_at_end(fmt::format("SB{}", m));
+  void send(size_t r, const Action& action) {
+    check_ends(r, action);
+    Cell& here = cell(action);
+    const bool gradient = action.kind == Action::kSendGradient;
+    need(gradient       ? here.has_input_gradient()
+         : action.embed ? here.embed
+                        : here.forward,
+         r, "what it sends was not computed.");
+    once(gradient ? here.sent_gradient : action.embed ? here.sent_embed : here.sent_forward, r);
+    Channels& channels = channels_[{r, rank_of(other_end(action))}];
+    (gradient ? channels.gradients : channels.activations).push_back({action, ranks_[r].clock});
+  }
+
+  // Takes the message that the receive names; false while it is not sent yet.
+  bool receive(size_t r, const Action& action) {
+    check_ends(r, action);
+    Cell& here = cell(action);
+    const bool gradient = action.kind == Action::kRecvGradient;
+    bool& received = gradient ? here.received_gradient : action.embed ? here.received_embed : here.received_forward;
+    need(!received, r, "it was received before.");
+    const size_t sender = rank_of(other_end(action));
+    Channels& channels = channels_[{sender, r}];
+    std::deque<Message>& channel = gradient ? channels.gradients : channels.activations;
+    if (channel.empty()) return false;
+    const Message message = channel.front();
+    const Action& sent = message.sent;
+    if (sent.stage != other_end(action) || sent.microbatch != action.microbatch || sent.embed != action.embed) {
+      fail(r, fmt::format("the next message from rank {} is {} of stage {}; sends and receives must have one order.",
+                          sender, to_string(sent), sent.stage));
     }
-    if (is_last(s) && is_coupled() && !state.loss) fail_at_end("L");
+    channel.pop_front();
+    received = true;
+    ranks_[r].clock = std::max(ranks_[r].clock, message.time);
+    return true;
+  }
+
+  // No message is left over where this finds nothing: each is needed by a computation that has to be there.
+  void check_finished() const {
+    // A rank that has come to its end without its part is the cause of the others' waiting: so it is named first.
+    for (size_t r = 0; r < ranks_.size(); ++r) {
+      if (at_end(r)) check_complete(r);
+    }
+    std::string waiting;
+    for (size_t r = 0; r < ranks_.size(); ++r) {
+      if (at_end(r)) continue;
+      const size_t sender = rank_of(other_end(schedule_.ranks[r][ranks_[r].next]));
+      waiting += fmt::format("{}{} waits for rank {}, which is at {}", waiting.empty() ? "" : "; ", place(r), sender,
+                             place_within(sender, ranks_[sender].next));
+    }
+    if (!waiting.empty()) refuse(fmt::format("deadlock: {}.", waiting));
+  }
+
+  void check_complete(size_t r) const {
+    for (int s = 0; s < schedule_.num_stages; ++s) {
+      if (rank_of(s) == r) check_stage_complete(r, s);
+    }
+  }
+
+  void check_stage_complete(size_t r, int s) const {
+    const auto missing = [&](const std::string& what) {
+      refuse(fmt::format("rank {}, stage {}: {} is missing.", r, s, what));
+    };
+    const bool sends_before = s > 0 && schedule_.crosses_ranks(s - 1), sends_after = schedule_.crosses_ranks(s);
+    for (int m = 0; m < schedule_.num_microbatches; ++m) {
+      const Cell& here = cell(s, m);
+      if (embeds_ && !here.embed) missing(fmt::format("E{}", m));
+      if (sends_after && here.embed && !here.sent_embed) missing(fmt::format("SE{}", m));
+      if (!here.forward) missing(fmt::format("F{}", m));
+      if (sends_after && !here.sent_forward) missing(fmt::format("SF{}", m));
+    }
+    if (is_last(s) && is_coupled() && !loss_) missing("L");
+    for (int m = 0; m < schedule_.num_microbatches; ++m) {
+      const Cell& here = cell(s, m);
+      if (!here.has_input_gradient()) missing(fmt::format("B{}", m));
+      if (sends_before && !here.sent_gradient) missing(fmt::format("SB{}", m));
+      if (!here.backward && !here.backward_weight) missing(fmt::format("W{}", m));
+    }
   }
 
   const Schedule& schedule_;
   const StageCosts& costs_;
-  std::vector<StageState> states_;
+  std::vector<StageState> stages_;
+  std::vector<RankState> ranks_;
+  std::map<std::pair<size_t, size_t>, Channels> channels_;  // by sender and receiver
+  bool loss_ = false, embeds_ = false;
   Simulation result_;
 };
 
 }  // namespace
 
-StageCosts StageCosts::uniform(int num_stages, double forward, double backward) {
+StageCosts StageCosts::uniform(int num_stages, double forward, double backward, double input_share) {
   const auto repeat = [&](double value) { return std::vector<double>(static_cast<size_t>(num_stages), value); };
-  return {repeat(forward), repeat(backward), repeat(forward), 0};
+  return {.forward = repeat(forward),
+          .backward = repeat(backward),
+          .embed = repeat(forward),
+          .backward_input = repeat(input_share * backward),
+          .backward_weight = repeat((1 - input_share) * backward)};
 }
 
 Simulation simulate(const Schedule& schedule, const StageCosts& costs) {

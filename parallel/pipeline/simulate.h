@@ -7,18 +7,20 @@
 
 namespace triptych {
 
-/// A schedule that cannot be carried out; names the stage, the action and what it lacks.
+/// A schedule that cannot be carried out; names the rank, the action, its stage and what it lacks.
 struct ScheduleError : InternalError {
   using InternalError::InternalError;
 };
 
 /// Time of each action on each stage, in any unit; messages take none.
 struct StageCosts {
-  std::vector<double> forward, backward, embed;  ///< [num_stages]
-  double loss = 0;                               ///< of kLoss
+  std::vector<double> forward, backward, embed;         ///< [num_stages]
+  std::vector<double> backward_input, backward_weight;  ///< [num_stages]
+  double loss = 0;                                      ///< of kLoss
 
-  /// The same on every stage; an embedding pass costs as much as a forward.
-  static StageCosts uniform(int num_stages, double forward, double backward);
+  /// The same on every stage. An embedding pass costs as much as a forward; `input_share` is the part of the backward
+  /// that its input half takes, the weight half takes the rest.
+  static StageCosts uniform(int num_stages, double forward, double backward, double input_share = 0.5);
 };
 
 struct TimedAction {
@@ -28,23 +30,28 @@ struct TimedAction {
 
 /// What a schedule does when it is carried out.
 struct Simulation {
-  std::vector<std::vector<TimedAction>> timeline;  ///< [num_stages]: kForward, kEmbed, kLoss, kBackward, by time
+  std::vector<std::vector<TimedAction>> timeline;  ///< [num_ranks]: what computes (no sends, receives), by time
   double makespan = 0;                             ///< from the first action's start to the last one's end
-  double bubble_fraction = 0;                      ///< idle time of all stages over num_stages * makespan
-  std::vector<int> peak_activations;               ///< [num_stages]: microbatches whose graph is kept at once, at most
+  double bubble_fraction = 0;                      ///< idle time of all ranks over num_ranks * makespan
+  /// How many graphs are kept at once, at most: a graph is kept from kForward of a microbatch on a stage to the end of
+  /// its kBackward or kBackwardWeight.
+  std::vector<int> peak_activations;        ///< [num_ranks]: over all of the rank's stages
+  std::vector<int> peak_stage_activations;  ///< [num_stages]
 };
 
 /// Carries out `schedule` on paper. Checks that
-///   - every stage does kForward and kBackward of every microbatch exactly once, kEmbed of all of them once or of none,
-///     and kLoss is there exactly once, on the last stage, if the loss is coupled, and not otherwise;
-///   - every action's input was received or computed before, on its own stage;
-///   - every result that a neighbour needs is sent exactly once, and each message meets the receive of the same name,
-///   in
-///     the same order;
+///   - every rank owns a stage, and every action is of a stage of its rank;
+///   - every stage does kForward of every microbatch exactly once, then either kBackward or kBackwardInput and later
+///     kBackwardWeight exactly once, and kEmbed of all of them once, or no stage of any;
+///   - kLoss is there exactly once, on the last stage, if the loss is coupled, and not otherwise;
+///   - every action's input was received, or computed before on the same rank;
+///   - every result that a stage on another rank needs is sent exactly once, no other is sent, and each message meets
+///     the receive of the same stage, microbatch and pass, in the order of its channel;
 ///   - nobody waits for ever.
 ///
-/// Throws ScheduleError naming the place (`stage 1, action 5 (RF3)`) and the rule; on a deadlock, every stage's place
-/// and what it waits for. Throws UserError if a cost is negative or not finite, or their number is not num_stages.
+/// Throws ScheduleError naming the place (`rank 1, action 5 (RF3 of stage 1)`) and the rule; on a deadlock, every
+/// waiting rank's place and what it waits for. Throws UserError if a cost is negative or not finite, or their number is
+/// not num_stages.
 /// Cost: linear in the number of actions. Pure.
 Simulation simulate(const Schedule& schedule, const StageCosts& costs);
 

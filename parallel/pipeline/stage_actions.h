@@ -1,39 +1,55 @@
 #pragma once
 
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "parallel/pipeline/schedule.h"
 
 namespace triptych {
 
-/// Appends to one stage's list: each computation with the messages around it. A receive stands right before its use, a
-/// send right after what it sends.
+/// A schedule without actions whose stage s is owned by rank s % num_ranks.
+inline Schedule schedule_in_turn(std::string name, int num_ranks, int num_stages, int num_microbatches,
+                                 LossCoupling coupling) {
+  Schedule schedule{std::move(name), coupling, num_ranks, num_stages, num_microbatches, {}, {}};
+  for (int s = 0; s < num_stages; ++s) schedule.rank_of_stage.push_back(s % num_ranks);
+  schedule.ranks.resize(static_cast<std::size_t>(num_ranks));
+  return schedule;
+}
+
+/// Appends one stage's work to the list of the rank that owns it: each computation with the messages around it. A
+/// receive stands right before its use, a send right after what it sends; between stages of one rank there is none.
+/// The schedule outlives this.
 class StageActions {
  public:
-  StageActions(int stage, int num_stages, std::vector<Action>& actions)
-      : stage_(stage), num_stages_(num_stages), actions_(actions) {}
-
-  bool is_first() const { return stage_ == 0; }
-  bool is_last() const { return stage_ == num_stages_ - 1; }
+  StageActions(Schedule& schedule, int stage)
+      : stage_(stage),
+        crosses_before_(stage > 0 && schedule.crosses_ranks(stage - 1)),
+        crosses_after_(schedule.crosses_ranks(stage)),
+        actions_(schedule.ranks[static_cast<std::size_t>(schedule.rank_of_stage[static_cast<std::size_t>(stage)])]) {}
 
   void forward(int microbatch) { compute_forward(Action::kForward, microbatch, false); }
   void embed(int microbatch) { compute_forward(Action::kEmbed, microbatch, true); }
   void loss() { add(Action::kLoss, 0, false); }
-  void backward(int microbatch) {
-    if (!is_last()) add(Action::kRecvGradient, microbatch, false);
-    add(Action::kBackward, microbatch, false);
-    if (!is_first()) add(Action::kSendGradient, microbatch, false);
-  }
+  void backward(int microbatch) { compute_backward(Action::kBackward, microbatch); }
+  void backward_input(int microbatch) { compute_backward(Action::kBackwardInput, microbatch); }
+  void backward_weight(int microbatch) { add(Action::kBackwardWeight, microbatch, false); }
 
  private:
   void compute_forward(Action::Kind kind, int microbatch, bool embed) {
-    if (!is_first()) add(Action::kRecvActivation, microbatch, embed);
+    if (crosses_before_) add(Action::kRecvActivation, microbatch, embed);
     add(kind, microbatch, false);
-    if (!is_last()) add(Action::kSendActivation, microbatch, embed);
+    if (crosses_after_) add(Action::kSendActivation, microbatch, embed);
+  }
+  void compute_backward(Action::Kind kind, int microbatch) {
+    if (crosses_after_) add(Action::kRecvGradient, microbatch, false);
+    add(kind, microbatch, false);
+    if (crosses_before_) add(Action::kSendGradient, microbatch, false);
   }
   void add(Action::Kind kind, int microbatch, bool embed) { actions_.push_back({kind, microbatch, stage_, embed}); }
 
-  int stage_, num_stages_;
+  int stage_;
+  bool crosses_before_, crosses_after_;
   std::vector<Action>& actions_;
 };
 

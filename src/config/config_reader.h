@@ -61,6 +61,9 @@ class KeyRules {
 
   /// One of the given values; a misspelt word is answered with the nearest.
   KeyRules& one_of(std::initializer_list<Element> allowed) requires(kIsNumber || std::same_as<Element, std::string>) {
+    return one_of(std::span<const Element>(allowed.begin(), allowed.size()));
+  }
+  KeyRules& one_of(std::span<const Element> allowed) requires(kIsNumber || std::same_as<Element, std::string>) {
     std::string rule;
     std::vector<std::string> words;
     for (const Element& x : allowed) {

@@ -4,13 +4,14 @@
 
 #include "config/config_reader.h"
 #include "models/two_tower.h"
+#include "parallel/pipeline/schedules.h"
 
 namespace triptych {
 namespace {
 
 // Words in the file, values in the program; filled by `read`, turned round by `resolve`.
 struct Words {
-  std::string schedule = "gpipe", recompute = "none", precision = "fp32";
+  std::string recompute = "none", precision = "fp32";
   std::string pooling = "class", attention = "causal", objective = "infonce";
   double temperature = 0.07, minimum_temperature = 0.01;
 };
@@ -31,10 +32,9 @@ void read_parallel(ConfigReader& reader, RunConfig& c, Words& words) {
   reader.read("parallel.dp", p.mesh.dp, "Replicas of the model, each with its share of the batch.").at_least(1);
   reader.read("parallel.tp", p.mesh.tp, "Ranks that share every block: heads, feed-forward, vocabulary.").at_least(1);
   reader
-      .read("parallel.schedule", words.schedule,
-            "gpipe keeps the activations of all microbatches; 1f1b those of at most as many as there are stages, for "
-            "one more forward pass.")
-      .one_of({"gpipe", "1f1b"});
+      .read("parallel.schedule", p.schedule,
+            fmt::format("Order of a step's work in the pipeline. {}.", describe_schedules()))
+      .one_of(schedule_names());
   reader.read("parallel.microbatches", p.microbatches, "Pieces of a replica's batch that go through the pipeline.")
       .at_least(1);
   reader.read("parallel.sequence_parallel", p.sequence_parallel,
@@ -159,7 +159,6 @@ void read_rest(ConfigReader& reader, RunConfig& c) {
 }
 
 void resolve_words(RunConfig& c, const Words& words) {
-  c.parallel.schedule = parse_schedule_kind(words.schedule);
   c.parallel.recompute = words.recompute == "full";
   c.training.precision = words.precision == "bf16"   ? DType::kBFloat16
                          : words.precision == "fp16" ? DType::kFloat16

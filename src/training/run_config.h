@@ -13,7 +13,6 @@
 #include "optim/adamw.h"
 #include "optim/learning_rate.h"
 #include "parallel/mesh.h"
-#include "parallel/pipeline/schedule.h"
 
 namespace triptych {
 
@@ -27,7 +26,7 @@ struct RunOptions {
 
 struct ParallelOptions {
   MeshShape mesh;
-  ScheduleKind schedule = ScheduleKind::kGPipe;
+  std::string schedule = "gpipe";  ///< a name of schedule_kinds()
   int microbatches = 1;
   bool sequence_parallel = false;
   bool recompute = false;

@@ -5,6 +5,7 @@
 
 #include "base/philox.h"
 #include "kernels/matmul.h"
+#include "parallel/pipeline/schedules.h"
 #include "training/agreement.h"
 
 namespace triptych {

@@ -189,7 +189,7 @@ class Trainer {
     const MeshShape& m = config_.parallel.mesh;
     progress.print(
         fmt::format("{} parameters, {} samples, pp {} x dp {} x tp {}, {}, {} microbatches, batch {}, steps {} to {}",
-                    parameters, dataset_->size(), m.pp, m.dp, m.tp, schedule_kind_name(config_.parallel.schedule),
+                    parameters, dataset_->size(), m.pp, m.dp, m.tp, config_.parallel.schedule,
                     config_.parallel.microbatches, config_.training.global_batch, step_ + 1, end));
   }
 

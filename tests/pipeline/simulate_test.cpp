@@ -6,14 +6,17 @@
 #include <gtest/gtest.h>
 
 #include "parallel/pipeline/draw.h"
+#include "parallel/pipeline/schedules.h"
+#include "pipeline/pipeline_support.h"
 
 namespace triptych {
 namespace {
 
-constexpr ScheduleKind kKinds[] = {ScheduleKind::kGPipe, ScheduleKind::k1F1B};
+using test::by_hand;
+
 constexpr LossCoupling kCouplings[] = {LossCoupling::kSplit, LossCoupling::kCoupled};
 
-Simulation run(ScheduleKind kind, int stages, int microbatches, LossCoupling coupling, double forward,
+Simulation run(std::string_view kind, int stages, int microbatches, LossCoupling coupling, double forward,
                double backward) {
   return simulate(make_schedule(kind, stages, microbatches, coupling), StageCosts::uniform(stages, forward, backward));
 }
@@ -23,40 +26,99 @@ TEST(Simulate, BubbleAndPeakAreTheKnownOnes) {
     for (int m = 1; m <= 9; ++m) {
       for (const double backward : {1.0, 2.0}) {
         const double bubble = (p - 1.0) / (m + p - 1.0);
-        for (const ScheduleKind kind : kKinds) {
+        for (const std::string_view kind : {"gpipe", "1f1b"}) {
           const Simulation split = run(kind, p, m, LossCoupling::kSplit, 1, backward);
           EXPECT_NEAR(split.bubble_fraction, bubble, 1e-12) << p << " " << m;
           EXPECT_NEAR(split.makespan, (m + p - 1) * (1 + backward), 1e-12);
         }
-        const Simulation gpipe = run(ScheduleKind::kGPipe, p, m, LossCoupling::kCoupled, 1, backward);
+        const Simulation gpipe = run("gpipe", p, m, LossCoupling::kCoupled, 1, backward);
         EXPECT_NEAR(gpipe.bubble_fraction, bubble, 1e-12) << p << " " << m;
         // The embedding pass fills the pipeline once, and the other forwards follow it without a gap.
-        const Simulation coupled = run(ScheduleKind::k1F1B, p, m, LossCoupling::kCoupled, 1, backward);
+        const Simulation coupled = run("1f1b", p, m, LossCoupling::kCoupled, 1, backward);
         EXPECT_NEAR(coupled.makespan, m + (m + p - 1) * (1 + backward), 1e-12) << p << " " << m;
         for (int s = 0; s < p; ++s) {
           const auto stage = static_cast<std::size_t>(s);
           EXPECT_EQ(gpipe.peak_activations[stage], m);
           EXPECT_EQ(coupled.peak_activations[stage], std::min(m, p - s));
-          EXPECT_EQ(run(ScheduleKind::kGPipe, p, m, LossCoupling::kSplit, 1, backward).peak_activations[stage], m);
-          EXPECT_EQ(run(ScheduleKind::k1F1B, p, m, LossCoupling::kSplit, 1, backward).peak_activations[stage],
-                    std::min(m, p - s));
+          EXPECT_EQ(run("gpipe", p, m, LossCoupling::kSplit, 1, backward).peak_activations[stage], m);
+          EXPECT_EQ(run("1f1b", p, m, LossCoupling::kSplit, 1, backward).peak_activations[stage], std::min(m, p - s));
         }
       }
     }
   }
 }
 
+TEST(Simulate, RanksThatOwnSeveralStagesWaitLessAndKeepMore) {
+  for (const int p : {1, 2, 3, 4}) {
+    for (const int v : {1, 2, 3}) {
+      for (const int m : {p, p + 1, 9}) {
+        const Simulation looped =
+            simulate(test::looped_gpipe(p, v, m, LossCoupling::kSplit), StageCosts::uniform(p * v, 1, 2));
+        // Every rank has v * m pieces of work each way, and waits for the first and the last to go through the others.
+        EXPECT_NEAR(looped.makespan, (v * m + p - 1) * 3, 1e-9) << p << " " << v << " " << m;
+        EXPECT_NEAR(looped.bubble_fraction, (p - 1.0) / (v * m + p - 1.0), 1e-12) << p << " " << v << " " << m;
+        EXPECT_EQ(looped.peak_activations, std::vector<int>(static_cast<std::size_t>(p), v * m));
+        EXPECT_EQ(looped.peak_stage_activations, std::vector<int>(static_cast<std::size_t>(p * v), m));
+      }
+    }
+  }
+}
+
+TEST(Simulate, AValueHandedOverOnOneRankIsThereAtOnce) {
+  const Schedule schedule =
+      by_hand(LossCoupling::kSplit, {0, 1, 1, 0}, 1,
+              {"F0@0 SF0@0 RF0@3 F0@3 B0@3 SB0@3 RB0@0 B0@0", "RF0@1 F0@1 F0@2 SF0@2 RB0@2 B0@2 B0@1 SB0@1"});
+  const Simulation simulation = simulate(schedule, StageCosts::uniform(4, 1, 2));
+  EXPECT_DOUBLE_EQ(simulation.makespan, 4 * 1 + 4 * 2);
+  ASSERT_EQ(simulation.timeline[1].size(), 4u);
+  EXPECT_DOUBLE_EQ(simulation.timeline[1][1].start, 2);  // F0@2 right behind F0@1
+  EXPECT_EQ(simulation.peak_activations, (std::vector<int>{2, 2}));
+  EXPECT_EQ(simulation.peak_stage_activations, (std::vector<int>{1, 1, 1, 1}));
+}
+
+TEST(Simulate, BackwardsInHalvesHaveTheBubbleOfZbH1) {
+  // Qi et al. 2023, table 1: (p-1)(F + D - W) of bubble against the (p-1)(F + D + W) of 1F1B, and the peak of 1F1B.
+  for (const int p : {1, 2, 3, 4, 6}) {
+    for (const int m : {p, p + 1, 2 * p, 13}) {
+      for (const double share : {0.5, 0.75}) {
+        const double forward = 4, backward = 8, weight = (1 - share) * backward;
+        const Simulation split =
+            simulate(test::zb_h1(p, m, LossCoupling::kSplit), StageCosts::uniform(p, forward, backward, share));
+        const double bubble = (p - 1) * (forward + backward - 2 * weight);
+        EXPECT_NEAR(split.makespan, m * (forward + backward) + bubble, 1e-9) << p << " " << m << " " << share;
+        EXPECT_NEAR(split.bubble_fraction, bubble / split.makespan, 1e-12) << p << " " << m << " " << share;
+        EXPECT_EQ(*std::max_element(split.peak_activations.begin(), split.peak_activations.end()), std::min(m, p));
+      }
+    }
+  }
+}
+
+TEST(Simulate, AGraphIsKeptUntilItsWeightHalf) {
+  const auto peak = [](const std::string& actions) {
+    const Schedule schedule = by_hand(LossCoupling::kSplit, {0}, 3, {actions});
+    return simulate(schedule, StageCosts::uniform(1, 1, 2)).peak_activations[0];
+  };
+  EXPECT_EQ(peak("F0 D0 W0 F1 D1 W1 F2 B2"), 1);
+  EXPECT_EQ(peak("F0 D0 F1 W0 D1 W1 F2 B2"), 2);
+  EXPECT_EQ(peak("F0 D0 F1 D1 F2 D2 W0 W1 W2"), 3);
+}
+
 TEST(Simulate, TheSlowestStageSetsThePace) {
   // Stage 1 takes 3 + 5 for each of 10 microbatches; before it stands one forward of stage 0, behind it one backward.
-  const Schedule schedule = make_schedule(ScheduleKind::k1F1B, 2, 10, LossCoupling::kSplit);
-  const Simulation simulation = simulate(schedule, {{1, 3}, {2, 5}, {1, 3}, 0});
+  const Schedule schedule = make_schedule("1f1b", 2, 10, LossCoupling::kSplit);
+  StageCosts costs = StageCosts::uniform(2, 1, 2);
+  costs.forward[1] = 3;
+  costs.backward[1] = 5;
+  const Simulation simulation = simulate(schedule, costs);
   EXPECT_DOUBLE_EQ(simulation.makespan, 1 + 10 * (3 + 5) + 2);
   EXPECT_NEAR(simulation.bubble_fraction, 1 - (10 * 3 + 10 * 8) / (2 * 83.0), 1e-12);
 }
 
 TEST(Simulate, TheLossTakesItsTime) {
-  const Schedule schedule = make_schedule(ScheduleKind::kGPipe, 1, 2, LossCoupling::kCoupled);
-  const Simulation simulation = simulate(schedule, {{1}, {2}, {1}, 4});
+  const Schedule schedule = make_schedule("gpipe", 1, 2, LossCoupling::kCoupled);
+  StageCosts costs = StageCosts::uniform(1, 1, 2);
+  costs.loss = 4;
+  const Simulation simulation = simulate(schedule, costs);
   EXPECT_DOUBLE_EQ(simulation.makespan, 2 * 1 + 4 + 2 * 2);
   EXPECT_DOUBLE_EQ(simulation.bubble_fraction, 0);
   ASSERT_EQ(simulation.timeline[0].size(), 5u);
@@ -67,24 +129,27 @@ TEST(Simulate, TheLossTakesItsTime) {
 
 TEST(Simulate, FindsEveryActionThatIsMissingOrThereTwice) {
   int num_broken = 0;
-  for (const ScheduleKind kind : kKinds) {
-    for (const LossCoupling coupling : kCouplings) {
-      const Schedule schedule = make_schedule(kind, 3, 4, coupling);
-      const StageCosts costs = StageCosts::uniform(3, 1, 1);
-      ASSERT_NO_THROW(simulate(schedule, costs));
-      for (std::size_t s = 0; s < 3; ++s) {
-        for (std::size_t i = 0; i < schedule.stages[s].size(); ++i) {
+  for (const LossCoupling coupling : kCouplings) {
+    std::vector<Schedule> schedules{test::zb_h1(3, 4, coupling), test::looped_gpipe(2, 2, 3, coupling),
+                                    test::gpipe_over({0, 1, 1, 0}, 2, 3, coupling)};
+    for (const std::string& name : schedule_names()) schedules.push_back(make_schedule(name, 3, 4, coupling));
+    for (const Schedule& schedule : schedules) {
+      const StageCosts costs = StageCosts::uniform(schedule.num_stages, 1, 1);
+      ASSERT_NO_THROW(simulate(schedule, costs)) << schedule.name;
+      for (std::size_t r = 0; r < schedule.ranks.size(); ++r) {
+        for (std::size_t i = 0; i < schedule.ranks[r].size(); ++i) {
           Schedule dropped = schedule, doubled = schedule;
-          dropped.stages[s].erase(dropped.stages[s].begin() + static_cast<std::ptrdiff_t>(i));
-          doubled.stages[s].push_back(doubled.stages[s][i]);
-          EXPECT_THROW(simulate(dropped, costs), ScheduleError) << s << " " << to_string(schedule.stages[s][i]);
-          EXPECT_THROW(simulate(doubled, costs), ScheduleError) << s << " " << to_string(schedule.stages[s][i]);
+          dropped.ranks[r].erase(dropped.ranks[r].begin() + static_cast<std::ptrdiff_t>(i));
+          doubled.ranks[r].push_back(doubled.ranks[r][i]);
+          const std::string broken = schedule.name + " " + to_string(schedule.ranks[r][i], true);
+          EXPECT_THROW(simulate(dropped, costs), ScheduleError) << broken;
+          EXPECT_THROW(simulate(doubled, costs), ScheduleError) << broken;
           num_broken += 2;
         }
       }
     }
   }
-  EXPECT_GT(num_broken, 300);
+  EXPECT_GT(num_broken, 1000);
 }
 
 std::string error_of(const Schedule& schedule) {
@@ -96,82 +161,180 @@ std::string error_of(const Schedule& schedule) {
   return "no error";
 }
 
-// The index of the action of that name.
-std::size_t at(const Schedule& schedule, std::size_t stage, const std::string& name) {
-  const std::vector<Action>& actions = schedule.stages[stage];
-  const auto found =
-      std::find_if(actions.begin(), actions.end(), [&](const Action& a) { return to_string(a) == name; });
-  EXPECT_NE(found, actions.end()) << name;
-  return static_cast<std::size_t>(found - actions.begin());
+// A schedule that breaks one rule, and what is said of it.
+struct Broken {
+  Schedule schedule;
+  std::string error;
+};
+
+void expect_errors(const std::vector<Broken>& all) {
+  for (const Broken& broken : all) EXPECT_EQ(error_of(broken.schedule), "[pipeline schedule] " + broken.error);
 }
 
-TEST(Simulate, NamesThePlaceOfADroppedReceive) {
-  Schedule schedule = make_schedule(ScheduleKind::kGPipe, 2, 2, LossCoupling::kSplit);
-  schedule.stages[1].erase(schedule.stages[1].begin() + static_cast<std::ptrdiff_t>(at(schedule, 1, "RF1")));
-  EXPECT_EQ(error_of(schedule), "[pipeline schedule] stage 1, action 2 (F1): its input was not received.");
+constexpr LossCoupling kSplit = LossCoupling::kSplit, kCoupled = LossCoupling::kCoupled;
+
+TEST(Simulate, NamesASizeThatFitsNothing) {
+  const Schedule good = make_schedule("gpipe", 2, 1, kSplit);
+  Schedule lists = good, stages = good, none = good;
+  lists.num_ranks = 3;
+  stages.rank_of_stage.pop_back();
+  none.num_microbatches = 0;
+  expect_errors({{lists, "3 ranks, 2 stages and 1 microbatches with 2 lists of actions and the ranks of 2 stages."},
+                 {stages, "2 ranks, 2 stages and 1 microbatches with 2 lists of actions and the ranks of 1 stages."},
+                 {none, "2 ranks, 2 stages and 0 microbatches with 2 lists of actions and the ranks of 2 stages."},
+                 {by_hand(kSplit, {0, 2}, 1, {"F0", "F0"}), "stage 1 is said to be of rank 2 of 2."},
+                 {by_hand(kSplit, {0, -1}, 1, {"F0", "F0"}), "stage 1 is said to be of rank -1 of 2."},
+                 {by_hand(kSplit, {1, 1}, 1, {"", "F0@0 F0@1 B0@1 B0@0"}), "rank 0 owns no stage."}});
 }
 
-TEST(Simulate, NamesThePlaceOfSwappedReceives) {
-  Schedule schedule = make_schedule(ScheduleKind::kGPipe, 2, 2, LossCoupling::kSplit);
-  std::swap(schedule.stages[1][at(schedule, 1, "RF0")], schedule.stages[1][at(schedule, 1, "RF1")]);
-  EXPECT_EQ(
-      error_of(schedule),
-      "[pipeline schedule] stage 1, action 0 (RF1): the next message from stage 0 is SF0; sends and receives must "
-      "have one order.");
+TEST(Simulate, NamesAnActionOfAnotherRankStageOrMicrobatch) {
+  Schedule embed = by_hand(kCoupled, {0}, 1, {"F0 L B0"});
+  embed.ranks[0][0].embed = true;
+  expect_errors(
+      {{by_hand(kSplit, {0, 1}, 1, {"F0@1", ""}), "rank 0, action 0 (F0 of stage 1): this stage is of rank 1."},
+       {by_hand(kSplit, {0}, 1, {"F0 B0@1"}), "rank 0, action 1 (B0 of stage 1): there is no such stage."},
+       {by_hand(kSplit, {0}, 1, {"F0@-1"}), "rank 0, action 0 (F0 of stage -1): there is no such stage."},
+       {by_hand(kSplit, {0}, 1, {"F1"}), "rank 0, action 0 (F1 of stage 0): there is no such microbatch."},
+       {by_hand(kSplit, {0}, 1, {"F-1"}), "rank 0, action 0 (F-1 of stage 0): there is no such microbatch."},
+       {embed, "rank 0, action 0 (F0 of stage 0): only an activation that is sent or received can be an embed's."}});
 }
 
-TEST(Simulate, TellsAnEmbeddingsMessageFromAForwards) {
-  Schedule schedule = make_schedule(ScheduleKind::k1F1B, 2, 1, LossCoupling::kCoupled);
-  std::swap(schedule.stages[1][at(schedule, 1, "RE0")].embed, schedule.stages[1][at(schedule, 1, "RF0")].embed);
-  EXPECT_NE(error_of(schedule).find("stage 1, action 0 (RF0): the next message from stage 0 is SE0"), std::string::npos)
-      << error_of(schedule);
+TEST(Simulate, NamesAForwardThatCannotBe) {
+  expect_errors(
+      {{by_hand(kSplit, {0}, 1, {"F0 F0"}),
+        "rank 0, action 1 (F0 of stage 0): it was done before; each is to be done once."},
+       {by_hand(kCoupled, {0}, 1, {"E0 E0"}),
+        "rank 0, action 1 (E0 of stage 0): it was done before; each is to be done once."},
+       {by_hand(kSplit, {0}, 1, {"E0"}),
+        "rank 0, action 0 (E0 of stage 0): a loss that splits into microbatches has no embedding pass."},
+       {by_hand(kSplit, {0, 1}, 1, {"F0 SF0", "F0"}), "rank 1, action 0 (F0 of stage 1): its input was not received."},
+       {by_hand(kCoupled, {0, 1}, 1, {"F0 SF0 E0 SE0", "RF0 E0"}),
+        "rank 1, action 1 (E0 of stage 1): its input was not received."},
+       {by_hand(kSplit, {0, 0}, 1, {"F0@1"}),
+        "rank 0, action 0 (F0 of stage 1): its input was not computed by the stage before, on this rank."},
+       {by_hand(kCoupled, {0, 0}, 1, {"F0@0 E0@1"}),
+        "rank 0, action 1 (E0 of stage 1): its input was not computed by the stage before, on this rank."}});
+}
+
+TEST(Simulate, NamesALossThatCannotBe) {
+  expect_errors({{by_hand(kSplit, {0}, 1, {"F0 L"}),
+                  "rank 0, action 1 (L of stage 0): a loss that splits into microbatches is part of the last stage's "
+                  "forwards."},
+                 {by_hand(kCoupled, {0, 0}, 1, {"F0@0 F0@1 L@0"}),
+                  "rank 0, action 2 (L of stage 0): only the last stage evaluates the loss."},
+                 {by_hand(kCoupled, {0}, 1, {"F0 L L"}),
+                  "rank 0, action 2 (L of stage 0): it was done before; each is to be done once."},
+                 {by_hand(kCoupled, {0}, 2, {"F0 L F1"}),
+                  "rank 0, action 1 (L of stage 0): it needs every embedding, and 1 has none."}});
+}
+
+TEST(Simulate, NamesABackwardThatCannotBe) {
+  expect_errors(
+      {{by_hand(kSplit, {0}, 1, {"F0 B0 B0"}),
+        "rank 0, action 2 (B0 of stage 0): it was done before; each is to be done once."},
+       {by_hand(kSplit, {0}, 1, {"F0 D0 D0"}),
+        "rank 0, action 2 (D0 of stage 0): it was done before; each is to be done once."},
+       {by_hand(kSplit, {0}, 1, {"F0 D0 W0 W0"}),
+        "rank 0, action 3 (W0 of stage 0): it was done before; each is to be done once."},
+       {by_hand(kSplit, {0}, 1, {"F0 D0 B0"}),
+        "rank 0, action 2 (B0 of stage 0): its input half was done before; a backward is whole or in halves."},
+       {by_hand(kSplit, {0}, 1, {"F0 B0 D0"}),
+        "rank 0, action 2 (D0 of stage 0): its input half was done before; a backward is whole or in halves."},
+       {by_hand(kSplit, {0}, 1, {"F0 B0 W0"}),
+        "rank 0, action 2 (W0 of stage 0): its weight half was done before; a backward is whole or in halves."},
+       {by_hand(kSplit, {0}, 1, {"F0 W0 D0"}), "rank 0, action 1 (W0 of stage 0): its input half was not done."},
+       {by_hand(kSplit, {0}, 1, {"B0"}), "rank 0, action 0 (B0 of stage 0): its forward was not done."},
+       {by_hand(kCoupled, {0}, 1, {"E0 L D0"}), "rank 0, action 2 (D0 of stage 0): its forward was not done."},
+       {by_hand(kCoupled, {0}, 1, {"F0 B0 L"}),
+        "rank 0, action 1 (B0 of stage 0): the loss, which gives its seed, was not evaluated."},
+       {by_hand(kSplit, {0, 1}, 1, {"F0 SF0 B0", "RF0 F0 B0 SB0"}),
+        "rank 0, action 2 (B0 of stage 0): its gradient was not received."},
+       {by_hand(kSplit, {0, 0}, 1, {"F0@0 F0@1 B0@0"}),
+        "rank 0, action 2 (B0 of stage 0): its gradient was not computed by the stage behind, on this rank."}});
+}
+
+TEST(Simulate, NamesAMessageThatCannotBe) {
+  const auto ranks = [](const std::string& first, const std::string& second) {
+    return by_hand(kSplit, {0, 1}, 2, {first, second});
+  };
+  expect_errors(
+      {{ranks("", "SF0"), "rank 1, action 0 (SF0 of stage 1): there is no next stage."},
+       {ranks("", "RB0"), "rank 1, action 0 (RB0 of stage 1): there is no next stage."},
+       {ranks("RF0", ""), "rank 0, action 0 (RF0 of stage 0): there is no previous stage."},
+       {ranks("SB0", ""), "rank 0, action 0 (SB0 of stage 0): there is no previous stage."},
+       {by_hand(kSplit, {0, 0}, 1, {"F0@0 SF0@0"}),
+        "rank 0, action 1 (SF0 of stage 0): stage 1 is on the same rank, where values are handed over without a "
+        "message."},
+       {by_hand(kSplit, {0, 0}, 1, {"F0@0 RF0@1"}),
+        "rank 0, action 1 (RF0 of stage 1): stage 0 is on the same rank, where values are handed over without a "
+        "message."},
+       {ranks("SF0", ""), "rank 0, action 0 (SF0 of stage 0): what it sends was not computed."},
+       {by_hand(kCoupled, {0, 1}, 1, {"F0 SE0", ""}),
+        "rank 0, action 1 (SE0 of stage 0): what it sends was not computed."},
+       {ranks("F0 SF0", "RF0 F0 SB0"), "rank 1, action 2 (SB0 of stage 1): what it sends was not computed."},
+       {ranks("F0 SF0 SF0", ""), "rank 0, action 2 (SF0 of stage 0): it was done before; each is to be done once."},
+       {ranks("F0 SF0", "RF0 F0 D0 SB0 SB0"),
+        "rank 1, action 4 (SB0 of stage 1): it was done before; each is to be done once."},
+       {ranks("F0 SF0", "RF0 RF0"), "rank 1, action 1 (RF0 of stage 1): it was received before."},
+       {ranks("F0 SF0 F1 SF1", "RF1 F1 RF0 F0"),
+        "rank 1, action 0 (RF1 of stage 1): the next message from rank 0 is SF0 of stage 0; sends and receives must "
+        "have one order."},
+       {by_hand(kCoupled, {0, 1}, 1, {"E0 SE0", "RF0"}),
+        "rank 1, action 0 (RF0 of stage 1): the next message from rank 0 is SE0 of stage 0; sends and receives must "
+        "have one order."},
+       {ranks("F0 SF0 F1 SF1 RB0 B0", "RF0 F0 RF1 F1 B1 SB1"),
+        "rank 0, action 4 (RB0 of stage 0): the next message from rank 1 is SB1 of stage 1; sends and receives must "
+        "have one order."},
+       {by_hand(kSplit, {0, 1, 0, 1}, 1, {"F0@0 SF0@0 RF0@2 F0@2 SF0@2", "RF0@3"}),
+        "rank 1, action 0 (RF0 of stage 3): the next message from rank 0 is SF0 of stage 0; sends and receives must "
+        "have one order."}});
 }
 
 TEST(Simulate, NamesEveryPlaceOfADeadlock) {
-  // Stage 0 asks for the gradient before it sends the activation that the gradient comes from.
-  Schedule schedule = make_schedule(ScheduleKind::kGPipe, 2, 1, LossCoupling::kSplit);
-  ASSERT_EQ(to_string(schedule.stages[0][1]), "SF0");
-  ASSERT_EQ(to_string(schedule.stages[0][2]), "RB0");
-  std::swap(schedule.stages[0][1], schedule.stages[0][2]);
-  EXPECT_EQ(
-      error_of(schedule),
-      "[pipeline schedule] deadlock: stage 0, action 1 (RB0) waits for stage 1, which is at action 0 (RF0); stage "
-      "1, action 0 (RF0) waits for stage 0, which is at action 1 (RB0).");
+  // In each, a rank asks for the gradient before it sends the activation that the gradient comes from.
+  expect_errors(
+      {{by_hand(kSplit, {0, 1}, 1, {"F0 RB0 SF0 B0", "RF0 F0 B0 SB0"}),
+        "deadlock: rank 0, action 1 (RB0 of stage 0) waits for rank 1, which is at action 0 (RF0 of stage 1); rank 1, "
+        "action 0 (RF0 of stage 1) waits for rank 0, which is at action 1 (RB0 of stage 0)."},
+       {by_hand(kSplit, {0, 1, 0}, 1, {"F0@0 SF0@0 RB0@0 RF0@2 F0@2 B0@2 SB0@2 B0@0", "RF0 F0 SF0 RB0 B0 SB0"}),
+        "deadlock: rank 0, action 2 (RB0 of stage 0) waits for rank 1, which is at action 3 (RB0 of stage 1); rank 1, "
+        "action 3 (RB0 of stage 1) waits for rank 0, which is at action 2 (RB0 of stage 0)."}});
 }
 
-TEST(Simulate, RefusesABackwardBeforeTheCoupledLoss) {
-  Schedule schedule = make_schedule(ScheduleKind::kGPipe, 1, 2, LossCoupling::kCoupled);  // F0 F1 L B0 B1
-  std::swap(schedule.stages[0][2], schedule.stages[0][3]);
-  EXPECT_NE(error_of(schedule).find("stage 0, action 2 (B0): the loss"), std::string::npos) << error_of(schedule);
-  schedule = make_schedule(ScheduleKind::kGPipe, 1, 2, LossCoupling::kCoupled);
-  std::swap(schedule.stages[0][1], schedule.stages[0][2]);
-  EXPECT_NE(error_of(schedule).find("action 1 (L): it needs every embedding, and 1 has none."), std::string::npos)
-      << error_of(schedule);
-}
-
-TEST(Simulate, RefusesActionsOfAnotherStageOrMicrobatch) {
-  Schedule schedule = make_schedule(ScheduleKind::kGPipe, 2, 2, LossCoupling::kSplit);
-  schedule.stages[1][1].stage = 0;
-  EXPECT_NE(error_of(schedule).find("it is said to be of stage 0"), std::string::npos);
-  schedule = make_schedule(ScheduleKind::kGPipe, 2, 2, LossCoupling::kSplit);
-  schedule.stages[0][0].microbatch = 2;
-  EXPECT_NE(error_of(schedule).find("stage 0, action 0 (F2): there is no such microbatch."), std::string::npos);
+TEST(Simulate, NamesWhatIsMissingAtTheEnd) {
+  const auto ranks = [](const std::string& first, const std::string& second) {
+    return by_hand(kCoupled, {0, 1}, 1, {first, second});
+  };
+  const std::string first = "E0 SE0 F0 SF0 RB0 B0", second = "RE0 E0 L RF0 F0 B0 SB0";
+  ASSERT_EQ(error_of(ranks(first, second)), "no error");
+  expect_errors({{ranks("", second), "rank 0, stage 0: F0 is missing."},
+                 {ranks("E0", second), "rank 0, stage 0: SE0 is missing."},
+                 {ranks("E0 SE0 F0", second), "rank 0, stage 0: SF0 is missing."},
+                 {ranks(first, "RE0 E0 RF0 F0"), "rank 1, stage 1: L is missing."},
+                 {ranks(first, "RE0 E0 L RF0 F0"), "rank 1, stage 1: B0 is missing."},
+                 {ranks(first, "RE0 E0 L RF0 F0 B0"), "rank 1, stage 1: SB0 is missing."},
+                 {ranks(first, "RE0 E0 L RF0 F0 D0 SB0"), "rank 1, stage 1: W0 is missing."},
+                 {by_hand(kCoupled, {0}, 2, {"E0 F0 F1 L B0 B1"}), "rank 0, stage 0: E1 is missing."},
+                 {by_hand(kCoupled, {0, 0}, 1, {"E0@0 F0@0 F0@1 L@1 B0@1 B0@0"}), "rank 0, stage 1: E0 is missing."},
+                 {by_hand(kSplit, {0, 1, 0}, 1, {"F0 SF0 RF0@2 F0@2 B0@2 SB0@2", "RF0 F0 SF0 RB0 B0 SB0"}),
+                  "rank 0, stage 0: B0 is missing."}});
 }
 
 TEST(Simulate, RefusesCostsThatAreNone) {
-  const Schedule schedule = make_schedule(ScheduleKind::kGPipe, 2, 2, LossCoupling::kSplit);
+  const Schedule schedule = make_schedule("gpipe", 2, 2, LossCoupling::kSplit);
   EXPECT_THROW(simulate(schedule, StageCosts::uniform(3, 1, 1)), UserError);
   EXPECT_THROW(simulate(schedule, StageCosts::uniform(2, -1, 1)), UserError);
   EXPECT_THROW(simulate(schedule, StageCosts::uniform(2, 1, 1.0 / 0.0)), UserError);
+  EXPECT_THROW(simulate(schedule, StageCosts::uniform(2, 1, 1, 1.5)), UserError);
 }
 
 TEST(Simulate, ManyMicrobatchesTakeLinearTime) {
-  const Simulation simulation = run(ScheduleKind::k1F1B, 4, 50000, LossCoupling::kSplit, 1, 1);
+  const Simulation simulation = run("1f1b", 4, 50000, LossCoupling::kSplit, 1, 1);
   EXPECT_DOUBLE_EQ(simulation.makespan, 2 * 50003);
 }
 
 TEST(Draw, ShowsTheGrid) {
-  EXPECT_EQ(draw(run(ScheduleKind::kGPipe, 2, 2, LossCoupling::kSplit, 1, 1)),
+  EXPECT_EQ(draw(run("gpipe", 2, 2, LossCoupling::kSplit, 1, 1)),
             "stage 0  F0 F1 .  .  B0 B1\n"
             "stage 1  .  F0 F1 B0 B1 .\n"
             "\n"
@@ -183,7 +346,7 @@ TEST(Draw, ShowsTheGrid) {
 }
 
 TEST(Draw, MarksTheLossAndStretchesLongActions) {
-  EXPECT_EQ(draw(run(ScheduleKind::k1F1B, 2, 2, LossCoupling::kCoupled, 1, 2)),
+  EXPECT_EQ(draw(run("1f1b", 2, 2, LossCoupling::kCoupled, 1, 2)),
             "stage 0  E0 E1 F0 F1 .  .  B0--- .  B1---\n"
             "stage 1  .  E0 E1|F0 B0--- F1 B1--- .  .\n"
             "\n"
@@ -194,10 +357,34 @@ TEST(Draw, MarksTheLossAndStretchesLongActions) {
             "peak kept activations  2 1   (microbatches, by stage)\n");
 }
 
+TEST(Draw, NamesTheStageWhereARankOwnsSeveral) {
+  EXPECT_EQ(draw(simulate(test::looped_gpipe(2, 2, 2, LossCoupling::kSplit), StageCosts::uniform(4, 1, 1))),
+            "rank 0  F0@0 F1@0 F0@2 F1@2 .    .    B0@2 B1@2 B0@0 B1@0\n"
+            "rank 1  .    F0@1 F1@1 F0@3 F1@3 B0@3 B1@3 B0@1 B1@1 .\n"
+            "\n"
+            "F forward   B backward   . idle\n"
+            "\n"
+            "time                   10\n"
+            "bubble                 20.0 %\n"
+            "peak kept activations  4 4   (microbatches of a stage, by rank)\n");
+}
+
+TEST(Draw, ShowsTheHalvesOfBackwards) {
+  EXPECT_EQ(draw(simulate(test::zb_h1(2, 3, LossCoupling::kSplit), StageCosts::uniform(2, 1, 2))),
+            "stage 0  F0 F1 .  D0 W0 F2 D1 W1 D2 W2\n"
+            "stage 1  .  F0 D0 F1 D1 W0 F2 D2 W1 W2\n"
+            "\n"
+            "F forward   D backward of the inputs   W backward of the weights   . idle\n"
+            "\n"
+            "time                   10\n"
+            "bubble                 10.0 %\n"
+            "peak kept activations  2 2   (microbatches, by stage)\n");
+}
+
 TEST(Draw, TakesFinerColumnsForUnevenCosts) {
-  const Schedule schedule = make_schedule(ScheduleKind::kGPipe, 1, 1, LossCoupling::kSplit);
-  EXPECT_EQ(draw(simulate(schedule, {{2}, {3}, {2}, 0})).substr(0, 26), "stage 0  F0--- B0------\n\nF");
-  EXPECT_EQ(draw(simulate(schedule, {{0}, {0}, {0}, 0})).substr(0, 9), "stage 0\n\n");
+  const Schedule schedule = make_schedule("gpipe", 1, 1, LossCoupling::kSplit);
+  EXPECT_EQ(draw(simulate(schedule, StageCosts::uniform(1, 2, 3))).substr(0, 26), "stage 0  F0--- B0------\n\nF");
+  EXPECT_EQ(draw(simulate(schedule, StageCosts::uniform(1, 0, 0))).substr(0, 9), "stage 0\n\n");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "parallel/in_process_group.h"
+#include "parallel/pipeline/schedules.h"
 
 namespace triptych {
 namespace {
@@ -25,7 +26,7 @@ RunConfig small_config() {
 
 struct Case {
   MeshShape mesh;
-  ScheduleKind schedule;
+  std::string schedule;
   int microbatches;
   bool sequence_parallel, recompute;
   ContrastiveConfig::Kind objective;
@@ -33,8 +34,7 @@ struct Case {
 
 std::string name_of(const ::testing::TestParamInfo<Case>& info) {
   const Case& c = info.param;
-  return fmt::format("pp{}dp{}tp{}_{}_m{}{}{}_{}", c.mesh.pp, c.mesh.dp, c.mesh.tp,
-                     c.schedule == ScheduleKind::kGPipe ? "gpipe" : "f1b1", c.microbatches,
+  return fmt::format("pp{}dp{}tp{}_{}_m{}{}{}_{}", c.mesh.pp, c.mesh.dp, c.mesh.tp, c.schedule, c.microbatches,
                      c.sequence_parallel ? "_sp" : "", c.recompute ? "_recompute" : "",
                      c.objective == ContrastiveConfig::Kind::kInfoNce ? "infonce" : "sigmoid");
 }
@@ -66,7 +66,7 @@ std::vector<Case> cases() {
   int turn = 0;
   for (int bits = 0; bits < 8; ++bits) {
     const MeshShape mesh{.pp = 1 + (bits & 1), .dp = 1 + (bits >> 1 & 1), .cp = 1, .tp = 1 + (bits >> 2 & 1)};
-    for (const ScheduleKind schedule : {ScheduleKind::kGPipe, ScheduleKind::k1F1B}) {
+    for (const std::string& schedule : schedule_names()) {
       for (const int microbatches : {1, 2, 4}) {
         all.push_back({mesh, schedule, microbatches, turn % 2 == 1, turn / 2 % 2 == 1,
                        turn % 3 == 0 ? ContrastiveConfig::Kind::kSigmoid : ContrastiveConfig::Kind::kInfoNce});

@@ -11,7 +11,6 @@
 #include "autograd/reducer.h"
 #include "models/model.h"
 #include "objectives/contrastive.h"
-#include "parallel/pipeline/partition.h"
 #include "parallel/pipeline/schedule.h"
 
 namespace triptych {
@@ -25,9 +24,6 @@ struct ExecutionOptions {
   uint64_t seed = 0;
   int64_t bucket_bytes = 8 << 20;
 };
-
-/// Where to cut the model: by forward and backward FLOPs, and the cost of what crosses a cut.
-Partition partition_model(const ModelSpec& model, int num_stages);
 
 /// Runs a schedule on this rank: one stage of the model, its parameters, and, on the last stage, the objective.
 ///
@@ -52,8 +48,6 @@ class PipelineExecutor {
   /// last stage, nothing elsewhere. Collective over the pipeline.
   std::pair<Tensor, Tensor> embed(const Microbatch& data);
 
-  bool is_first_stage() const { return stage_ == 0; }
-  bool is_last_stage() const { return stage_ + 1 == num_stages_; }
   bool needs_pixels() const;
   bool needs_tokens() const;
   /// On the last stage, else null.
@@ -65,6 +59,7 @@ class PipelineExecutor {
     Values inputs, outputs;
   };
 
+  bool is_last_stage() const { return stage_ + 1 == num_stages_; }
   Pass make_pass(int64_t step, int64_t first_sample, bool record);
   Layout slot_layout(const Slot& slot, const Pass& pass) const;
   Values forward(const Values& inputs, const Microbatch& data, const Pass& pass);

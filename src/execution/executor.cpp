@@ -1,7 +1,8 @@
-#include "parallel/pipeline/executor.h"
+#include "execution/executor.h"
 
 #include <algorithm>
 
+#include "execution/partition_model.h"
 #include "kernels/elementwise.h"
 #include "parallel/redistribute.h"
 
@@ -10,10 +11,6 @@ namespace {
 
 constexpr int kActivationTag = 1, kGradientTag = 2;
 
-// Bytes that cross a cut, as the FLOPs that the same time would do: a link moves a float in the time of some hundred
-// operations. It only breaks ties between cuts of nearly equal work.
-constexpr double kFlopsPerElementSent = 128;
-
 const Variable& at(const std::map<std::string, Variable>& values, const std::string& name) {
   const auto found = values.find(name);
   TRIPTYCH_CHECK(found != values.end(), "slot {} is not there", name);
@@ -21,22 +18,6 @@ const Variable& at(const std::map<std::string, Variable>& values, const std::str
 }
 
 }  // namespace
-
-Partition partition_model(const ModelSpec& model, int num_stages) {
-  std::vector<double> costs, boundaries;
-  for (std::size_t i = 0; i < model.blocks.size(); ++i) {
-    costs.push_back(model.blocks[i].forward_flops + model.blocks[i].backward_flops);
-    if (i + 1 == model.blocks.size()) break;
-    double elements = 0;
-    for (const Slot& slot : live_slots(model, i + 1)) {
-      double size = 1;
-      for (const int64_t dim : slot.dims) size *= static_cast<double>(dim);
-      elements += size;
-    }
-    boundaries.push_back(kFlopsPerElementSent * elements);
-  }
-  return partition_blocks(costs, num_stages, boundaries);
-}
 
 PipelineExecutor::PipelineExecutor(Device& device, Mesh& mesh, ParameterStore& store, const ModelSpec& model,
                                    const ContrastiveConfig& objective, const Schedule& schedule,
@@ -47,7 +28,9 @@ PipelineExecutor::PipelineExecutor(Device& device, Mesh& mesh, ParameterStore& s
       schedule_(schedule),
       stage_(mesh.coordinate().pp),
       num_stages_(mesh.shape().pp) {
-  TRIPTYCH_CHECK(schedule.num_stages == num_stages_, "a schedule of {} stages on {}", schedule.num_stages, num_stages_);
+  TRIPTYCH_CHECK(schedule.num_ranks == num_stages_ && schedule.num_stages == num_stages_,
+                 "a schedule of {} ranks and {} stages on {} ranks", schedule.num_ranks, schedule.num_stages,
+                 num_stages_);
   const Partition partition = partition_model(model, num_stages_);
   const auto begin = static_cast<std::size_t>(partition.begin[static_cast<std::size_t>(stage_)]);
   const auto end = static_cast<std::size_t>(partition.begin[static_cast<std::size_t>(stage_) + 1]);
@@ -220,11 +203,13 @@ Tensor PipelineExecutor::run_step(std::span<const Microbatch> microbatches, int6
   reducer_->begin_step(schedule_.num_microbatches);
   embeddings_.assign(microbatches.size(), {});
   loss_ = Tensor();
-  for (const Action& action : schedule_.stages[static_cast<std::size_t>(stage_)]) {
+  for (const Action& action : schedule_.ranks[static_cast<std::size_t>(stage_)]) {
     const int m = action.microbatch;
     const bool record = action.kind != Action::kEmbed && !action.embed;
     const Pass pass = make_pass(step, first + m * rows, record);
     const Microbatch& data = microbatches[static_cast<std::size_t>(m)];
+    TRIPTYCH_CHECK(action.stage == stage_, "{} of stage {} on the rank of stage {}", to_string(action), action.stage,
+                   stage_);
     switch (action.kind) {
       case Action::kRecvActivation:
         arrived_[m] = receive_activations(rows, pass, record);
@@ -260,6 +245,9 @@ Tensor PipelineExecutor::run_step(std::span<const Microbatch> microbatches, int6
         run_backward(m, pass);
         if (stage_ == 0) gradients_out_.erase(m);
         break;
+      case Action::kBackwardInput:
+      case Action::kBackwardWeight:
+        throw InternalError("pipeline", fmt::format("{}: backwards are run whole", to_string(action)));
       case Action::kSendGradient:
         for (const Gradient& gradient : gradients_out_.at(m)) send(gradient.tensor, stage_ - 1, kGradientTag);
         gradients_out_.erase(m);
