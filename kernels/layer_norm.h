@@ -44,8 +44,8 @@ struct LayerNormBackwardArgs {
 };
 
 /// With n = (x - mean) * rstd and g = dy * weight:  dx = rstd * (g - mean(g) - n * mean(g * n)) + add,
-/// dweight: sum over rows of dy * n, dbias: sum over rows of dy. Uses the stream's scratch. The sums over rows do
-/// not depend on the number of threads.
+/// dweight: sum over rows of dy * n, dbias: sum over rows of dy. Uses the stream's scratch. The sums over rows do not
+/// depend on the number of threads.
 void layer_norm_backward(Stream& stream, const LayerNormBackwardArgs& args);
 
 }  // namespace triptych

@@ -9,8 +9,8 @@
 namespace triptych {
 
 // Kernels over views: arrays of up to kMaxStridedDims dims, outermost first, with a stride in elements for each. A
-// stride may be 0, where the view repeats an element (broadcasting), or negative; no dim at all is one element. The
-// spans are read before a call returns.
+// stride may be 0, where the view repeats an element (broadcasting), or negative; no dim at all is one element. What
+// the spans are of is borrowed for the call.
 
 inline constexpr int kMaxStridedDims = 6;
 
