@@ -15,8 +15,8 @@ struct AttentionStrides {
   int64_t head = 0;
 };
 
-/// What forward and backward agree on. scores = scale * q k^T, probabilities = softmax over the keys that a query may
-/// see.
+/// What forward and backward agree on: scores = scale * q k^T, and probabilities = their softmax over the keys that a
+/// query may see.
 struct AttentionShape {
   int64_t batch = 0;        ///< B
   int64_t num_heads = 0;    ///< N
@@ -65,9 +65,11 @@ struct AttentionBackward {
 
 /// Scaled dot-product attention. A query with no key left gives o = 0 and lse = -infinity, and its gradients are 0.
 /// Scores exist only in tiles that stay in cache (or in registers); tiles that the mask empties are skipped. Uses the
-/// stream's scratch memory; each element's result depends neither on the number of threads nor on B and N. Cost:
-/// 4*B*N*S*T*D FLOPs. Throws InternalError for a head_dim out of range or another dtype. Source: Dao 2023,
-/// FlashAttention-2, algorithms 1 and 2.
+/// stream's scratch; each element's result depends neither on the number of threads nor on B and N.
+///
+/// Cost: 4*B*N*S*T*D FLOPs.
+/// Throws InternalError for a head_dim out of range or another dtype.
+/// Source: Dao 2023, FlashAttention-2, algorithms 1 and 2.
 void attention_forward(Stream& stream, const AttentionForward& call);
 
 /// Recomputes the probabilities from lse. Cost: 10*B*N*S*T*D FLOPs.

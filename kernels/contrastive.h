@@ -34,7 +34,8 @@ struct ContrastiveBlockArgs {
 ///   dots        = coefficient * scale * (softmax - onehot)
 ///   dlog_scale += coefficient * scale * sum of (softmax - onehot) * dots
 /// The coefficient of the symmetric mean is 1 / (2 * global batch). Sums over rows are in double and in an order that
-/// depends on the rows alone. Uses the stream's scratch. Source: Radford et al. 2021 (CLIP), figure 3.
+/// depends on the rows alone. Uses the stream's scratch.
+/// Source: Radford et al. 2021 (CLIP), figure 3.
 void info_nce_block(Stream& stream, const ContrastiveBlockArgs& args);
 
 /// A block of the pairwise sigmoid loss, with logit = scale * dot + bias and y = 1 for the pair, -1 otherwise (a row
@@ -43,8 +44,8 @@ void info_nce_block(Stream& stream, const ContrastiveBlockArgs& args);
 ///   d           = -y * sigmoid(-y * logit)
 ///   dots        = coefficient * scale * d
 ///   dlog_scale += coefficient * scale * sum of d * dot,  dbias += coefficient * sum of d
-/// The coefficient of the mean is 1 / global batch. Source: Zhai et al. 2023, Sigmoid Loss for Language Image
-/// Pre-Training, algorithm 1.
+/// The coefficient of the mean is 1 / global batch.
+/// Source: Zhai et al. 2023, Sigmoid Loss for Language Image Pre-Training, algorithm 1.
 void sigmoid_block(Stream& stream, const ContrastiveBlockArgs& args);
 
 }  // namespace triptych

@@ -29,11 +29,17 @@ void copy_rows(Stream& stream, const CopyRowsArgs& args);
 /// dst += src, both of `dtype` (float32, bfloat16 or, on a GPU, float16).
 void add_into(Stream& stream, void* dst, const void* src, int64_t n, DType dtype);
 
+/// dst[i] = factor * src[i], both of `dtype` (float32, bfloat16 or, on a GPU, float16); dst may be src.
+void scale(Stream& stream, const void* src, void* dst, float factor, int64_t n, DType dtype);
+
 /// dst *= *factor, float32, with a factor in device memory.
 void scale_by(Stream& stream, float* dst, const double* factor, int64_t n);
 
 /// dst += src[i] * *factor, rounded to float32 once; all in device memory. For scalars that are summed in double.
 void accumulate_doubles(Stream& stream, float* dst, const double* src, const double* factor, int64_t n);
+
+/// dst[i] = src[i] * *factor, all in device memory; dst may be src.
+void scale_doubles(Stream& stream, const double* src, double* dst, const double* factor, int64_t n);
 
 /// dst[i] = src[i], exactly.
 void widen(Stream& stream, const float* src, double* dst, int64_t n);

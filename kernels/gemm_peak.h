@@ -12,13 +12,13 @@ namespace triptych {
 struct GemmRate {
   int64_t m = 0, n = 0, k = 0;
   bool transpose_a = false, transpose_b = false;
-  DType dtype =
-      DType::kFloat32;  ///< of A and B; C is float32 for transpose_a (a weight's gradient), else as the inputs
-  double gflops = 0;    ///< 1e9 FLOP/s; of the fastest of several runs
+  /// Of A and B; C is float32 for transpose_a (a weight's gradient), else as the inputs.
+  DType dtype = DType::kFloat32;
+  double gflops = 0;  ///< 1e9 FLOP/s; of the fastest of several runs
 };
 
-/// Measures the products of a linear layer (forward, gradient of the input, of the weight) at typical sizes, about 0.1
-/// s each.
+/// Measures the products of linear layers (forward, gradient of the input, of the weight) at typical sizes, each for
+/// about 0.1 s.
 std::vector<GemmRate> measure_gemm_table(Stream& stream, DType dtype);
 
 /// The rate that shares of peak refer to: FLOP/s of the fastest of a few large and typical products, in 0.3 to 0.5 s.

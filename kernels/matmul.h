@@ -32,8 +32,8 @@ struct Matmul {
   /// [n], added to every row; null for none. On a GPU, an output that is not float32 gets the bias rounded to its type.
   const float* bias = nullptr;
 
-  /// [m], the sums over k of op(A)'s rows. Only of one product (batch = 1) with transpose_a,
-  /// without bias and with a float32 output: the bias's gradient beside the weight's, from one reading of dy.
+  /// [m], the sums over k of op(A)'s rows. Only of one product (batch = 1) with transpose_a, without bias and with a
+  /// float32 output: the bias's gradient beside the weight's, from one reading of dy.
   SumTarget a_sums;
 
   DType input_dtype = DType::kFloat32;   ///< of A and B: float32, bfloat16 or (on a GPU) float16
@@ -45,10 +45,11 @@ struct Matmul {
   int64_t c_batch_stride = 0;
 };
 
-/// The first call of a shape prepares it (about a millisecond); later calls allocate nothing. Uses the stream's scratch
-/// memory.
-/// Throws InternalError for dtypes or strides that the contract excludes.
+/// The first call of a shape prepares it (about a millisecond); later calls allocate nothing. Uses the stream's
+/// scratch.
+///
 /// Cost: 2*m*n*k*batch FLOPs.
+/// Throws InternalError for dtypes or strides that the contract excludes.
 void matmul(Stream& stream, const Matmul& product);
 
 /// Whether float32 products on this stream may round their inputs to TF32's 11 significant bits, for a GPU's tensor

@@ -9,9 +9,7 @@ namespace triptych {
 
 struct PoolForwardArgs {
   const void* x = nullptr;           ///< dtype [batch, seq, cols]
-  const int32_t* index = nullptr;    ///< gather_rows: [batch], or null: all 0
-  int32_t index_offset = 0;          ///< gather_rows: added to every index; the sums are in [0, seq)
-  const int32_t* lengths = nullptr;  ///< mean_pool: [batch], each in [0, seq], or null: all of seq
+  const int32_t* lengths = nullptr;  ///< [batch], each in [0, seq], or null: all of seq
   void* out = nullptr;               ///< out_dtype [batch, cols]
   int64_t batch = 0;
   int64_t seq = 0;
@@ -22,8 +20,6 @@ struct PoolForwardArgs {
 
 struct PoolBackwardArgs {
   const void* dout = nullptr;        ///< out_dtype [batch, cols]
-  const int32_t* index = nullptr;    ///< as in the forward
-  int32_t index_offset = 0;          ///< as in the forward
   const int32_t* lengths = nullptr;  ///< as in the forward
   void* dx = nullptr;                ///< dtype [batch, seq, cols], assigned everywhere
   int64_t batch = 0;
@@ -33,14 +29,9 @@ struct PoolBackwardArgs {
   DType out_dtype = DType::kFloat32;
 };
 
-/// out[b] = x[b, index[b] + index_offset]. On the CPU throws InternalError if that is outside of [0, seq); on a GPU,
-/// where the host does not see it, such a row is read as NaN.
-void gather_rows(Stream& stream, const PoolForwardArgs& args);
-/// dx[b, index[b] + index_offset] = dout[b], zeros elsewhere.
-void gather_rows_backward(Stream& stream, const PoolBackwardArgs& args);
-
 /// out[b] = the mean of x[b, s] over s < lengths[b]; zeros if that is 0.
-/// Lengths outside of [0, seq]: as gather_rows, InternalError on the CPU and NaN on a GPU.
+/// Lengths outside of [0, seq]: on the CPU InternalError; on a GPU, where the host does not see them, the sample is
+/// NaN.
 void mean_pool(Stream& stream, const PoolForwardArgs& args);
 /// dx[b, s] = dout[b] / lengths[b] for s < lengths[b], zeros elsewhere.
 void mean_pool_backward(Stream& stream, const PoolBackwardArgs& args);

@@ -8,61 +8,11 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/cross_entropy.cpp"
-// simd.h chooses the targets, so it comes before any header of Highway.
-// clang-format off
+#include "kernels/cpu/online_sum.h"
 #include "kernels/cpu/simd.h"
-#include <hwy/contrib/math/math-inl.h>
-// clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace triptych::cpu::HWY_NAMESPACE {
-
-namespace {
-
-/// The maximum of no logits. Not -inf, so that no difference of maxima is NaN.
-constexpr float kLowest = std::numeric_limits<float>::lowest();
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-/// Columns that are gone over twice, for their maximum and for their sum, while they are in the first-level cache.
-constexpr int64_t kBlockCols = 4096;
-
-/// exp(x), and NaN for NaN, which Highway's takes for very small: a logit that is no number has to show.
-HWY_INLINE Vec exp_or_nan(Vec x) {
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(kFloats, x));
-}
-
-HWY_INLINE Vec larger(Vec largest, Vec v, Whole) {
-  return hn::Max(largest, v);
-}
-HWY_INLINE Vec larger(Vec largest, Vec v, Part part) {
-  return hn::IfThenElse(hn::FirstN(kFloats, static_cast<std::size_t>(part.count)), hn::Max(largest, v), largest);
-}
-
-/// A maximum, and the sum of the exponentials of what it is the maximum of, less it.
-struct OnlineSum {
-  float maximum, sum;
-
-  template <typename T>
-  void add(const T* logits, int64_t n) {
-    for (int64_t begin = 0; begin < n; begin += kBlockCols) {
-      const T* block = logits + begin;
-      const int64_t count = std::min(n - begin, kBlockCols);
-      Vec largest = hn::Set(kFloats, maximum);
-      for_vectors(count,
-                  [&](int64_t i, auto part) HWY_ATTR { largest = larger(largest, load(block + i, part), part); });
-      const float block_maximum = hn::GetLane(hn::MaxOfLanes(kFloats, largest));
-      if (block_maximum > maximum) {
-        sum *= std::exp(maximum - block_maximum);
-        maximum = block_maximum;
-      }
-      const Vec max_v = hn::Set(kFloats, maximum);
-      sum += sum_vectors(
-          count, [&](int64_t i, auto part) HWY_ATTR { return exp_or_nan(hn::Sub(load(block + i, part), max_v)); });
-    }
-  }
-};
-
-}  // namespace
 
 void slice_rows(const CrossEntropySlice& slice, const CrossEntropyRows& rows, int64_t begin, int64_t end) {
   with_float_type(slice.dtype, [&](auto type) HWY_ATTR {
@@ -70,7 +20,8 @@ void slice_rows(const CrossEntropySlice& slice, const CrossEntropyRows& rows, in
       const auto* logits = static_cast<const decltype(type)*>(slice.logits) + row * slice.cols;
       const int64_t target = slice.targets[row] - slice.class_begin;
       const bool has_target = target >= 0 && target < slice.cols;
-      const float target_logit = has_target ? static_cast<float>(logits[target]) : -kInfinity;
+      const float target_logit =
+          has_target ? static_cast<float>(logits[target]) : -std::numeric_limits<float>::infinity();
       OnlineSum others{std::max(kLowest, target_logit), 0.0f};
       if (has_target) {
         others.add(logits, target);

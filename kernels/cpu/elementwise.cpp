@@ -1,9 +1,11 @@
 #include "kernels/elementwise.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "kernels/cpu/parallel.h"
+#include "kernels/strided.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/elementwise.cpp"
@@ -31,6 +33,17 @@ void add_into_range(void* dst, const void* src, int64_t begin, int64_t end, DTyp
       const int64_t i = begin + j;
       store(hn::Add(load(to + i, part), load(from + i, part)), to + i, part);
     });
+  });
+}
+
+void scale_range(const void* src, void* dst, float factor, int64_t begin, int64_t end, DType dtype) {
+  with_float_type(dtype, [&](auto type) HWY_ATTR {
+    using T = decltype(type);
+    const T* from = static_cast<const T*>(src) + begin;
+    T* to = static_cast<T*>(dst) + begin;
+    const Vec f = hn::Set(kFloats, factor);
+    for_vectors(end - begin,
+                [&](int64_t i, auto part) HWY_ATTR { store(hn::Mul(f, load(from + i, part)), to + i, part); });
   });
 }
 
@@ -81,6 +94,7 @@ HWY_AFTER_NAMESPACE();
 namespace triptych::cpu {
 HWY_EXPORT(cast_range);
 HWY_EXPORT(add_into_range);
+HWY_EXPORT(scale_range);
 HWY_EXPORT(scale_by_range);
 HWY_EXPORT(sum_rows_block);
 HWY_EXPORT(add_positions_rows);
@@ -135,26 +149,23 @@ void fill(Stream& stream, void* dst, float value, int64_t n, DType dtype) {
 }
 
 void copy_rows(Stream& stream, const CopyRowsArgs& args) {
-  if (args.row_bytes <= 0) return;
-  const auto* src = static_cast<const std::byte*>(args.src);
-  auto* dst = static_cast<std::byte*>(args.dst);
-  parallel_ranges(stream, args.rows, grain_rows(args.row_bytes / 4), [&](int64_t begin, int64_t end) {
-    if (args.src_stride_bytes == args.row_bytes && args.dst_stride_bytes == args.row_bytes) {
-      std::memcpy(dst + begin * args.row_bytes, src + begin * args.row_bytes,
-                  static_cast<std::size_t>((end - begin) * args.row_bytes));
-      return;
-    }
-    for (int64_t row = begin; row < end; ++row) {
-      std::memcpy(dst + row * args.dst_stride_bytes, src + row * args.src_stride_bytes,
-                  static_cast<std::size_t>(args.row_bytes));
-    }
-  });
+  if (args.rows <= 0 || args.row_bytes <= 0) return;
+  const std::array<int64_t, 2> dims{args.rows, args.row_bytes};
+  const std::array<int64_t, 2> src_strides{args.src_stride_bytes, 1}, dst_strides{args.dst_stride_bytes, 1};
+  copy_strided(stream, {args.src, args.dst, dims, src_strides, dst_strides, 1});
 }
 
 void add_into(Stream& stream, void* dst, const void* src, int64_t n, DType dtype) {
   check_float_dtype(dtype, "add_into");
   parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(add_into_range)(dst, src, begin, end, dtype);
+  });
+}
+
+void scale(Stream& stream, const void* src, void* dst, float factor, int64_t n, DType dtype) {
+  check_float_dtype(dtype, "scale");
+  parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(scale_range)(src, dst, factor, begin, end, dtype);
   });
 }
 
@@ -167,6 +178,10 @@ void scale_by(Stream& stream, float* dst, const double* factor, int64_t n) {
 
 void accumulate_doubles(Stream&, float* dst, const double* src, const double* factor, int64_t n) {
   for (int64_t i = 0; i < n; ++i) dst[i] = static_cast<float>(static_cast<double>(dst[i]) + src[i] * *factor);
+}
+
+void scale_doubles(Stream&, const double* src, double* dst, const double* factor, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) dst[i] = src[i] * *factor;
 }
 
 void widen(Stream&, const float* src, double* dst, int64_t n) {

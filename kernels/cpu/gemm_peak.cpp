@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <utility>
+#include <vector>
 
 #include "base/error.h"
-#include "kernels/matmul.h"
+#include "kernels/gemm_table.h"
 
 namespace triptych {
 namespace {
@@ -29,30 +29,17 @@ class Operands {
   std::vector<float> a, b, c;
 };
 
-Matmul product_of(const GemmRate& rate, Operands& operands) {
-  Matmul product{.m = rate.m, .n = rate.n, .k = rate.k};
-  product.a = operands.a.data();
-  product.transpose_a = rate.transpose_a;
-  product.b = operands.b.data();
-  product.transpose_b = rate.transpose_b;
-  product.c = operands.c.data();
-  product.input_dtype = rate.dtype;
-  product.output_dtype = rate.transpose_a ? DType::kFloat32 : rate.dtype;
-  return product;
-}
-
 /// Repeats the product for `seconds`, and sets the rate of the fastest run.
 void measure(GemmRate& rate, Operands& operands, double seconds, Stream& stream) {
   using Clock = std::chrono::steady_clock;
-  const Matmul product = product_of(rate, operands);
+  const Matmul product = product_of(rate, operands.a.data(), operands.b.data(), operands.c.data());
   matmul(stream, product);  // prepares it
-  const double flops = 2.0 * static_cast<double>(rate.m) * static_cast<double>(rate.n) * static_cast<double>(rate.k);
   const Clock::time_point begin = Clock::now();
   for (Clock::time_point before = begin, after; (before - begin) < std::chrono::duration<double>(seconds);
        before = after) {
     matmul(stream, product);
     after = Clock::now();
-    rate.gflops = std::max(rate.gflops, flops * 1e-9 / std::chrono::duration<double>(after - before).count());
+    rate.gflops = std::max(rate.gflops, gflop_of(rate) / std::chrono::duration<double>(after - before).count());
   }
 }
 
@@ -65,15 +52,8 @@ void check_dtype(DType dtype) {
 
 std::vector<GemmRate> measure_gemm_table(Stream& stream, DType dtype) {
   check_dtype(dtype);
-  std::vector<GemmRate> rates;
-  for (int64_t rows : {4160, 2048}) {
-    for (const auto& [out, in] :
-         {std::pair<int64_t, int64_t>{256, 256}, {768, 256}, {1024, 256}, {256, 1024}, {768, 768}}) {
-      rates.push_back({.m = rows, .n = out, .k = in, .transpose_b = true, .dtype = dtype});
-      rates.push_back({.m = rows, .n = in, .k = out, .dtype = dtype});
-      rates.push_back({.m = out, .n = in, .k = rows, .transpose_a = true, .dtype = dtype});
-    }
-  }
+  std::vector<GemmRate> rates =
+      linear_products({4160, 2048}, {{256, 256}, {768, 256}, {1024, 256}, {256, 1024}, {768, 768}, {192, 64}}, dtype);
   Operands operands(4160 * 1024, dtype);
   for (GemmRate& rate : rates) measure(rate, operands, 0.1, stream);
   return rates;

@@ -48,9 +48,10 @@ void layer_norm_forward(Stream& stream, const LayerNormForwardArgs& args) {
 void layer_norm_backward(Stream& stream, const LayerNormBackwardArgs& args) {
   check_float_dtype(args.dtype, "layer_norm_backward");
   TRIPTYCH_CHECK(args.cols > 0, "A row needs elements, found cols = {}.", args.cols);
-  sum_row_blocks(stream, args.rows, args.cols, {args.dgamma, args.dbeta}, [&](int64_t begin, int64_t end, float* sums) {
-    HWY_DYNAMIC_DISPATCH(layer_norm_backward_block)(args, begin, end, sums);
-  });
+  sum_row_blocks(stream, args.rows, args.cols, {args.dweight, args.dbias},
+                 [&](int64_t begin, int64_t end, float* sums) {
+                   HWY_DYNAMIC_DISPATCH(layer_norm_backward_block)(args, begin, end, sums);
+                 });
 }
 
 }  // namespace triptych

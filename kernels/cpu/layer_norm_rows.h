@@ -28,20 +28,20 @@ void layer_norm_forward_row(const LayerNormForwardArgs& args, int64_t row) {
     const Vec d = hn::Sub(load(x + i, part), mean_v);
     return hn::Mul(d, d);
   });
-  const float rstd = 1.0f / std::sqrt(squares / static_cast<float>(cols) + args.eps);
+  const float rstd = 1.0f / std::sqrt(squares / static_cast<float>(cols) + args.epsilon);
   const Vec rstd_v = hn::Set(kFloats, rstd);
   for_vectors(cols, [&](int64_t i, auto part) HWY_ATTR {
     const Vec n = hn::Mul(hn::Sub(load(x + i, part), mean_v), rstd_v);
-    store(hn::MulAdd(n, load(args.gamma + i, part), load(args.beta + i, part)), y + i, part);
+    store(hn::MulAdd(n, load(args.weight + i, part), load(args.bias + i, part)), y + i, part);
   });
   args.mean[row] = mean;
   args.rstd[row] = rstd;
 }
 
-/// dx of one group of kRows rows, and their share of dgamma and dbeta added to `dgamma` and `dbeta`: several rows at
+/// dx of one group of kRows rows, and their share of dweight and dbias added to `dweight` and `dbias`: several rows at
 /// once save most of the loads and stores of those sums.
 template <int kRows, typename T>
-void layer_norm_backward_group(const LayerNormBackwardArgs& args, int64_t row, float* dgamma, float* dbeta) {
+void layer_norm_backward_group(const LayerNormBackwardArgs& args, int64_t row, float* dweight, float* dbias) {
   const int64_t cols = args.cols;
   const T* dy[kRows];
   const T* x[kRows];
@@ -57,7 +57,7 @@ void layer_norm_backward_group(const LayerNormBackwardArgs& args, int64_t row, f
     rstd[k] = hn::Set(kFloats, args.rstd[row + k]);
     Vec sum_g = hn::Zero(kFloats), sum_gn = hn::Zero(kFloats);
     for_vectors(cols, [&](int64_t i, auto part) HWY_ATTR {
-      const Vec g = hn::Mul(load(dy[k] + i, part), load(args.gamma + i, part));  // 0 beyond the row's end
+      const Vec g = hn::Mul(load(dy[k] + i, part), load(args.weight + i, part));  // 0 beyond the row's end
       sum_g = hn::Add(sum_g, g);
       sum_gn = hn::MulAdd(g, hn::Sub(load(x[k] + i, part), mean[k]), sum_gn);
     });
@@ -66,22 +66,22 @@ void layer_norm_backward_group(const LayerNormBackwardArgs& args, int64_t row, f
     mean_gn[k] = hn::Set(kFloats, sum_lanes(sum_gn) * args.rstd[row + k] * inv_cols);
   }
   for_vectors(cols, [&](int64_t i, auto part) HWY_ATTR {
-    const Vec gamma = load(args.gamma + i, part);
-    Vec to_gamma = hn::Zero(kFloats), to_beta = hn::Zero(kFloats);
+    const Vec weight = load(args.weight + i, part);
+    Vec to_weight = hn::Zero(kFloats), to_bias = hn::Zero(kFloats);
     for (int k = 0; k < kRows; ++k) {
       const Vec gradient = load(dy[k] + i, part);
       const Vec n = hn::Mul(hn::Sub(load(x[k] + i, part), mean[k]), rstd[k]);
-      to_gamma = hn::MulAdd(gradient, n, to_gamma);
-      to_beta = hn::Add(gradient, to_beta);
+      to_weight = hn::MulAdd(gradient, n, to_weight);
+      to_bias = hn::Add(gradient, to_bias);
       // Rounded as in the sum, so that a row of one element gives exactly 0.
-      const Vec g = hn::Mul(gradient, gamma);
+      const Vec g = hn::Mul(gradient, weight);
       const Vec centred = hn::NegMulAdd(n, mean_gn[k], hn::Sub(g, mean_g[k]));
       const Vec result =
           add[k] == nullptr ? hn::Mul(rstd[k], centred) : hn::MulAdd(rstd[k], centred, load(add[k] + i, part));
       store(result, dx[k] + i, part);
     }
-    store(hn::Add(load(dgamma + i, part), to_gamma), dgamma + i, part);
-    store(hn::Add(load(dbeta + i, part), to_beta), dbeta + i, part);
+    store(hn::Add(load(dweight + i, part), to_weight), dweight + i, part);
+    store(hn::Add(load(dbias + i, part), to_bias), dbias + i, part);
   });
 }
 

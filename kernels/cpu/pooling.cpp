@@ -1,7 +1,6 @@
 #include "kernels/pooling.h"
 
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/pooled_row.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/pooling.cpp"
@@ -10,30 +9,6 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace triptych::cpu::HWY_NAMESPACE {
-
-void gather_rows_range(const PoolForwardArgs& args, int64_t begin, int64_t end) {
-  with_float_type(args.dtype, [&](auto type) HWY_ATTR {
-    with_float_type(args.out_dtype, [&](auto out_type) HWY_ATTR {
-      for (int64_t b = begin; b < end; ++b) {
-        convert(static_cast<const decltype(type)*>(args.x) + (b * args.seq + pooled_row(args, b)) * args.cols,
-                static_cast<decltype(out_type)*>(args.out) + b * args.cols, args.cols);
-      }
-    });
-  });
-}
-
-void gather_rows_backward_range(const PoolBackwardArgs& args, int64_t begin, int64_t end) {
-  with_float_type(args.dtype, [&](auto type) HWY_ATTR {
-    with_float_type(args.out_dtype, [&](auto out_type) HWY_ATTR {
-      for (int64_t b = begin; b < end; ++b) {
-        auto* dx = static_cast<decltype(type)*>(args.dx) + b * args.seq * args.cols;
-        std::memset(static_cast<void*>(dx), 0, static_cast<std::size_t>(args.seq * args.cols) * sizeof(*dx));
-        convert(static_cast<const decltype(out_type)*>(args.dout) + b * args.cols, dx + pooled_row(args, b) * args.cols,
-                args.cols);
-      }
-    });
-  });
-}
 
 void mean_pool_range(const PoolForwardArgs& args, int64_t begin, int64_t end) {
   with_float_type(args.dtype, [&](auto type) HWY_ATTR {
@@ -85,8 +60,6 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace triptych::cpu {
-HWY_EXPORT(gather_rows_range);
-HWY_EXPORT(gather_rows_backward_range);
 HWY_EXPORT(mean_pool_range);
 HWY_EXPORT(mean_pool_backward_range);
 }  // namespace triptych::cpu
@@ -97,43 +70,18 @@ using namespace cpu;
 
 namespace {
 
-template <typename Args, typename PositionOf>
-void check_pool(const Args& args, const char* kernel, int64_t past_end, const PositionOf& position_of) {
+template <typename Args>
+void check_lengths(const Args& args, const char* kernel) {
   check_float_dtype(args.dtype, kernel);
   check_float_dtype(args.out_dtype, kernel);
+  if (args.lengths == nullptr) return;
   for (int64_t b = 0; b < args.batch; ++b) {
-    const int64_t position = position_of(b);
-    TRIPTYCH_CHECK(position >= 0 && position < past_end, "{} needs 0 <= {} < {} (sample {}).", kernel, position,
-                   past_end, b);
+    TRIPTYCH_CHECK(args.lengths[b] >= 0 && args.lengths[b] <= args.seq, "{} needs 0 <= {} <= {} (sample {}).", kernel,
+                   args.lengths[b], args.seq, b);
   }
 }
 
-template <typename Args>
-void check_rows(const Args& args, const char* kernel) {
-  check_pool(args, kernel, args.seq, [&](int64_t b) { return pooled_row(args, b); });
-}
-
-template <typename Args>
-void check_lengths(const Args& args, const char* kernel) {
-  check_pool(args, kernel, args.seq + 1,
-             [&](int64_t b) { return args.lengths == nullptr ? args.seq : args.lengths[b]; });
-}
-
 }  // namespace
-
-void gather_rows(Stream& stream, const PoolForwardArgs& args) {
-  check_rows(args, "gather_rows");
-  parallel_ranges(stream, args.batch, grain_rows(args.cols), [&](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(gather_rows_range)(args, begin, end);
-  });
-}
-
-void gather_rows_backward(Stream& stream, const PoolBackwardArgs& args) {
-  check_rows(args, "gather_rows_backward");
-  parallel_ranges(stream, args.batch, grain_rows(args.cols * args.seq), [&](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(gather_rows_backward_range)(args, begin, end);
-  });
-}
 
 void mean_pool(Stream& stream, const PoolForwardArgs& args) {
   check_lengths(args, "mean_pool");

@@ -61,7 +61,7 @@ void residual_norm_forward(Stream& stream, const ResidualForwardArgs& residual, 
 void residual_norm_backward(Stream& stream, const LayerNormBackwardArgs& norm, const ResidualBackwardArgs& residual) {
   check_float_dtype(norm.dtype, "residual_norm_backward");
   check_residual_norm_backward(norm, residual);
-  sum_row_blocks(stream, norm.rows, norm.cols, {norm.dgamma, norm.dbeta, residual.dbias},
+  sum_row_blocks(stream, norm.rows, norm.cols, {norm.dweight, norm.dbias, residual.dbias},
                  [&](int64_t begin, int64_t end, float* sums) {
                    HWY_DYNAMIC_DISPATCH(residual_norm_backward_block)(norm, residual, begin, end, sums);
                  });

@@ -1,5 +1,8 @@
+#include <array>
+
 #include "kernels/cuda/common.cuh"
 #include "kernels/elementwise.h"
+#include "kernels/strided.h"
 
 namespace triptych {
 namespace {
@@ -43,6 +46,20 @@ struct AddInto {
   }
 };
 
+template <typename T>
+struct Scale {
+  const T* src;
+  T* dst;
+  float factor;
+  template <int N>
+  __device__ void operator()(int64_t i, Piece<N> piece) const {
+    Floats<N> values = load<N>(src + i, piece);
+#pragma unroll
+    for (int k = 0; k < N; ++k) values[k] *= factor;
+    store(values, dst + i, piece);
+  }
+};
+
 struct ScaleBy {
   float* dst;
   const double* factor;
@@ -57,7 +74,7 @@ struct ScaleBy {
   }
 };
 
-// The two kernels of doubles are for scalars, a few at a time: an element a thread.
+// The kernels of doubles are for scalars, a few at a time: an element a thread.
 
 struct AccumulateDoubles {
   float* dst;
@@ -69,31 +86,18 @@ struct AccumulateDoubles {
   }
 };
 
+struct ScaleDoubles {
+  const double* src;
+  double* dst;
+  const double* factor;
+  __device__ void operator()(int64_t i, Piece<1>) const { dst[i] = src[i] * *factor; }
+};
+
 struct Widen {
   const float* src;
   double* dst;
   __device__ void operator()(int64_t i, Piece<1>) const { dst[i] = static_cast<double>(src[i]); }
 };
-
-/// A run of bytes a row, in words of the widest kind that addresses, strides and length allow.
-template <typename Word>
-struct CopyRow {
-  const std::byte* src;
-  std::byte* dst;
-  int64_t src_stride_bytes;
-  int64_t dst_stride_bytes;
-  __device__ void operator()(int64_t row, int64_t i, Piece<1>) const {
-    const auto* from = reinterpret_cast<const Word*>(src + row * src_stride_bytes);
-    reinterpret_cast<Word*>(dst + row * dst_stride_bytes)[i] = from[i];
-  }
-};
-
-template <typename Word>
-void copy_rows_by(Stream& stream, const CopyRowsArgs& args) {
-  launch_each_row_piece<1>(stream, "copy_rows", args.rows, args.row_bytes / static_cast<int64_t>(sizeof(Word)), true,
-                           CopyRow<Word>{static_cast<const std::byte*>(args.src), static_cast<std::byte*>(args.dst),
-                                         args.src_stride_bytes, args.dst_stride_bytes});
-}
 
 /// x[b, s, c] += pos[s, c], a row of [batch, seq] at a time.
 template <typename T>
@@ -143,18 +147,9 @@ void copy_rows(Stream& stream, const CopyRowsArgs& args) {
                                   cudaMemcpyDeviceToDevice, cuda_stream(stream)));
     return;
   }
-  const auto bits = reinterpret_cast<uintptr_t>(args.src) | reinterpret_cast<uintptr_t>(args.dst) |
-                    static_cast<uint64_t>(args.row_bytes) | static_cast<uint64_t>(args.src_stride_bytes) |
-                    static_cast<uint64_t>(args.dst_stride_bytes);
-  if (bits % 16 == 0) {
-    copy_rows_by<uint4>(stream, args);
-  } else if (bits % 4 == 0) {
-    copy_rows_by<uint32_t>(stream, args);
-  } else if (bits % 2 == 0) {
-    copy_rows_by<uint16_t>(stream, args);
-  } else {
-    copy_rows_by<uint8_t>(stream, args);
-  }
+  const std::array<int64_t, 2> dims{args.rows, args.row_bytes};
+  const std::array<int64_t, 2> src_strides{args.src_stride_bytes, 1}, dst_strides{args.dst_stride_bytes, 1};
+  copy_strided(stream, {args.src, args.dst, dims, src_strides, dst_strides, 1});
 }
 
 void add_into(Stream& stream, void* dst, const void* src, int64_t n, DType dtype) {
@@ -165,12 +160,24 @@ void add_into(Stream& stream, void* dst, const void* src, int64_t n, DType dtype
   });
 }
 
+void scale(Stream& stream, const void* src, void* dst, float factor, int64_t n, DType dtype) {
+  with_float_type(dtype, "scale", [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    launch_each_piece<kVectorSize<T>>(stream, "scale", n, aligned_16({src, dst}),
+                                      Scale<T>{static_cast<const T*>(src), static_cast<T*>(dst), factor});
+  });
+}
+
 void scale_by(Stream& stream, float* dst, const double* factor, int64_t n) {
   launch_each_piece<4>(stream, "scale_by", n, aligned_16({dst}), ScaleBy{dst, factor});
 }
 
 void accumulate_doubles(Stream& stream, float* dst, const double* src, const double* factor, int64_t n) {
   launch_each_piece<1>(stream, "accumulate_doubles", n, true, AccumulateDoubles{dst, src, factor});
+}
+
+void scale_doubles(Stream& stream, const double* src, double* dst, const double* factor, int64_t n) {
+  launch_each_piece<1>(stream, "scale_doubles", n, true, ScaleDoubles{src, dst, factor});
 }
 
 void widen(Stream& stream, const float* src, double* dst, int64_t n) {

@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <utility>
 
 #include "base/error.h"
 #include "device/cuda/cuda_device.h"
 #include "kernels/cuda/workspace.h"
 #include "kernels/elementwise.h"
-#include "kernels/matmul.h"
+#include "kernels/gemm_table.h"
 #include "kernels/random.h"
 
 namespace triptych {
@@ -51,15 +50,7 @@ double time_products(Stream& stream, const Matmul& product, int64_t count) {
 
 /// Repeats the product for about `seconds`, and sets the rate of the fastest run. Returns the seconds of one product.
 double measure(GemmRate& rate, const Operands& operands, double seconds, Stream& stream) {
-  Matmul product{.m = rate.m, .n = rate.n, .k = rate.k};
-  product.a = operands.a.data();
-  product.transpose_a = rate.transpose_a;
-  product.b = operands.b.data();
-  product.transpose_b = rate.transpose_b;
-  product.c = operands.c.data();
-  product.input_dtype = rate.dtype;
-  product.output_dtype = rate.transpose_a ? DType::kFloat32 : rate.dtype;
-  const double flops = 2.0 * static_cast<double>(rate.m) * static_cast<double>(rate.n) * static_cast<double>(rate.k);
+  const Matmul product = product_of(rate, operands.a.data(), operands.b.data(), operands.c.data());
   time_products(stream, product, 1);  // prepares it
   // So many at once that the launches and the synchronisation, some 20 us, do not show.
   const double estimate = time_products(stream, product, 1);
@@ -70,7 +61,7 @@ double measure(GemmRate& rate, const Operands& operands, double seconds, Stream&
     spent += time;
     best = std::min(best, time / static_cast<double>(count));
   }
-  rate.gflops = flops * 1e-9 / best;
+  rate.gflops = gflop_of(rate) / best;
   return best;
 }
 
@@ -83,15 +74,8 @@ void check_dtype(DType dtype) {
 
 std::vector<GemmRate> measure_gemm_table(Stream& stream, DType dtype) {
   check_dtype(dtype);
-  std::vector<GemmRate> rates;
-  for (int64_t rows : {32768, 8192}) {
-    for (const auto& [out, in] :
-         {std::pair<int64_t, int64_t>{768, 768}, {2304, 768}, {3072, 768}, {768, 3072}, {4096, 1024}}) {
-      rates.push_back({.m = rows, .n = out, .k = in, .transpose_b = true, .dtype = dtype});
-      rates.push_back({.m = rows, .n = in, .k = out, .dtype = dtype});
-      rates.push_back({.m = out, .n = in, .k = rows, .transpose_a = true, .dtype = dtype});
-    }
-  }
+  std::vector<GemmRate> rates =
+      linear_products({32768, 8192}, {{768, 768}, {2304, 768}, {3072, 768}, {768, 3072}, {4096, 1024}}, dtype);
   const Operands operands(stream, 32768 * 4096, dtype);
   for (GemmRate& rate : rates) measure(rate, operands, 0.1, stream);
   return rates;

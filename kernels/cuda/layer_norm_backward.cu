@@ -10,7 +10,7 @@ void layer_norm_backward(Stream& stream, const LayerNormBackwardArgs& args) {
     using T = typename decltype(tag)::Type;
     constexpr int64_t kBytes = sizeof(T);
     launch_layer_norm_backward<T>(stream, "layer_norm_backward", args, NoBranch(), nullptr,
-                                  aligned_16({args.dy, args.x, args.gamma, args.add, args.dx}, {args.cols * kBytes}));
+                                  aligned_16({args.dy, args.x, args.weight, args.add, args.dx}, {args.cols * kBytes}));
   });
 }
 

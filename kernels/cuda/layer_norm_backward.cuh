@@ -16,7 +16,7 @@ struct NoBranch {
   static constexpr int kElements = 32;
 };
 
-/// Writes dx, and this block's sums of dgamma and dbeta to partials[blockIdx.x, 0 or 1, cols]. A thread has the same
+/// Writes dx, and this block's sums of dweight and dbias to partials[blockIdx.x, 0 or 1, cols]. A thread has the same
 /// columns in all of its rows, so their sums stay in its registers, and dy and x are read once.
 ///
 /// A Branch with kNumSums = 1 is given dx, `branch(dx, row, c, piece)`, and gives what is summed to partials[.., 2,
@@ -48,10 +48,10 @@ __global__ void __launch_bounds__(Row::kBlock)
 
     float sum_g = 0.0f, sum_gn = 0.0f;
     const auto sum = [&](int64_t i, Piece<N> piece, const auto& gradient, const auto& value) {
-      const Floats<N> gamma = load<N>(args.gamma + i, piece);
+      const Floats<N> weight = load<N>(args.weight + i, piece);
 #pragma unroll
       for (int k = 0; k < N; ++k) {
-        const float g = __fmul_rn(gradient[k], gamma[k]);  // 0 beyond the row
+        const float g = __fmul_rn(gradient[k], weight[k]);  // 0 beyond the row
         sum_g += g;
         sum_gn = fmaf(g, value[k] - mean, sum_gn);
       }
@@ -62,16 +62,16 @@ __global__ void __launch_bounds__(Row::kBlock)
     const float mean_gn = Row::sum(sum_gn, shared) * rstd * inv_cols;
 
     const auto write = [&](int64_t i, Piece<N> piece, const auto& gradient, const auto& value, const auto& added,
-                           Floats<N>& to_gamma, Floats<N>& to_beta, Floats<N>& to_branch) {
-      const Floats<N> gamma = load<N>(args.gamma + i, piece);
+                           Floats<N>& to_weight, Floats<N>& to_bias, Floats<N>& to_branch) {
+      const Floats<N> weight = load<N>(args.weight + i, piece);
       Floats<N> result;
 #pragma unroll
       for (int k = 0; k < N; ++k) {
         const float n = (value[k] - mean) * rstd;
-        to_gamma[k] = fmaf(gradient[k], n, to_gamma[k]);
-        to_beta[k] += gradient[k];
+        to_weight[k] = fmaf(gradient[k], n, to_weight[k]);
+        to_bias[k] += gradient[k];
         // Rounded as in the sum, so that a row of one element gives exactly 0.
-        const float g = __fmul_rn(gradient[k], gamma[k]);
+        const float g = __fmul_rn(gradient[k], weight[k]);
         const float centred = fmaf(-n, mean_gn, g - mean_g);
         result[k] = add == nullptr ? rstd * centred : fmaf(rstd, centred, added[k]);
       }
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(Row::kBlock)
 /// sums is a small part of all traffic; and a number that does not depend on the GPU.
 inline constexpr int64_t kMaxPartials = 512;
 
-/// Queues it, and the additions to dgamma, dbeta and the branch's sums. `aligned`: whether each array may be loaded by
+/// Queues it, and the additions to dweight, dbias and the branch's sums. `aligned`: whether each array may be loaded by
 /// vectors at multiples of N in every row. Uses the stream's scratch.
 template <typename T, typename Branch>
 void launch_layer_norm_backward(Stream& stream, std::string_view kernel, const LayerNormBackwardArgs& args,
@@ -141,7 +141,7 @@ void launch_layer_norm_backward(Stream& stream, std::string_view kernel, const L
           args, branch, partials, aligned);
       check_launch(kernel);
     }
-    sum_partials(stream, partials, num_partials, args.cols, kNumSums, {{args.dgamma, args.dbeta, dbranch}});
+    sum_partials(stream, partials, num_partials, args.cols, kNumSums, {{args.dweight, args.dbias, dbranch}});
   });
 }
 

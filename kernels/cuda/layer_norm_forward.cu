@@ -11,7 +11,7 @@ void layer_norm_forward(Stream& stream, const LayerNormForwardArgs& args) {
     constexpr int64_t kBytes = sizeof(T);
     launch_layer_norm_forward<T>(stream, "layer_norm_forward", args,
                                  StoredRow<T>{static_cast<const T*>(args.x), args.cols},
-                                 aligned_16({args.x, args.gamma, args.beta, args.y}, {args.cols * kBytes}));
+                                 aligned_16({args.x, args.weight, args.bias, args.y}, {args.cols * kBytes}));
   });
 }
 

@@ -51,12 +51,12 @@ __global__ void __launch_bounds__(Row::kBlock)
     };
     part.each_kept([&](int p, int64_t, Piece<N> piece) { add_square(kept[p], piece); });
     part.each_other([&](int64_t i, Piece<N> piece) { add_square(load<N>(x + i, piece), piece); });
-    const float rstd = 1.0f / sqrtf(Row::sum(squares, shared) / num_cols + args.eps);
+    const float rstd = 1.0f / sqrtf(Row::sum(squares, shared) / num_cols + args.epsilon);
 
     const auto write = [&](int64_t i, Piece<N> piece, Floats<N> values) {
-      const Floats<N> gamma = load<N>(args.gamma + i, piece), beta = load<N>(args.beta + i, piece);
+      const Floats<N> weight = load<N>(args.weight + i, piece), bias = load<N>(args.bias + i, piece);
 #pragma unroll
-      for (int k = 0; k < N; ++k) values[k] = fmaf((values[k] - mean) * rstd, gamma[k], beta[k]);
+      for (int k = 0; k < N; ++k) values[k] = fmaf((values[k] - mean) * rstd, weight[k], bias[k]);
       store(values, y + i, piece);
     };
     part.each_kept([&](int p, int64_t i, Piece<N> piece) { write(i, piece, kept[p]); });

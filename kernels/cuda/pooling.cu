@@ -1,60 +1,12 @@
 #include "base/checked.h"
 #include "kernels/cuda/column_sums.cuh"
+#include "kernels/cuda/token_rows.cuh"
 #include "kernels/pooling.h"
 
 namespace triptych {
 namespace {
 
 using namespace cuda;
-
-template <int N>
-__device__ inline Floats<N> filled(float value) {
-  Floats<N> result;
-#pragma unroll
-  for (int k = 0; k < N; ++k) result[k] = value;
-  return result;
-}
-
-/// Which of a sample's rows gather_rows takes; -1 if the contract is broken.
-struct Gathered {
-  const int32_t* index;  ///< or null
-  int32_t offset;
-  int64_t seq;
-  __device__ int64_t operator()(int64_t b) const {
-    const int64_t s = int64_t{index == nullptr ? 0 : index[b]} + offset;
-    return s >= 0 && s < seq ? s : -1;
-  }
-};
-
-template <typename X, typename Out>
-struct GatherRows {
-  const X* x;
-  Out* out;
-  Gathered gathered;
-  int64_t cols;
-  template <int N>
-  __device__ void operator()(int64_t b, int64_t c, Piece<N> piece) const {
-    const int64_t s = gathered(b);
-    store(s < 0 ? filled<N>(nanf("")) : load<N>(x + (b * gathered.seq + s) * cols + c, piece), out + b * cols + c,
-          piece);
-  }
-};
-
-/// A row of [batch, seq] at a time.
-template <typename Out, typename X>
-struct GatherRowsBackward {
-  const Out* dout;
-  X* dx;
-  Gathered gathered;
-  int64_t cols;
-  template <int N>
-  __device__ void operator()(int64_t row, int64_t c, Piece<N> piece) const {
-    const int64_t b = row / gathered.seq, s = gathered(b);
-    Floats<N> gradient = filled<N>(s < 0 ? nanf("") : 0.0f);
-    if (row % gathered.seq == s) gradient = load<N>(dout + b * cols + c, piece);
-    store(gradient, dx + row * cols + c, piece);
-  }
-};
 
 /// The number of a sample's rows that mean_pool takes, and what each counts.
 struct Averaged {
@@ -114,39 +66,7 @@ struct MeanPoolBackward {
   }
 };
 
-/// f(TypeTag<From>, TypeTag<To>) of two dtypes.
-template <typename F>
-void with_types(DType from, DType to, std::string_view kernel, const F& f) {
-  with_float_type(from, kernel,
-                  [&](auto from_tag) { with_float_type(to, kernel, [&](auto to_tag) { f(from_tag, to_tag); }); });
-}
-
-/// Launches Kernel<From, To>{from, to, rows_of_sample, cols} on the pieces of `num_rows` rows.
-template <template <typename, typename> typename Kernel, typename RowsOfSample>
-void launch_rows(Stream& stream, std::string_view name, int64_t num_rows, int64_t cols, const void* from,
-                 DType from_dtype, void* to, DType to_dtype, RowsOfSample rows_of_sample) {
-  with_types(from_dtype, to_dtype, name, [&](auto from_tag, auto to_tag) {
-    using From = typename decltype(from_tag)::Type;
-    using To = typename decltype(to_tag)::Type;
-    constexpr int64_t kFromBytes = sizeof(From), kToBytes = sizeof(To);
-    launch_each_row_piece<kVectorSize<From, To>>(
-        stream, name, num_rows, cols, aligned_16({from, to}, {cols * kFromBytes, cols * kToBytes}),
-        Kernel<From, To>{static_cast<const From*>(from), static_cast<To*>(to), rows_of_sample, cols});
-  });
-}
-
 }  // namespace
-
-void gather_rows(Stream& stream, const PoolForwardArgs& args) {
-  launch_rows<GatherRows>(stream, "gather_rows", args.batch, args.cols, args.x, args.dtype, args.out, args.out_dtype,
-                          Gathered{args.index, args.index_offset, args.seq});
-}
-
-void gather_rows_backward(Stream& stream, const PoolBackwardArgs& args) {
-  launch_rows<GatherRowsBackward>(stream, "gather_rows_backward", args.batch * args.seq, args.cols, args.dout,
-                                  args.out_dtype, args.dx, args.dtype,
-                                  Gathered{args.index, args.index_offset, args.seq});
-}
 
 void mean_pool(Stream& stream, const PoolForwardArgs& args) {
   with_types(args.dtype, args.out_dtype, "mean_pool", [&](auto x_tag, auto out_tag) {

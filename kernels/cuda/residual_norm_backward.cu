@@ -24,7 +24,7 @@ void residual_norm_backward(Stream& stream, const LayerNormBackwardArgs& norm, c
     constexpr int64_t kBytes = sizeof(T);
     launch_layer_norm_backward<T>(
         stream, "residual_norm_backward", norm, ResidualBranch<T>(residual), residual.dbias,
-        aligned_16({norm.dy, norm.x, norm.gamma, norm.add, norm.dx, residual.dz}, {norm.cols * kBytes}));
+        aligned_16({norm.dy, norm.x, norm.weight, norm.add, norm.dx, residual.dz}, {norm.cols * kBytes}));
   });
 }
 

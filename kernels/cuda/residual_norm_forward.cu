@@ -30,7 +30,7 @@ void residual_norm_forward(Stream& stream, const ResidualForwardArgs& residual, 
     using T = typename decltype(tag)::Type;
     constexpr int64_t kBytes = sizeof(T);
     const bool aligned = aligned_16(
-        {residual.x, residual.z, residual.bias, residual.out, norm.gamma, norm.beta, norm.y}, {norm.cols * kBytes});
+        {residual.x, residual.z, residual.bias, residual.out, norm.weight, norm.bias, norm.y}, {norm.cols * kBytes});
     launch_layer_norm_forward<T>(stream, "residual_norm_forward", norm,
                                  SummedRow<T>{ResidualSum<T, T>(residual), static_cast<T*>(residual.out)}, aligned);
   });

@@ -6,11 +6,10 @@ namespace triptych {
 
 /// Rows of a table.
 ///
-///   ids    int32 [B, S], Replicate on `tp`; `ids_layout` says how dp shards them
-///   table [V, H]   a parameter, by rows Shard(0) on `tp`, or Replicate
-///   returns y [B, S, H] as `table` is stored; Partial on `tp` if the table is sharded: each rank gives zeros for the
-///   ids
-///           that others own
+///   ids [B, S]      int32, Replicate on `tp`; `ids_layout` says how dp shards them
+///   table [V, H]    a parameter, by rows Shard(0) on `tp`, or Replicate
+///   returns         y [B, S, H] as `table` is stored; Partial on `tp` if the table is sharded: each rank gives zeros
+///                   for the ids that others own
 ///
 /// Backward: keeps the ids. Local: never communicates.
 Variable embedding(const Tensor& ids, const Shape& ids_global_shape, const Layout& ids_layout, const Variable& table,

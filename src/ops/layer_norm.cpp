@@ -1,6 +1,5 @@
 #include "ops/layer_norm.h"
 
-#include "kernels/layer_norm.h"
 #include "ops/rowwise.h"
 
 namespace triptych {
@@ -16,17 +15,17 @@ Variable layer_norm(const Variable& x, const Variable& weight, const Variable& b
   const Tensor mean = Tensor::empty(device, DType::kFloat32, Shape{rows});
   const Tensor rstd = Tensor::empty(device, DType::kFloat32, Shape{rows});
   layer_norm_forward(device.stream(), {.x = input.raw(),
-                                       .gamma = weight.tensor().data<float>(),
-                                       .beta = bias.tensor().data<float>(),
+                                       .weight = weight.tensor().data<float>(),
+                                       .bias = bias.tensor().data<float>(),
                                        .y = y.raw(),
                                        .mean = mean.data<float>(),
                                        .rstd = rstd.data<float>(),
                                        .rows = rows,
                                        .cols = cols,
-                                       .eps = epsilon,
+                                       .epsilon = epsilon,
                                        .dtype = input.dtype()});
   return record("layer_norm", {x, weight, bias}, std::move(y), x.global_shape(), x.layout(),
-                [input, mean, rstd, gamma = weight.tensor(), rows, cols](const Gradient& gradient, InputGradients& in) {
+                [input, mean, rstd, scale = weight.tensor(), rows, cols](const Gradient& gradient, InputGradients& in) {
                   const Tensor dy = gradient.tensor.contiguous();
                   const Layout summed = summed_over_rows("layer_norm", gradient.layout, dy.shape().rank());
                   const Gradient* residual = in.so_far(0);
@@ -35,13 +34,13 @@ Variable layer_norm(const Variable& x, const Variable& weight, const Variable& b
                   const Tensor dx = Tensor::empty(dy.device(), dy.dtype(), dy.shape());
                   layer_norm_backward(dy.device().stream(), {.dy = dy.raw(),
                                                              .x = input.raw(),
-                                                             .gamma = gamma.data<float>(),
+                                                             .weight = scale.data<float>(),
                                                              .mean = mean.data<float>(),
                                                              .rstd = rstd.data<float>(),
                                                              .add = add.defined() ? add.raw() : nullptr,
                                                              .dx = dx.raw(),
-                                                             .dgamma = sum_target(in, 1, summed),
-                                                             .dbeta = sum_target(in, 2, summed),
+                                                             .dweight = sum_target(in, 1, summed),
+                                                             .dbias = sum_target(in, 2, summed),
                                                              .rows = rows,
                                                              .cols = cols,
                                                              .dtype = dy.dtype()});

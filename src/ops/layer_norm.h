@@ -1,6 +1,7 @@
 #pragma once
 
 #include "autograd/variable.h"
+#include "kernels/layer_norm.h"
 
 namespace triptych {
 
@@ -12,6 +13,6 @@ namespace triptych {
 ///
 /// Backward: keeps x and two floats a row. If x has a gradient already (of the residual branch), it is added in the
 /// same pass. Parameter gradients come out Partial on the axes that shard x. Local: never communicates.
-Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, float epsilon = 1e-5f);
+Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, float epsilon = kLayerNormEpsilon);
 
 }  // namespace triptych

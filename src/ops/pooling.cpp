@@ -1,5 +1,8 @@
 #include "ops/pooling.h"
 
+#include <utility>
+
+#include "kernels/gather.h"
 #include "kernels/normalize.h"
 #include "kernels/pooling.h"
 #include "ops/rowwise.h"
@@ -7,11 +10,9 @@
 namespace triptych {
 namespace {
 
-using Forward = void (*)(Stream&, const PoolForwardArgs&);
-using Backward = void (*)(Stream&, const PoolBackwardArgs&);
-
-Variable pool(std::string_view name, const Variable& x, const Tensor& index, int32_t offset, Forward forward,
-              Backward backward) {
+// [B, S, H] to [B, H]: forward(input, y) and backward(dy, dx) call the kernels.
+template <typename Forward, typename Backward>
+Variable pool(std::string_view name, const Variable& x, const Forward& forward, const Backward& backward) {
   require_whole_rows(name, x.layout(), 3);
   for (const Axis axis : kAxes) {
     if (x.layout()[axis].is_shard(1)) {
@@ -19,31 +20,13 @@ Variable pool(std::string_view name, const Variable& x, const Tensor& index, int
     }
   }
   const Tensor input = x.tensor().contiguous();
-  const int64_t batch = input.size(0), seq = input.size(1), cols = input.size(2);
-  Tensor y = Tensor::empty(input.device(), input.dtype(), Shape{batch, cols});
-  const int32_t* rows = index.defined() ? index.data<int32_t>() : nullptr;
-  forward(input.device().stream(), {.x = input.raw(),
-                                    .index = rows,
-                                    .index_offset = offset,
-                                    .out = y.raw(),
-                                    .batch = batch,
-                                    .seq = seq,
-                                    .cols = cols,
-                                    .dtype = input.dtype(),
-                                    .out_dtype = y.dtype()});
-  return record(name, {x}, std::move(y), Shape{x.global_shape()[0], cols}, x.layout(),
-                [index, offset, backward, batch, seq, cols](const Gradient& gradient, InputGradients& in) {
+  Tensor y = Tensor::empty(input.device(), input.dtype(), Shape{input.size(0), input.size(2)});
+  forward(input, y);
+  return record(name, {x}, std::move(y), Shape{x.global_shape()[0], input.size(2)}, x.layout(),
+                [backward, shape = input.shape()](const Gradient& gradient, InputGradients& in) {
                   const Tensor dy = gradient.tensor.contiguous();
-                  const Tensor dx = Tensor::empty(dy.device(), dy.dtype(), Shape{batch, seq, cols});
-                  backward(dy.device().stream(), {.dout = dy.raw(),
-                                                  .index = index.defined() ? index.data<int32_t>() : nullptr,
-                                                  .index_offset = offset,
-                                                  .dx = dx.raw(),
-                                                  .batch = batch,
-                                                  .seq = seq,
-                                                  .cols = cols,
-                                                  .dtype = dx.dtype(),
-                                                  .out_dtype = dy.dtype()});
+                  const Tensor dx = Tensor::empty(dy.device(), dy.dtype(), shape);
+                  backward(dy, dx);
                   in.add(0, dx, gradient.layout);
                 });
 }
@@ -51,11 +34,52 @@ Variable pool(std::string_view name, const Variable& x, const Tensor& index, int
 }  // namespace
 
 Variable select_token(const Variable& x, const Tensor& index, int32_t offset) {
-  return pool("select_token", x, index, offset, gather_rows, gather_rows_backward);
+  const auto tokens = [index, offset](const Shape& shape) {
+    return GatheredTokens{.index = index.defined() ? index.data<int32_t>() : nullptr,
+                          .offset = offset,
+                          .batch = shape[0],
+                          .seq = shape[1],
+                          .cols = shape[2]};
+  };
+  return pool(
+      "select_token", x,
+      [&](const Tensor& input, const Tensor& y) {
+        gather_tokens(input.device().stream(), {.x = input.raw(),
+                                                .out = y.raw(),
+                                                .tokens = tokens(input.shape()),
+                                                .dtype = input.dtype(),
+                                                .out_dtype = y.dtype()});
+      },
+      [tokens](const Tensor& dy, const Tensor& dx) {
+        gather_tokens_backward(dy.device().stream(), {.dout = dy.raw(),
+                                                      .dx = dx.raw(),
+                                                      .tokens = tokens(dx.shape()),
+                                                      .dtype = dx.dtype(),
+                                                      .out_dtype = dy.dtype()});
+      });
 }
 
 Variable mean_tokens(const Variable& x) {
-  return pool("mean_tokens", x, Tensor(), 0, mean_pool, mean_pool_backward);
+  return pool(
+      "mean_tokens", x,
+      [](const Tensor& input, const Tensor& y) {
+        mean_pool(input.device().stream(), {.x = input.raw(),
+                                            .out = y.raw(),
+                                            .batch = input.size(0),
+                                            .seq = input.size(1),
+                                            .cols = input.size(2),
+                                            .dtype = input.dtype(),
+                                            .out_dtype = y.dtype()});
+      },
+      [](const Tensor& dy, const Tensor& dx) {
+        mean_pool_backward(dy.device().stream(), {.dout = dy.raw(),
+                                                  .dx = dx.raw(),
+                                                  .batch = dx.size(0),
+                                                  .seq = dx.size(1),
+                                                  .cols = dx.size(2),
+                                                  .dtype = dx.dtype(),
+                                                  .out_dtype = dy.dtype()});
+      });
 }
 
 Variable l2_normalize(const Variable& x) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "autograd/variable.h"
+#include "kernels/layer_norm.h"
 #include "ops/dropout.h"
 
 namespace triptych {
@@ -24,6 +25,7 @@ struct ResidualNorm {
 /// Backward: keeps the sum and two floats a row. Local: never communicates.
 /// Throws LayoutError as the two do.
 ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable& bias, const Dropout& dropout,
-                           const Variable& weight, const Variable& norm_bias, const Mesh& mesh, float epsilon = 1e-5f);
+                           const Variable& weight, const Variable& norm_bias, const Mesh& mesh,
+                           float epsilon = kLayerNormEpsilon);
 
 }  // namespace triptych

@@ -2,11 +2,12 @@
 
 #include <utility>
 
-#include "base/checked.h"
-#include "kernels/elementwise.h"
+#include "kernels/strided.h"
 
 namespace triptych {
 namespace {
+
+static_assert(Shape::kMaxRank <= kMaxStridedDims);
 
 Shape row_major_strides(const Shape& shape) {
   Shape strides = shape;
@@ -17,49 +18,6 @@ Shape row_major_strides(const Shape& shape) {
   }
   return strides;
 }
-
-// Copies elements between two layouts of one shape, in as few calls as the strides allow: the last dims that both hold
-// without gaps are one run, the dim before them is the kernel's rows, and the ones before that are gone through here.
-class StridedCopy {
- public:
-  StridedCopy(Stream& stream, const Shape& shape, const Shape& target_strides, const Shape& source_strides,
-              std::size_t element_bytes)
-      : stream_(stream),
-        shape_(shape),
-        target_strides_(target_strides),
-        source_strides_(source_strides),
-        element_bytes_(static_cast<int64_t>(element_bytes)),
-        row_dim_(shape.rank() - 1) {
-    while (row_dim_ >= 0 && target_strides[row_dim_] == run_ && source_strides[row_dim_] == run_) {
-      run_ *= shape[row_dim_--];
-    }
-  }
-
-  void run(std::byte* target, const std::byte* source) const { copy(target, source, 0); }
-
- private:
-  void copy(std::byte* target, const std::byte* source, int dim) const {
-    if (dim >= row_dim_) {
-      const bool is_one_run = row_dim_ < 0;
-      copy_rows(stream_, {.src = source,
-                          .dst = target,
-                          .rows = is_one_run ? 1 : shape_[row_dim_],
-                          .row_bytes = run_ * element_bytes_,
-                          .src_stride_bytes = is_one_run ? 0 : source_strides_[row_dim_] * element_bytes_,
-                          .dst_stride_bytes = is_one_run ? 0 : target_strides_[row_dim_] * element_bytes_});
-      return;
-    }
-    for (int64_t i = 0; i < shape_[dim]; ++i) {
-      copy(target + i * target_strides_[dim] * element_bytes_, source + i * source_strides_[dim] * element_bytes_,
-           dim + 1);
-    }
-  }
-
-  Stream& stream_;
-  const Shape &shape_, &target_strides_, &source_strides_;
-  int64_t element_bytes_, run_ = 1;
-  int row_dim_;
-};
 
 }  // namespace
 
@@ -148,7 +106,12 @@ void Tensor::copy_from(const Tensor& source) {
   if (is_contiguous() && source.is_contiguous()) {
     device().copy(to, from, num_bytes());
   } else {
-    StridedCopy(device().stream(), shape_, strides_, source.strides_, dtype_bytes(dtype_)).run(to, from);
+    copy_strided(device().stream(), {.src = from,
+                                     .dst = to,
+                                     .dims = shape_,
+                                     .src_strides = source.strides_,
+                                     .dst_strides = strides_,
+                                     .element_bytes = static_cast<int64_t>(dtype_bytes(dtype_))});
   }
 }
 

@@ -60,10 +60,10 @@ void layer_norm_forward(benchmark::State& state) {
   const int64_t cols = state.range(0);
   const std::vector<T> x = activations<T>(kRows * cols);
   std::vector<T> y(x.size());
-  std::vector<float> gamma = normals(cols), mean(kRows), rstd(kRows);
+  std::vector<float> weight = normals(cols), mean(kRows), rstd(kRows);
   for (auto _ : state) {
-    layer_norm_forward(stream, {x.data(), gamma.data(), gamma.data(), y.data(), mean.data(), rstd.data(), kRows, cols,
-                                1e-6f, dtype_of<T>});
+    layer_norm_forward(stream, {x.data(), weight.data(), weight.data(), y.data(), mean.data(), rstd.data(), kRows, cols,
+                                kLayerNormEpsilon, dtype_of<T>});
   }
   set_rate<T>(state, 2);
 }
@@ -75,10 +75,10 @@ void layer_norm_backward(benchmark::State& state) {
   const int64_t cols = state.range(0);
   const std::vector<T> x = activations<T>(kRows * cols), dy = x, add = x;
   std::vector<T> dx(x.size());
-  std::vector<float> gamma = normals(cols), dgamma = gamma, dbeta = gamma, mean(kRows), rstd(kRows, 1.0f);
+  std::vector<float> weight = normals(cols), dweight = weight, dbias = weight, mean(kRows), rstd(kRows, 1.0f);
   for (auto _ : state) {
-    layer_norm_backward(stream, {dy.data(), x.data(), gamma.data(), mean.data(), rstd.data(), add.data(), dx.data(),
-                                 dgamma.data(), dbeta.data(), kRows, cols, dtype_of<T>});
+    layer_norm_backward(stream, {dy.data(), x.data(), weight.data(), mean.data(), rstd.data(), add.data(), dx.data(),
+                                 dweight.data(), dbias.data(), kRows, cols, dtype_of<T>});
   }
   set_rate<T>(state, 4);
 }
@@ -130,17 +130,17 @@ void residual_norm(benchmark::State& state) {
   Stream stream(1);
   const int64_t cols = state.range(0);
   const std::vector<T> x = activations<T>(kRows * cols), z = x, dy = x, add = x;
-  const std::vector<float> bias = normals(cols), gamma = bias;
+  const std::vector<float> bias = normals(cols), weight = bias;
   std::vector<T> sum(x.size()), y(x.size()), dx(x.size()), dz(x.size());
-  std::vector<float> mean(kRows), rstd(kRows), dgamma = bias, dbeta = bias, dbias = bias;
+  std::vector<float> mean(kRows), rstd(kRows), dweight = bias, dnorm_bias = bias, dbias = bias;
   const DropoutArgs dropout{
       64, 65, cols, 0, 0, 65, random_key(1, "bench", 0), static_cast<float>(state.range(1)) / 100.0f};
   const ResidualForwardArgs residual{x.data(), z.data(), bias.data(), sum.data(), dtype_of<T>, dtype_of<T>, dropout};
-  const LayerNormForwardArgs norm{sum.data(),  gamma.data(), bias.data(), y.data(), mean.data(),
-                                  rstd.data(), kRows,        cols,        1e-6f,    dtype_of<T>};
-  const LayerNormBackwardArgs norm_backward{dy.data(),    sum.data(), gamma.data(), mean.data(),
-                                            rstd.data(),  add.data(), dx.data(),    dgamma.data(),
-                                            dbeta.data(), kRows,      cols,         dtype_of<T>};
+  const LayerNormForwardArgs norm{sum.data(),  weight.data(), bias.data(), y.data(),          mean.data(),
+                                  rstd.data(), kRows,         cols,        kLayerNormEpsilon, dtype_of<T>};
+  const LayerNormBackwardArgs norm_backward{dy.data(),         sum.data(), weight.data(), mean.data(),
+                                            rstd.data(),       add.data(), dx.data(),     dweight.data(),
+                                            dnorm_bias.data(), kRows,      cols,          dtype_of<T>};
   const ResidualBackwardArgs branch_backward{dx.data(), dropout.p > 0 ? dz.data() : nullptr, dbias.data(), dtype_of<T>,
                                              dropout};
   for (auto _ : state) {

@@ -139,6 +139,11 @@ TEST(Elementwise, AgreesWithDouble) {
         const DeviceArray<T> added(device, b);
         add_into(device.stream(), out.data() + offset, added.data() + offset, n, dtype_of<T>);
         expect_close(out.host(), sum, tolerance(dtype_of<T>).local, "add_into");
+        std::vector<double> scaled = to_doubles(b);
+        for (std::size_t i = static_cast<std::size_t>(offset); i < scaled.size(); ++i) scaled[i] *= -0.375;
+        DeviceArray<T> in_place(device, b);
+        scale(device.stream(), in_place.data() + offset, in_place.data() + offset, -0.375f, n, dtype_of<T>);
+        expect_close(in_place.host(), scaled, tolerance(dtype_of<T>).local, "scale");
         fill(device.stream(), out.data() + offset, 1.5f, n, dtype_of<T>);
         std::vector<T> filled(a.size(), T(1.5f));
         if (offset == 1) filled[0] = a[0];
@@ -195,6 +200,11 @@ TEST(Elementwise, AccumulatesDoublesWithOneRounding) {
       accumulate_doubles(device.stream(), sum.data(), DeviceArray<double>(device, src).data(),
                          DeviceArray<double>(device, factor).data(), n);
       EXPECT_TRUE(test::same_bits(sum.host(), expected));
+      std::vector<double> products;
+      for (const double value : src) products.push_back(value * factor[0]);
+      DeviceArray<double> scaled(device, src);
+      scale_doubles(device.stream(), scaled.data(), scaled.data(), DeviceArray<double>(device, factor).data(), n);
+      EXPECT_TRUE(test::same_bits(scaled.host(), products));
     }
   });
 }

@@ -14,11 +14,11 @@ using test::tolerance;
 using Doubles = std::vector<double>;
 
 struct Oracle {
-  Doubles y, mean, rstd, dx, dgamma, dbeta;
+  Doubles y, mean, rstd, dx, dweight, dbias;
 };
 
-Oracle oracle(const Doubles& x, const Doubles& gamma, const Doubles& beta, const Doubles& dy, std::size_t rows,
-              std::size_t cols, double eps) {
+Oracle oracle(const Doubles& x, const Doubles& weight, const Doubles& bias, const Doubles& dy, std::size_t rows,
+              std::size_t cols, double epsilon) {
   Oracle o{Doubles(rows * cols), Doubles(rows), Doubles(rows), Doubles(rows * cols), Doubles(cols), Doubles(cols)};
   const double n = static_cast<double>(cols);
   for (std::size_t r = 0; r < rows; ++r) {
@@ -28,18 +28,18 @@ Oracle oracle(const Doubles& x, const Doubles& gamma, const Doubles& beta, const
     for (std::size_t c = 0; c < cols; ++c) sum += xr[c];
     const double mean = sum / n;
     for (std::size_t c = 0; c < cols; ++c) squares += (xr[c] - mean) * (xr[c] - mean);
-    const double rstd = 1 / std::sqrt(squares / n + eps);
+    const double rstd = 1 / std::sqrt(squares / n + epsilon);
     for (std::size_t c = 0; c < cols; ++c) {
       const double normal = (xr[c] - mean) * rstd;
-      o.y[r * cols + c] = normal * gamma[c] + beta[c];
-      sum_g += dyr[c] * gamma[c];
-      sum_gn += dyr[c] * gamma[c] * normal;
-      o.dgamma[c] += dyr[c] * normal;
-      o.dbeta[c] += dyr[c];
+      o.y[r * cols + c] = normal * weight[c] + bias[c];
+      sum_g += dyr[c] * weight[c];
+      sum_gn += dyr[c] * weight[c] * normal;
+      o.dweight[c] += dyr[c] * normal;
+      o.dbias[c] += dyr[c];
     }
     for (std::size_t c = 0; c < cols; ++c) {
       const double normal = (xr[c] - mean) * rstd;
-      o.dx[r * cols + c] = rstd * (dyr[c] * gamma[c] - sum_g / n - normal * sum_gn / n);
+      o.dx[r * cols + c] = rstd * (dyr[c] * weight[c] - sum_g / n - normal * sum_gn / n);
     }
     o.mean[r] = mean;
     o.rstd[r] = rstd;
@@ -49,21 +49,21 @@ Oracle oracle(const Doubles& x, const Doubles& gamma, const Doubles& beta, const
 
 TEST(LayerNorm, OracleGradientIsTheDerivative) {
   const std::size_t rows = 3, cols = 7;
-  const Doubles x = to_doubles(normals<float>(21, "x")), gamma = to_doubles(normals<float>(7, "gamma"));
-  const Doubles beta = to_doubles(normals<float>(7, "beta")), dy = to_doubles(normals<float>(21, "dy"));
+  const Doubles x = to_doubles(normals<float>(21, "x")), weight = to_doubles(normals<float>(7, "weight"));
+  const Doubles bias = to_doubles(normals<float>(7, "bias")), dy = to_doubles(normals<float>(21, "dy"));
   const auto loss = [&](const Doubles& at, const Doubles& scale) {
-    const Oracle o = oracle(at, scale, beta, dy, rows, cols, 1e-3);
+    const Oracle o = oracle(at, scale, bias, dy, rows, cols, 1e-3);
     double sum = 0;
     for (std::size_t i = 0; i < dy.size(); ++i) sum += dy[i] * o.y[i];
     return sum;
   };
-  const Oracle o = oracle(x, gamma, beta, dy, rows, cols, 1e-3);
+  const Oracle o = oracle(x, weight, bias, dy, rows, cols, 1e-3);
   EXPECT_LE(
-      test::relative_error(o.dx, test::central_differences([&](const Doubles& at) { return loss(at, gamma); }, x)),
+      test::relative_error(o.dx, test::central_differences([&](const Doubles& at) { return loss(at, weight); }, x)),
       test::kDifferenceError);
-  EXPECT_LE(
-      test::relative_error(o.dgamma, test::central_differences([&](const Doubles& at) { return loss(x, at); }, gamma)),
-      test::kDifferenceError);
+  EXPECT_LE(test::relative_error(o.dweight,
+                                 test::central_differences([&](const Doubles& at) { return loss(x, at); }, weight)),
+            test::kDifferenceError);
 }
 
 TEST(LayerNorm, AgreesWithDouble) {
@@ -82,18 +82,18 @@ TEST(LayerNorm, AgreesWithDouble) {
                                                                              {9, 8211}}) {
       SCOPED_TRACE(testing::Message() << rows << " x " << cols);
       const int64_t n = rows * cols;
-      const float eps = 1e-5f;
+      const float epsilon = 1e-5f;
       const std::vector<T> x = normals<T>(n, "x", 0.7, 2.0), dy = normals<T>(n, "dy"), add = normals<T>(n, "add");
-      const auto gamma = normals<float>(cols, "gamma", 1.0, 0.5), beta = normals<float>(cols, "beta");
+      const auto weight = normals<float>(cols, "weight", 1.0, 0.5), bias = normals<float>(cols, "bias");
       const Oracle expected =
-          oracle(to_doubles(x), to_doubles(gamma), to_doubles(beta), to_doubles(dy), static_cast<std::size_t>(rows),
-                 static_cast<std::size_t>(cols), static_cast<double>(eps));
+          oracle(to_doubles(x), to_doubles(weight), to_doubles(bias), to_doubles(dy), static_cast<std::size_t>(rows),
+                 static_cast<std::size_t>(cols), static_cast<double>(epsilon));
       const DeviceArray<T> input(device, x);
-      const DeviceArray<float> scale(device, gamma), shift(device, beta);
+      const DeviceArray<float> scale(device, weight), shift(device, bias);
       DeviceArray<T> y(device, n);
       DeviceArray<float> mean(device, rows), rstd(device, rows);
       LayerNormForwardArgs forward{input.data(), scale.data(), shift.data(), y.data(), mean.data(),
-                                   rstd.data(),  rows,         cols,         eps,      dtype_of<T>};
+                                   rstd.data(),  rows,         cols,         epsilon,  dtype_of<T>};
       layer_norm_forward(device.stream(), forward);
       const test::Tolerance limit = tolerance(dtype_of<T>), exact = tolerance(DType::kFloat32);
       expect_close(y.host(), expected.y, limit.local, "y");
@@ -108,26 +108,26 @@ TEST(LayerNorm, AgreesWithDouble) {
       // Without `add`: assigned. With it: in place of dy, and parameter gradients add up.
       const std::vector<float> old = normals<float>(cols, "old");
       DeviceArray<T> gradient(device, dy), added(device, add), dx(device, std::vector<T>(x.size(), T(99.0f)));
-      DeviceArray<float> dgamma(device, old), dbeta(device, old);
-      LayerNormBackwardArgs args{gradient.data(), input.data(),  scale.data(), mean.data(), rstd.data(), nullptr,
-                                 dx.data(),       dgamma.data(), dbeta.data(), rows,        cols,        dtype_of<T>};
+      DeviceArray<float> dweight(device, old), dbias(device, old);
+      LayerNormBackwardArgs args{gradient.data(), input.data(),   scale.data(), mean.data(), rstd.data(), nullptr,
+                                 dx.data(),       dweight.data(), dbias.data(), rows,        cols,        dtype_of<T>};
       layer_norm_backward(device.stream(), args);
       expect_close(dx.host(), expected.dx, limit.local, "dx");
-      Doubles dgamma_expected = to_doubles(old), dbeta_expected = dgamma_expected, dx_added = to_doubles(add);
+      Doubles dweight_expected = to_doubles(old), dbias_expected = dweight_expected, dx_added = to_doubles(add);
       for (std::size_t c = 0; c < old.size(); ++c) {
-        dgamma_expected[c] += expected.dgamma[c];
-        dbeta_expected[c] += expected.dbeta[c];
+        dweight_expected[c] += expected.dweight[c];
+        dbias_expected[c] += expected.dbias[c];
       }
       for (std::size_t i = 0; i < dx_added.size(); ++i) dx_added[i] += expected.dx[i];
-      expect_close(dgamma.host(), dgamma_expected, exact.summed, "dgamma");
-      expect_close(dbeta.host(), dbeta_expected, exact.summed, "dbeta");
+      expect_close(dweight.host(), dweight_expected, exact.summed, "dweight");
+      expect_close(dbias.host(), dbias_expected, exact.summed, "dbias");
 
-      DeviceArray<float> assigned_gamma(device, cols), assigned_beta(device, cols);
-      args.dgamma = {assigned_gamma.data(), true};
-      args.dbeta = {assigned_beta.data(), true};
+      DeviceArray<float> assigned_weight(device, cols), assigned_bias(device, cols);
+      args.dweight = {assigned_weight.data(), true};
+      args.dbias = {assigned_bias.data(), true};
       layer_norm_backward(device.stream(), args);
-      expect_close(assigned_gamma.host(), expected.dgamma, exact.summed, "assigned dgamma");
-      expect_close(assigned_beta.host(), expected.dbeta, exact.summed, "assigned dbeta");
+      expect_close(assigned_weight.host(), expected.dweight, exact.summed, "assigned dweight");
+      expect_close(assigned_bias.host(), expected.dbias, exact.summed, "assigned dbias");
 
       DeviceArray<T> over_add(device, add);
       args.add = over_add.data();
@@ -166,14 +166,14 @@ TEST(LayerNorm, ARowHasTheSameBitsInAnyBatch) {
   test::for_cases([]<typename T>(Device& device, T) {
     const int64_t rows = 37, cols = 72;
     const DeviceArray<T> input(device, normals<T>(rows * cols, "x"));
-    const DeviceArray<float> gamma(device, normals<float>(cols, "gamma")), beta(device, normals<float>(cols, "beta"));
+    const DeviceArray<float> weight(device, normals<float>(cols, "weight")), bias(device, normals<float>(cols, "bias"));
     DeviceArray<T> together(device, rows * cols), alone(device, rows * cols);
     DeviceArray<float> statistics(device, 2 * rows);
     float* mean = statistics.data();
-    layer_norm_forward(device.stream(), {input.data(), gamma.data(), beta.data(), together.data(), mean, mean + rows,
+    layer_norm_forward(device.stream(), {input.data(), weight.data(), bias.data(), together.data(), mean, mean + rows,
                                          rows, cols, 1e-6f, dtype_of<T>});
     for (int64_t row = 0; row < rows; ++row) {
-      layer_norm_forward(device.stream(), {input.data() + row * cols, gamma.data(), beta.data(),
+      layer_norm_forward(device.stream(), {input.data() + row * cols, weight.data(), bias.data(),
                                            alone.data() + row * cols, mean, mean + rows, 1, cols, 1e-6f, dtype_of<T>});
     }
     EXPECT_TRUE(test::same_bits(together.host(), alone.host()));

@@ -35,12 +35,12 @@ struct Arrays {
         dx(device, n),
         dz(device, n),
         bias(device, normals<float>(c.cols, "bias")),
-        gamma(device, normals<float>(c.cols, "gamma", 1.0, 0.5)),
-        beta(device, normals<float>(c.cols, "beta")),
+        weight(device, normals<float>(c.cols, "weight", 1.0, 0.5)),
+        norm_bias(device, normals<float>(c.cols, "norm_bias")),
         mean(device, rows),
         rstd(device, rows),
-        dgamma(device, normals<float>(c.cols, "old")),
-        dbeta(device, normals<float>(c.cols, "old")),
+        dweight(device, normals<float>(c.cols, "old")),
+        dnorm_bias(device, normals<float>(c.cols, "old")),
         dbias(device, normals<float>(c.cols, "old")),
         dropout{c.batch, c.seq, c.cols, 3, 1, c.seq + 2, random_key(1, "dropout", 2), c.p} {}
 
@@ -48,12 +48,12 @@ struct Arrays {
     return {x.data(), z.data(), bias.data(), sum.data(), dtype_of<T>, dtype_of<T>, dropout};
   }
   LayerNormForwardArgs norm() {
-    return {sum.data(),  gamma.data(), beta.data(),  y.data(), mean.data(),
-            rstd.data(), rows,         dropout.cols, 1e-5f,    dtype_of<T>};
+    return {sum.data(),  weight.data(), norm_bias.data(), y.data(), mean.data(),
+            rstd.data(), rows,          dropout.cols,     1e-5f,    dtype_of<T>};
   }
   LayerNormBackwardArgs norm_backward(bool adds) {
-    return {dy.data(), sum.data(),    gamma.data(), mean.data(), rstd.data(),  adds ? add.data() : nullptr,
-            dx.data(), dgamma.data(), dbeta.data(), rows,        dropout.cols, dtype_of<T>};
+    return {dy.data(), sum.data(),     weight.data(),     mean.data(), rstd.data(),  adds ? add.data() : nullptr,
+            dx.data(), dweight.data(), dnorm_bias.data(), rows,        dropout.cols, dtype_of<T>};
   }
   ResidualBackwardArgs residual_backward() {
     return {dx.data(), dropout.p > 0 ? dz.data() : nullptr, dbias.data(), dtype_of<T>, dropout};
@@ -61,7 +61,7 @@ struct Arrays {
 
   int64_t n, rows;
   DeviceArray<T> x, z, sum, y, dy, add, dx, dz;
-  DeviceArray<float> bias, gamma, beta, mean, rstd, dgamma, dbeta, dbias;
+  DeviceArray<float> bias, weight, norm_bias, mean, rstd, dweight, dnorm_bias, dbias;
   DropoutArgs dropout;
 };
 
@@ -91,8 +91,8 @@ TEST(ResidualNorm, IsTheTwoKernelsThatItJoins) {
         residual_backward(stream, apart.residual_backward());
         expect_same(joined.dx, apart.dx, limit.local, "dx");
         if (c.p > 0) expect_same(joined.dz, apart.dz, limit.local, "dz");
-        expect_same(joined.dgamma, apart.dgamma, exact.summed, "dgamma");
-        expect_same(joined.dbeta, apart.dbeta, exact.summed, "dbeta");
+        expect_same(joined.dweight, apart.dweight, exact.summed, "dweight");
+        expect_same(joined.dnorm_bias, apart.dnorm_bias, exact.summed, "dnorm_bias");
         // One of them may sum a 16-bit dx before it is rounded.
         expect_same(joined.dbias, apart.dbias, limit.summed, "dbias");
       }
@@ -121,7 +121,7 @@ TEST(ResidualNorm, BiasesMayBeMissing) {
     backward.dbias = nullptr;
     residual_norm_backward(device.stream(), null.norm_backward(true), backward);
     EXPECT_TRUE(test::same_bits(null.dz.host(), with.dz.host()));
-    EXPECT_TRUE(test::same_bits(null.dgamma.host(), with.dgamma.host()));
+    EXPECT_TRUE(test::same_bits(null.dweight.host(), with.dweight.host()));
   });
 }
 
@@ -132,8 +132,8 @@ TEST(ResidualNorm, BackwardDoesNotDependOnThreads) {
     Arrays<float> arrays(device, {7, 83, 129, 0.1f});
     residual_norm_forward(device.stream(), arrays.residual(), arrays.norm());
     residual_norm_backward(device.stream(), arrays.norm_backward(true), arrays.residual_backward());
-    std::vector<float> sums = arrays.dgamma.host();
-    for (const auto& more : {arrays.dbeta.host(), arrays.dbias.host()})
+    std::vector<float> sums = arrays.dweight.host();
+    for (const auto& more : {arrays.dnorm_bias.host(), arrays.dbias.host()})
       sums.insert(sums.end(), more.begin(), more.end());
     results.push_back(sums);
     EXPECT_TRUE(test::same_bits(results[0], results.back())) << num_threads;

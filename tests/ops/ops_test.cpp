@@ -55,15 +55,15 @@ TEST(GeluLinear, MatchesDoubleAndItsCentralDifferences) {
                   {{Shape{2, 3, 9}, false, 1.5}, {Shape{4, 9}, true}});
 }
 
-Rows normalized(const Rows& x, const Rows& gamma, const Rows& beta) {
-  const std::size_t cols = gamma.size();
+Rows normalized(const Rows& x, const Rows& weight, const Rows& bias) {
+  const std::size_t cols = weight.size();
   Rows y(x.size());
   for (std::size_t r = 0; r < x.size() / cols; ++r) {
     double mean = 0, variance = 0;
     for (std::size_t c = 0; c < cols; ++c) mean += x[r * cols + c] / static_cast<double>(cols);
     for (std::size_t c = 0; c < cols; ++c) variance += std::pow(x[r * cols + c] - mean, 2) / static_cast<double>(cols);
     for (std::size_t c = 0; c < cols; ++c) {
-      y[r * cols + c] = (x[r * cols + c] - mean) / std::sqrt(variance + 1e-5) * gamma[c] + beta[c];
+      y[r * cols + c] = (x[r * cols + c] - mean) / std::sqrt(variance + 1e-5) * weight[c] + bias[c];
     }
   }
   return y;
