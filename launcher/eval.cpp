@@ -28,7 +28,7 @@ void register_eval(CLI::App& app, std::function<int()>& run) {
         Embedder embedder(config, *checkpoint);
         fmt::print("{}\n", embedder.checkpoint().string());
         const Evaluation evaluation = evaluate(config, embedder);
-        fmt::print("{}", format_rows(evaluation.rows));
+        fmt::print("{}", format_table(evaluation.results));
         write_run_report(config, embedder.num_parameters(), &evaluation);
         fmt::print("report: {}/report.html\n", config.run.dir);
         return 0;

@@ -1,9 +1,6 @@
 #pragma once
 
-#include <string>
-#include <vector>
-
-#include "training/report.h"
+#include "report/panel.h"
 #include "training/retrieval.h"
 #include "training/run_config.h"
 
@@ -11,16 +8,12 @@ namespace triptych {
 
 /// What `triptych eval` finds: retrieval on each of evaluation.sets, in both directions, and some examples.
 struct Evaluation {
-  std::vector<ReportRow> rows;
-  std::vector<ReportTextQuery> text_queries;
-  std::vector<ReportPictureQuery> picture_queries;
+  TablePanel results;
+  GalleryPanel from_text, from_pictures;
 };
 
 /// Throws UserError if evaluation.sets names none, or a set has no images or captions.
 Evaluation evaluate(const RunConfig& config, Embedder& embedder);
-
-/// The rows as a table of plain text.
-std::string format_rows(const std::vector<ReportRow>& rows);
 
 /// run.dir/report.html from the run's metrics and, after an evaluation, its results. `evaluation` may be null.
 void write_run_report(const RunConfig& config, int64_t num_parameters, const Evaluation* evaluation);

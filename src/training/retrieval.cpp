@@ -11,7 +11,6 @@ Embedder::Embedder(const RunConfig& config, const std::string& checkpoint)
     : config_(config), group_(make_self_group("world")) {
   CheckpointReader reader = CheckpointReader::open(std::filesystem::path(config.run.dir) / "checkpoints", checkpoint);
   folder_ = reader.folder();
-  step_ = reader.manifest().run.step;
   config_.parallel = ParallelOptions();
   session_ = std::make_unique<Session>(config_, *group_, rank_place(config_, 0, 1));
   if (reader.manifest().run.model != session_->model().fingerprint) {

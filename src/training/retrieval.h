@@ -8,7 +8,6 @@
 
 #include "data/dataset.h"
 #include "data/tokenizer.h"
-#include "training/report.h"
 #include "training/session.h"
 
 namespace triptych {
@@ -19,7 +18,6 @@ class Embedder {
   /// Reads the model of `config` from a checkpoint of any mesh. Throws UserError if it is of another model.
   Embedder(const RunConfig& config, const std::string& checkpoint);
 
-  int64_t step() const { return step_; }
   std::filesystem::path checkpoint() const { return folder_; }
   int64_t width() const { return config_.model.embedding; }
   /// Row-major [n, width()] embeddings of unit length of a data set's images and first captions, in its order; a row
@@ -39,12 +37,16 @@ class Embedder {
   std::unique_ptr<Session> session_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::filesystem::path folder_;
-  int64_t step_ = 0;
 };
 
 /// scores[queries, candidates] = queries [Q, E] times candidates [N, E] transposed.
 std::vector<float> similarities(Device& device, const std::vector<float>& queries, const std::vector<float>& candidates,
                                 int64_t width);
+
+/// Share of queries whose right answer is among the first k.
+struct RecallAtK {
+  double at_1 = 0, at_5 = 0, at_10 = 0;
+};
 
 /// Shares of queries whose own candidate (query i's is candidate i) is among the first k. Candidates with equal scores
 /// count as found before it, so a model that gives all the same score has no recall.
