@@ -1,9 +1,11 @@
 #include "training/evaluation.h"
 
 #include <filesystem>
+#include <numeric>
 
 #include "data/image_decoder.h"
 #include "data/png_writer.h"
+#include "evaluation/retrieval_metrics.h"
 #include "report/report.h"
 #include "training/pixel_baseline.h"
 
@@ -52,6 +54,19 @@ TablePanel::Row row_of(const std::string& source, const RecallAtK& recall) {
   return row;
 }
 
+// Query i's own candidate is candidate i.
+RecallCounter counter_of(const std::vector<float>& scores, int64_t n, bool by_column) {
+  std::vector<int64_t> samples(static_cast<std::size_t>(n));
+  std::iota(samples.begin(), samples.end(), 0);
+  RecallCounter counter(samples, samples);
+  counter.add({.scores = scores.data(),
+               .num_queries = n,
+               .num_candidates = n,
+               .query_stride = by_column ? 1 : n,
+               .candidate_stride = by_column ? n : 1});
+  return counter;
+}
+
 std::string set_name(const std::string& path) {
   std::string name = std::filesystem::path(path).lexically_normal().filename().string();
   for (char& c : name) {
@@ -84,11 +99,12 @@ Evaluation evaluate(const RunConfig& config, Embedder& embedder) {
         similarities(embedder.device(), embeddings.images, embeddings.texts, embedder.width());
     const std::vector<float> pixels = baseline.scores(dataset, embedder.device());
     for (const bool to_image : {false, true}) {
+      const RecallCounter model = counter_of(scores, n, to_image);
       result.results.subjects.push_back(
           {.name = set_name(path),
            .notes = {to_image ? "text to image" : "image to text", fmt::format("{} queries, {} candidates", n, n)},
-           .rows = {row_of("model", recall(scores, n, n, to_image)),
-                    row_of("raw pixels", recall(pixels, n, n, to_image)), row_of("chance", chance_recall(n))}});
+           .rows = {row_of("model", model.recall()), row_of("raw pixels", counter_of(pixels, n, to_image).recall()),
+                    row_of("chance", model.chance())}});
     }
     add_examples(result, set_name(path), *dataset, first_captions(*dataset), scores);
   }

@@ -43,17 +43,6 @@ class Embedder {
 std::vector<float> similarities(Device& device, const std::vector<float>& queries, const std::vector<float>& candidates,
                                 int64_t width);
 
-/// Share of queries whose right answer is among the first k.
-struct RecallAtK {
-  double at_1 = 0, at_5 = 0, at_10 = 0;
-};
-
-/// Shares of queries whose own candidate (query i's is candidate i) is among the first k. Candidates with equal scores
-/// count as found before it, so a model that gives all the same score has no recall.
-RecallAtK recall(const std::vector<float>& scores, int64_t num_queries, int64_t num_candidates, bool by_column);
-/// k / n.
-RecallAtK chance_recall(int64_t num_candidates);
-
 /// The best `k` candidates of one row of scores, best first.
 std::vector<int64_t> best(const float* scores, int64_t count, int64_t stride, int64_t k);
 
