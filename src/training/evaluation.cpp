@@ -1,18 +1,20 @@
 #include "training/evaluation.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <numeric>
 
 #include "data/image_decoder.h"
 #include "data/png_writer.h"
 #include "evaluation/retrieval_metrics.h"
 #include "report/report.h"
-#include "training/pixel_baseline.h"
 
 namespace triptych {
 namespace {
 
 constexpr int64_t kExamples = 6, kHits = 5;
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 ReportPicture picture_of(const Dataset& dataset, int64_t i, const std::string& description) {
   SampleBuffer buffer;
@@ -67,17 +69,20 @@ RecallCounter counter_of(const std::vector<float>& scores, int64_t n, bool by_co
   return counter;
 }
 
+std::string folder_name(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::path(path).lexically_normal();
+  return (folder.has_filename() ? folder : folder.parent_path()).filename().string();
+}
+
 std::string set_name(const std::string& path) {
-  std::string name = std::filesystem::path(path).lexically_normal().filename().string();
-  for (char& c : name) {
-    if (c == '_') c = ' ';
-  }
+  std::string name = folder_name(path);
+  std::replace(name.begin(), name.end(), '_', ' ');
   return name;
 }
 
 }  // namespace
 
-Evaluation evaluate(const RunConfig& config, Embedder& embedder) {
+Evaluation evaluate(const RunConfig& config, Embedder& embedder, std::span<const Baseline> baselines) {
   if (config.evaluation.sets.empty()) {
     throw UserError("evaluation.sets", "names no data set. Set it, for example to [\"data/emoji/unseen_style\"]");
   }
@@ -87,7 +92,6 @@ Evaluation evaluate(const RunConfig& config, Embedder& embedder) {
                                 .columns = {"Recall@1", "Recall@5", "Recall@10"}},
                     .from_text = {.title = "From text to pictures"},
                     .from_pictures = {.title = "From pictures to text"}};
-  const PixelBaseline baseline(std::make_shared<const Dataset>(Dataset::open(config.data.path)), config.data.threads);
   for (const std::string& path : config.evaluation.sets) {
     const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
     if (!dataset->has_images() || !dataset->has_captions()) {
@@ -97,14 +101,20 @@ Evaluation evaluate(const RunConfig& config, Embedder& embedder) {
     const Embedder::Embeddings embeddings = embedder.embed(dataset);
     const std::vector<float> scores =
         similarities(embedder.device(), embeddings.images, embeddings.texts, embedder.width());
-    const std::vector<float> pixels = baseline.scores(dataset, embedder.device());
     for (const bool to_image : {false, true}) {
       const RecallCounter model = counter_of(scores, n, to_image);
-      result.results.subjects.push_back(
-          {.name = set_name(path),
-           .notes = {to_image ? "text to image" : "image to text", fmt::format("{} queries, {} candidates", n, n)},
-           .rows = {row_of("model", model.recall()), row_of("raw pixels", counter_of(pixels, n, to_image).recall()),
-                    row_of("chance", model.chance())}});
+      const std::string direction = to_image ? "text to image" : "image to text";
+      std::vector<TablePanel::Row> rows{row_of("model", model.recall())};
+      for (const Baseline& baseline : baselines) {
+        const auto value = [&](const char* metric) {
+          return baseline.value(folder_name(path), direction + " " + metric).value_or(kNaN);
+        };
+        rows.push_back(row_of(baseline.name(), {value("recall@1"), value("recall@5"), value("recall@10")}));
+      }
+      rows.push_back(row_of("chance", model.chance()));
+      result.results.subjects.push_back({.name = set_name(path),
+                                         .notes = {direction, fmt::format("{} queries, {} candidates", n, n)},
+                                         .rows = std::move(rows)});
     }
     add_examples(result, set_name(path), *dataset, first_captions(*dataset), scores);
   }

@@ -181,6 +181,25 @@ TEST(BeamSearch, EqualValuesGoToTheLowerBeamAndToken) {
   EXPECT_TRUE(ended[0].is_finished);
 }
 
+// A sequence that is less likely when the other one ends, and longer at the same probability: its score rises as it
+// grows, from -1.05 to -1.05 / (15 / 6).
+TEST(BeamSearch, WaitsForALongOneThatMayBeBetter) {
+  int64_t num_calls = 0;
+  std::vector<float> answer;
+  const auto found = beam_search(
+      [&](std::span<const int64_t>, std::span<const int32_t>) {
+        if (num_calls == 0) answer = {-1.0f, -1.05f, -1.0f, -1.05f};
+        if (num_calls == 1) answer = {kNever, 0, kNever, 0};
+        if (num_calls == 9) answer = {0, kNever, 0, kNever};
+        ++num_calls;
+        return std::span<const float>(answer);
+      },
+      1, {2, 30, kBegin, kEnd, 1.0});
+  EXPECT_EQ(found[0].tokens, Tokens(9, 1));
+  EXPECT_EQ(num_calls, 10);
+  expect_near(found[0].score, static_cast<double>(-1.05f) / (15.0 / 6));
+}
+
 TEST(BeamSearch, StopsWhenNothingCanBeBetter) {
   int64_t num_calls = 0;
   const std::vector<float> answer{std::log(0.9f), std::log(0.1f)};
