@@ -54,6 +54,8 @@ void register_ingest(CLI::App& app, std::function<int()>& run) {
   pairs->add_option("--captions", options->captions, "a file of JSON lines, one sample each; see below")->required();
   pairs->add_option("--images", options->images,
                     "the folder that image names are relative to; needed if any line names an image");
+  pairs->add_option("--classes", options->classes,
+                    "a text file with the names of the labels 0, 1, ..., one a line; becomes classes.txt");
   pairs
       ->add_option("--out", options->out,
                    "the data set's folder: absent, empty, or an older data set, which is replaced when the new one is "

@@ -13,17 +13,14 @@ same bytes. docs/quickstart-data.md says what is in the sets, why, and under whi
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
-import sys
-import tarfile
 import time
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from PIL import Image
 
+from debian_packages import fetch_packages, read_members, say
 from emoji_drawings import EmojiOne, NotoFont, SymbolaFont
 from emoji_names import EMOJI_PRESENTATION, SKIN_TONES, Annotations, captions_of, is_held_out, read_emoji_test, without
 
@@ -53,70 +50,6 @@ class Sample(NamedTuple):
     png: bytes
     captions: list
     label: int
-
-
-def fail(where, message) -> NoReturn:
-    sys.exit(f"make_emoji_data: [{where}] {message}")
-
-
-def say(text):
-    print(f"  {text}", flush=True)
-
-
-# ---- packages
-
-
-def run_apt(arguments, folder):
-    # As root, apt would drop to a user who cannot write into our folder, and complain about it.
-    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", *arguments]
-    return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-
-
-def find_package(folder, package):
-    return next(iter(sorted(folder.glob(f"{package}_*.deb"))), None)
-
-
-def fetch_packages(folder):
-    """Downloads the packages that `folder` lacks; returns {package: file}."""
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [package for package in PACKAGES if not find_package(folder, package)]
-    if missing:
-        say(f"downloading {', '.join(missing)}")
-        # Into a folder of its own: a download that was cut short must not look like a package next time.
-        incoming = folder / "incoming"
-        shutil.rmtree(incoming, ignore_errors=True)
-        incoming.mkdir()
-        result = run_apt(["download", *missing], incoming)
-        if result.returncode != 0:
-            update = ["apt-get", "-qq", "update"]
-            say("the package lists do not have them; running apt-get update")
-            subprocess.run(update if os.geteuid() == 0 else ["sudo", *update], check=False)
-            result = run_apt(["download", *missing], incoming)
-        if result.returncode != 0:
-            fail("packages", f"apt-get download {' '.join(missing)} failed:\n{result.stdout.strip()}\n"
-                 "Check the network and that Debian 12's main archive is among apt's sources.")
-        for file in incoming.glob("*.deb"):
-            file.rename(folder / file.name)
-        incoming.rmdir()
-    return {package: find_package(folder, package) for package in PACKAGES}
-
-
-def read_members(package, deb):
-    """Returns {path: bytes} of the files of a .deb whose paths start as PACKAGES says."""
-    members = {}
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as process:
-        try:
-            with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-                for member in archive:
-                    path = member.name.removeprefix("./")
-                    if member.isfile() and path.startswith(PACKAGES[package]):
-                        members[path] = archive.extractfile(member).read()
-        except tarfile.TarError as error:
-            fail("packages", f"{deb} cannot be unpacked: {error}. Delete it and run again.")
-    for prefix in PACKAGES[package]:
-        if not any(path.startswith(prefix) for path in members):
-            fail("packages", f"{deb} has no {prefix}. Delete it, and check that apt's sources are Debian 12's.")
-    return members
 
 
 # ---- the three sets
@@ -209,14 +142,14 @@ def main():
     options = parser.parse_args()
 
     began = time.monotonic()
-    debs = fetch_packages(options.out / "packages")
+    debs = fetch_packages(options.out / "packages", PACKAGES)
     sources = options.out / "sources"
     stamp_file = sources / "stamp.json"
     made_from = {"version": VERSION, "packages": sorted(deb.name for deb in debs.values())}
     stamp = json.loads(stamp_file.read_text()) if stamp_file.exists() else {}
     if options.fresh or stamp.get("made_from") != made_from:
         say("reading " + ", ".join(made_from["packages"]))
-        sets, facts = make_sets({package: read_members(package, deb) for package, deb in debs.items()})
+        sets, facts = make_sets({package: read_members(deb, PACKAGES[package]) for package, deb in debs.items()})
         # Beside the final place, then renamed: whoever finds sources/ finds all of it.
         incoming = options.out / "sources.incoming"
         shutil.rmtree(incoming, ignore_errors=True)

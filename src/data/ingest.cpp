@@ -12,11 +12,13 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "data/class_names.h"
 #include "data/image_decoder.h"
 #include "data/index_builder.h"
 #include "data/index_file.h"
@@ -190,7 +192,7 @@ class StagingFolder {
       const std::string name = entry.path().filename().string();
       any = true;
       has_index |= name == kIndexName;
-      if (name != kIndexName && name != kIndexArraysName && !is_shard_name(name)) {
+      if (name != kIndexName && name != kIndexArraysName && name != kClassNamesFile && !is_shard_name(name)) {
         throw UserError(folder.string(),
                         fmt::format("holds {}, which no ingest has made, so it is not replaced. Remove the "
                                     "folder or choose another --out.",
@@ -212,7 +214,7 @@ class StagingFolder {
     for (const auto& entry : fs::directory_iterator(folder, error)) {
       const std::string name = entry.path().filename().string();
       // Unfinished files have the number of a process at the end.
-      if (!name.starts_with("shard_") && !name.starts_with("index.")) {
+      if (!name.starts_with("shard_") && !name.starts_with("index.") && !name.starts_with(kClassNamesFile)) {
         throw UserError(folder.string(),
                         fmt::format("is where the data set is made, but holds {}. Remove that folder.", name));
       }
@@ -240,6 +242,7 @@ class Ingest {
       : options_(options),
         images_(options.images),
         lines_(options.captions),
+        classes_(options.classes.empty() ? std::vector<std::string>() : read_class_names_file(options.classes)),
         staging_(options.out),
         data_set_id_(make_data_set_id(options)) {}
 
@@ -264,6 +267,8 @@ class Ingest {
     close_shard();
     const IndexSummary index = build_index(staging_.path());
     TRIPTYCH_CHECK(index.num_samples == ids_.size(), "packed {} samples, found {}", ids_.size(), index.num_samples);
+    if (!classes_.empty())
+      write_file_atomically(staging_.path() / kClassNamesFile, fmt::format("{}\n", fmt::join(classes_, "\n")));
     staging_.commit();
     summary_.num_shards = index.num_shards;
     summary_.num_samples = index.num_samples;
@@ -284,6 +289,10 @@ class Ingest {
     if (!is_new) {
       throw UserError("line", fmt::format("the id {} was already that of line {}{}", id, known->second,
                                           line.id ? "" : "; a line without 'id' has its number as id"));
+    }
+    if (line.label && !classes_.empty() && static_cast<uint64_t>(*line.label) >= classes_.size()) {
+      throw UserError("line", fmt::format("the label {} names none of the {} classes of {}, which are counted from 0",
+                                          *line.label, classes_.size(), options_.classes.string()));
     }
     image_.clear();
     if (!line.image.empty()) images_.read(line.image, image_);
@@ -310,6 +319,7 @@ class Ingest {
   const IngestOptions& options_;
   ImageFolder images_;
   LineReader lines_;
+  std::vector<std::string> classes_;
   StagingFolder staging_;
   std::string data_set_id_;
   Problems problems_;

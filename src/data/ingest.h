@@ -11,6 +11,7 @@ namespace triptych {
 struct IngestOptions {
   std::filesystem::path images;    ///< folder that the image names are relative to; may be empty if no line names one
   std::filesystem::path captions;  ///< JSON lines
+  std::filesystem::path classes;   ///< names of the labels, one a line; empty: there are none
   std::filesystem::path out;       ///< the data set's folder: absent, empty, or a data set that this replaces
   uint64_t samples_per_shard = 1024;
   std::function<void(uint64_t samples)> progress;  ///< called after every sample
@@ -29,7 +30,9 @@ struct IngestSummary {
 ///   "image"               file name relative to `images`, or null or absent
 ///   "captions"/"caption"  array of strings / one string; may be absent if there is an image
 ///   "id"                  integer 0 .. 2^64-1; if absent, the line's number, counted from 1
-///   "label"               integer, not negative; optional
+///   "label"               integer, not negative, below the number of `classes` if these are given; optional
+///
+/// `classes` becomes classes.txt beside the shards, read again by read_class_names.
 ///
 /// All lines are checked, and images too, before anything becomes visible: on any fault UserError lists the first 20
 /// with their line numbers, and `out` stays as it was. The same input gives the same bytes.

@@ -11,7 +11,6 @@ Embedder::Embedder(const RunConfig& config, const std::string& checkpoint)
     : config_(config), group_(make_self_group("world")) {
   CheckpointReader reader = CheckpointReader::open(std::filesystem::path(config.run.dir) / "checkpoints", checkpoint);
   folder_ = reader.folder();
-  step_ = reader.manifest().run.step;
   config_.parallel = ParallelOptions();
   session_ = std::make_unique<Session>(config_, *group_, rank_place(config_, 0, 1));
   if (reader.manifest().run.model != session_->model().fingerprint) {
@@ -80,27 +79,6 @@ std::vector<float> similarities(Device& device, const std::vector<float>& querie
   matmul(device.stream(),
          {.m = m, .n = n, .k = width, .a = a.raw(), .b = b.raw(), .transpose_b = true, .c = scores.raw()});
   return scores.to_vector<float>();
-}
-
-RecallAtK recall(const std::vector<float>& scores, int64_t num_queries, int64_t num_candidates, bool by_column) {
-  const int64_t query_stride = by_column ? 1 : num_candidates, candidate_stride = by_column ? num_queries : 1;
-  int64_t found_1 = 0, found_5 = 0, found_10 = 0;
-  for (int64_t q = 0; q < num_queries; ++q) {
-    const float* row = scores.data() + q * query_stride;
-    const float own = row[q * candidate_stride];
-    int64_t before = 0;
-    for (int64_t c = 0; c < num_candidates; ++c) before += c != q && !(row[c * candidate_stride] < own) ? 1 : 0;
-    found_1 += before < 1;
-    found_5 += before < 5;
-    found_10 += before < 10;
-  }
-  const auto share = [&](int64_t found) { return static_cast<double>(found) / static_cast<double>(num_queries); };
-  return {share(found_1), share(found_5), share(found_10)};
-}
-
-RecallAtK chance_recall(int64_t num_candidates) {
-  const auto share = [&](double k) { return std::min(1.0, k / static_cast<double>(num_candidates)); };
-  return {share(1), share(5), share(10)};
 }
 
 std::vector<int64_t> best(const float* scores, int64_t count, int64_t stride, int64_t k) {

@@ -8,7 +8,6 @@
 
 #include "data/dataset.h"
 #include "data/tokenizer.h"
-#include "training/report.h"
 #include "training/session.h"
 
 namespace triptych {
@@ -19,7 +18,6 @@ class Embedder {
   /// Reads the model of `config` from a checkpoint of any mesh. Throws UserError if it is of another model.
   Embedder(const RunConfig& config, const std::string& checkpoint);
 
-  int64_t step() const { return step_; }
   std::filesystem::path checkpoint() const { return folder_; }
   int64_t width() const { return config_.model.embedding; }
   /// Row-major [n, width()] embeddings of unit length of a data set's images and first captions, in its order; a row
@@ -39,18 +37,11 @@ class Embedder {
   std::unique_ptr<Session> session_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::filesystem::path folder_;
-  int64_t step_ = 0;
 };
 
 /// scores[queries, candidates] = queries [Q, E] times candidates [N, E] transposed.
 std::vector<float> similarities(Device& device, const std::vector<float>& queries, const std::vector<float>& candidates,
                                 int64_t width);
-
-/// Shares of queries whose own candidate (query i's is candidate i) is among the first k. Candidates with equal scores
-/// count as found before it, so a model that gives all the same score has no recall.
-RecallAtK recall(const std::vector<float>& scores, int64_t num_queries, int64_t num_candidates, bool by_column);
-/// k / n.
-RecallAtK chance_recall(int64_t num_candidates);
 
 /// The best `k` candidates of one row of scores, best first.
 std::vector<int64_t> best(const float* scores, int64_t count, int64_t stride, int64_t k);

@@ -11,10 +11,10 @@
 #include "data/dataset.h"
 #include "data/tokenizer.h"
 #include "kernels/gemm_peak.h"
+#include "report/metrics.h"
+#include "report/progress_line.h"
 #include "training/agreement.h"
 #include "training/evaluation.h"
-#include "training/metrics.h"
-#include "training/progress.h"
 #include "training/session.h"
 #include "training/step.h"
 
@@ -48,7 +48,7 @@ class Trainer {
   void run() {
     const int64_t end = config_.training.stop_after > 0 ? config_.training.stop_after : config_.training.steps;
     std::optional<MetricsWriter> metrics;
-    std::optional<Progress> progress;
+    std::optional<ProgressLine> progress;
     together(group_, [&] {
       if (!is_first_) return;
       if (!reader_)
@@ -185,7 +185,7 @@ class Trainer {
     feeder_.emplace(session_->device(), *loader_, options.image_size, options.text_length);
   }
 
-  void announce(Progress& progress, int64_t parameters, int64_t end) {
+  void announce(ProgressLine& progress, int64_t parameters, int64_t end) {
     const MeshShape& m = config_.parallel.mesh;
     progress.print(
         fmt::format("{} parameters, {} samples, pp {} x dp {} x tp {}, {}, {} microbatches, batch {}, steps {} to {}",
@@ -209,7 +209,7 @@ class Trainer {
     line.loss = report.loss;
     line.grad_norm = report.grad_norm;
     line.learning_rate = learning_rate(config_.learning_rate, report.step - 1);
-    line.temperature = std::exp(-report.log_scale);
+    line.scalars = {{"temperature", std::exp(-report.log_scale)}};
     line.step_ms = elapsed;
     line.loader_wait_ms = feeder_->take_wait_ms();
     line.samples_per_s = static_cast<double>(config_.training.global_batch) / elapsed * 1e3;
@@ -228,7 +228,7 @@ class Trainer {
     group_.all_reduce(&peak_, 1, DType::kFloat64, ReduceOp::kSum)->wait();
   }
 
-  void save(std::optional<Progress>& progress, std::optional<MetricsWriter>& metrics) {
+  void save(std::optional<ProgressLine>& progress, std::optional<MetricsWriter>& metrics) {
     RunState state;
     state.step = step_;
     state.skipped_steps = skipped_;

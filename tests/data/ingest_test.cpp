@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 
 #include "base/hash.h"
+#include "data/class_names.h"
+#include "data/dataset.h"
 #include "shard_support.h"
 
 namespace triptych::test {
@@ -49,6 +51,38 @@ constexpr std::string_view kLines =
     "{\"image\": null, \"caption\": \"text alone\", \"id\": 18446744073709551615, \"label\": 4}\n"
     "{\"image\": \"sub/c d.png\", \"source\": \"book\"}\n"
     "{\"image\": \"./b.png\", \"caption\": \"一只猫\", \"captions\": null, \"label\": null}";
+
+TEST_F(IngestTest, NamesTheClasses) {
+  IngestOptions wanted = options("{\"caption\": \"a\", \"label\": 2}\n{\"caption\": \"b\", \"label\": 0}\n");
+  wanted.classes = folder_ / "names";
+  write_text(wanted.classes, "红苹果\r\na dog\na dog");
+  ingest_pairs(wanted);
+  EXPECT_EQ(read_class_names(out()), (std::vector<std::string>{"红苹果", "a dog", "a dog"}));
+  ingest_pairs(wanted);  // an ingest may replace what one has made
+  const Dataset dataset = Dataset::open(out());
+  EXPECT_EQ(dataset.record(0).label, 2);
+  wanted.classes.clear();
+  ingest_pairs(wanted);
+  EXPECT_TRUE(read_class_names(out()).empty());
+}
+
+TEST_F(IngestTest, RefusesClassesThatAreNoNames) {
+  IngestOptions wanted = options("{\"caption\": \"a\"}\n{\"caption\": \"b\", \"label\": 2}\n");
+  wanted.classes = folder_ / "names";
+  const auto refused = [&](const std::string& names, std::string_view part) {
+    write_text(wanted.classes, names);
+    expect_error(ErrorKind::kUser, part, [&] { ingest_pairs(wanted); });
+    EXPECT_FALSE(fs::exists(out()));
+  };
+  refused("one\ntwo\n", "line 2: the label 2 names none of the 2 classes");
+  refused("", "names no class");
+  refused("one\n\nthree\n", "line 2: a class's name must not be empty");
+  refused("one\n\xff\n", "line 2: is not UTF-8");
+  refused("one\n" + std::string(kMaxClassNameBytes + 1, 'x') + "\n", "must have at most 1024 bytes, found 1025");
+  refused(std::string(kMaxClassNamesBytes + 1, 'x'), "must have at most 16777216 bytes, found 16777217");
+  fs::remove(wanted.classes);
+  expect_error(ErrorKind::kUser, "is no file that can be read", [&] { ingest_pairs(wanted); });
+}
 
 TEST_F(IngestTest, PacksAllThatTheLinesSay) {
   uint64_t reported = 0;

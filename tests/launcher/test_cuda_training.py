@@ -145,9 +145,9 @@ class CudaTraining(SmallRuns):
         rows = [[line.split() for line in text.splitlines() if " to " in line] for text in output_of_both("eval")]
         self.assertEqual(len(rows[0]), 2, rows)
         for cpu, cuda in zip(*rows, strict=True):
-            self.assertEqual(cuda[:5] + cuda[-3:], cpu[:5] + cpu[-3:])  # set, direction, pairs, and chance
+            self.assertEqual(cuda[:8] + cuda[-3:], cpu[:8] + cpu[-3:])  # set, direction, numbers of both, and chance
             # A query's partner changes its place only with a score that is equal but for rounding: one query's may.
-            np.testing.assert_allclose(np.float64(cuda[5:-3]), np.float64(cpu[5:-3]), rtol=0, atol=1.01 / count)
+            np.testing.assert_allclose(np.float64(cuda[8:-3]), np.float64(cpu[8:-3]), rtol=0, atol=1.01 / count)
         self.assertIn("text to image", (run / "report.html").read_text())
 
         searches = output_of_both("search", "--text", "a red disc", "--top", count)

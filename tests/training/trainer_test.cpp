@@ -22,7 +22,7 @@
 #include "data/small_data_set.h"
 #include "data/tokenizer.h"
 #include "parallel/in_process_group.h"
-#include "training/metrics.h"
+#include "report/metrics.h"
 
 namespace triptych {
 namespace {
@@ -117,7 +117,7 @@ class Training : public ::testing::Test {
       EXPECT_EQ(a[i].step, b[i].step);
       EXPECT_EQ(a[i].loss, b[i].loss) << "step " << a[i].step;
       EXPECT_EQ(a[i].grad_norm, b[i].grad_norm) << "step " << a[i].step;
-      EXPECT_EQ(a[i].temperature, b[i].temperature) << "step " << a[i].step;
+      EXPECT_EQ(a[i].scalars, b[i].scalars) << "step " << a[i].step;
       EXPECT_EQ(a[i].learning_rate, b[i].learning_rate) << "step " << a[i].step;
     }
   }

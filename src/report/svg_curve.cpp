@@ -1,4 +1,4 @@
-#include "training/svg_curve.h"
+#include "report/svg_curve.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,8 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "training/html.h"
-#include "training/report.h"
+#include "report/html.h"
 
 namespace triptych {
 

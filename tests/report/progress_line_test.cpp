@@ -1,4 +1,4 @@
-#include "training/progress.h"
+#include "report/progress_line.h"
 
 #include <algorithm>
 #include <cmath>
@@ -77,11 +77,11 @@ std::string drain(int reading, int writing) {
   return text;
 }
 
-TEST(Progress, WritesPlainLinesIntoAPipe) {
+TEST(ProgressLine, WritesPlainLinesIntoAPipe) {
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
   {
-    Progress progress(1000, ends[1]);
+    ProgressLine progress(1000, ends[1]);
     for (int step = 1; step <= 500; ++step) progress.update(example(step));  // far less than kPlainSeconds
     progress.print("saved");
   }
@@ -92,11 +92,11 @@ TEST(Progress, WritesPlainLinesIntoAPipe) {
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3) << text;
 }
 
-TEST(Progress, ShowsTheLastStepOnce) {
+TEST(ProgressLine, ShowsTheLastStepOnce) {
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
   {
-    Progress progress(2, ends[1]);
+    ProgressLine progress(2, ends[1]);
     progress.update(example(1));
     progress.update(example(2));
     progress.finish();
@@ -107,13 +107,13 @@ TEST(Progress, ShowsTheLastStepOnce) {
   EXPECT_NE(text.find("eta 0s\n"), std::string::npos);
 }
 
-TEST(Progress, RewritesOneLineOnATerminal) {
+TEST(ProgressLine, RewritesOneLineOnATerminal) {
   int controller = -1, terminal = -1;
   const winsize size{24, 40, 0, 0};
   ASSERT_EQ(::openpty(&controller, &terminal, nullptr, nullptr, &size), 0);
   EXPECT_EQ(terminal_columns(terminal), 40);
   {
-    Progress progress(1000, terminal);
+    ProgressLine progress(1000, terminal);
     progress.update(example(1));
     progress.print("saved");
     progress.update(example(2));  // too soon to be shown before the end
@@ -128,7 +128,7 @@ TEST(Progress, RewritesOneLineOnATerminal) {
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
 }
 
-TEST(Progress, APipeIsNoTerminal) {
+TEST(ProgressLine, APipeIsNoTerminal) {
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
   EXPECT_EQ(terminal_columns(ends[1]), 0);

@@ -8,8 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/file.h"
-
 namespace triptych {
 
 /// What one step tells. A number that is not known is NaN (`null` in the file).
@@ -18,21 +16,20 @@ struct StepMetrics {
   double loss = 0;
   double grad_norm = 0;  ///< over all parameters and ranks, before clipping
   double learning_rate = 0;
-  double temperature = 0;
   double samples_per_s = 0;   ///< of the global batch
   double step_ms = 0;         ///< wall clock, the wait for the loader included
   double loader_wait_ms = 0;  ///< time in which the step stood still for its batch
   double tflops = 0;          ///< 1e12 operations a second, of all ranks, as the model's formula counts them
   double peak_share = std::numeric_limits<double>::quiet_NaN();  ///< of the peak of all ranks together, 0 to 1
   double rss_mb = 0;                                             ///< resident memory of rank 0, 2^20 bytes
-  int64_t skipped = 0;                                ///< steps skipped so far because a gradient was not finite
-  std::vector<std::pair<std::string, double>> extra;  ///< further numbers, by their key in the file
+  int64_t skipped = 0;                                  ///< steps skipped so far because a gradient was not finite
+  std::vector<std::pair<std::string, double>> scalars;  ///< what this kind of run tells besides, by its key in the file
 };
 
 /// One line of metrics.jsonl, without its newline: a JSON object whose numbers read back to the same bits (not finite
-/// ones become null).
+/// ones become null). `scalars` stand after the learning rate, in their order; their keys must be none of the others'.
 std::string to_json_line(const StepMetrics& metrics);
-/// The reverse; keys that are not a field of StepMetrics and hold a number go to `extra`, others are ignored. Nothing
+/// The reverse; keys that are not a field of StepMetrics and hold a number go to `scalars`, others are ignored. Nothing
 /// if the line is not a JSON object with an integer `step`.
 std::optional<StepMetrics> parse_json_line(const std::string& line);
 
@@ -54,13 +51,9 @@ class MetricsWriter {
   void write(const StepMetrics& metrics);
   void sync();
 
-  int64_t num_dropped() const { return num_dropped_; }  ///< lines dropped when it was opened
-  const std::filesystem::path& path() const { return path_; }
-
  private:
   std::filesystem::path path_;
   int descriptor_ = -1;
-  int64_t num_dropped_ = 0;
 };
 
 /// All the lines of a metrics.jsonl that are metrics, in the file's order. Throws WorldError if it cannot be read.

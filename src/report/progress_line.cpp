@@ -1,4 +1,4 @@
-#include "training/progress.h"
+#include "report/progress_line.h"
 
 #include <algorithm>
 #include <array>
@@ -86,13 +86,13 @@ int terminal_columns(int descriptor) {
   return columns;
 }
 
-Progress::Progress(int64_t total_steps, int descriptor) : total_steps_(total_steps), descriptor_(descriptor) {}
+ProgressLine::ProgressLine(int64_t total_steps, int descriptor) : total_steps_(total_steps), descriptor_(descriptor) {}
 
-Progress::~Progress() {
+ProgressLine::~ProgressLine() {
   finish();
 }
 
-void Progress::update(const StepMetrics& metrics) {
+void ProgressLine::update(const StepMetrics& metrics) {
   const Clock::time_point now = Clock::now();
   if (num_updates_++ == 0) {
     first_update_ = now;
@@ -108,7 +108,7 @@ void Progress::update(const StepMetrics& metrics) {
   }
 }
 
-void Progress::show(int columns) {
+void ProgressLine::show(int columns) {
   const Clock::time_point now = Clock::now();
   // The mean since the first update, so that evaluations and checkpoints count and the slow first step does not.
   const int64_t num_done = latest_.step - first_step_;
@@ -128,7 +128,7 @@ void Progress::show(int columns) {
   is_latest_shown_ = true;
 }
 
-void Progress::print(std::string_view message) {
+void ProgressLine::print(std::string_view message) {
   const int columns = terminal_columns(descriptor_);
   if (line_is_open_) write(fmt::format("\r{:<{}}\r", "", std::max(columns - 1, 0)));
   write(fmt::format("{}\n", message));
@@ -138,13 +138,13 @@ void Progress::print(std::string_view message) {
   }
 }
 
-void Progress::finish() {
+void ProgressLine::finish() {
   if (!is_latest_shown_) show(terminal_columns(descriptor_));
   if (line_is_open_) write("\n");
   line_is_open_ = false;
 }
 
-void Progress::write(std::string_view text) {
+void ProgressLine::write(std::string_view text) {
   // A reader that has gone is no reason to stop a run: what cannot be shown is let go.
   while (!text.empty()) {
     const ssize_t count = ::write(descriptor_, text.data(), text.size());

@@ -1,4 +1,4 @@
-#include "training/report.h"
+#include "report/report.h"
 
 #include <algorithm>
 #include <cmath>
@@ -15,8 +15,8 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "training/html.h"
-#include "training/svg_curve.h"
+#include "report/html.h"
+#include "report/svg_curve.h"
 
 namespace triptych {
 namespace {
@@ -200,7 +200,6 @@ class Report : public testing::Test {
 TEST_F(Report, IsWholeAndEscaped) {
   ReportInput input;
   input.title = "a <title> & more";
-  input.summary = "</p><script>alert(1)</script>";
   input.facts = {{"mesh <x>", "pp 2 & tp 2"}};
   input.config_toml = "dir = \"</pre><img src=x onerror=alert(1)>\"\n";
   for (int step = 1; step <= 50; ++step) {
@@ -213,32 +212,109 @@ TEST_F(Report, IsWholeAndEscaped) {
     metrics.tflops = 0.125;
     metrics.peak_share = 0.75;
     metrics.rss_mb = 100 + step;
+    metrics.scalars = {{"temperature", 0.07}};
+    if (step > 20) metrics.scalars.emplace_back("top_1", 0.5);
     input.metrics.push_back(metrics);
   }
-  input.rows = {{"unseen \"style\"", "text to image", 1354, 1353, {0.125, 0.5, 0.75}, {0.0005, 0.0025, 0.005}, {}},
-                {"unseen <concepts>", "image to text", 7, 8, {0.25, 1, 1}, {0, 0, 0}, RecallAtK{0.0625, 0.1, 0.2}}};
+  const auto share = [](double value) { return TableValue{.number = value, .is_share = true}; };
+  input.panels.push_back(TablePanel{
+      .title = "Results <here>",
+      .caption = "</p><script>alert(1)</script>",
+      .subject_head = "Set & direction",
+      .columns = {"Recall@1", "<Recall>@5", "score"},
+      .subjects = {
+          {"unseen \"style\"",
+           {"text to image", "1354 queries & 1353 candidates"},
+           {{"model", {share(0.125), share(1), {.number = 1500}}}, {"chance", {share(0.0005), share(0.0999)}}}},
+          {"unseen <concepts>", {}, {{"model", {share(0.0625), share(std::nan("")), {.text = "</td>none"}}}}}}});
   const auto picture = [](std::string_view png, std::string_view words) {
     return ReportPicture{bytes_of(png), std::string(words)};
   };
-  input.text_queries = {{"set",
-                         "</bdi></section><b>bold\xff",
-                         {{picture("one", "\"><script>"), 0.75, false}, {picture("three", "plain"), 0.5, true}}},
-                        {"set", "红苹果", {{picture("four", "x"), 0.25, false}}}};
-  input.picture_queries = {{"set", picture("fi\xfe", "5"), "the truth & nothing else", {{"a <wrong> one", 0.5, false}}},
-                           {"other", picture("six", "6"), "unused", {{"it", 0.5, true}, {"not it", 0.25, false}}}};
+  input.panels.push_back(GalleryPanel{
+      .title = "From text & back",
+      .queries = {{.group = "set <1>",
+                   .text = "</bdi></section><b>bold\xff",
+                   .hits = {{.picture = picture("one", "\"><script>"), .score = 0.75},
+                            {.picture = picture("three", "plain"), .text = "<i>", .score = 0.5, .correct = true}}},
+                  {.group = "set <1>", .text = "红苹果", .hits = {{.picture = picture("four", "x"), .score = 0.25}}}}});
+  input.panels.push_back(GalleryPanel{
+      .title = "From pictures",
+      .queries = {{.group = "set <1>",
+                   .picture = picture("fi\xfe", "5"),
+                   .truth = "the truth & nothing else",
+                   .hits = {{.text = "a <wrong> one", .score = 0.5}}},
+                  {.group = "other",
+                   .picture = picture("six", "6"),
+                   .text = "what <is> it?",
+                   .truth = "unused",
+                   .hits = {{.text = "it", .score = 0.5, .correct = true}, {.text = "not it", .score = 0.25}}}}});
+  input.panels.push_back(ConfusionPanel{.title = "Mixed <up>",
+                                        .caption = "by <class>",
+                                        .class_names = {"<cat>", "dog"},
+                                        .cells = {{0, 0, 6}, {0, 1, 2}, {1, 1, 9}}});
+  input.panels.push_back(ExamplesPanel{.title = "Said & shown",
+                                       .examples = {{.group = "<set>",
+                                                     .picture = picture("seven", "7"),
+                                                     .asked = "<why>?",
+                                                     .truth = "a <dog>",
+                                                     .produced = "a <cat>",
+                                                     .score = 0.125},
+                                                    {.truth = "2", .produced = "1 + 1", .correct = true}}});
   expect(input, R"json({
-    "texts": ["a <title> & more", "</p><script>alert(1)</script>", "mesh <x>", "pp 2 & tp 2",
+    "texts": ["a <title> & more", "mesh <x>", "pp 2 & tp 2",
               "dir = \"</pre><img src=x onerror=alert(1)>\"\n",
               "50", "0.2000", "226", "125", "GFLOP/s, 75 % of peak", "150 MB",
-              "unseen \"style\"", "1354 queries, 1353 candidates", "12.5 %", "50.0 %", "75.0 %", "0.05 %", "0.25 %",
-              "0.50 %", "unseen <concepts>", "100.0 %", "6.25 %", "raw pixels", "chance",
-              "</bdi></section><b>bold\ufffd", "红苹果", "0.500 ✓", "It is: ", "the truth & nothing else",
-              "a <wrong> one", "it", "Loss", "Learning rate", "Gradient norm", "Samples per second", "Configuration"],
-    "images": ["one", "three", "four", "fi\u00fe", "six"],
-    "alts": ["\"><script>", "plain", "x", "5", "6"],
-    "right": 2,
-    "tags": {"script": 0, "img": 5, "figure": 7, "link": 0, "tbody": 2, "pre": 1, "section": 4, "h3": 3}
+              "Results <here>", "</p><script>alert(1)</script>", "Set & direction", "<Recall>@5",
+              "unseen \"style\"", "1354 queries & 1353 candidates", "12.5 %", "100.0 %", "1500", "0.05 %", "9.99 %",
+              "unseen <concepts>", "6.25 %", "–", "</td>none",
+              "From text & back", "set <1>", "</bdi></section><b>bold\ufffd", "红苹果", "0.500 ✓", "<i>",
+              "It is: ", "the truth & nothing else", "a <wrong> one", "it", "what <is> it?",
+              "Mixed <up>", "by <class>", "<cat>", "dog", "6", "2", "9",
+              "Said & shown", "<set>", "<why>?", "a <dog>", "a <cat>", "0.125", "1 + 1", "✓",
+              "Loss", "Learning rate", "Gradient norm", "Samples per second", "Temperature", "Top 1", "Configuration"],
+    "images": ["one", "three", "four", "fi\u00fe", "six", "seven"],
+    "alts": ["\"><script>", "plain", "x", "5", "6", "7"],
+    "right": 3,
+    "tags": {"script": 0, "img": 6, "figure": 9, "link": 0, "tbody": 3, "pre": 1, "section": 6, "h3": 4, "table": 3}
   })json");
+}
+
+TEST_F(Report, AConfusionOfManyClassesIsItsWorstPairs) {
+  ConfusionPanel panel{.title = "Confusion"};
+  for (int i = 0; i < 1000; ++i) panel.class_names.push_back(fmt::format("class {}", i));
+  for (int i = 0; i + 1 < 1000; ++i) {
+    panel.cells.push_back({i, i + 1, i + 1});
+    panel.cells.push_back({i, i, 2000});
+  }
+  ReportInput input{.title = "many", .panels = {panel}};
+  expect(input, R"json({"texts": ["class 998", "class 999", "999 of 2999", "980 of 2980"], "images": [], "alts": [],
+                        "right": 0, "tags": {"tr": 21, "td": 60}})json");
+  panel.class_names.resize(40);
+  panel.cells = {{39, 39, 5}};
+  input.panels = {panel};
+  expect(input, R"json({"texts": ["class 39", "5"], "images": [], "alts": [], "right": 0,
+                        "tags": {"tr": 41, "td": 1600}})json");
+}
+
+TEST(ConfusionPanelTest, ACellOfNoClassIsRefused) {
+  EXPECT_THROW(render_panel(ConfusionPanel{.class_names = {"a", "b"}, .cells = {{0, 2, 1}}}), InternalError);
+  EXPECT_THROW(render_panel(ConfusionPanel{.class_names = {"a", "b"}, .cells = {{-1, 0, 1}}}), InternalError);
+}
+
+TEST(FormatTable, SetsTheSourcesSideBySide) {
+  const auto share = [](double value) { return TableValue{.number = value, .is_share = true}; };
+  const TablePanel panel{
+      .title = "unused",
+      .subject_head = "set",
+      .columns = {"r@1", "r@5"},
+      .subjects = {{"ünseen", {"to text"}, {{"model", {share(0.5), share(1)}}, {"chance", {share(0.25)}}}},
+                   {"all", {}, {{"model", {{.number = 12}, {.text = "none"}}}}}}};
+  EXPECT_EQ(format_table(panel),
+            "                  model          chance\n"
+            "set                 r@1     r@5     r@1  r@5\n"
+            "ünseen  to text  0.5000  1.0000  0.2500    -\n"
+            "all                  12    none       -    -\n");
+  EXPECT_EQ(format_table({}), "");
 }
 
 TEST_F(Report, LeavesOutWhatThereIsNot) {

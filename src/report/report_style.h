@@ -61,6 +61,14 @@ thead th { color: var(--muted); font-size: 0.85rem; border-bottom: 1px solid var
 .value { display: block; padding-bottom: 5px;
   background: linear-gradient(var(--accent), var(--accent)) no-repeat 0 100% / 0 4px; }
 .other .value { background-image: linear-gradient(var(--pale), var(--pale)); }
+.confusion { width: auto; }
+.confusion th, .confusion td { padding: 0.3rem 0.45rem; white-space: nowrap; vertical-align: bottom; }
+.confusion thead th + th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; }
+.confusion tbody th { color: var(--muted); }
+.confusion td { min-width: 2.6rem; text-align: right; border: 1px solid var(--rule); }
+.confusion .same { background: color-mix(in srgb, var(--good) calc(var(--share) * 0.45), transparent); }
+.confusion .mixed { background: color-mix(in srgb, var(--accent) calc(var(--share) * 0.6), transparent); }
+.confused { width: auto; }
 .facts { width: auto; min-width: min(100%, 30rem); }
 .facts th { color: var(--muted); white-space: nowrap; padding-left: 0; }
 .facts td { overflow-wrap: anywhere; }

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "training/metrics.h"
+#include "report/metrics.h"
 
 namespace triptych {
 
@@ -24,16 +24,16 @@ int terminal_columns(int descriptor);
 /// Shows the progress of a run on standard output (the only stream that mpirun passes on as a terminal). On a terminal:
 /// one line, rewritten at most ten times a second. Otherwise: plain lines, the first and the last step and one every
 /// `kPlainSeconds` between. One process shows it (rank 0). Not thread-safe.
-class Progress {
+class ProgressLine {
  public:
   static constexpr double kPlainSeconds = 5;
 
   /// `descriptor` is borrowed.
-  explicit Progress(int64_t total_steps, int descriptor = 1);
+  explicit ProgressLine(int64_t total_steps, int descriptor = 1);
   /// Ends the line if one is shown.
-  ~Progress();
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
+  ~ProgressLine();
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
 
   void update(const StepMetrics& metrics);
   /// A message on a line of its own, above the progress line.

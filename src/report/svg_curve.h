@@ -1,9 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
 
 namespace triptych {
@@ -18,6 +17,9 @@ struct CurveStyle {
   bool from_zero = false;  ///< the vertical axis starts at 0; otherwise at the least value
   bool smooth = false;     ///< the points pale, and their exponential mean on top
 };
+
+/// Points that a curve is drawn with at most.
+inline constexpr std::size_t kMaxCurvePoints = 1200;
 
 /// A `<figure>` with the title, the last value and an inline SVG: axes, ticks and the curve, whose colours are the
 /// page's CSS classes. Points whose y is not finite are gaps. The frame leaves out rare spikes and says how many. "" if

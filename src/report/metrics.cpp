@@ -1,4 +1,4 @@
-#include "training/metrics.h"
+#include "report/metrics.h"
 
 #include <array>
 #include <cerrno>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
 
 namespace triptych {
 
@@ -29,7 +30,6 @@ constexpr std::array kFields = {
     Field{"loss", &StepMetrics::loss},
     Field{"grad_norm", &StepMetrics::grad_norm},
     Field{"learning_rate", &StepMetrics::learning_rate},
-    Field{"temperature", &StepMetrics::temperature},
     Field{"samples_per_s", &StepMetrics::samples_per_s},
     Field{"step_ms", &StepMetrics::step_ms},
     Field{"loader_wait_ms", &StepMetrics::loader_wait_ms},
@@ -65,9 +65,14 @@ void for_each_line(const std::string& text, Use use) {
 std::string to_json_line(const StepMetrics& metrics) {
   nlohmann::ordered_json line;
   line["step"] = metrics.step;
-  for (const Field& field : kFields) line[field.key] = metrics.*field.value;
+  for (const Field& field : kFields) {
+    line[field.key] = metrics.*field.value;
+    if (field.value != &StepMetrics::learning_rate) continue;
+    for (const auto& [key, value] : metrics.scalars) line[key] = value;
+  }
   line["skipped"] = metrics.skipped;
-  for (const auto& [key, value] : metrics.extra) line[key] = value;
+  TRIPTYCH_CHECK(line.size() == kFields.size() + 2 + metrics.scalars.size(),
+                 "a scalar of step {} has the key of another", metrics.step);
   return line.dump();
 }
 
@@ -92,7 +97,7 @@ std::optional<StepMetrics> parse_json_line(const std::string& line) {
       metrics.*field.value = number;
       known = true;
     }
-    if (!known) metrics.extra.emplace_back(key, number);
+    if (!known) metrics.scalars.emplace_back(key, number);
   }
   return metrics;
 }
@@ -108,8 +113,6 @@ MetricsWriter::MetricsWriter(const std::filesystem::path& folder, int64_t resume
       if (metrics && metrics->step <= resume_step) {
         kept += line;
         kept += '\n';
-      } else {
-        ++num_dropped_;
       }
     });
     if (kept != text) write_file_atomically(path_, kept);

@@ -1,4 +1,4 @@
-#include "training/html.h"
+#include "report/html.h"
 
 #include <cstdint>
 

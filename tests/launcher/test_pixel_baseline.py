@@ -1,0 +1,205 @@
+#!/usr/bin/python3
+"""The pixel baseline, against loops over everything on small sets, and its chrF against known answers."""
+
+import contextlib
+import io
+import json
+import math
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import h5py
+import numpy as np
+from PIL import Image
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).parents[2] / "launcher"))
+import pixel_baseline  # noqa: E402
+from chrf import ChrfCounter  # noqa: E402
+
+# Of tests/evaluation/chrf_test.cpp: scores of sacreBLEU 2.6.0, CHRF().
+CHRF_CASES = [
+    ("the cat sat on the mat", ["the cat sat on the mat"], 100.0),
+    ("the cat is on the mat", ["the cat sat on the mat"], 61.9251512899325),
+    ("a red apple", ["red apple", "an apple that is red"], 96.17320480751631),
+    ("", ["red apple"], 0.0),
+    ("xyz", ["red apple"], 0.0),
+    ("红苹果", ["红色的苹果", "一个红苹果"], 53.34987593052109),
+    ("一只猫坐在垫子上。", ["猫坐在垫子上"], 83.4542337114218),
+    ("Hello, world! (yes)", ["Hello world yes."], 45.24950151832581),
+    ("ab", ["abc"], 63.636363636363626),
+    ("a", ["a"], 100.0),
+    ("two  spaces\u00a0and\u3000more", ["two spaces and more"], 100.0),
+    ("naïve café – déjà vu", ["naive cafe - deja vu", "naïve café, déjà vu"], 72.00112387612387),
+    ("!?", ["?!"], 50.0),
+    ("red apple", [""], 0.0),
+]
+
+
+def png(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_shard(path, samples):
+    """samples: a list of (encoded image or b"", captions, label or None)."""
+    captions = [text.encode() for _, texts, _ in samples for text in texts]
+
+    def starts(lengths):
+        return np.concatenate([[0], np.cumsum(lengths)]).astype("<u8")
+
+    with h5py.File(path, "w") as file:
+        file.attrs["format"] = "triptych-shard"
+        file["images/bytes"] = np.frombuffer(b"".join(image for image, _, _ in samples), np.uint8)
+        file["images/offsets"] = starts([len(image) for image, _, _ in samples])
+        file["captions/bytes"] = np.frombuffer(b"".join(captions), np.uint8)
+        file["captions/offsets"] = starts([len(caption) for caption in captions])
+        file["captions/first"] = starts([len(texts) for _, texts, _ in samples])
+        if any(label is not None for _, _, label in samples):
+            file["samples/labels"] = np.array([-1 if label is None else label for _, _, label in samples], "<i8")
+
+
+def words(caption):
+    return set(caption.replace(",", " ").replace(":", " ").replace(";", " ").split(" ")) - {""}
+
+
+def expected_recall(evaluated, training):
+    """By loops in double precision; evaluated and training are lists of (pixels [32, 32, 3] bytes, first caption)."""
+    def distance(a, b):
+        return sum((float(x) - float(y)) ** 2 for x, y in zip(a.reshape(-1), b.reshape(-1))) / 255**2
+
+    between = [[distance(a, b) for b, _ in training] for a, _ in evaluated]
+    scale = sorted(min(row) for row in between)[len(evaluated) // 2]
+    scores = []
+    for row in between:
+        line = []
+        for _, caption in evaluated:
+            best = 0.0
+            for (_, other), d in zip(training, row):
+                both, either = len(words(caption) & words(other)), len(words(caption) | words(other))
+                if both:
+                    best = max(best, both / either * math.exp(-d / scale))
+            line.append(best)
+        scores.append(line)
+    result = {}
+    for direction, matrix in (("image to text", scores), ("text to image", list(zip(*scores)))):
+        before = [sum(c != q and score >= row[q] for c, score in enumerate(row)) for q, row in enumerate(matrix)]
+        for k in (1, 5, 10):
+            result[f"{direction} recall@{k}"] = sum(count < k for count in before) / len(matrix)
+    return result
+
+
+class PixelBaseline(unittest.TestCase):
+    def setUp(self):
+        self.scratch = tempfile.TemporaryDirectory(prefix="triptych_pixels_")
+        self.addCleanup(self.scratch.cleanup)
+        self.folder = Path(self.scratch.name)
+
+    def write(self, name, samples, per_shard=5):
+        (self.folder / name).mkdir()
+        for number, begin in enumerate(range(0, len(samples), per_shard)):
+            write_shard(self.folder / name / f"shard_{number:05}.h5", samples[begin:begin + per_shard])
+        return self.folder / name
+
+    def run_tool(self, *words):
+        with mock.patch.object(sys, "argv", ["pixel_baseline.py", *map(str, words)]), \
+                contextlib.redirect_stdout(io.StringIO()) as out:
+            pixel_baseline.main()
+        return out.getvalue()
+
+    def fails(self, part, *words):
+        with self.assertRaises(SystemExit) as caught:
+            self.run_tool(*words)
+        self.assertIn(part, str(caught.exception))
+
+    def test_retrieval_agrees_with_loops(self):
+        rng = np.random.default_rng(7)
+        vocabulary = ["red", "blue", "disc", "square", "cross", "big", "small", "苹果"]
+
+        def samples(count):
+            result = []
+            for _ in range(count):
+                caption = rng.choice([", ", " ", ": "]).join(rng.choice(vocabulary, 3))
+                result.append((rng.integers(0, 256, (32, 32, 3), np.uint8), caption))
+            return result
+
+        training, evaluated = samples(17), samples(13)
+        for picture in range(0, 13, 2):  # near to something, with noise
+            noisy = training[picture][0].astype(int) + rng.integers(-40, 41, (32, 32, 3))
+            evaluated[picture] = (np.clip(noisy, 0, 255).astype(np.uint8), training[picture][1])
+        train = self.write("train", [(png(pixels), [caption, "unused"], None) for pixels, caption in training])
+        unseen = self.write("unseen", [(png(pixels), [caption, "nothing"], None) for pixels, caption in evaluated])
+        with mock.patch.object(pixel_baseline, "BLOCK", 3), mock.patch.object(pixel_baseline, "TRAINING_BLOCK", 4):
+            self.run_tool(train, f"{unseen}/", "--out", self.folder / "new" / "raw_pixels.json")
+        found = json.loads((self.folder / "new" / "raw_pixels.json").read_text())
+        self.assertEqual(list(found), ["unseen"])
+        self.assertIn("chrF", found["unseen"])
+        self.assertNotIn("top-1 accuracy", found["unseen"])
+        expected = expected_recall(evaluated, training)
+        self.assertGreater(expected["image to text recall@1"], 0)
+        self.assertLess(expected["image to text recall@1"], expected["image to text recall@10"])
+        for key, value in expected.items():
+            self.assertAlmostEqual(found["unseen"][key], value, places=12, msg=key)
+
+    def test_labels_and_captions_come_from_the_nearest_picture(self):
+        def flat(value):
+            return png(np.full((9, 9, 3), value, np.uint8))
+
+        train = self.write("train", [(flat(0), ["black"], 0), (b"", ["text alone"], 4), (flat(100), ["grey"], 1),
+                                     (flat(255), ["white"], None)], per_shard=2)
+        test = self.write("test", [(flat(10), ["a black one", "black"], 0), (flat(90), ["gray"], 0),
+                                   (flat(240), ["snow"], None), (flat(120), [], 1)])
+        output = self.run_tool(train, test, "--out", self.folder / "p.json", "--max-candidates", 3)
+        self.assertIn("no retrieval, 4 pictures", output)
+        found = json.loads((self.folder / "p.json").read_text())["test"]
+        self.assertAlmostEqual(found["top-1 accuracy"], 2 / 3)
+        counter = ChrfCounter()
+        for produced, references in (("black", ["a black one", "black"]), ("grey", ["gray"]), ("white", ["snow"])):
+            counter.add(produced, references)
+        self.assertEqual(found["chrF"], counter.corpus_score())
+        self.assertEqual(set(found), {"top-1 accuracy", "chrF"})
+
+    def test_pictures_are_cut_and_made_small_as_the_loader_does(self):
+        # The middle 64 x 64 of 64 x 96; halved with triangle weights 1/8, 3/8, 3/8, 1/8.
+        rng = np.random.default_rng(2)
+        pixels = rng.integers(0, 256, (64, 96, 3), np.uint8)
+        small = pixel_baseline.small_picture(png(pixels))
+        at = pixels[9:13, 16 + 19:16 + 23].astype(float)  # the taps of output (5, 10)
+        weights = np.array([1, 3, 3, 1]) / 8
+        np.testing.assert_array_equal(small[5, 10], np.rint(np.einsum("y,x,yxc->c", weights, weights, at)))
+        same = rng.integers(0, 256, (32, 32), np.uint8)
+        np.testing.assert_array_equal(pixel_baseline.small_picture(png(same)), np.repeat(same[:, :, None], 3, 2))
+        clear = np.zeros((32, 32, 4), np.uint8)
+        np.testing.assert_array_equal(pixel_baseline.small_picture(png(clear)), np.full((32, 32, 3), 255))
+
+    def test_says_what_is_wrong(self):
+        one = self.write("one", [(png(np.zeros((2, 2, 3), np.uint8)), ["a"], 1)] * 3)
+        out = ["--out", self.folder / "p.json"]
+        self.fails("must have at most 2 pictures, found more", one, one, *out, "--max-pictures", 2)
+        (self.folder / "empty").mkdir()
+        self.fails("holds no shards", one, self.folder / "empty", *out)
+        self.fails("has no picture", one, self.write("texts", [(b"", ["a"], None)]), *out)
+        (self.folder / "other" / "one").mkdir(parents=True)
+        write_shard(self.folder / "other" / "one" / "a.h5", [(png(np.zeros((2, 2, 3), np.uint8)), [], 1)])
+        self.fails("two sets of the name one", one, one, self.folder / "other" / "one", *out)
+        (one / "shard_00009.h5").write_bytes(b"no HDF5")
+        self.fails("is no shard that can be read", one, one, *out)
+        self.assertFalse((self.folder / "p.json").exists())
+
+    def test_chrf_has_the_known_answers(self):
+        for produced, references, score in CHRF_CASES:
+            self.assertAlmostEqual(ChrfCounter().add(produced, references), score, places=9, msg=produced)
+        counter = ChrfCounter()
+        for produced, references, _ in CHRF_CASES:
+            if len(references) == 1:
+                counter.add(produced, references)
+        self.assertAlmostEqual(counter.corpus_score(), 67.46845366953993, places=9)
+        self.assertEqual(ChrfCounter().corpus_score(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
