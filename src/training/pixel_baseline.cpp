@@ -6,6 +6,7 @@
 #include <sstream>
 #include <unordered_map>
 
+#include "data/field_sources.h"
 #include "data/loader.h"
 #include "training/retrieval.h"
 
@@ -19,20 +20,21 @@ constexpr int64_t kPixels = kSide * kSide * 3;
 std::vector<float> load_pixels(std::shared_ptr<const Dataset> dataset, int threads) {
   const auto size = static_cast<int64_t>(dataset->size());
   LoaderOptions options;
-  options.image_size = kSide;
+  options.fields = {pixels_field(kSide), presence_fields()};
   options.global_batch = std::min<int64_t>(256, size);
   options.threads = threads;
   options.training = false;
-  Loader loader(dataset, nullptr, options);
+  Loader loader(dataset, std::move(options));
   std::vector<float> pixels(static_cast<std::size_t>(size * kPixels), 0);
   for (int64_t step = 0; step < loader.num_steps(); ++step) {
     Batch batch = loader.next();
     for (std::size_t row = 0; row < batch.sample_ids.size(); ++row) {
-      if (batch.sample_ids[row] == kNoSample || batch.image_present[row] == 0) continue;
-      const auto from = static_cast<int64_t>(row) * kPixels;
+      const auto r = static_cast<int64_t>(row);
+      if (batch.sample_ids[row] == kNoSample || batch.row<uint8_t>("image_present", r)[0] == 0) continue;
+      const auto from = batch.row<uint8_t>("pixels", r);
       float* to = pixels.data() + static_cast<int64_t>(batch.sample_ids[row]) * kPixels;
       for (int64_t i = 0; i < kPixels; ++i) {
-        to[i] = static_cast<float>(batch.pixels[static_cast<std::size_t>(from + i)]) / 255.0f - 0.5f;
+        to[i] = static_cast<float>(from[static_cast<std::size_t>(i)]) / 255.0f - 0.5f;
       }
     }
     loader.recycle(std::move(batch));
