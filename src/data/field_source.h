@@ -70,7 +70,7 @@ struct FieldSource {
   /// The bytes that its filler sees. One that reads the image decodes all of it, in some form: that is how the loader
   /// learns that it is sound.
   SampleParts reads = SampleParts::kNone;
-  /// Throws UserError if it lacks what it needs.
+  /// One for each worker; called by several threads. Throws UserError if it lacks what it needs.
   std::function<std::unique_ptr<RowFiller>()> make;
   /// Fills a row with random values, a function of the seed and of the row in the global batch alone: for measuring,
   /// and for comparing a mesh with one rank. Needs no data set.

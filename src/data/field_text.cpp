@@ -22,13 +22,13 @@ class TextFiller : public RowFiller {
   explicit TextFiller(std::shared_ptr<const Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
 
   void fill(const LoadedSample& sample, FieldRows rows) override {
-    Pending& row = pending_row(rows);
+    Pending& row = add_pending(rows);
     row.caption = sample.caption_text();
     row.has_caption = sample.caption.has_value();
   }
 
   void clear(FieldRows rows) override {
-    Pending& row = pending_row(rows);
+    Pending& row = add_pending(rows);
     row.caption.clear();
     row.has_caption = false;
   }
@@ -52,9 +52,9 @@ class TextFiller : public RowFiller {
     std::vector<std::span<std::byte>> rows;
   };
 
-  Pending& pending_row(FieldRows rows) {
-    const bool again = num_pending_ > 0 && pending_[num_pending_ - 1].rows[0].data() == rows[0].data();
-    if (!again && num_pending_++ == pending_.size()) pending_.emplace_back();
+  // Rows that are filled again are there twice; the later one is written last.
+  Pending& add_pending(FieldRows rows) {
+    if (num_pending_++ == pending_.size()) pending_.emplace_back();
     Pending& row = pending_[num_pending_ - 1];
     row.rows.assign(rows.begin(), rows.end());
     return row;

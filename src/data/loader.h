@@ -11,8 +11,6 @@
 
 namespace triptych {
 
-class Dataset;
-
 /// A sample that could not be used, and why.
 struct BadSample {
   uint64_t sample = 0;
@@ -23,7 +21,7 @@ struct BadSample {
 /// What an evaluation goes through once, in order.
 enum class EvaluationItems {
   kSamples,   ///< every sample, with its first caption
-  kCaptions,  ///< every caption of every sample
+  kCaptions,  ///< every caption of every sample; a source of pixels would decode an image once a caption
 };
 
 struct LoaderOptions {
@@ -69,8 +67,10 @@ struct LoaderStats {
 /// instead, since other ranks may not see it so.
 ///
 /// Evaluation (training = false): position p is sample p with its first caption, or caption p of all captions, once, in
-/// order. The last batch is padded with rows of kNoSample. A sample that cannot be used keeps its row, cleared. An
-/// error of a filler that is no WorldError ends the run.
+/// order. The last batch is padded with rows of kNoSample. A sample that cannot be used keeps its row, cleared.
+///
+/// A sample cannot be used if it cannot be read, its image is not sound or its caption is not UTF-8; any other error of
+/// a filler ends the run.
 ///
 /// At most `prefetch` batches are in flight, so memory is bounded; workers rest while they are all ready.
 class Loader {
