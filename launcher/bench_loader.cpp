@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "data/captions.h"
 #include "data/dataset.h"
+#include "data/field_sources.h"
 #include "data/loader.h"
 #include "data/sample_order.h"
 #include "launcher/synthetic_pairs.h"
@@ -64,11 +65,11 @@ std::vector<std::vector<std::byte>> read_images(const Dataset& data) {
 }
 
 /// What the loader does to an image, from memory, in the loader's order, on as many threads; samples a second.
-double measure_decoding(const std::vector<std::vector<std::byte>>& images, const LoaderOptions& options,
-                        double seconds) {
+double measure_decoding(const std::vector<std::vector<std::byte>>& images, const BenchLoaderOptions& bench,
+                        int threads) {
   constexpr uint64_t kChunk = 16;
-  const SampleOrder order(options.seed, images.size());
-  const auto size = static_cast<uint32_t>(options.image_size);
+  const SampleOrder order(kSeed, images.size());
+  const auto size = static_cast<uint32_t>(bench.image_size);
   std::atomic<uint64_t> next_position = 0, num_done = 0;
   std::exception_ptr error;
   std::atomic_flag failed;
@@ -79,14 +80,14 @@ double measure_decoding(const std::vector<std::vector<std::byte>>& images, const
     Resizer resizer;
     std::vector<uint8_t> row(std::size_t{3} * size * size);
     try {
-      while (seconds_since(start) < seconds) {
+      while (seconds_since(start) < bench.seconds) {
         const uint64_t first = next_position.fetch_add(kChunk);
         for (uint64_t position = first; position < first + kChunk; ++position) {
           const std::vector<std::byte>& encoded = images[order.sample_at(position)];
           if (encoded.empty()) continue;
           const ImageInfo info = probe_image(encoded);
           const Augmentation augmentation =
-              draw_augmentation(options.augment, options.seed, position, info.width, info.height);
+              draw_augmentation(AugmentOptions(), kSeed, position, info.width, info.height);
           decoder.decode(encoded, decode_reduction(augmentation.crop, size), image);
           resizer.resize(image, scale_box(augmentation.crop, info.width, info.height, image), size, row);
           apply_augmentation(augmentation, size, row);
@@ -97,9 +98,9 @@ double measure_decoding(const std::vector<std::vector<std::byte>>& images, const
       if (!failed.test_and_set()) error = std::current_exception();
     }
   };
-  std::vector<std::thread> threads;
-  for (int i = 0; i < options.threads; ++i) threads.emplace_back(work);
-  for (std::thread& thread : threads) thread.join();
+  std::vector<std::thread> team;
+  for (int i = 0; i < threads; ++i) team.emplace_back(work);
+  for (std::thread& thread : team) thread.join();
   if (error) std::rethrow_exception(error);
   return static_cast<double>(num_done) / seconds_since(start);
 }
@@ -110,11 +111,10 @@ struct LoaderRun {
 };
 
 /// The rate once the pipeline is full: what is in flight when the clock starts is as much as when it stops.
-LoaderRun measure_loader(const std::shared_ptr<const Dataset>& data, const std::shared_ptr<const Tokenizer>& tokenizer,
-                         const LoaderOptions& options, double seconds) {
+LoaderRun measure_loader(const std::shared_ptr<const Dataset>& data, const LoaderOptions& options, double seconds) {
   LoaderRun run;
   auto start = std::chrono::steady_clock::now();
-  Loader loader(data, tokenizer, options);
+  Loader loader(data, options);
   for (int i = 0; i <= options.prefetch; ++i) {
     loader.recycle(loader.next());
     if (i == 0) run.first_batch_ms = 1e3 * seconds_since(start);
@@ -153,8 +153,8 @@ int bench_loader(const BenchLoaderOptions& bench) {
   for (const auto& image : images) image_bytes += image.size();
 
   LoaderOptions options;
-  options.image_size = bench.image_size;
-  options.text_length = tokenizer != nullptr ? bench.text_length : 0;
+  options.fields = {pixels_field(bench.image_size)};
+  if (tokenizer != nullptr) options.fields.push_back(text_fields(tokenizer, bench.text_length, tokenizer->size()));
   options.global_batch = bench.batch;
   options.seed = kSeed;
   options.threads =
@@ -165,14 +165,14 @@ int bench_loader(const BenchLoaderOptions& bench) {
   fmt::print("data set         {} ({} samples, {} of images)\n", bench.data.empty() ? "synthetic" : dir.string(),
              data->size(), human_bytes(static_cast<double>(image_bytes)));
   fmt::print("setting          {} threads, batch {}, {} px, {} tokens, {} batches in flight; median of {} rounds\n",
-             options.threads, options.global_batch, options.image_size, options.text_length, options.prefetch,
-             bench.rounds);
+             options.threads, options.global_batch, bench.image_size, tokenizer != nullptr ? bench.text_length : 0,
+             options.prefetch, bench.rounds);
   // In turn, so that whatever else the machine does meets both.
   std::vector<double> decode_rates, loader_rates, ratios, first_ms;
   LoaderStats stats;
   for (int round = 0; round < bench.rounds; ++round) {
-    decode_rates.push_back(measure_decoding(images, options, bench.seconds));
-    const LoaderRun run = measure_loader(data, tokenizer, options, bench.seconds);
+    decode_rates.push_back(measure_decoding(images, bench, options.threads));
+    const LoaderRun run = measure_loader(data, options, bench.seconds);
     loader_rates.push_back(run.samples_per_s);
     ratios.push_back(run.samples_per_s / decode_rates.back());
     first_ms.push_back(run.first_batch_ms);

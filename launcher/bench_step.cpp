@@ -42,10 +42,8 @@ int bench_step(const StepOptions& options) {
     Session session(config, group, rank_place(config, world.node_rank(), world.node_size()));
     AdamW optimizer(session.device(), session.store().all(), config.adamw);
     TrainingStep steps(session, optimizer);
-    const int64_t rows = config.training.global_batch / config.parallel.mesh.dp;
-    const Batch batch = synthetic_batch(config.model, config.run.seed, rows * session.mesh().rank(Axis::kDp), rows);
     // Once: bringing data to the device is the loader's benchmark.
-    const DeviceBatch data = to_device(session.device(), batch, config.model.image.size, config.model.text.length);
+    const Fields data = synthetic_fields(session, config);
     std::vector<double> times;
     double first_loss = 0, loss = 0;
     int64_t allocations = 0;

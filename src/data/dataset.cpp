@@ -181,9 +181,6 @@ void Dataset::read(uint64_t i, SampleBuffer& buffer, SampleParts parts) const {
   const uint32_t shard = state_->shard_of(i);
   const IndexRecord& record = state_->index.records[i];
   buffer.id = record.id;
-  const bool image = (static_cast<uint8_t>(parts) & static_cast<uint8_t>(SampleParts::kImage)) != 0;
-  const bool captions = (static_cast<uint8_t>(parts) & static_cast<uint8_t>(SampleParts::kCaptions)) != 0;
-
   const auto read_checked = [&](const File& file, std::span<std::byte> out, uint64_t offset, uint64_t checksum,
                                 std::string_view what) {
     try {
@@ -202,8 +199,8 @@ void Dataset::read(uint64_t i, SampleBuffer& buffer, SampleParts parts) const {
   };
 
   // No clear() before: what resize() does not add it need not fill with zeros.
-  const uint32_t image_bytes = image ? record.image_bytes : 0;
-  const uint32_t num_captions = captions ? record.num_captions : 0;
+  const uint32_t image_bytes = has_part(parts, SampleParts::kImage) ? record.image_bytes : 0;
+  const uint32_t num_captions = has_part(parts, SampleParts::kCaptions) ? record.num_captions : 0;
   buffer.image.resize(image_bytes);
   buffer.caption_ends.clear();
   if (num_captions == 0) buffer.caption_bytes.clear();

@@ -30,7 +30,14 @@ struct SampleRecord {
 };
 
 /// Which bytes of a sample to read: a rank that only sees text skips the images.
-enum class SampleParts : uint8_t { kImage = 1, kCaptions = 2, kAll = 3 };
+enum class SampleParts : uint8_t { kNone = 0, kImage = 1, kCaptions = 2, kAll = 3 };
+
+constexpr SampleParts operator|(SampleParts a, SampleParts b) {
+  return static_cast<SampleParts>(static_cast<uint8_t>(a) | static_cast<uint8_t>(b));
+}
+constexpr bool has_part(SampleParts parts, SampleParts part) {
+  return (static_cast<uint8_t>(parts) & static_cast<uint8_t>(part)) != 0;
+}
 
 /// A sample's bytes. Keep one and read into it again: its memory is reused.
 struct SampleBuffer {

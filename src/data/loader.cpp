@@ -13,7 +13,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
-#include "data/row_filler.h"
+#include "data/row_worker.h"
 
 namespace triptych {
 namespace {
@@ -23,15 +23,26 @@ constexpr std::size_t kMaxExamples = 100;  // of bad samples in the statistics
 constexpr uint64_t kMinJudged = 100;       // samples before a share of bad ones means anything
 constexpr uint64_t kMaxBatchBytes = uint64_t{8} << 30;
 
-void check_options(const Dataset& dataset, const Tokenizer* tokenizer, const LoaderOptions& o) {
+void check_batch_bytes(const LoaderOptions& o) {
+  const auto rows = static_cast<uint64_t>(o.global_batch / o.dp_size);
+  uint64_t row_bytes = 0;
+  std::string fields;
+  for (const FieldSpec& field : fields_of(o.fields)) {
+    row_bytes += static_cast<uint64_t>(field.row_bytes());
+    fields += fmt::format("{}{} {}", fields.empty() ? "" : ", ", field.name, field.row_bytes());
+  }
+  if (row_bytes > kMaxBatchBytes / rows) {
+    throw UserError(kWhere, fmt::format("a rank's batch must be at most {} bytes; {} rows of {} bytes ({}) are more. "
+                                        "Lower the global batch or raise dp.",
+                                        kMaxBatchBytes, rows, row_bytes, fields));
+  }
+}
+
+void check_options(const Dataset& dataset, const LoaderOptions& o) {
   std::string faults;
   const auto require = [&](bool ok, std::string_view rule, auto found) {
     if (!ok) faults += fmt::format("{}{}, found {}", faults.empty() ? "" : "; ", rule, found);
   };
-  require(o.image_size >= 0 && o.image_size <= 8192, "the image size must be 0 to 8192", o.image_size);
-  require(o.text_length == 0 || (o.text_length >= 2 && o.text_length <= 65536),
-          "the text length must be 0 or 2 to 65536", o.text_length);
-  require(o.text_length == 0 || tokenizer != nullptr, "text needs a tokenizer", "none");
   require(o.dp_size >= 1, "dp must be positive", o.dp_size);
   require(o.dp_rank >= 0 && o.dp_rank < std::max(o.dp_size, 1), "the dp rank must be below dp", o.dp_rank);
   require(o.global_batch >= 1 && o.global_batch <= 1 << 24, "the global batch must be 1 to 16777216", o.global_batch);
@@ -43,21 +54,15 @@ void check_options(const Dataset& dataset, const Tokenizer* tokenizer, const Loa
           o.max_bad_fraction);
   require(o.start_step >= 0, "the start step must not be negative", o.start_step);
   if (!faults.empty()) throw UserError(kWhere, faults + ". Correct the configuration.");
-  check_augment_options(o.augment);
-
-  const auto rows = static_cast<uint64_t>(o.global_batch / o.dp_size);
-  const auto size = static_cast<uint64_t>(o.image_size), length = static_cast<uint64_t>(o.text_length);
-  const uint64_t bytes = rows * (3 * size * size + 4 * length);  // at most 2^24 * 2^28
-  if (bytes > kMaxBatchBytes) {
-    throw UserError(kWhere,
-                    fmt::format("a rank's batch must be at most {} bytes; {} rows of {} x {} pixels and {} tokens "
-                                "are {}. Lower the global batch or raise dp.",
-                                kMaxBatchBytes, rows, size, size, length, bytes));
-  }
+  check_batch_bytes(o);
   if (dataset.size() == 0) {
     throw UserError(kWhere,
                     fmt::format("a data set must have samples; {} has 0. Ingest some, or index the folder again.",
                                 dataset.path().string()));
+  }
+  if (!o.training && o.items == EvaluationItems::kCaptions && !dataset.has_captions()) {
+    throw UserError(kWhere, fmt::format("an evaluation over captions needs some; {} has 0. Choose another data set.",
+                                        dataset.path().string()));
   }
   if (o.training && static_cast<uint64_t>(o.global_batch) > dataset.size()) {
     throw UserError(kWhere,
@@ -71,18 +76,16 @@ void check_options(const Dataset& dataset, const Tokenizer* tokenizer, const Loa
 
 class Loader::Impl {
  public:
-  Impl(std::shared_ptr<const Dataset> dataset, std::shared_ptr<const Tokenizer> tokenizer, LoaderOptions options)
-      : stream_(std::make_shared<SampleStream>(SampleStream{dataset, std::move(tokenizer), options,
-                                                            SampleOrder(options.seed, dataset->size()),
-                                                            SampleSet(dataset->size())})),
+  Impl(std::shared_ptr<const Dataset> dataset, LoaderOptions options)
+      : stream_(std::make_shared<SampleStream>(std::move(dataset), std::move(options))),
         options_(stream_->options),
-        slots_(static_cast<std::size_t>(options.prefetch)),
-        next_step_(options.start_step),
-        num_steps_(options.training ? std::numeric_limits<int64_t>::max()
-                                    : ceil_div(narrow<int64_t>(dataset->size()), options.global_batch)),
-        pool_(static_cast<std::size_t>(options.threads)) {
-    for (int i = 0; i < options.threads; ++i) fillers_.push_back(std::make_unique<RowFiller>(stream_));
-    for (int64_t i = 0; i < options.prefetch; ++i) schedule(next_step_ + i);
+        slots_(static_cast<std::size_t>(options_.prefetch)),
+        next_step_(options_.start_step),
+        num_steps_(options_.training ? std::numeric_limits<int64_t>::max()
+                                     : ceil_div(narrow<int64_t>(stream_->num_items()), options_.global_batch)),
+        pool_(static_cast<std::size_t>(options_.threads)) {
+    for (int i = 0; i < options_.threads; ++i) workers_.push_back(std::make_unique<RowWorker>(stream_));
+    for (int64_t i = 0; i < options_.prefetch; ++i) schedule(next_step_ + i);
   }
 
   ~Impl() {
@@ -116,7 +119,8 @@ class Loader::Impl {
   }
 
   void recycle(Batch&& batch) {
-    if (free_.size() < slots_.size()) free_.push_back(std::move(batch));
+    const bool fits = batch.fields().data() == stream_->fields->data() && batch.num_rows() == stream_->num_rows();
+    if (fits && free_.size() < slots_.size()) free_.push_back(std::move(batch));
   }
 
   LoaderStats stats() const { return stats_; }
@@ -139,24 +143,18 @@ class Loader::Impl {
     Slot& slot = slot_of(step);
     slot.work = {};
     slot.bad.clear();
-    slot.batch = {};
-    if (!free_.empty()) {
+    const int64_t rows = stream_->num_rows();
+    if (free_.empty()) {
+      slot.batch = Batch(stream_->fields, rows);
+      if (!options_.training && options_.items == EvaluationItems::kCaptions) {
+        slot.batch.caption_numbers.resize(static_cast<std::size_t>(rows));
+      }
+    } else {
       slot.batch = std::move(free_.back());
       free_.pop_back();
     }
-    const int64_t rows = stream_->batch();
-    const auto n = static_cast<std::size_t>(rows);
-    const auto size = static_cast<std::size_t>(options_.image_size);
-    const auto length = static_cast<std::size_t>(options_.text_length);
-    Batch& batch = slot.batch;
-    batch.step = step;
-    batch.first_index = options_.dp_rank * rows;
-    batch.sample_ids.resize(n);
-    batch.pixels.resize(n * 3 * size * size);
-    batch.tokens.resize(n * length);
-    batch.lengths.resize(length > 0 ? n : 0);
-    batch.image_present.resize(n);
-    batch.text_present.resize(n);
+    slot.batch.step = step;
+    slot.batch.first_index = options_.dp_rank * rows;
 
     // Few enough tasks that handing them out costs nothing, enough that the threads end together.
     const int64_t chunk = std::clamp<int64_t>(rows / (4 * options_.threads), 1, 16);
@@ -169,22 +167,22 @@ class Loader::Impl {
   /// On a worker.
   void fill(Slot& slot, int64_t begin, int64_t end) {
     std::unique_lock lock(mutex_);
-    std::unique_ptr<RowFiller> filler = std::move(fillers_.back());
-    fillers_.pop_back();
+    std::unique_ptr<RowWorker> worker = std::move(workers_.back());
+    workers_.pop_back();
     const bool useless = slot.error != nullptr;
     lock.unlock();
     std::exception_ptr error;
     try {
-      if (!useless) filler->fill(slot.batch, begin, end, stopping_);
+      if (!useless) worker->fill(slot.batch, begin, end, stopping_);
     } catch (...) {
       error = std::current_exception();
     }
     lock.lock();
-    slot.work.add(filler->work);
-    std::ranges::move(filler->bad, std::back_inserter(slot.bad));
-    filler->work = {};
-    filler->bad.clear();
-    fillers_.push_back(std::move(filler));
+    slot.work.add(worker->work);
+    std::ranges::move(worker->bad, std::back_inserter(slot.bad));
+    worker->work = {};
+    worker->bad.clear();
+    workers_.push_back(std::move(worker));
     if (error && !slot.error) slot.error = error;
     if (--slot.chunks_left == 0) ready_.notify_one();
   }
@@ -241,16 +239,15 @@ class Loader::Impl {
 
   std::mutex mutex_;
   std::condition_variable ready_;
-  std::vector<std::unique_ptr<RowFiller>> fillers_;  // those that no worker uses; under mutex_
+  std::vector<std::unique_ptr<RowWorker>> workers_;  // those that no thread uses; under mutex_
   std::atomic<bool> stopping_ = false;
   boost::asio::thread_pool pool_;  // last: its threads use the rest
 };
 
-Loader::Loader(std::shared_ptr<const Dataset> dataset, std::shared_ptr<const Tokenizer> tokenizer,
-               LoaderOptions options) {
+Loader::Loader(std::shared_ptr<const Dataset> dataset, LoaderOptions options) {
   TRIPTYCH_CHECK(dataset != nullptr, "no data set");
-  check_options(*dataset, tokenizer.get(), options);
-  impl_ = std::make_unique<Impl>(std::move(dataset), std::move(tokenizer), std::move(options));
+  check_options(*dataset, options);
+  impl_ = std::make_unique<Impl>(std::move(dataset), std::move(options));
 }
 
 Loader::~Loader() = default;

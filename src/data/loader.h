@@ -6,12 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "data/tokenizer.h"
-#include "data/transforms.h"
+#include "data/batch.h"
+#include "data/field_source.h"
 
 namespace triptych {
-
-class Dataset;
 
 /// A sample that could not be used, and why.
 struct BadSample {
@@ -20,38 +18,29 @@ struct BadSample {
   std::string reason;  ///< the error's text
 };
 
+/// What an evaluation goes through once, in order.
+enum class EvaluationItems {
+  kSamples,   ///< every sample, with its first caption
+  kCaptions,  ///< every caption of every sample; a source of pixels would decode an image once a caption
+};
+
 struct LoaderOptions {
-  int64_t image_size = 0;    ///< side of the square images; 0: this rank needs no pixels
-  int64_t text_length = 0;   ///< tokens a row; 0: this rank needs no text
-  int64_t global_batch = 0;  ///< rows over all of `dp`
+  std::vector<FieldSource> fields;  ///< those that this rank needs; may be none
+  int64_t global_batch = 0;         ///< rows over all of `dp`
   int dp_rank = 0, dp_size = 1;
   uint64_t seed = 0;
   int threads = 1;
-  int prefetch = 3;        ///< batches in flight: scheduled, in work or ready, but not yet taken
-  AugmentOptions augment;  ///< used when training
+  int prefetch = 3;  ///< batches in flight: scheduled, in work or ready, but not yet taken
   bool training = true;
+  EvaluationItems items = EvaluationItems::kSamples;  ///< used when not training
   double max_bad_fraction = 0.01;  ///< of the samples this rank has seen, or of 100 while they are fewer
   int64_t start_step = 0;
   /// Ranks that hold different parts of a model must agree which samples are bad, or they would pair an image with
-  /// another's text. So where image_size is 0, each image is still decoded once a run (at the lowest cost) to see that
-  /// it is sound. Turn off only if no rank uses images.
+  /// another's text. So where no source reads images, each image is still decoded once a run (at the lowest cost) to
+  /// see that it is sound. Turn off only if no rank uses images.
   bool check_unused_images = true;
   /// Called from next(), once for each bad sample.
   std::function<void(const BadSample&)> on_bad_sample;
-};
-
-inline constexpr uint64_t kNoSample = ~uint64_t{0};
-
-/// The rows [dp_rank * B, (dp_rank + 1) * B) of a global batch; B = global_batch / dp_size.
-struct Batch {
-  int64_t step = 0;
-  int64_t first_index = 0;  ///< of the first row, within the global batch
-  std::vector<uint64_t>
-      sample_ids;                ///< [B] index in the data set; kNoSample in rows that pad an evaluation's last batch
-  std::vector<uint8_t> pixels;   ///< [B, size, size, 3] RGB; zero where there is no image; empty if image_size is 0
-  std::vector<int32_t> tokens;   ///< [B, T]; begin and end alone where there is no text; empty if text_length is 0
-  std::vector<int32_t> lengths;  ///< [B] tokens before the padding, at least 2; empty if text_length is 0
-  std::vector<uint8_t> image_present, text_present;  ///< [B] whether the sample has it, needed on this rank or not
 };
 
 struct LoaderStats {
@@ -60,8 +49,8 @@ struct LoaderStats {
   double wait_ms = 0, wait_storage_ms = 0, wait_decode_ms = 0, wait_collate_ms = 0;
   /// Time of all workers together, by cause.
   double storage_ms = 0;  ///< reading and checking samples
-  double decode_ms = 0;   ///< decoding and transforming images
-  double collate_ms = 0;  ///< tokenizing and filling rows
+  double decode_ms = 0;   ///< filling rows one by one: decoding and transforming images
+  double collate_ms = 0;  ///< what fillers do for rows together: tokenizing
   int64_t num_batches = 0;
   uint64_t num_samples = 0;  ///< seen, bad ones included
   uint64_t bytes_read = 0;
@@ -72,29 +61,32 @@ struct LoaderStats {
 /// Reads, decodes, augments, tokenizes and collates in the background, on a pool of threads.
 ///
 /// Training: row r of step s is position p = s * global_batch + r of an endless stream; its sample comes from
-/// SampleOrder(seed), its caption and augmentation from (seed, p). So a batch is a pure function of (seed, s, r) and of
-/// the data set, whatever threads, dp_size, prefetch and start_step are. A sample that cannot be used is reported and
-/// replaced by another, drawn from (seed, p, attempt). One that turns bad after it was used ends the run instead, since
-/// other ranks may not see it so.
+/// SampleOrder(seed), its caption and what fillers draw from (seed, p). So a batch is a pure function of (seed, s, r)
+/// and of the data set, whatever threads, dp_size, prefetch and start_step are. A sample that cannot be used is
+/// reported and replaced by another, drawn from (seed, p, attempt). One that turns bad after it was used ends the run
+/// instead, since other ranks may not see it so.
 ///
-/// Evaluation (training = false): position p is sample p, once, in order; the first caption, the centre square. The
-/// last batch is padded with rows of kNoSample. A sample that cannot be used keeps its row, with nothing present.
+/// Evaluation (training = false): position p is sample p with its first caption, or caption p of all captions, once, in
+/// order. The last batch is padded with rows of kNoSample. A sample that cannot be used keeps its row, cleared.
+///
+/// A sample cannot be used if it cannot be read, its image is not sound or its caption is not UTF-8; any other error of
+/// a filler ends the run.
 ///
 /// At most `prefetch` batches are in flight, so memory is bounded; workers rest while they are all ready.
 class Loader {
  public:
-  /// `tokenizer` may be null if text_length is 0. Throws UserError on impossible options, an empty data set, and when
-  /// training with a global batch larger than the data set. Starts reading at once.
-  Loader(std::shared_ptr<const Dataset> dataset, std::shared_ptr<const Tokenizer> tokenizer, LoaderOptions options);
+  /// Throws UserError on impossible options, an empty data set, an evaluation over captions where there are none, and
+  /// when training with a global batch larger than the data set. Starts reading at once.
+  Loader(std::shared_ptr<const Dataset> dataset, LoaderOptions options);
   /// Stops the workers after the sample they are at; may be called at any time.
   ~Loader();
 
-  /// Batches of one pass in evaluation: ceil(size / global_batch). Endless in training: INT64_MAX.
+  /// Batches of one pass in evaluation: ceil(items / global_batch). Endless in training: INT64_MAX.
   int64_t num_steps() const;
   /// The next batch, waiting for it if needed. Throws what a worker threw, and WorldError with examples once more than
   /// max_bad_fraction of the samples were bad; the loader is then at its end. One caller at a time.
   Batch next();
-  /// Gives a batch's memory back for use in a later one.
+  /// Gives the memory of a batch that next() gave back for use in a later one.
   void recycle(Batch&& batch);
   /// Of what next() has given so far.
   LoaderStats stats() const;

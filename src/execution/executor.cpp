@@ -52,12 +52,14 @@ PipelineExecutor::PipelineExecutor(Device& device, Mesh& mesh, ParameterStore& s
   reducer_ = std::make_unique<Reducer>(device, mesh, store.all(), options.bucket_bytes);
 }
 
-bool PipelineExecutor::needs_pixels() const {
-  return std::any_of(specs_.begin(), specs_.end(), [](const BlockSpec& spec) { return spec.needs_pixels; });
-}
-
-bool PipelineExecutor::needs_tokens() const {
-  return std::any_of(specs_.begin(), specs_.end(), [](const BlockSpec& spec) { return spec.needs_tokens; });
+std::vector<std::string> PipelineExecutor::fields() const {
+  std::vector<std::string> names;
+  for (const BlockSpec& spec : specs_) {
+    for (const std::string& name : spec.fields) {
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+  }
+  return names;
 }
 
 Pass PipelineExecutor::make_pass(int64_t step, int64_t first_sample, bool record) {
@@ -78,7 +80,7 @@ Layout PipelineExecutor::slot_layout(const Slot& slot, const Pass& pass) const {
   return slot.between_blocks ? pass.between_blocks() : pass.whole();
 }
 
-PipelineExecutor::Values PipelineExecutor::forward(const Values& inputs, const Microbatch& data, const Pass& pass) {
+PipelineExecutor::Values PipelineExecutor::forward(const Values& inputs, const Fields& data, const Pass& pass) {
   Values values = inputs;
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const std::string& reads = specs_[i].reads;
@@ -195,10 +197,10 @@ void PipelineExecutor::run_backward(int microbatch, const Pass& pass) {
   }
 }
 
-Tensor PipelineExecutor::run_step(std::span<const Microbatch> microbatches, int64_t step, const float* loss_scale) {
+Tensor PipelineExecutor::run_step(std::span<const Fields> microbatches, int64_t step, const float* loss_scale) {
   TRIPTYCH_CHECK(static_cast<int>(microbatches.size()) == schedule_.num_microbatches, "{} microbatches for {}",
                  microbatches.size(), schedule_.num_microbatches);
-  const int64_t rows = microbatches[0].num_samples;
+  const int64_t rows = microbatches[0].num_samples();
   const int64_t first = rows * schedule_.num_microbatches * mesh_->rank(Axis::kDp);
   reducer_->begin_step(schedule_.num_microbatches);
   embeddings_.assign(microbatches.size(), {});
@@ -207,7 +209,7 @@ Tensor PipelineExecutor::run_step(std::span<const Microbatch> microbatches, int6
     const int m = action.microbatch;
     const bool record = action.kind != Action::kEmbed && !action.embed;
     const Pass pass = make_pass(step, first + m * rows, record);
-    const Microbatch& data = microbatches[static_cast<std::size_t>(m)];
+    const Fields& data = microbatches[static_cast<std::size_t>(m)];
     TRIPTYCH_CHECK(action.stage == stage_, "{} of stage {} on the rank of stage {}", to_string(action), action.stage,
                    stage_);
     switch (action.kind) {
@@ -259,10 +261,10 @@ Tensor PipelineExecutor::run_step(std::span<const Microbatch> microbatches, int6
   return loss_;
 }
 
-std::pair<Tensor, Tensor> PipelineExecutor::embed(const Microbatch& data) {
+std::pair<Tensor, Tensor> PipelineExecutor::embed(const Fields& data) {
   Pass pass = make_pass(0, 0, false);
   pass.training = false;
-  const Values outputs = forward(receive_activations(data.num_samples, pass, false), data, pass);
+  const Values outputs = forward(receive_activations(data.num_samples(), pass, false), data, pass);
   if (!is_last_stage()) {
     send_activations(outputs, pass);
     finish_sends();

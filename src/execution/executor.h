@@ -42,14 +42,14 @@ class PipelineExecutor {
   ///   loss_scale     one float32 in device memory that all gradients come out multiplied by; null: 1
   /// Returns the loss's summand of this rank, float64 [1] on the device: the loss is the sum over `dp` on the last
   /// stage; undefined elsewhere. The host does not wait for the device.
-  Tensor run_step(std::span<const Microbatch> microbatches, int64_t step, const float* loss_scale = nullptr);
+  Tensor run_step(std::span<const Fields> microbatches, int64_t step, const float* loss_scale = nullptr);
 
   /// A forward pass alone, without dropout, for evaluation: the slots "image_embedding" and "text_embedding" on the
   /// last stage, nothing elsewhere. Collective over the pipeline.
-  std::pair<Tensor, Tensor> embed(const Microbatch& data);
+  std::pair<Tensor, Tensor> embed(const Fields& data);
 
-  bool needs_pixels() const;
-  bool needs_tokens() const;
+  /// Names of the fields that this stage's blocks read, in the order in which they are first read.
+  std::vector<std::string> fields() const;
   /// On the last stage, else null.
   ContrastiveObjective* objective() const { return objective_.get(); }
 
@@ -62,7 +62,7 @@ class PipelineExecutor {
   bool is_last_stage() const { return stage_ + 1 == num_stages_; }
   Pass make_pass(int64_t step, int64_t first_sample, bool record);
   Layout slot_layout(const Slot& slot, const Pass& pass) const;
-  Values forward(const Values& inputs, const Microbatch& data, const Pass& pass);
+  Values forward(const Values& inputs, const Fields& data, const Pass& pass);
   Values receive_activations(int64_t num_samples, const Pass& pass, bool as_leaves);
   void send_activations(const Values& outputs, const Pass& pass);
   void evaluate_loss(const Pass& pass, const float* loss_scale);

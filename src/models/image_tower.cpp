@@ -33,19 +33,19 @@ class PatchEmbedding : public Block {
                                positions_spec(sequence_parallel));
   }
 
-  Variable forward(const Variable&, const Microbatch& data, const Pass& pass) const override {
+  Variable forward(const Variable&, const Fields& data, const Pass& pass) const override {
     const int64_t inputs = 3 * config_.patch * config_.patch;
     const Tensor patches =
-        Tensor::empty(pass.device, pass.dtype, Shape{data.num_samples, config_.num_patches(), inputs});
-    patchify(pass.device.stream(), {.pixels = data.pixels.data<uint8_t>(),
+        Tensor::empty(pass.device, pass.dtype, Shape{data.num_samples(), config_.num_patches(), inputs});
+    patchify(pass.device.stream(), {.pixels = data["pixels"].data<uint8_t>(),
                                     .patches = patches.raw(),
-                                    .batch = data.num_samples,
+                                    .batch = data.num_samples(),
                                     .image_size = config_.size,
                                     .patch_size = config_.patch,
                                     .mean = kPixelMean,
                                     .std = kPixelStd,
                                     .dtype = pass.dtype});
-    const Shape global{data.num_samples * pass.mesh.size(Axis::kDp), config_.num_patches(), inputs};
+    const Shape global{data.num_samples() * pass.mesh.size(Axis::kDp), config_.num_patches(), inputs};
     Variable x =
         linear(Variable::constant(patches, global, pass.whole()), pass.use(*weight_), pass.use(*bias_), pass.dtype);
     if (class_token_ != nullptr) x = prepend_token(x, pass.use(*class_token_));
@@ -66,7 +66,7 @@ class ImageHead : public Block {
   ImageHead(ParameterStore& store, const TwoTowerConfig& config)
       : pooling_(config.image.pooling), head_(store, "image.head", config.image.width, config.embedding) {}
 
-  Variable forward(const Variable& x, const Microbatch&, const Pass& pass) const override {
+  Variable forward(const Variable& x, const Fields&, const Pass& pass) const override {
     const Variable whole = redistribute(x, pass.whole(), pass.mesh);
     if (pooling_ == ImageTowerConfig::Pooling::kMean) return head_.forward(mean_tokens(whole), pass);
     return head_.forward(select_token(whole, Tensor()), pass);
@@ -86,7 +86,7 @@ void append_image_tower(std::vector<BlockSpec>& blocks, const TwoTowerConfig& co
       2.0 * 3 * static_cast<double>(image.patch * image.patch * image.width * image.num_patches());
   blocks.push_back({.name = "image.embed",
                     .writes = tokens,
-                    .needs_pixels = true,
+                    .fields = {"pixels"},
                     .forward_flops = patch_flops,
                     .backward_flops = patch_flops,  // pixels have no gradient
                     .make = [=](ParameterStore& store) {

@@ -8,23 +8,17 @@
 
 #include "nn/parameter_store.h"
 #include "nn/pass.h"
+#include "tensor/field.h"
 
 namespace triptych {
-
-/// The data of one microbatch on a rank's device. A tensor that no block of the rank's stage reads may be undefined.
-struct Microbatch {
-  int64_t num_samples = 0;  ///< on this rank
-  Tensor pixels;            ///< uint8 [B, size, size, 3]
-  Tensor tokens;            ///< int32 [B, T], padded
-  Tensor lengths;           ///< int32 [B]: tokens that count, at least 1
-};
 
 /// A piece of a model with its parameters on this rank.
 class Block {
  public:
   virtual ~Block() = default;
-  /// `x` is the slot that the block reads, undefined if it reads only data.
-  virtual Variable forward(const Variable& x, const Microbatch& data, const Pass& pass) const = 0;
+  /// `x` is the slot that the block reads, undefined if it reads only data. `data` is the microbatch; it may have no
+  /// fields but those that the stage's blocks name.
+  virtual Variable forward(const Variable& x, const Fields& data, const Pass& pass) const = 0;
 };
 
 /// A named value that blocks pass on, possibly across stages.
@@ -39,7 +33,7 @@ struct BlockSpec {
   std::string name;
   std::string reads;  ///< a slot's name, or "" for data alone
   Slot writes;
-  bool needs_pixels = false, needs_tokens = false;
+  std::vector<std::string> fields;               ///< names of those that it reads
   double forward_flops = 0, backward_flops = 0;  ///< matrix products for one sample
   std::function<std::unique_ptr<Block>(ParameterStore&)> make;
 };

@@ -21,9 +21,9 @@ class TokenEmbedding : public Block {
         positions_(&store.create("text.embed.positions", Shape{config.length, config.width},
                                  positions_spec(sequence_parallel))) {}
 
-  Variable forward(const Variable&, const Microbatch& data, const Pass& pass) const override {
-    const Shape ids_shape{data.num_samples * pass.mesh.size(Axis::kDp), data.tokens.size(1)};
-    const Variable rows = embedding(data.tokens, ids_shape, pass.whole(), pass.use(*table_), pass.mesh);
+  Variable forward(const Variable&, const Fields& data, const Pass& pass) const override {
+    const Shape ids_shape{data.num_samples() * pass.mesh.size(Axis::kDp), data["tokens"].size(1)};
+    const Variable rows = embedding(data["tokens"], ids_shape, pass.whole(), pass.use(*table_), pass.mesh);
     return add_positions(redistribute(rows, pass.between_blocks(), pass.mesh), pass.use(*positions_), pass.mesh);
   }
 
@@ -38,8 +38,8 @@ class TextHead : public Block {
       : head_(store, "text.head", config.text.width, config.embedding) {}
 
   // The end token is a caption's last.
-  Variable forward(const Variable& x, const Microbatch& data, const Pass& pass) const override {
-    return head_.forward(select_token(redistribute(x, pass.whole(), pass.mesh), data.lengths, -1), pass);
+  Variable forward(const Variable& x, const Fields& data, const Pass& pass) const override {
+    return head_.forward(select_token(redistribute(x, pass.whole(), pass.mesh), data["lengths"], -1), pass);
   }
 
  private:
@@ -51,7 +51,7 @@ class TextHead : public Block {
 void append_text_tower(std::vector<BlockSpec>& blocks, const TwoTowerConfig& config, bool sequence_parallel) {
   const TextTowerConfig& text = config.text;
   const Slot tokens{"text", {text.length, text.width}, true};
-  blocks.push_back({.name = "text.embed", .writes = tokens, .needs_tokens = true, .make = [=](ParameterStore& store) {
+  blocks.push_back({.name = "text.embed", .writes = tokens, .fields = {"tokens"}, .make = [=](ParameterStore& store) {
                       return std::make_unique<TokenEmbedding>(store, text, sequence_parallel);
                     }});
   for (int64_t i = 0; i < text.layers; ++i) {
@@ -67,7 +67,7 @@ void append_text_tower(std::vector<BlockSpec>& blocks, const TwoTowerConfig& con
   blocks.push_back({.name = "text.head",
                     .reads = "text",
                     .writes = {"text_embedding", {config.embedding}, false},
-                    .needs_tokens = true,
+                    .fields = {"lengths"},
                     .forward_flops = head_flops,
                     .backward_flops = 2 * head_flops,
                     .make = [=](ParameterStore& store) { return std::make_unique<TextHead>(store, config); }});

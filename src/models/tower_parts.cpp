@@ -16,8 +16,8 @@ class TransformerModelBlock : public Block {
                         bool sequence_parallel, bool masks_padding)
       : block_(store, name, config, sequence_parallel), masks_padding_(masks_padding) {}
 
-  Variable forward(const Variable& x, const Microbatch& data, const Pass& pass) const override {
-    return block_.forward(x, masks_padding_ ? data.lengths : Tensor(), pass);
+  Variable forward(const Variable& x, const Fields& data, const Pass& pass) const override {
+    return block_.forward(x, masks_padding_ ? data["lengths"] : Tensor(), pass);
   }
 
  private:
@@ -33,7 +33,7 @@ BlockSpec transformer_block_spec(const std::string& name, const Slot& slot, cons
   return {.name = name,
           .reads = slot.name,
           .writes = slot,
-          .needs_tokens = masks_padding,
+          .fields = masks_padding ? std::vector<std::string>{"lengths"} : std::vector<std::string>(),
           .forward_flops = flops,
           .backward_flops = 2 * flops,
           .make = [=](ParameterStore& store) {

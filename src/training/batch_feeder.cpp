@@ -7,68 +7,49 @@
 namespace triptych {
 namespace {
 
-DeviceBatch empty_batch(Device& device, const Batch& batch, int64_t image_size, int64_t text_length) {
-  DeviceBatch result;
-  result.rows = static_cast<int64_t>(batch.sample_ids.size());
-  const auto part = [&](DType dtype, const Shape& shape) {
-    return Tensor::empty(device, dtype, shape, MemoryPart::kBatches);
-  };
-  if (!batch.pixels.empty()) result.pixels = part(DType::kUInt8, Shape{result.rows, image_size, image_size, 3});
-  if (!batch.tokens.empty()) {
-    result.tokens = part(DType::kInt32, Shape{result.rows, text_length});
-    result.lengths = part(DType::kInt32, Shape{result.rows});
+Fields empty_fields(Device& device, const Batch& batch, std::span<const std::string> names) {
+  Fields result(batch.num_rows());
+  for (const std::string& name : names) {
+    const FieldSpec& spec = batch.spec(name);
+    result.set(name, Tensor::empty(device, spec.dtype, spec.batch_shape(batch.num_rows()), MemoryPart::kBatches));
   }
   return result;
 }
 
-// Calls visit(part, tensor, values) for each of the three parts that the batch has.
+// Calls visit(number, tensor, values) for each of the named fields.
 template <typename Visit>
-void for_parts(const DeviceBatch& target, const Batch& batch, const Visit& visit) {
-  const auto part = [&](std::size_t number, const Tensor& tensor, std::span<const std::byte> values) {
-    if (!tensor.defined()) return;
+void for_fields(const Fields& target, const Batch& batch, std::span<const std::string> names, const Visit& visit) {
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const Tensor& tensor = target[names[i]];
+    const std::span<const std::byte> values = batch.bytes(names[i]);
     TRIPTYCH_CHECK(values.size() == tensor.num_bytes(), "{} bytes for {}", values.size(), tensor.shape().to_string());
-    visit(number, tensor, values);
-  };
-  part(0, target.pixels, std::as_bytes(std::span(batch.pixels)));
-  part(1, target.tokens, std::as_bytes(std::span(batch.tokens)));
-  part(2, target.lengths, std::as_bytes(std::span(batch.lengths)));
+    visit(i, tensor, values);
+  }
 }
 
 }  // namespace
 
-std::vector<Microbatch> DeviceBatch::cut(int count) const {
-  TRIPTYCH_CHECK(rows % count == 0, "{} rows in {} microbatches", rows, count);
-  const int64_t piece = rows / count;
-  const auto part = [&](const Tensor& whole, int m) {
-    return whole.defined() ? whole.slice(0, m * piece, piece) : whole;
-  };
-  std::vector<Microbatch> result;
-  for (int m = 0; m < count; ++m) {
-    result.push_back(
-        {.num_samples = piece, .pixels = part(pixels, m), .tokens = part(tokens, m), .lengths = part(lengths, m)});
-  }
-  return result;
-}
-
-DeviceBatch to_device(Device& device, const Batch& batch, int64_t image_size, int64_t text_length) {
-  DeviceBatch result = empty_batch(device, batch, image_size, text_length);
-  for_parts(result, batch, [&](std::size_t, const Tensor& tensor, std::span<const std::byte> values) {
+Fields to_device(Device& device, const Batch& batch, std::span<const std::string> names) {
+  Fields result = empty_fields(device, batch, names);
+  for_fields(result, batch, names, [&](std::size_t, const Tensor& tensor, std::span<const std::byte> values) {
     device.write(tensor.raw(), values.data(), values.size());
   });
   return result;
 }
 
-BatchFeeder::BatchFeeder(Device& device, Loader& loader, int64_t image_size, int64_t text_length)
-    : device_(&device), loader_(&loader), image_size_(image_size), text_length_(text_length) {}
+BatchFeeder::BatchFeeder(Device& device, Loader& loader, std::vector<std::string> names)
+    : device_(&device), loader_(&loader), names_(std::move(names)) {
+  for (Slot& slot : slots_) slot.host.resize(names_.size());
+}
 
 void BatchFeeder::start_copy(Slot& slot, Batch&& batch) {
-  if (slot.batch.rows == 0) {
-    slot.batch = empty_batch(*device_, batch, image_size_, text_length_);
+  if (slot.batch.num_samples() == 0) {
+    slot.batch = empty_fields(*device_, batch, names_);
     slot.used = device_->record();  // memory is the compute stream's from where it was allocated on
   }
   // The copy out of these buffers was ordered before a step that has been reported; it is done long since.
   wait_on_host(slot.copied, {});
-  for_parts(slot.batch, batch, [&](std::size_t part, const Tensor& tensor, std::span<const std::byte> values) {
+  for_fields(slot.batch, batch, names_, [&](std::size_t part, const Tensor& tensor, std::span<const std::byte> values) {
     HostBuffer& host = slot.host[part];
     if (host.size() < values.size()) host = device_->allocate_host(values.size());
     std::memcpy(host.data(), values.data(), values.size());
@@ -86,7 +67,7 @@ void BatchFeeder::prefetch() {
   is_prefetched_ = true;
 }
 
-const DeviceBatch& BatchFeeder::next() {
+const Fields& BatchFeeder::next() {
   if (!is_prefetched_) prefetch();
   is_prefetched_ = false;
   // All that reads the batch before has been queued by now: when the device gets here, its memory is free.

@@ -26,30 +26,32 @@ Embedder::Embedder(const RunConfig& config, const std::string& checkpoint)
 Embedder::Embeddings Embedder::embed(std::shared_ptr<const Dataset> dataset) {
   const auto size = static_cast<int64_t>(dataset->size());
   LoaderOptions options;
-  options.image_size = config_.model.image.size;
-  options.text_length = config_.model.text.length;
+  options.fields = field_sources(config_.model, tokenizer_);
+  options.fields.push_back(presence_fields());
   options.global_batch = std::min(config_.evaluation.batch, size);
   options.threads = config_.data.threads;
   options.training = false;
   options.max_bad_fraction = config_.data.max_bad_fraction;
-  Loader loader(dataset, tokenizer_, options);
+  Loader loader(dataset, std::move(options));
+  const std::vector<std::string> names = session_->executor().fields();
   Embeddings result;
   const auto count = static_cast<std::size_t>(size * width());
   result.images.assign(count, 0);
   result.texts.assign(count, 0);
   for (int64_t step = 0; step < loader.num_steps(); ++step) {
     Batch batch = loader.next();
-    const DeviceBatch data = to_device(session_->device(), batch, config_.model.image.size, config_.model.text.length);
-    const auto [image_rows, text_rows] = session_->executor().embed(data.cut(1)[0]);
+    const auto [image_rows, text_rows] = session_->executor().embed(to_device(session_->device(), batch, names));
+    const auto image_present = batch.values<uint8_t>("image_present");
+    const auto text_present = batch.values<uint8_t>("text_present");
     const std::vector<float> images = image_rows.to_vector<float>(), texts = text_rows.to_vector<float>();
     for (std::size_t row = 0; row < batch.sample_ids.size(); ++row) {
       if (batch.sample_ids[row] == kNoSample) continue;
       const auto from = static_cast<int64_t>(row) * width();
       const auto to = static_cast<std::ptrdiff_t>(batch.sample_ids[row]) * width();
-      if (batch.image_present[row] != 0) {
+      if (image_present[row] != 0) {
         std::copy_n(images.begin() + from, width(), result.images.begin() + to);
       }
-      if (batch.text_present[row] != 0) std::copy_n(texts.begin() + from, width(), result.texts.begin() + to);
+      if (text_present[row] != 0) std::copy_n(texts.begin() + from, width(), result.texts.begin() + to);
     }
     loader.recycle(std::move(batch));
   }
@@ -58,16 +60,18 @@ Embedder::Embeddings Embedder::embed(std::shared_ptr<const Dataset> dataset) {
 
 std::vector<float> Embedder::embed_texts(const std::vector<std::string>& texts) {
   const auto rows = static_cast<int64_t>(texts.size());
-  Batch batch;
-  batch.sample_ids.resize(texts.size());
-  batch.pixels.resize(static_cast<std::size_t>(rows * config_.model.image.size * config_.model.image.size * 3));
-  batch.tokens.resize(static_cast<std::size_t>(rows * config_.model.text.length));
+  const int64_t size = config_.model.image.size;
   const auto length = static_cast<std::size_t>(config_.model.text.length);
+  std::vector<int32_t> tokens(texts.size() * length), lengths;
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    batch.lengths.push_back(tokenizer_->encode(texts[i], std::span(batch.tokens).subspan(i * length, length)));
+    lengths.push_back(tokenizer_->encode(texts[i], std::span(tokens).subspan(i * length, length)));
   }
-  const DeviceBatch data = to_device(session_->device(), batch, config_.model.image.size, config_.model.text.length);
-  return session_->executor().embed(data.cut(1)[0]).second.to_vector<float>();
+  Device& device = session_->device();
+  Fields data(rows);
+  data.set("pixels", Tensor::zeros(device, DType::kUInt8, Shape{rows, size, size, 3}, MemoryPart::kBatches));
+  data.set("tokens", Tensor::from<int32_t>(device, Shape{rows, config_.model.text.length}, tokens));
+  data.set("lengths", Tensor::from<int32_t>(device, Shape{rows}, lengths));
+  return session_->executor().embed(data).second.to_vector<float>();
 }
 
 std::vector<float> similarities(Device& device, const std::vector<float>& queries, const std::vector<float>& candidates,

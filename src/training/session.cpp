@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <thread>
 
-#include "base/philox.h"
 #include "kernels/matmul.h"
 #include "parallel/pipeline/schedules.h"
 #include "training/agreement.h"
@@ -77,31 +76,18 @@ RankPlace rank_place(const RunConfig& config, int node_rank, int node_size) {
   return {.num_threads = config.run.threads > 0 ? config.run.threads : std::max(1, share), .local_rank = node_rank};
 }
 
-Batch synthetic_batch(const TwoTowerConfig& model, uint64_t seed, int64_t first_row, int64_t rows) {
-  const int64_t image_bytes = model.image.size * model.image.size * 3;
-  Batch batch;
-  batch.first_index = first_row;
-  const RandomKey pixels = random_key(seed, "synthetic/pixels", 0);
-  const RandomKey tokens = random_key(seed, "synthetic/tokens", 0);
-  const RandomKey lengths = random_key(seed, "synthetic/lengths", 0);
-  for (int64_t r = 0; r < rows; ++r) {
-    const auto row = static_cast<uint64_t>(first_row + r);
-    batch.sample_ids.push_back(row);
-    const uint64_t first_pixel = row * static_cast<uint64_t>(image_bytes);
-    for (int64_t i = 0; i < image_bytes; ++i) {
-      batch.pixels.push_back(static_cast<uint8_t>(philox_word(pixels, first_pixel + static_cast<uint64_t>(i)) >> 24));
-    }
-    const auto length = static_cast<int32_t>(
-        2 + philox_word(lengths, row) % static_cast<uint32_t>(std::max<int64_t>(1, model.text.length - 1)));
-    batch.lengths.push_back(length);
-    for (int64_t t = 0; t < model.text.length; ++t) {
-      const uint32_t word =
-          philox_word(tokens, row * static_cast<uint64_t>(model.text.length) + static_cast<uint64_t>(t));
-      batch.tokens.push_back(t < length ? static_cast<int32_t>(word % static_cast<uint64_t>(model.text.vocabulary))
-                                        : 0);
-    }
-  }
-  return batch;
+std::vector<FieldSource> field_sources(const TwoTowerConfig& model, std::shared_ptr<const Tokenizer> tokenizer,
+                                       const AugmentOptions& augment) {
+  return {pixels_field(model.image.size, augment),
+          text_fields(std::move(tokenizer), model.text.length, model.text.vocabulary)};
+}
+
+Fields synthetic_fields(Session& session, const RunConfig& config) {
+  const int64_t rows = config.training.global_batch / config.parallel.mesh.dp;
+  const std::vector<std::string> names = session.executor().fields();
+  const Batch batch = synthetic_batch(sources_of(field_sources(config.model, nullptr), names), config.run.seed,
+                                      rows * session.mesh().rank(Axis::kDp), rows);
+  return to_device(session.device(), batch, names);
 }
 
 OwnedPieces owned_pieces(const Mesh& mesh, std::span<AdamW::State> states) {

@@ -6,6 +6,7 @@
 
 #include "checkpoint/checkpoint_reader.h"
 #include "checkpoint/checkpoint_writer.h"
+#include "data/field_sources.h"
 #include "device/device.h"
 #include "execution/executor.h"
 #include "optim/adamw.h"
@@ -46,9 +47,12 @@ class Session {
   std::unique_ptr<PipelineExecutor> executor_;
 };
 
-/// Random pixels, tokens and lengths for `rows` rows from global row `first_row` on: a function of the seed and the
-/// global row alone. For measuring and for checking a mesh against one rank.
-Batch synthetic_batch(const TwoTowerConfig& model, uint64_t seed, int64_t first_row, int64_t rows);
+/// What a model's blocks read. `tokenizer` may be null where nothing but synthetic batches are made.
+std::vector<FieldSource> field_sources(const TwoTowerConfig& model, std::shared_ptr<const Tokenizer> tokenizer,
+                                       const AugmentOptions& augment = {});
+/// Random rows for this rank, on its device, with what its stage reads: for measuring, and for comparing a mesh with
+/// one rank.
+Fields synthetic_fields(Session& session, const RunConfig& config);
 
 /// What this rank writes to a checkpoint: its parameters and moments, each global element by one rank. The pieces point
 /// to the tensors, or, where the host cannot read the device's memory, to copies in `memory`.

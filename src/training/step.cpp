@@ -25,7 +25,7 @@ TrainingStep::TrainingStep(Session& session, AdamW& optimizer)
   }
 }
 
-void TrainingStep::run(std::span<const Microbatch> microbatches, int64_t step, double learning_rate) {
+void TrainingStep::run(std::span<const Fields> microbatches, int64_t step, double learning_rate) {
   TRIPTYCH_CHECK(queued_.size() < kMostInFlight, "{} steps are in flight already", queued_.size());
   Slot& slot = slots_[next_slot_];
   Device& device = session_->device();

@@ -32,7 +32,7 @@ class TrainingStep {
   TrainingStep(Session& session, AdamW& optimizer);
 
   /// Queues the update that follows `step` finished ones.
-  void run(std::span<const Microbatch> microbatches, int64_t step, double learning_rate);
+  void run(std::span<const Fields> microbatches, int64_t step, double learning_rate);
   /// The oldest report that was not taken yet, if it is there or if `newer` steps have been queued since; null if not.
   /// Waits at most for that step. Throws WorldError if a peer fails meanwhile.
   std::unique_ptr<StepReport> take(std::size_t newer);

@@ -162,18 +162,16 @@ class Trainer {
   }
 
   void start_loader() {
-    PipelineExecutor& executor = session_->executor();
+    const std::vector<std::string> names = session_->executor().fields();
     const Mesh& mesh = session_->mesh();
     LoaderOptions options;
-    options.image_size = executor.needs_pixels() ? config_.model.image.size : 0;
-    options.text_length = executor.needs_tokens() ? config_.model.text.length : 0;
+    options.fields = sources_of(field_sources(config_.model, tokenizer_, config_.data.augment), names);
     options.global_batch = config_.training.global_batch;
     options.dp_rank = mesh.rank(Axis::kDp);
     options.dp_size = mesh.size(Axis::kDp);
     options.seed = config_.run.seed;
     options.threads = config_.data.threads;
     options.prefetch = config_.data.prefetch;
-    options.augment = config_.data.augment;
     options.max_bad_fraction = config_.data.max_bad_fraction;
     options.start_step = step_;
     if (mesh.rank(Axis::kTp) == 0 && mesh.coordinate().pp == 0) {
@@ -181,8 +179,8 @@ class Trainer {
         fmt::print(stderr, "triptych: warning: {} is replaced: {}\n", bad.name, bad.reason);
       };
     }
-    loader_.emplace(dataset_, tokenizer_, options);
-    feeder_.emplace(session_->device(), *loader_, options.image_size, options.text_length);
+    loader_.emplace(dataset_, std::move(options));
+    feeder_.emplace(session_->device(), *loader_, names);
   }
 
   void announce(ProgressLine& progress, int64_t parameters, int64_t end) {
@@ -194,7 +192,7 @@ class Trainer {
   }
 
   void queue_one_step() {
-    const DeviceBatch& batch = feeder_->next();
+    const Fields& batch = feeder_->next();
     steps_->run(batch.cut(config_.parallel.microbatches), step_, learning_rate(config_.learning_rate, step_));
     ++step_;
   }

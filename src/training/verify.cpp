@@ -39,9 +39,7 @@ VerifyResult verify(const RunConfig& config, Group& world, const RankPlace& plac
   const std::unique_ptr<Group> self = make_self_group("reference");
   Session reference(alone, *self, place);
   const auto run = [&](Session& session, const RunConfig& c) {
-    const int64_t rows = c.training.global_batch / c.parallel.mesh.dp;
-    const Batch batch = synthetic_batch(c.model, c.run.seed, rows * session.mesh().rank(Axis::kDp), rows);
-    const DeviceBatch data = to_device(session.device(), batch, c.model.image.size, c.model.text.length);
+    const Fields data = synthetic_fields(session, c);
     const Tensor loss = session.executor().run_step(data.cut(c.parallel.microbatches), step);
     return loss.defined() ? loss.item<double>() : 0;
   };

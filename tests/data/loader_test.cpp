@@ -8,80 +8,21 @@
 
 #include "base/error.h"
 #include "data/sample_order.h"
-#include "small_data_set.h"
+#include "loader_support.h"
 
 namespace triptych {
 namespace {
 
-using test::make_data_set;
-using test::ScratchFolder;
-using test::SmallSample;
-
-constexpr uint64_t kSize = 47;
-const std::set<uint64_t> kBroken{3, 20, 41};
-
-SmallSample mixed_sample(uint64_t i) {
-  SmallSample s;
-  if (i % 9 != 4) s.image = test::sound_image(i);
-  if (i % 9 != 5) s.captions = {"a picture of number " + std::to_string(i), "图片 " + std::to_string(i), "another one"};
-  return s;
-}
-
-/// One data set whose samples are all sound (some lack an image or captions), and one with broken images.
-struct Folders {
-  ScratchFolder folder;
-  std::shared_ptr<const Dataset> sound = make_data_set(folder / "sound", kSize, mixed_sample);
-  std::shared_ptr<const Dataset> damaged = make_data_set(folder / "damaged", kSize, [](uint64_t i) {
-    SmallSample s = mixed_sample(i);
-    if (kBroken.contains(i)) s.image = test::broken_image();
-    return s;
-  });
-  std::shared_ptr<const Tokenizer> tokenizer = [] {
-    uint64_t i = 0;
-    const CaptionSource source = [&](std::string& caption) {
-      caption = "a picture of number " + std::to_string(i) + " 图片 another one";
-      return i++ < 100;
-    };
-    TokenizerTraining options;
-    options.vocabulary = 100;
-    return Tokenizer::from_bytes(train_tokenizer(source, 100, options), "test");
-  }();
-};
-
-const Folders& folders() {
-  static const Folders all;
-  return all;
-}
-
-LoaderOptions training_options() {
-  LoaderOptions options;
-  options.image_size = 24;
-  options.text_length = 16;
-  options.global_batch = 12;
-  options.seed = 5;
-  options.threads = 2;
-  options.max_bad_fraction = 0.3;
-  options.augment.color = 0.3;
-  options.augment.flip_probability = 0.5;
-  return options;
-}
-
-std::vector<Batch> take(const std::shared_ptr<const Dataset>& data, const LoaderOptions& options, int num_steps) {
-  Loader loader(data, folders().tokenizer, options);
-  std::vector<Batch> batches;
-  for (int i = 0; i < num_steps; ++i) batches.push_back(loader.next());
-  return batches;
-}
+using namespace test;
 
 void expect_equal(const Batch& a, const Batch& b) {
   EXPECT_EQ(a.step, b.step);
   EXPECT_EQ(a.first_index, b.first_index);
   EXPECT_EQ(a.sample_ids, b.sample_ids);
-  EXPECT_EQ(a.image_present, b.image_present);
-  EXPECT_EQ(a.text_present, b.text_present);
-  EXPECT_EQ(a.lengths, b.lengths);
-  EXPECT_EQ(a.tokens, b.tokens);
-  EXPECT_TRUE(a.pixels == b.pixels) << "step " << a.step;
+  ASSERT_TRUE(std::ranges::equal(a.fields(), b.fields()));
+  for (std::size_t i = 0; i < a.arrays.size(); ++i) {
+    EXPECT_TRUE(a.arrays[i] == b.arrays[i]) << a.fields()[i].name << " of step " << a.step;
+  }
 }
 
 template <typename T>
@@ -116,14 +57,15 @@ TEST(Loader, RanksSeeSlicesOfOneGlobalBatch) {
           EXPECT_EQ(slice[i].first_index, options.dp_rank * 12 / dp);
           joined[i].step = slice[i].step;
           append(joined[i].sample_ids, slice[i].sample_ids);
-          append(joined[i].pixels, slice[i].pixels);
-          append(joined[i].tokens, slice[i].tokens);
-          append(joined[i].lengths, slice[i].lengths);
-          append(joined[i].image_present, slice[i].image_present);
-          append(joined[i].text_present, slice[i].text_present);
+          joined[i].arrays.resize(slice[i].arrays.size());
+          for (std::size_t f = 0; f < slice[i].arrays.size(); ++f) append(joined[i].arrays[f], slice[i].arrays[f]);
         }
       }
-      for (std::size_t i = 0; i < 6; ++i) expect_equal(joined[i], expected[i]);
+      for (std::size_t i = 0; i < 6; ++i) {
+        EXPECT_EQ(joined[i].step, expected[i].step);
+        EXPECT_EQ(joined[i].sample_ids, expected[i].sample_ids);
+        EXPECT_TRUE(joined[i].arrays == expected[i].arrays) << "step " << i;
+      }
     }
   }
 }
@@ -155,24 +97,26 @@ TEST(Loader, MarksWhatASampleLacks) {
   const LoaderOptions options = training_options();
   std::set<std::size_t> choices;
   for (const Batch& batch : take(folders().sound, options, 12)) {
-    for (std::size_t r = 0; r < 12; ++r) {
-      const uint64_t sample = batch.sample_ids[r];
-      EXPECT_EQ(batch.image_present[r], sample % 9 != 4);
-      EXPECT_EQ(batch.text_present[r], sample % 9 != 5);
-      const auto pixels = batch.pixels.begin() + static_cast<std::ptrdiff_t>(r * 24 * 24 * 3);
-      EXPECT_EQ(std::all_of(pixels, pixels + 24 * 24 * 3, [](uint8_t v) { return v == 0; }), sample % 9 == 4);
-      const auto tokens = batch.tokens.begin() + static_cast<std::ptrdiff_t>(r * 16);
-      const std::vector<int32_t> row(tokens, tokens + 16);
+    for (int64_t row = 0; row < 12; ++row) {
+      const uint64_t sample = batch.sample_ids[static_cast<std::size_t>(row)];
+      EXPECT_EQ(batch.row<uint8_t>("image_present", row)[0], sample % 9 != 4);
+      EXPECT_EQ(batch.row<uint8_t>("text_present", row)[0], sample % 9 != 5);
+      const auto pixels = batch.row<uint8_t>("pixels", row);
+      ASSERT_EQ(pixels.size(), 24u * 24 * 3);
+      EXPECT_EQ(std::ranges::all_of(pixels, [](uint8_t v) { return v == 0; }), sample % 9 == 4);
+      const auto tokens = batch.row<int32_t>("tokens", row);
+      ASSERT_EQ(tokens.size(), 16u);
+      const int32_t length = batch.row<int32_t>("lengths", row)[0];
       if (sample % 9 == 5) {
-        EXPECT_EQ(batch.lengths[r], 2);
-        EXPECT_EQ(row[1], kEndId);
+        EXPECT_EQ(length, 2);
+        EXPECT_EQ(tokens[1], kEndId);
         continue;
       }
       // One of the sample's captions, and over the epochs each of them.
       std::size_t choice = 0;
       for (const std::string& caption : mixed_sample(sample).captions) {
         std::vector<int32_t> expected(16);
-        if (folders().tokenizer->encode(caption, expected) == batch.lengths[r] && expected == row) break;
+        if (folders().tokenizer->encode(caption, expected) == length && std::ranges::equal(expected, tokens)) break;
         ++choice;
       }
       EXPECT_LT(choice, 3u);
@@ -189,7 +133,7 @@ TEST(Loader, EvaluatesEverySampleOnceInOrder) {
     options.dp_size = dp;
     std::vector<uint64_t> seen;
     for (options.dp_rank = 0; options.dp_rank < dp; ++options.dp_rank) {
-      Loader loader(folders().sound, folders().tokenizer, options);
+      Loader loader(folders().sound, options);
       ASSERT_EQ(loader.num_steps(), 4);
       for (int64_t step = 0; step < 4; ++step) {
         const Batch batch = loader.next();
@@ -199,8 +143,8 @@ TEST(Loader, EvaluatesEverySampleOnceInOrder) {
           const uint64_t position = static_cast<uint64_t>(step * 12 + batch.first_index) + r;
           EXPECT_EQ(batch.sample_ids[r], position < kSize ? position : kNoSample);
           if (position >= kSize) {
-            EXPECT_FALSE(batch.image_present[r] || batch.text_present[r]);
-            EXPECT_EQ(batch.lengths[r], 2);
+            EXPECT_FALSE(batch.values<uint8_t>("image_present")[r] || batch.values<uint8_t>("text_present")[r]);
+            EXPECT_EQ(batch.values<int32_t>("lengths")[r], 2);
             continue;
           }
           seen.push_back(position);
@@ -211,13 +155,12 @@ TEST(Loader, EvaluatesEverySampleOnceInOrder) {
             if (std::min(image.width, image.height) >= 48) continue;  // decoded at half size by the loader
             Resizer().resize(image, center_square(image.width, image.height), 24, expected);
           }
-          const auto pixels = batch.pixels.begin() + static_cast<std::ptrdiff_t>(r * expected.size());
-          EXPECT_TRUE(std::equal(expected.begin(), expected.end(), pixels)) << position;
+          const auto row = static_cast<int64_t>(r);
+          EXPECT_TRUE(std::ranges::equal(expected, batch.row<uint8_t>("pixels", row))) << position;
           if (s.captions.empty()) continue;
           std::vector<int32_t> tokens(16);
           folders().tokenizer->encode(s.captions[0], tokens);
-          EXPECT_TRUE(
-              std::equal(tokens.begin(), tokens.end(), batch.tokens.begin() + static_cast<std::ptrdiff_t>(r * 16)));
+          EXPECT_TRUE(std::ranges::equal(tokens, batch.row<int32_t>("tokens", row)));
         }
       }
       EXPECT_THROW(loader.next(), InternalError);
@@ -230,7 +173,7 @@ TEST(Loader, ReplacesBadSamplesAndNamesThemOnce) {
   LoaderOptions options = training_options();
   std::vector<std::string> named;
   options.on_bad_sample = [&](const BadSample& bad) { named.push_back(bad.name); };
-  Loader loader(folders().damaged, folders().tokenizer, options);
+  Loader loader(folders().damaged, options);
   const std::vector<Batch> sound = take(folders().sound, training_options(), 12);
   uint64_t replaced = 0;
   for (std::size_t step = 0; step < 12; ++step) {
@@ -260,47 +203,53 @@ TEST(Loader, ReplacesBadSamplesAndNamesThemOnce) {
   EXPECT_EQ(samples, kBroken);
 }
 
-TEST(Loader, RanksWithoutImagesReplaceTheSameSamples) {
+TEST(Loader, RanksWithSomeFieldsReplaceTheSameSamples) {
   LoaderOptions options = training_options();
-  const std::vector<Batch> both = take(folders().damaged, options, 8);
-  options.image_size = 0;
+  const std::vector<Batch> all = take(folders().damaged, options, 8);
+  options.fields = {text_of_folders()};
   const std::vector<Batch> text = take(folders().damaged, options, 8);
-  options.image_size = 24;
-  options.text_length = 0;
+  options.fields = {pixels_of_folders()};
   const std::vector<Batch> images = take(folders().damaged, options, 8);
+  options.fields = {};  // a stage in the middle of a tower
+  const std::vector<Batch> none = take(folders().damaged, options, 8);
+  const auto same = [](const Batch& a, const Batch& b, const char* field) {
+    return std::ranges::equal(a.bytes(field), b.bytes(field));
+  };
   for (std::size_t i = 0; i < 8; ++i) {
-    EXPECT_EQ(text[i].sample_ids, both[i].sample_ids);
-    EXPECT_EQ(text[i].tokens, both[i].tokens);
-    EXPECT_EQ(text[i].image_present, both[i].image_present);
-    EXPECT_TRUE(text[i].pixels.empty());
-    EXPECT_EQ(images[i].sample_ids, both[i].sample_ids);
-    EXPECT_TRUE(images[i].pixels == both[i].pixels);
-    EXPECT_TRUE(images[i].tokens.empty() && images[i].lengths.empty());
-    EXPECT_EQ(images[i].text_present, both[i].text_present);
+    EXPECT_EQ(text[i].sample_ids, all[i].sample_ids);
+    EXPECT_TRUE(same(text[i], all[i], "tokens") && same(text[i], all[i], "lengths"));
+    EXPECT_FALSE(text[i].contains("pixels"));
+    EXPECT_THROW(text[i].bytes("pixels"), InternalError);
+    EXPECT_EQ(images[i].sample_ids, all[i].sample_ids);
+    EXPECT_TRUE(same(images[i], all[i], "pixels"));
+    EXPECT_FALSE(images[i].contains("tokens") || images[i].contains("lengths"));
+    EXPECT_EQ(none[i].sample_ids, all[i].sample_ids);
+    EXPECT_TRUE(none[i].arrays.empty());
   }
   // Without the check nobody looks at the images, so broken ones do no harm.
-  options.image_size = 0;
-  options.text_length = 16;
+  options.fields = {text_of_folders(), presence_fields()};
   options.check_unused_images = false;
   const std::vector<Batch> unchecked = take(folders().damaged, options, 4);
   const std::vector<Batch> sound = take(folders().sound, training_options(), 4);
   for (std::size_t i = 0; i < 4; ++i) {
     EXPECT_EQ(unchecked[i].sample_ids, sound[i].sample_ids);
-    EXPECT_EQ(unchecked[i].tokens, sound[i].tokens);
-    EXPECT_EQ(unchecked[i].image_present, sound[i].image_present);
+    EXPECT_TRUE(same(unchecked[i], sound[i], "tokens") && same(unchecked[i], sound[i], "image_present"));
   }
 }
 
 TEST(Loader, KeepsTheRowOfABadSampleInEvaluation) {
   LoaderOptions options = training_options();
   options.training = false;
-  Loader loader(folders().damaged, folders().tokenizer, options);
+  Loader loader(folders().damaged, options);
   for (int64_t step = 0; step < loader.num_steps(); ++step) {
     const Batch batch = loader.next();
     for (std::size_t r = 0; r < 12; ++r) {
       if (!kBroken.contains(batch.sample_ids[r])) continue;
       EXPECT_EQ(batch.sample_ids[r], static_cast<uint64_t>(step) * 12 + r);
-      EXPECT_FALSE(batch.image_present[r] || batch.text_present[r]);
+      EXPECT_FALSE(batch.values<uint8_t>("image_present")[r] || batch.values<uint8_t>("text_present")[r]);
+      EXPECT_EQ(batch.values<int32_t>("lengths")[r], 2);
+      EXPECT_TRUE(
+          std::ranges::all_of(batch.row<uint8_t>("pixels", static_cast<int64_t>(r)), [](uint8_t v) { return v == 0; }));
     }
   }
   EXPECT_EQ(loader.stats().num_bad, 3u);
@@ -313,7 +262,7 @@ TEST(Loader, StopsWhenTooManySamplesAreBad) {
   int64_t first_failure = -1;
   for (const int threads : {1, 4}) {
     options.threads = threads;
-    Loader loader(folders().damaged, folders().tokenizer, options);
+    Loader loader(folders().damaged, options);
     int64_t step = 0;
     try {
       for (; step < 10; ++step) loader.next();
@@ -337,7 +286,7 @@ TEST(Loader, StopsWhenNoReplacementIsSound) {
   });
   LoaderOptions options = training_options();
   options.max_bad_fraction = 1;
-  Loader loader(data, folders().tokenizer, options);
+  Loader loader(data, options);
   EXPECT_THROW(loader.next(), WorldError);
 }
 
@@ -355,8 +304,8 @@ TEST(Loader, FindsBytesThatChangedOnDisk) {
   }
   LoaderOptions options = training_options();
   options.training = false;
-  options.image_size = 0;
-  Loader loader(data, folders().tokenizer, options);
+  options.fields = {text_of_folders()};
+  Loader loader(data, options);
   for (int64_t step = 0; step < loader.num_steps(); ++step) loader.next();
   ASSERT_EQ(loader.stats().bad.size(), 1u);
   EXPECT_EQ(loader.stats().bad[0].sample, 17u);
@@ -371,7 +320,7 @@ TEST(Loader, EndsWhenASampleChangesAfterItWasUsed) {
   LoaderOptions options = training_options();
   options.max_bad_fraction = 1;
   options.prefetch = 1;
-  Loader loader(data, folders().tokenizer, options);
+  Loader loader(data, options);
   for (int step = 0; step < 2; ++step) loader.next();  // one epoch
   {
     const SampleRecord record = data->record(7);
@@ -394,7 +343,7 @@ TEST(Loader, RefusesImpossibleOptions) {
     LoaderOptions options = training_options();
     change(options);
     try {
-      Loader loader(folders().sound, folders().tokenizer, options);
+      Loader loader(folders().sound, options);
       FAIL() << words;
     } catch (const UserError& error) {
       EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
@@ -404,17 +353,21 @@ TEST(Loader, RefusesImpossibleOptions) {
   expect_refused("12 over 5", [](LoaderOptions& o) { o.dp_size = 5; });
   expect_refused("dp rank", [](LoaderOptions& o) { o.dp_rank = 1; });
   expect_refused("dp must be positive", [](LoaderOptions& o) { o.dp_size = 0; });
-  expect_refused("text length", [](LoaderOptions& o) { o.text_length = 1; });
-  expect_refused("image size", [](LoaderOptions& o) { o.image_size = -1; });
+  expect_refused("pixels 201326592, tokens", [](LoaderOptions& o) {
+    o.fields[0] = pixels_field(8192);
+    o.global_batch = 45;
+  });
+  expect_refused("tokenizer", [](LoaderOptions& o) { o.fields[1] = text_fields(nullptr, 16, 100); });
   expect_refused("threads must be 1 to 1024, found 0; prefetch", [](LoaderOptions& o) { o.threads = o.prefetch = 0; });
   expect_refused("start step", [](LoaderOptions& o) { o.start_step = -1; });
   expect_refused("global batch must be 1", [](LoaderOptions& o) { o.global_batch = 0; });
-  expect_refused("min_scale", [](LoaderOptions& o) { o.augment.min_scale = 0; });
-  EXPECT_THROW(Loader(folders().sound, nullptr, training_options()), UserError);
+  LoaderOptions twice = training_options();
+  twice.fields.push_back(presence_fields());
+  EXPECT_THROW(Loader(folders().sound, twice), InternalError) << "two fields of a name";
   LoaderOptions evaluation = training_options();
   evaluation.training = false;
   evaluation.global_batch = 48;
-  EXPECT_EQ(Loader(folders().sound, folders().tokenizer, evaluation).num_steps(), 1) << "padded";
+  EXPECT_EQ(Loader(folders().sound, evaluation).num_steps(), 1) << "padded";
 }
 
 TEST(Loader, EndsAtAnyTime) {
@@ -422,7 +375,7 @@ TEST(Loader, EndsAtAnyTime) {
     LoaderOptions options = training_options();
     options.threads = 1 + taken % 4;
     options.prefetch = 1 + taken * 3;
-    Loader loader(folders().damaged, folders().tokenizer, options);
+    Loader loader(folders().damaged, options);
     for (int i = 0; i < taken / 2; ++i) loader.next();
   }
 }
@@ -430,20 +383,21 @@ TEST(Loader, EndsAtAnyTime) {
 TEST(Loader, UsesRecycledMemoryAgain) {
   LoaderOptions options = training_options();
   options.prefetch = 3;
-  Loader loader(folders().sound, folders().tokenizer, options);
+  Loader loader(folders().sound, options);
   const std::vector<Batch> expected = take(folders().sound, options, 20);
   std::set<const void*> buffers;
   for (std::size_t i = 0; i < 20; ++i) {
     Batch batch = loader.next();
     expect_equal(batch, expected[i]);
-    buffers.insert(batch.pixels.data());
+    buffers.insert(batch.arrays[0].data());
     loader.recycle(std::move(batch));
+    loader.recycle(Batch());  // is none of its own
   }
   EXPECT_LE(buffers.size(), 4u) << "those in flight and the one in use";
 }
 
 TEST(Loader, CountsItsWork) {
-  Loader loader(folders().sound, folders().tokenizer, training_options());
+  Loader loader(folders().sound, training_options());
   for (int i = 0; i < 5; ++i) loader.next();
   const LoaderStats stats = loader.stats();
   EXPECT_EQ(stats.num_batches, 5);

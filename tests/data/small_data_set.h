@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ namespace triptych::test {
 struct SmallSample {
   std::vector<std::byte> image;
   std::vector<std::string> captions;
+  std::optional<int64_t> label = {};
 };
 
 /// Writes and opens a data set of `count` samples in shards of 10.
@@ -28,7 +30,7 @@ inline std::shared_ptr<const Dataset> make_data_set(const std::filesystem::path&
     for (uint64_t i = first; i < std::min(first + 10, count); ++i) {
       const SmallSample s = sample(i);
       const std::vector<std::string_view> captions(s.captions.begin(), s.captions.end());
-      writer.add({.id = 1000 + i, .image = s.image, .captions = captions, .label = {}});
+      writer.add({.id = 1000 + i, .image = s.image, .captions = captions, .label = s.label});
     }
     writer.close();
   }

@@ -91,9 +91,10 @@ class TwoTower : public ::testing::TestWithParam<Case> {
     const std::filesystem::path in = folder_ / "in.safetensors", out = folder_ / "out.safetensors";
     const TwoTowerConfig& m = config.model;
     std::vector<SafetensorsInput> inputs{
-        input_of("pixels", DType::kUInt8, {kRows, m.image.size, m.image.size, 3}, batch.pixels.data()),
-        input_of("tokens", DType::kInt32, {kRows, m.text.length}, batch.tokens.data()),
-        input_of("lengths", DType::kInt32, {kRows}, batch.lengths.data())};
+        input_of("pixels", DType::kUInt8, {kRows, m.image.size, m.image.size, 3},
+                 batch.values<uint8_t>("pixels").data()),
+        input_of("tokens", DType::kInt32, {kRows, m.text.length}, batch.values<int32_t>("tokens").data()),
+        input_of("lengths", DType::kInt32, {kRows}, batch.values<int32_t>("lengths").data())};
     std::size_t i = 0;
     for (const Parameter* p : session.store().all()) {
       inputs.push_back(input_of(p->name, DType::kFloat32, p->global_shape.to_vector(), p->value.data<float>()));
@@ -134,10 +135,10 @@ TEST_P(TwoTower, EqualsItsDefinitionInDouble) {
       value[i] += static_cast<float>(0.2 * philox_normal(key, static_cast<uint64_t>(i)));
     }
   }
-  const Batch batch = synthetic_batch(m, config.run.seed, 0, kRows);
-  const DeviceBatch data = to_device(session.device(), batch, m.image.size, m.text.length);
+  const Batch batch = synthetic_batch(field_sources(m, nullptr), config.run.seed, 0, kRows);
+  const Fields data = to_device(session.device(), batch, session.executor().fields());
   const double loss = session.executor().run_step(data.cut(config.parallel.microbatches), 1).item<double>();
-  const auto [image, text] = session.executor().embed(data.cut(1)[0]);
+  const auto [image, text] = session.executor().embed(data);
   std::vector<std::vector<int64_t>> elements;
   for (const Parameter* p : session.store().all()) elements.push_back(chosen_elements(*p));
   const auto oracle = ask_oracle(config, session, batch, elements);

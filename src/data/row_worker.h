@@ -3,10 +3,11 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <span>
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/field_source.h"
 #include "data/loader.h"
 #include "data/sample_order.h"
 
@@ -40,46 +41,64 @@ class SampleSet {
 
 /// The stream of samples that a loader reads. Immutable but for what has been found sound.
 struct SampleStream {
+  SampleStream(std::shared_ptr<const Dataset> source, LoaderOptions with);
+
   std::shared_ptr<const Dataset> dataset;
-  std::shared_ptr<const Tokenizer> tokenizer;
   LoaderOptions options;
+  std::shared_ptr<const std::vector<FieldSpec>> fields;  ///< of all the sources
+  SampleParts reads = SampleParts::kNone;                ///< what any source reads
   SampleOrder order;
   /// Samples that were used once. Each rank meets a sample first at the same position of the stream, so all of them
   /// judge it then; later a rank without images need not look at its image again.
   SampleSet sound;
 
-  int64_t batch() const { return options.global_batch / options.dp_size; }
+  int64_t num_rows() const { return options.global_batch / options.dp_size; }
+  /// Of one pass of an evaluation.
+  uint64_t num_items() const;
   /// The sample at a position of the training stream; attempts after the first are replacements.
   uint64_t training_sample(uint64_t position, int attempt) const;
+  struct Item {
+    uint64_t sample = 0;
+    uint32_t caption = 0;
+  };
+  /// An item of an evaluation; position < num_items().
+  Item evaluation_item(uint64_t position) const;
+
+ private:
+  std::vector<uint64_t> first_caption_;  // of each sample and the end; where captions are the items
 };
 
-/// Makes rows of batches out of samples: one worker's buffers and its tally. One thread at a time.
-class RowFiller {
+/// Makes rows of batches out of samples: one worker's buffers, its fillers and its tally. One thread at a time.
+class RowWorker {
  public:
-  explicit RowFiller(std::shared_ptr<SampleStream> stream) : stream_(std::move(stream)) {}
+  /// Throws what a source's `make` throws.
+  explicit RowWorker(std::shared_ptr<SampleStream> stream);
 
-  /// Fills rows [begin, end) of `batch`, whose step and sizes are set, or ends after a row once `stopping`. A sample
-  /// that cannot be used goes to `bad`. Throws WorldError when no replacement can be used either, or when a sample that
-  /// was sound before is so no longer: other ranks may still hold it for sound.
+  /// Fills rows [begin, end) of `batch`, whose step and first index are set, or ends after a row once `stopping`. A
+  /// sample that cannot be used goes to `bad`. Throws WorldError when no replacement can be used either, or when a
+  /// sample that was sound before is so no longer: other ranks may still hold it for sound.
   void fill(Batch& batch, int64_t begin, int64_t end, const std::atomic<bool>& stopping);
 
   RowWork work;
   std::vector<BadRow> bad;
 
  private:
-  void fill_row(Batch& batch, int64_t row, std::string& caption);
-  void use_sample(uint64_t sample, uint64_t position, Batch& batch, std::size_t row, std::string& caption);
-  void use_image(uint64_t position, Batch& batch, std::size_t row);
-  void use_caption(uint64_t position, std::string& caption);
-  void clear_row(Batch& batch, std::size_t row) const;
-  void tokenize(Batch& batch, int64_t begin, int64_t end);
+  void make_fillers();
+  void fill_row(Batch& batch, int64_t row);
+  void use_sample(SampleStream::Item item, uint64_t position);
+
+  struct Filler {
+    std::unique_ptr<RowFiller> filler;
+    std::size_t first_field, num_fields;
+  };
+  FieldRows rows_of(const Filler& f) const { return FieldRows(rows_).subspan(f.first_field, f.num_fields); }
 
   std::shared_ptr<SampleStream> stream_;
+  std::vector<Filler> fillers_;             // one a source
+  std::vector<std::span<std::byte>> rows_;  // of the row in work, one a field
   SampleBuffer buffer_;
-  std::vector<std::string> captions_;  // of the rows in work
-  ImageDecoder decoder_;
+  ImageDecoder checker_;  // of images that no source reads
   Image image_;
-  Resizer resizer_;
 };
 
 }  // namespace triptych

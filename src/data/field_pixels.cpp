@@ -1,0 +1,64 @@
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/philox.h"
+#include "data/field_sources.h"
+
+namespace triptych {
+namespace {
+
+class PixelsFiller : public RowFiller {
+ public:
+  PixelsFiller(uint32_t size, const AugmentOptions& augment) : size_(size), augment_(augment) {}
+
+  void fill(const LoadedSample& sample, FieldRows rows) override {
+    const std::span<uint8_t> out = values_of<uint8_t>(rows[0]);
+    const std::span<const std::byte> encoded = sample.bytes.image;
+    if (encoded.empty()) {
+      clear(rows);
+      return;
+    }
+    const ImageInfo info = probe_image(encoded);
+    Augmentation augmentation;
+    if (sample.training) {
+      augmentation = draw_augmentation(augment_, sample.seed, sample.position, info.width, info.height);
+    } else {
+      augmentation.crop = center_square(info.width, info.height);
+    }
+    decoder_.decode(encoded, decode_reduction(augmentation.crop, size_), image_);
+    resizer_.resize(image_, scale_box(augmentation.crop, info.width, info.height, image_), size_, out);
+    apply_augmentation(augmentation, size_, out);
+  }
+
+  void clear(FieldRows rows) override { std::ranges::fill(rows[0], std::byte{0}); }
+
+ private:
+  uint32_t size_;
+  AugmentOptions augment_;
+  ImageDecoder decoder_;
+  Image image_;
+  Resizer resizer_;
+};
+
+void synthesize_pixels(uint64_t seed, int64_t global_row, FieldRows rows) {
+  const std::span<uint8_t> out = values_of<uint8_t>(rows[0]);
+  const RandomKey key = random_key(seed, "synthetic/pixels", 0);
+  const uint64_t first = static_cast<uint64_t>(global_row) * out.size();
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<uint8_t>(philox_word(key, first + i) >> 24);
+}
+
+}  // namespace
+
+FieldSource pixels_field(int64_t image_size, const AugmentOptions& augment) {
+  if (image_size < 1 || image_size > 8192) {
+    throw UserError("pixels",
+                    fmt::format("the image size must be 1 to 8192, found {}. Correct the configuration.", image_size));
+  }
+  check_augment_options(augment);
+  return {.fields = {{.name = "pixels", .dtype = DType::kUInt8, .dims = {image_size, image_size, 3}}},
+          .reads = SampleParts::kImage,
+          .make = [=] { return std::make_unique<PixelsFiller>(static_cast<uint32_t>(image_size), augment); },
+          .synthesize = synthesize_pixels};
+}
+
+}  // namespace triptych

@@ -1,0 +1,108 @@
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/philox.h"
+#include "data/field_sources.h"
+#include "data/synthetic_rows.h"
+
+namespace triptych {
+namespace {
+
+enum Row : std::size_t { kTokens, kLengths, kTargets };
+
+// targets[t] = tokens[t + 1] where that is one of the caption's `length` tokens; see TextOptions.
+void fill_targets(std::span<const int32_t> tokens, int64_t length, bool has_caption, std::span<int32_t> targets) {
+  const auto count = has_caption ? static_cast<std::size_t>(length - 1) : 0;
+  std::ranges::copy(tokens.subspan(1, count), targets.begin());
+  std::ranges::fill(targets.subspan(count), -1);
+}
+
+class TextFiller : public RowFiller {
+ public:
+  explicit TextFiller(std::shared_ptr<const Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
+
+  void fill(const LoadedSample& sample, FieldRows rows) override {
+    Pending& row = add_pending(rows);
+    row.caption = sample.caption_text();
+    row.has_caption = sample.caption.has_value();
+  }
+
+  void clear(FieldRows rows) override {
+    Pending& row = add_pending(rows);
+    row.caption.clear();
+    row.has_caption = false;
+  }
+
+  // Together, so that the tokenizer's tables are loaded into the cache once for all these rows.
+  void finish() override {
+    for (const Pending& row : std::span(pending_).first(num_pending_)) {
+      const std::span<int32_t> ids = values_of<int32_t>(row.rows[kTokens]);
+      const int32_t length = tokenizer_->encode(row.caption, ids);
+      values_of<int32_t>(row.rows[kLengths])[0] = length;
+      if (row.rows.size() <= kTargets) continue;
+      fill_targets(ids, length, row.has_caption, values_of<int32_t>(row.rows[kTargets]));
+    }
+    num_pending_ = 0;
+  }
+
+ private:
+  struct Pending {
+    std::string caption;
+    bool has_caption = false;
+    std::vector<std::span<std::byte>> rows;
+  };
+
+  // Rows that are filled again are there twice; the later one is written last.
+  Pending& add_pending(FieldRows rows) {
+    if (num_pending_++ == pending_.size()) pending_.emplace_back();
+    Pending& row = pending_[num_pending_ - 1];
+    row.rows.assign(rows.begin(), rows.end());
+    return row;
+  }
+
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::vector<Pending> pending_;  // the first num_pending_; the others keep their memory
+  std::size_t num_pending_ = 0;
+};
+
+void synthesize_text(uint64_t vocabulary, uint64_t seed, int64_t global_row, FieldRows rows) {
+  const auto row = static_cast<uint64_t>(global_row);
+  const std::span<int32_t> tokens = values_of<int32_t>(rows[kTokens]);
+  const auto longest = static_cast<uint32_t>(tokens.size() - 1);
+  const uint32_t length = 2 + philox_word(random_key(seed, "synthetic/lengths", 0), row) % longest;
+  const RandomKey key = random_key(seed, "synthetic/tokens", 0);
+  for (std::size_t t = 0; t < tokens.size(); ++t) {
+    const uint32_t word = philox_word(key, row * tokens.size() + t);
+    tokens[t] = t < length ? static_cast<int32_t>(word % vocabulary) : 0;
+  }
+  values_of<int32_t>(rows[kLengths])[0] = static_cast<int32_t>(length);
+  if (rows.size() <= kTargets) return;
+  fill_targets(tokens, length, !synthetic_row_lacks(kSyntheticTextAbsent, seed, global_row),
+               values_of<int32_t>(rows[kTargets]));
+}
+
+}  // namespace
+
+FieldSource text_fields(std::shared_ptr<const Tokenizer> tokenizer, int64_t length, int64_t vocabulary,
+                        const TextOptions& options) {
+  if (length < 2 || length > 65536 || vocabulary < 1) {
+    throw UserError("text", fmt::format("the text length must be 2 to 65536 and the vocabulary positive, found {} and "
+                                        "{}. Correct the configuration.",
+                                        length, vocabulary));
+  }
+  if (tokenizer != nullptr) tokenizer->check_fits(vocabulary);
+  FieldSource source{.fields = {{.name = "tokens", .dtype = DType::kInt32, .dims = {length}},
+                                {.name = "lengths", .dtype = DType::kInt32}},
+                     .reads = SampleParts::kCaptions};
+  if (options.targets) source.fields.push_back({.name = "targets", .dtype = DType::kInt32, .dims = {length}});
+  source.make = [tokenizer] {
+    if (tokenizer == nullptr) throw UserError("text", "text needs a tokenizer, found none. Name one.");
+    return std::make_unique<TextFiller>(tokenizer);
+  };
+  source.synthesize = [vocabulary](uint64_t seed, int64_t global_row, FieldRows rows) {
+    synthesize_text(static_cast<uint64_t>(vocabulary), seed, global_row, rows);
+  };
+  return source;
+}
+
+}  // namespace triptych

@@ -1,0 +1,197 @@
+#include "data/row_worker.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/error.h"
+#include "base/philox.h"
+#include "base/text.h"
+
+namespace triptych {
+namespace {
+
+// With one sample in ten bad, sixteen attempts all fail once in 10^16 rows.
+constexpr int kMaxAttempts = 16;
+
+/// Adds the time it lives to a counter, also when it is left by an exception.
+class Timer {
+ public:
+  explicit Timer(int64_t& total_ns) : total_ns_(total_ns), start_(std::chrono::steady_clock::now()) {}
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+  ~Timer() {
+    const auto elapsed = std::chrono::steady_clock::now() - start_;
+    total_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count();
+  }
+
+ private:
+  int64_t& total_ns_;
+  std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace
+
+void RowWork::add(const RowWork& other) {
+  storage_ns += other.storage_ns;
+  decode_ns += other.decode_ns;
+  collate_ns += other.collate_ns;
+  num_samples += other.num_samples;
+  bytes_read += other.bytes_read;
+}
+
+SampleStream::SampleStream(std::shared_ptr<const Dataset> source, LoaderOptions with)
+    : dataset(std::move(source)),
+      options(std::move(with)),
+      fields(std::make_shared<const std::vector<FieldSpec>>(fields_of(options.fields))),
+      order(options.seed, dataset->size()),
+      sound(dataset->size()) {
+  for (const FieldSource& field : options.fields) reads = reads | field.reads;
+  if (options.training || options.items != EvaluationItems::kCaptions) return;
+  uint64_t count = 0;
+  first_caption_.push_back(0);
+  for (uint64_t i = 0; i < dataset->size(); ++i) {
+    count += dataset->record(i).num_captions;
+    first_caption_.push_back(count);
+  }
+}
+
+uint64_t SampleStream::num_items() const {
+  return first_caption_.empty() ? dataset->size() : first_caption_.back();
+}
+
+uint64_t SampleStream::training_sample(uint64_t position, int attempt) const {
+  const SampleOrder::Place place = order.place(position);
+  if (attempt == 0) return order.sample(place.epoch, place.index);
+  const auto words = philox4x32(random_key(options.seed, "replacement", position), static_cast<uint64_t>(attempt));
+  const uint64_t word = uint64_t{words[0]} << 32 | words[1];
+  return order.sample(place.epoch, word % order.num_samples());
+}
+
+SampleStream::Item SampleStream::evaluation_item(uint64_t position) const {
+  if (first_caption_.empty()) return {position, 0};
+  // The last sample that begins at or before it: one without captions begins where the next does.
+  const auto next = std::ranges::upper_bound(first_caption_, position);
+  const auto sample = static_cast<uint64_t>(next - first_caption_.begin() - 1);
+  return {sample, static_cast<uint32_t>(position - first_caption_[sample])};
+}
+
+RowWorker::RowWorker(std::shared_ptr<SampleStream> stream) : stream_(std::move(stream)) {
+  rows_.resize(stream_->fields->size());
+  make_fillers();
+}
+
+void RowWorker::make_fillers() {
+  fillers_.clear();
+  std::size_t first = 0;
+  for (const FieldSource& source : stream_->options.fields) {
+    fillers_.push_back({source.make(), first, source.fields.size()});
+    first += source.fields.size();
+  }
+}
+
+void RowWorker::fill(Batch& batch, int64_t begin, int64_t end, const std::atomic<bool>& stopping) {
+  try {
+    for (int64_t row = begin; row < end; ++row) {
+      if (stopping) return;
+      fill_row(batch, row);
+    }
+    const Timer timer(work.collate_ns);
+    for (const Filler& f : fillers_) f.filler->finish();
+  } catch (...) {
+    make_fillers();  // they may still hold the rows
+    throw;
+  }
+}
+
+void RowWorker::fill_row(Batch& batch, int64_t row) {
+  const LoaderOptions& options = stream_->options;
+  const auto r = static_cast<std::size_t>(row);
+  for (std::size_t i = 0; i < rows_.size(); ++i) rows_[i] = batch.row_bytes(i, row);
+  const auto clear = [&] {
+    for (const Filler& f : fillers_) f.filler->clear(rows_of(f));
+  };
+  const uint64_t position = static_cast<uint64_t>(batch.step) * static_cast<uint64_t>(options.global_batch) +
+                            static_cast<uint64_t>(batch.first_index + row);
+  const bool over_captions = !options.training && options.items == EvaluationItems::kCaptions;
+  if (!options.training && position >= stream_->num_items()) {  // pads the last batch
+    batch.sample_ids[r] = kNoSample;
+    if (over_captions) batch.caption_numbers[r] = 0;
+    clear();
+    return;
+  }
+  const int num_attempts = options.training ? kMaxAttempts : 1;
+  for (int attempt = 0; attempt < num_attempts; ++attempt) {
+    SampleStream::Item item{};
+    if (options.training) {
+      item.sample = stream_->training_sample(position, attempt);
+    } else {
+      item = stream_->evaluation_item(position);
+    }
+    const uint64_t sample = item.sample;
+    batch.sample_ids[r] = sample;
+    if (over_captions) batch.caption_numbers[r] = item.caption;
+    ++work.num_samples;
+    try {
+      use_sample(item, position);
+      stream_->sound.insert(sample);
+      return;
+    } catch (const WorldError& error) {
+      if (stream_->sound.contains(sample)) {
+        throw WorldError("loader",
+                         fmt::format("a sample must not change during a run; {} was sound before and is not any "
+                                     "more: {} Resume the run; if it is bad for good, it will be replaced.",
+                                     stream_->dataset->sample_name(sample), error.what()));
+      }
+      bad.push_back({row, attempt, {sample, stream_->dataset->sample_name(sample), error.what()}});
+    }
+  }
+  if (options.training) {
+    throw WorldError(
+        "loader",
+        fmt::format("a row needs one sound sample; {} were tried for row {} of step {} and all are "
+                    "bad, the last being {}: {}. Repair the data set and index it again.",
+                    kMaxAttempts, batch.first_index + row, batch.step, bad.back().bad.name, bad.back().bad.reason));
+  }
+  clear();
+}
+
+void RowWorker::use_sample(SampleStream::Item item, uint64_t position) {
+  const LoaderOptions& options = stream_->options;
+  const uint64_t sample = item.sample;
+  const bool is_decoded = has_part(stream_->reads, SampleParts::kImage);  // by a source
+  const bool reads_image = is_decoded || (options.check_unused_images && !stream_->sound.contains(sample));
+  {
+    const Timer timer(work.storage_ns);
+    stream_->dataset->read(sample, buffer_, reads_image ? SampleParts::kAll : SampleParts::kCaptions);
+  }
+  work.bytes_read += buffer_.image.size() + buffer_.caption_bytes.size();
+  const SampleRecord record = stream_->dataset->record(sample);
+  LoadedSample view{.dataset = *stream_->dataset,
+                    .bytes = buffer_,
+                    .record = record,
+                    .sample = sample,
+                    .position = position,
+                    .seed = options.seed,
+                    .training = options.training};
+  if (const uint64_t count = buffer_.num_captions(); count > 0) {
+    view.caption = item.caption;
+    if (options.training) {
+      const uint64_t word = philox_word(random_key(options.seed, "caption", position), 0);
+      view.caption = static_cast<uint32_t>(word * count >> 32);
+    }
+  }
+  // Checked on every rank, so that all of them find the same samples bad.
+  if (const std::string_view caption = view.caption_text(); !is_utf8(caption)) {
+    throw WorldError(
+        "loader",
+        fmt::format("a caption must be UTF-8; one of {} bytes is not. Repair it and index again.", caption.size()));
+  }
+  {
+    const Timer timer(work.decode_ns);
+    // Only whether it is sound; a JPEG's checks lie in its entropy code, which every reduction reads.
+    if (!is_decoded && !buffer_.image.empty()) checker_.decode(buffer_.image, 8, image_);
+    for (const Filler& f : fillers_) f.filler->fill(view, rows_of(f));
+  }
+}
+
+}  // namespace triptych
