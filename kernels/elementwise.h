@@ -38,9 +38,6 @@ void scale_by(Stream& stream, float* dst, const double* factor, int64_t n);
 /// dst += src[i] * *factor, rounded to float32 once; all in device memory. For scalars that are summed in double.
 void accumulate_doubles(Stream& stream, float* dst, const double* src, const double* factor, int64_t n);
 
-/// dst[i] = src[i] * *factor, all in device memory; dst may be src.
-void scale_doubles(Stream& stream, const double* src, double* dst, const double* factor, int64_t n);
-
 /// dst[i] = src[i], exactly.
 void widen(Stream& stream, const float* src, double* dst, int64_t n);
 

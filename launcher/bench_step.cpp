@@ -20,6 +20,8 @@ namespace triptych {
 namespace {
 
 struct StepOptions {
+  explicit StepOptions(TaskTable tasks) : config(tasks) {}
+
   ConfigArguments config;
   int steps = 12;
   int warmup = 2;
@@ -36,7 +38,7 @@ double megabytes(std::size_t bytes) {
 }
 
 int bench_step(const StepOptions& options) {
-  return run_on_ranks(options.config, [&](const RunConfig& config, World& world) {
+  return run_on_ranks(options.config, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
     using Clock = std::chrono::steady_clock;
     Group& group = world.group();
     Session session(config, group, rank_place(config, world.node_rank(), world.node_size()));
@@ -58,9 +60,9 @@ int bench_step(const StepOptions& options) {
       // A step's time is that from the report before it to its own; on a GPU the next step is queued meanwhile.
       while (const std::unique_ptr<StepReport> report = steps.take(i + 1 == num_steps ? 0 : 1)) {
         const Clock::time_point now = Clock::now();
-        if (report->step == 1) first_loss = report->loss;
+        if (report->step == 1) first_loss = report->loss();
         if (report->step > options.warmup) times.push_back(std::chrono::duration<double>(now - last).count());
-        loss = report->loss;
+        loss = report->loss();
         last = now;
       }
     }
@@ -76,8 +78,7 @@ int bench_step(const StepOptions& options) {
     group.all_reduce(&peak, 1, DType::kFloat64, ReduceOp::kSum)->wait();
     const int64_t count = session.num_parameters();
     if (group.rank() != 0) return 0;
-    const double flops = (session.model().forward_flops() + session.model().backward_flops()) *
-                         static_cast<double>(config.training.global_batch);
+    const double flops = session.executor().flops() * static_cast<double>(config.training.global_batch);
     nlohmann::ordered_json line;
     line["device"] = session.device().description();
     line["precision"] = precision_name(config.training.precision);
@@ -132,9 +133,9 @@ int bench_gemm(const GemmOptions& options) {
 
 }  // namespace
 
-void register_bench_step(CLI::App& bench, std::function<int()>& run) {
+void register_bench_step(CLI::App& bench, std::function<int()>& run, TaskTable tasks) {
   CLI::App* command = bench.add_subcommand("step", "Times training steps of a config's model on synthetic data");
-  const auto options = std::make_shared<StepOptions>();
+  const auto options = std::make_shared<StepOptions>(tasks);
   add_config_arguments(*command, options->config);
   command->add_option("--steps", options->steps, "Timed steps")->capture_default_str()->check(CLI::Range(1, 100000));
   command->add_option("--warmup", options->warmup, "Steps before")->capture_default_str()->check(CLI::Range(1, 1000));

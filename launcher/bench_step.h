@@ -2,6 +2,8 @@
 
 #include <functional>
 
+#include "tasks/task.h"
+
 namespace CLI {
 class App;
 }
@@ -9,7 +11,7 @@ class App;
 namespace triptych {
 
 /// `triptych bench step`, `triptych bench gemm`: what a step and a matrix product reach.
-void register_bench_step(CLI::App& bench, std::function<int()>& run);
+void register_bench_step(CLI::App& bench, std::function<int()>& run, TaskTable tasks);
 void register_bench_gemm(CLI::App& bench, std::function<int()>& run);
 
 }  // namespace triptych

@@ -2,6 +2,8 @@
 
 #include <functional>
 
+#include "tasks/task.h"
+
 namespace CLI {
 class App;
 }
@@ -9,6 +11,6 @@ class App;
 namespace triptych {
 
 /// `triptych config`: checks a config, or prints what keys there are.
-void register_config(CLI::App& app, std::function<int()>& run);
+void register_config(CLI::App& app, std::function<int()>& run, TaskTable tasks);
 
 }  // namespace triptych

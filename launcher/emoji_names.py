@@ -93,9 +93,13 @@ def is_held_out(emoji):
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % HELD_OUT_ONE_IN == 0
 
 
-def captions_of(emoji, english, chinese):
-    """The plain English name first, since evaluation takes the first; training draws one of them each time."""
-    name = english.name(emoji) or emoji.name  # emoji-test.txt is newer than the annotations
+def english_name(emoji, english):
+    return english.name(emoji) or emoji.name  # emoji-test.txt is newer than the annotations
+
+
+def keyword_captions(emoji, english, chinese):
+    """What a picture may be found by; the plain English name first. Training draws one of them each time."""
+    name = english_name(emoji, english)
     words = ", ".join(english.keywords(emoji))
     captions = [name, f"a picture of {name}", f"{name} ({emoji.subgroup.replace('-', ' ')})"]
     if words:
@@ -104,3 +108,15 @@ def captions_of(emoji, english, chinese):
         chinese_words = "、".join(chinese.keywords(emoji))
         captions.append(f"{chinese.name(emoji)}：{chinese_words}" if chinese_words else chinese.name(emoji))
     return captions
+
+
+def name_captions(emoji, english, chinese):
+    """The name in each language that has one, after a prompt that says the language: what a captioner learns to write."""
+    captions = [f"en: {english_name(emoji, english)}"]
+    if chinese.name(emoji):
+        captions.append(f"zh: {chinese.name(emoji)}")
+    return captions
+
+
+# By the name that make_emoji_data.py's option --captions has for them.
+CAPTIONS = {"keywords": keyword_captions, "names": name_captions}

@@ -2,45 +2,73 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include "launcher/ranks.h"
-#include "training/evaluation.h"
+#include "parallel/agreement.h"
+#include "training/run_report.h"
+#include "training/trained_model.h"
 
 namespace triptych {
+namespace {
 
-void register_eval(CLI::App& app, std::function<int()>& run) {
-  CLI::App* command = app.add_subcommand("eval", "Measures retrieval on evaluation.sets and writes report.html");
-  const auto arguments = std::make_shared<ConfigArguments>();
-  const auto checkpoint = std::make_shared<std::string>("latest");
-  const auto baseline_files = std::make_shared<std::vector<std::filesystem::path>>();
-  add_config_arguments(*command, *arguments);
-  command->add_option("--checkpoint", *checkpoint, "latest, a step or a path; of any mesh")->capture_default_str();
-  command->add_option("--baseline", *baseline_files,
-                      "JSON file with results of something else, shown beside the model's under the file's name");
+struct EvalOptions {
+  explicit EvalOptions(TaskTable tasks) : config(tasks) {}
+
+  ConfigArguments config;
+  std::string checkpoint = "latest";
+  std::vector<std::filesystem::path> baselines;
+};
+
+int evaluate(const EvalOptions& options, const RunConfig& config, World& world) {
+  std::vector<Baseline> baselines;
+  together(world.group(), [&] {
+    if (config.evaluation.sets.empty()) {
+      throw UserError("evaluation.sets", "names no data set. Set it, for example to [\"data/emoji/unseen_style\"]");
+    }
+    for (const std::string& path : config.evaluation.sets) config.task->check_evaluation_set(Dataset::open(path));
+    for (const std::filesystem::path& file : options.baselines) baselines.push_back(Baseline::read(file));
+  });
+  TrainedModel model(config, world, options.checkpoint);
+  Inference& inference = model.inference();
+  if (inference.is_first()) fmt::print("{}\n", model.folder().string());
+  const EvaluationResults results = config.task->evaluate(
+      inference, {.sets = config.evaluation.sets, .tokenizer = model.tokenizer(), .baselines = baselines});
+  const int64_t parameters = model.session().num_parameters();
+  if (!inference.is_first()) return 0;
+  for (const Panel& panel : results.panels) {
+    if (const auto* table = std::get_if<TablePanel>(&panel)) fmt::print("\n{}\n{}", table->title, format_table(*table));
+  }
+  write_run_report(config, parameters, results.panels);
+  fmt::print("\nreport: {}/report.html\n", config.run.dir);
+  return 0;
+}
+
+}  // namespace
+
+void register_eval(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
+  CLI::App* command =
+      app.add_subcommand("eval", "Measures a run's model on evaluation.sets, as its task says, and writes report.html");
+  const auto options = std::make_shared<EvalOptions>(tasks);
+  add_config_arguments(*command, options->config);
+  command->add_option("--baseline", options->baselines,
+                      "JSON file with results of something else, shown beside the model's under the file's name; "
+                      "launcher/pixel_baseline.py makes one");
+  command->add_option("--checkpoint", options->checkpoint, "latest, a step or a path; of any mesh")
+      ->capture_default_str();
   command->footer(
-      "Recall@k: the share of queries whose own partner is among the first k of all candidates, image to text and "
-      "text\n"
-      "to image; beside it chance, and what is given with --baseline, such as launcher/pixel_baseline.py makes. One "
-      "rank.\n"
-      "Example:\n"
-      "  triptych eval configs/quickstart.toml --checkpoint latest");
-  command->callback([arguments, checkpoint, baseline_files, &run] {
-    run = [arguments, checkpoint, baseline_files] {
-      return run_alone(*arguments, [&](const RunConfig& config) {
-        std::vector<Baseline> baselines;
-        for (const std::filesystem::path& file : *baseline_files) baselines.push_back(Baseline::read(file));
-        Embedder embedder(config, *checkpoint);
-        fmt::print("{}\n", embedder.checkpoint().string());
-        const Evaluation evaluation = evaluate(config, embedder, baselines);
-        fmt::print("{}", format_table(evaluation.results));
-        write_run_report(config, embedder.num_parameters(), &evaluation);
-        fmt::print("report: {}/report.html\n", config.run.dir);
-        return 0;
-      });
+      "On as many ranks as are started: on the config's mesh if it has so many, else each is a replica.\n"
+      "Examples:\n"
+      "  triptych eval configs/quickstart.toml --checkpoint latest\n"
+      "  mpirun -np 2 triptych eval configs/quickstart.toml");
+  command->callback([options, &run] {
+    run = [options] {
+      return run_on_ranks(options->config, MeshUse::kForward,
+                          [&](const RunConfig& config, World& world) { return evaluate(*options, config, world); });
     };
   });
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What launcher/quickstart and launcher/test share. Sourced from the repository's root, under `set -euo pipefail`.
+# What launcher/quickstart, launcher/prepare and launcher/test share. Sourced from the repository's root, under `set -euo pipefail`.
 
 # Prints a stage's heading with the seconds since the script began.
 heading() { printf '\n==== [%3d s] %s\n' "$SECONDS" "$*"; }
@@ -12,6 +12,13 @@ fail() {
 usage_error() {
   printf '%s: [arguments] %s See --help.\n' "${0##*/}" "$1" >&2
   exit 2
+}
+
+# stage WHAT CMD...: runs a command with its output shown; what it says, and one line more, if it fails.
+stage() {
+  local what=$1
+  shift
+  "$@" || fail "$what" "\`$*\` failed with exit code $?; what it said is above. Mend that and call launcher/${0##*/} again: finished stages are reused."
 }
 
 # Runs a command with its output in a log; on failure shows the log's end and fails.

@@ -1,11 +1,16 @@
 #!/usr/bin/python3
-"""Makes the quickstart's image-text pairs out of Debian packages: emoji drawings with their Unicode names.
+"""Makes image-text pairs out of Debian packages: emoji drawings with their Unicode names.
 
 Three sets come out, each a folder with images/ and captions.jsonl as `triptych ingest pairs` reads them:
 
   train            Noto's drawings (skin tones too) and Symbola's, of the training concepts
   unseen_style     EmojiOne's drawings of the training concepts: a hand that training never saw
   unseen_concepts  Noto's drawings of the held-out concepts: things that training never saw
+
+The captions of a drawing are of one of two kinds, the sets the same:
+
+  keywords         up to six: names, keywords and the group, in English and Chinese, to learn to find pictures by
+  names            two: "en: " and the English name, "zh: " and the Chinese one, to learn to write after a prompt
 
 The packages are fetched with `apt-get download` and read in place; nothing is installed. The same packages give the
 same bytes. docs/quickstart-data.md says what is in the sets, why, and under which licences.
@@ -22,7 +27,7 @@ from PIL import Image
 
 from debian_packages import fetch_packages, read_members, say
 from emoji_drawings import EmojiOne, NotoFont, SymbolaFont
-from emoji_names import EMOJI_PRESENTATION, SKIN_TONES, Annotations, captions_of, is_held_out, read_emoji_test, without
+from emoji_names import CAPTIONS, EMOJI_PRESENTATION, SKIN_TONES, Annotations, is_held_out, read_emoji_test, without
 
 # Written into the stamp: raise it whenever what this script and the emoji_*.py beside it make changes.
 VERSION = 1
@@ -55,8 +60,8 @@ class Sample(NamedTuple):
 # ---- the three sets
 
 
-def make_sets(members):
-    """Returns ({set: [Sample]}, facts to print)."""
+def make_sets(members, captions_of):
+    """Returns ({set: [Sample]}, facts to print); captions_of is a function of emoji_names.CAPTIONS."""
     emoji = read_emoji_test(members[UNICODE][PACKAGES[UNICODE][0]].decode())
     cldr = PACKAGES[CLDR]
     english = Annotations(*(members[CLDR][path] for path in cldr if path.endswith("/en.xml")))
@@ -136,20 +141,27 @@ def draw_contact_sheet(sources, file):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data/emoji"), metavar="DIR",
-                        help="packages go to DIR/packages, the sets to DIR/sources (default: %(default)s)")
+                        help="the sets go to DIR/sources, the packages to DIR/packages (default: %(default)s)")
+    parser.add_argument("--captions", choices=tuple(CAPTIONS), default="keywords",
+                        help="what is said of a drawing (default: %(default)s)")
+    parser.add_argument("--packages", type=Path, metavar="DIR",
+                        help="another folder for the packages, such as one that has them (default: packages in --out)")
     parser.add_argument("--fresh", action="store_true", help="make the sets again even if they are there")
     parser.add_argument("--contact-sheet", type=Path, metavar="FILE.png", help="also draw a page of samples, to look at")
     options = parser.parse_args()
 
     began = time.monotonic()
-    debs = fetch_packages(options.out / "packages", PACKAGES)
+    debs = fetch_packages(options.packages or options.out / "packages", PACKAGES)
     sources = options.out / "sources"
     stamp_file = sources / "stamp.json"
     made_from = {"version": VERSION, "packages": sorted(deb.name for deb in debs.values())}
+    if options.captions != "keywords":
+        made_from["captions"] = options.captions
     stamp = json.loads(stamp_file.read_text()) if stamp_file.exists() else {}
     if options.fresh or stamp.get("made_from") != made_from:
         say("reading " + ", ".join(made_from["packages"]))
-        sets, facts = make_sets({package: read_members(deb, PACKAGES[package]) for package, deb in debs.items()})
+        members = {package: read_members(deb, PACKAGES[package]) for package, deb in debs.items()}
+        sets, facts = make_sets(members, CAPTIONS[options.captions])
         # Beside the final place, then renamed: whoever finds sources/ finds all of it.
         incoming = options.out / "sources.incoming"
         shutil.rmtree(incoming, ignore_errors=True)

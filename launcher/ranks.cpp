@@ -9,7 +9,7 @@
 
 #include "base/hash.h"
 #include "launcher/backend.h"
-#include "training/agreement.h"
+#include "parallel/agreement.h"
 
 namespace triptych {
 
@@ -45,13 +45,15 @@ void require_equal_configs(const RunConfig& config, World& world) {
   });
 }
 
-// With `uses_mesh`, the config's mesh must have as many ranks as were started.
-int run(const ConfigArguments& arguments, bool uses_mesh, const std::function<int(const RunConfig&, World&)>& body) {
+}  // namespace
+
+int run_on_ranks(const ConfigArguments& arguments, MeshUse mesh_use,
+                 const std::function<int(const RunConfig&, World&)>& body) {
   // The config says how long to wait for peers, so it is read before there are any; what is wrong with it is told when
   // all can agree on who tells it.
   WorldOptions options;
   try {
-    const RunConfig config = load_run_config(arguments.file, arguments.overrides, 0);
+    const RunConfig config = load_run_config(arguments.file, arguments.overrides, arguments.tasks);
     options.timeout = std::chrono::seconds(config.run.timeout_s);
     hand_over_to(config.run.device);
   } catch (const std::exception&) {
@@ -60,8 +62,9 @@ int run(const ConfigArguments& arguments, bool uses_mesh, const std::function<in
   Group& group = world->group();
   try {
     RunConfig config;
-    together(group,
-             [&] { config = load_run_config(arguments.file, arguments.overrides, uses_mesh ? group.size() : 0); });
+    together(group, [&] {
+      config = load_run_config(arguments.file, arguments.overrides, arguments.tasks, mesh_use, group.size());
+    });
     require_equal_configs(config, *world);
     together(group, [&] { require_backend(config.run.device); });
     return body(config, *world);
@@ -74,24 +77,6 @@ int run(const ConfigArguments& arguments, bool uses_mesh, const std::function<in
     if (several) world->abort(code);
     return code;
   }
-}
-
-}  // namespace
-
-int run_on_ranks(const ConfigArguments& arguments, const std::function<int(const RunConfig&, World&)>& body) {
-  return run(arguments, true, body);
-}
-
-int run_alone(const ConfigArguments& arguments, const std::function<int(const RunConfig&)>& body) {
-  return run(arguments, false, [&](const RunConfig& config, World& world) {
-    together(world.group(), [&] {
-      if (world.group().size() > 1) {
-        throw UserError("ranks", fmt::format("this subcommand uses one rank, {} were started. Call it without mpirun",
-                                             world.group().size()));
-      }
-    });
-    return body(config);
-  });
 }
 
 }  // namespace triptych

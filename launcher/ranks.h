@@ -16,6 +16,9 @@ namespace triptych {
 
 /// A config file and `--set` overrides, as every subcommand that takes a run's config has them.
 struct ConfigArguments {
+  explicit ConfigArguments(TaskTable known_tasks) : tasks(known_tasks) {}
+
+  TaskTable tasks;  ///< that the config may name
   std::filesystem::path file;
   std::vector<std::string> overrides;
 };
@@ -23,10 +26,8 @@ void add_config_arguments(CLI::App& command, ConfigArguments& arguments);
 
 /// Reads the config, starts MPI if this process is one of several ranks, and runs `body` on each. An error that all
 /// ranks have in common is printed once; an error of one rank ends them all. Returns the exit code.
-int run_on_ranks(const ConfigArguments& arguments, const std::function<int(const RunConfig&, World&)>& body);
-
-/// For subcommands that use one rank: reads the config and refuses to run under mpirun with more.
-int run_alone(const ConfigArguments& arguments, const std::function<int(const RunConfig&)>& body);
+int run_on_ranks(const ConfigArguments& arguments, MeshUse mesh_use,
+                 const std::function<int(const RunConfig&, World&)>& body);
 
 /// Prints an error as the program prints all of them, with host and rank where there are several; returns its exit
 /// code.

@@ -11,12 +11,15 @@
 #include "data/image_decoder.h"
 #include "data/png_writer.h"
 #include "launcher/ranks.h"
-#include "training/retrieval.h"
+#include "parallel/agreement.h"
+#include "training/trained_model.h"
 
 namespace triptych {
 namespace {
 
 struct SearchOptions {
+  explicit SearchOptions(TaskTable tasks) : config(tasks) {}
+
   ConfigArguments config;
   std::string checkpoint = "latest";
   std::string text;
@@ -25,39 +28,55 @@ struct SearchOptions {
   int top = 10;
 };
 
-int search(const SearchOptions& options, const RunConfig& config) {
-  std::string path = options.data;
-  if (path.empty()) path = config.evaluation.sets.empty() ? config.data.path : config.evaluation.sets.front();
-  const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
-  if (!dataset->has_images()) throw UserError(path, "has no images to search. Name another data set with --data");
-  Embedder embedder(config, options.checkpoint);
-  const std::vector<float> query = embedder.embed_texts({options.text});
-  const std::vector<float> images = embedder.embed(dataset).images;
-  const std::vector<float> scores = similarities(embedder.device(), query, images, embedder.width());
-  const std::vector<std::string> captions = first_captions(*dataset);
+std::string first_caption(const Dataset& dataset, uint64_t sample) {
+  SampleBuffer buffer;
+  dataset.read(sample, buffer, SampleParts::kCaptions);
+  return buffer.num_captions() > 0 ? std::string(buffer.caption(0)) : std::string();
+}
+
+void write_pictures(const Dataset& dataset, const std::vector<SearchHit>& hits, const std::filesystem::path& out) {
   std::vector<Image> pictures;
-  fmt::print("\"{}\" in {} ({} pictures)\n", options.text, path, dataset->size());
-  for (const int64_t hit : best(scores.data(), static_cast<int64_t>(scores.size()), 1, options.top)) {
-    const auto i = static_cast<std::size_t>(hit);
-    fmt::print("{:>8.4f}  {}  {}\n", scores[i], dataset->sample_name(i), captions[i]);
+  for (const SearchHit& hit : hits) {
     SampleBuffer buffer;
-    dataset->read(i, buffer, SampleParts::kImage);
+    dataset.read(static_cast<uint64_t>(hit.sample), buffer, SampleParts::kImage);
     if (!buffer.image.empty()) pictures.push_back(decode_image(buffer.image));
   }
-  if (!options.out.empty()) {
-    const Image sheet = contact_sheet(pictures, 5, 128);
-    const std::vector<std::byte> png = encode_png(sheet.width, sheet.height, sheet.pixels);
-    write_file_atomically(options.out, std::string_view(reinterpret_cast<const char*>(png.data()), png.size()));
-    fmt::print("pictures: {}\n", options.out.string());
+  const Image sheet = contact_sheet(pictures, 5, 128);
+  const std::vector<std::byte> png = encode_png(sheet.width, sheet.height, sheet.pixels);
+  write_file_atomically(out, std::string_view(reinterpret_cast<const char*>(png.data()), png.size()));
+  fmt::print("pictures: {}\n", out.string());
+}
+
+int search(const SearchOptions& options, const RunConfig& config, World& world) {
+  std::string path = options.data;
+  if (path.empty()) path = config.evaluation.sets.empty() ? config.data.path : config.evaluation.sets.front();
+  std::shared_ptr<const Dataset> dataset;
+  together(world.group(), [&] {
+    if (!config.task->can_search()) {
+      throw UserError("task", "a model of this task does not compare texts with pictures. Search with one that does");
+    }
+    dataset = std::make_shared<const Dataset>(Dataset::open(path));
+    if (!dataset->has_images()) throw UserError(path, "has no images to search. Name another data set with --data");
+  });
+  TrainedModel model(config, world, options.checkpoint);
+  const std::vector<SearchHit> hits = config.task->search(
+      model.inference(),
+      {.text = options.text, .dataset = dataset, .tokenizer = model.tokenizer(), .top = options.top});
+  if (!model.inference().is_first()) return 0;
+  fmt::print("\"{}\" in {} ({} pictures)\n", options.text, path, dataset->size());
+  for (const SearchHit& hit : hits) {
+    const auto sample = static_cast<uint64_t>(hit.sample);
+    fmt::print("{:>8.4f}  {}  {}\n", hit.score, dataset->sample_name(sample), first_caption(*dataset, sample));
   }
+  if (!options.out.empty()) write_pictures(*dataset, hits, options.out);
   return 0;
 }
 
 }  // namespace
 
-void register_search(CLI::App& app, std::function<int()>& run) {
+void register_search(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   CLI::App* command = app.add_subcommand("search", "Finds the pictures of a data set that a text describes");
-  const auto options = std::make_shared<SearchOptions>();
+  const auto options = std::make_shared<SearchOptions>(tasks);
   add_config_arguments(*command, options->config);
   command->add_option("--text", options->text, "What to look for")->required();
   command->add_option("--checkpoint", options->checkpoint, "latest, a step or a path")->capture_default_str();
@@ -69,7 +88,8 @@ void register_search(CLI::App& app, std::function<int()>& run) {
       "  triptych search configs/quickstart.toml --checkpoint latest --text \"a red apple\" --out hits.png");
   command->callback([options, &run] {
     run = [options] {
-      return run_alone(options->config, [&](const RunConfig& config) { return search(*options, config); });
+      return run_on_ranks(options->config, MeshUse::kForward,
+                          [&](const RunConfig& config, World& world) { return search(*options, config, world); });
     };
   });
 }

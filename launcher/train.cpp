@@ -9,9 +9,9 @@
 
 namespace triptych {
 
-void register_train(CLI::App& app, std::function<int()>& run) {
+void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   CLI::App* command = app.add_subcommand("train", "Trains the model of a config, or goes on with a run");
-  const auto arguments = std::make_shared<ConfigArguments>();
+  const auto arguments = std::make_shared<ConfigArguments>(tasks);
   const auto request = std::make_shared<TrainingRequest>();
   add_config_arguments(*command, *arguments);
   command
@@ -28,7 +28,7 @@ void register_train(CLI::App& app, std::function<int()>& run) {
       "Exit code: 0 done, 1 the world failed (disk, peer), 2 the config or data are wrong.");
   command->callback([arguments, request, &run] {
     run = [arguments, request] {
-      return run_on_ranks(*arguments, [&](const RunConfig& config, World& world) {
+      return run_on_ranks(*arguments, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
         train(config, world, *request);
         return 0;
       });

@@ -2,6 +2,8 @@
 
 #include <functional>
 
+#include "tasks/task.h"
+
 namespace CLI {
 class App;
 }
@@ -9,6 +11,6 @@ class App;
 namespace triptych {
 
 /// `triptych train`: under mpirun on as many ranks as the config's mesh has.
-void register_train(CLI::App& app, std::function<int()>& run);
+void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks);
 
 }  // namespace triptych

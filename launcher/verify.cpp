@@ -14,6 +14,8 @@ namespace triptych {
 namespace {
 
 struct VerifyOptions {
+  explicit VerifyOptions(TaskTable tasks) : config(tasks) {}
+
   ConfigArguments config;
   double tolerance = 1e-5;
   bool all = false;
@@ -21,27 +23,22 @@ struct VerifyOptions {
 
 std::string describe(const RunConfig& config) {
   const ParallelOptions& p = config.parallel;
-  return fmt::format("pp {} dp {} tp {}  {}  {} microbatches  sequence_parallel {}  recompute {}  {}", p.mesh.pp,
-                     p.mesh.dp, p.mesh.tp, p.schedule, p.microbatches, p.sequence_parallel,
-                     p.recompute ? "full" : "none",
-                     config.objective.kind == ContrastiveConfig::Kind::kSigmoid ? "sigmoid" : "infonce");
+  return fmt::format("pp {} dp {} tp {}  {}  {} microbatches  sequence_parallel {}  recompute {}", p.mesh.pp, p.mesh.dp,
+                     p.mesh.tp, p.schedule, p.microbatches, p.sequence_parallel, p.recompute ? "full" : "none");
 }
 
-// Every schedule, 1, 2 and 4 microbatches, with and without sequence parallelism and recomputation, both losses.
+// Every schedule, 1, 2 and 4 microbatches, with and without sequence parallelism and recomputation.
 std::vector<RunConfig> all_combinations(RunConfig config) {
   std::vector<RunConfig> all;
-  for (const auto kind : {ContrastiveConfig::Kind::kInfoNce, ContrastiveConfig::Kind::kSigmoid}) {
-    for (const std::string& schedule : schedule_names()) {
-      for (const int microbatches : {1, 2, 4}) {
-        for (const bool sequence_parallel : {false, true}) {
-          for (const bool recompute : {false, true}) {
-            config.objective.kind = kind;
-            config.parallel.schedule = schedule;
-            config.parallel.microbatches = microbatches;
-            config.parallel.sequence_parallel = sequence_parallel;
-            config.parallel.recompute = recompute;
-            all.push_back(config);
-          }
+  for (const std::string& schedule : schedule_names()) {
+    for (const int microbatches : {1, 2, 4}) {
+      for (const bool sequence_parallel : {false, true}) {
+        for (const bool recompute : {false, true}) {
+          config.parallel.schedule = schedule;
+          config.parallel.microbatches = microbatches;
+          config.parallel.sequence_parallel = sequence_parallel;
+          config.parallel.recompute = recompute;
+          all.push_back(config);
         }
       }
     }
@@ -63,7 +60,7 @@ bool run_one(const RunConfig& config, World& world, double tolerance) {
 }
 
 int run_verify(const VerifyOptions& options) {
-  return run_on_ranks(options.config, [&](const RunConfig& config, World& world) {
+  return run_on_ranks(options.config, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
     const std::vector<RunConfig> configs = options.all ? all_combinations(config) : std::vector<RunConfig>{config};
     if (options.all && config.training.global_batch % (4 * config.parallel.mesh.dp) != 0) {
       throw UserError("training.global_batch", fmt::format("must be a multiple of 4 * parallel.dp with --all, found {}",
@@ -80,16 +77,15 @@ int run_verify(const VerifyOptions& options) {
 
 }  // namespace
 
-void register_verify(CLI::App& app, std::function<int()>& run) {
+void register_verify(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   CLI::App* command =
       app.add_subcommand("verify", "Compares a step on the config's mesh with the same step on one rank");
-  const auto options = std::make_shared<VerifyOptions>();
+  const auto options = std::make_shared<VerifyOptions>(tasks);
   add_config_arguments(*command, options->config);
   command->add_option("--tolerance", options->tolerance, "Largest relative error of the loss and of any gradient")
       ->capture_default_str();
-  command->add_flag(
-      "--all", options->all,
-      "On this mesh, every schedule, 1, 2 and 4 microbatches, sequence parallelism, recomputation and loss");
+  command->add_flag("--all", options->all,
+                    "On this mesh, every schedule, 1, 2 and 4 microbatches, sequence parallelism and recomputation");
   command->footer(
       "Every parameter's gradient is compared: the 2-norm of the difference over the 2-norm of the one-rank gradient; "
       "a\n"

@@ -2,6 +2,8 @@
 
 #include <functional>
 
+#include "tasks/task.h"
+
 namespace CLI {
 class App;
 }
@@ -9,6 +11,6 @@ class App;
 namespace triptych {
 
 /// `triptych verify`: one step of a mesh against one rank.
-void register_verify(CLI::App& app, std::function<int()>& run);
+void register_verify(CLI::App& app, std::function<int()>& run, TaskTable tasks);
 
 }  // namespace triptych

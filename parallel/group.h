@@ -41,8 +41,8 @@ struct Operation {
   int64_t count = 0;
   const void* send = nullptr;
   void* recv = nullptr;  ///< an all-reduce and a broadcast have only this one
-  int64_t sequence =
-      0;  ///< the how-manieth collective of the group, or message between two ranks with this tag; from 0
+  /// Numbers the group's collectives, or the messages from one rank to another with this tag; from 0.
+  int64_t sequence = 0;
 
   bool is_collective() const { return kind != Kind::kSend && kind != Kind::kRecv; }
   std::size_t bytes() const { return static_cast<std::size_t>(count) * dtype_bytes(dtype); }

@@ -89,6 +89,11 @@ Layout on_mesh(Layout layout, const MeshShape& shape) {
   return result;
 }
 
+bool holds_first_copy(const Layout& layout, const Mesh& mesh) {
+  return std::all_of(kAxes.begin(), kAxes.end(),
+                     [&](Axis axis) { return !layout[axis].is_replicate() || mesh.rank(axis) == 0; });
+}
+
 Range shard_range(int64_t total, int size, int rank) {
   const int64_t piece = ceil_div(total, size);
   const int64_t begin = std::min(total, piece * rank);

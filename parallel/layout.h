@@ -71,6 +71,10 @@ inline Layout on_mesh(const Layout& layout, const Mesh& mesh) {
   return on_mesh(layout, mesh.shape());
 }
 
+/// Whether this rank's piece of a tensor is one that counts where the pieces of all ranks are put together and each
+/// element may come once: of a sharded or Partial tensor every rank's, of copies the first rank's.
+bool holds_first_copy(const Layout& layout, const Mesh& mesh);
+
 /// [begin, begin + length): what rank `rank` of `size` holds of a dim of `total`. Pieces have ceil(total / size)
 /// indices, the last ones fewer or none.
 struct Range {

@@ -56,20 +56,13 @@ std::byte* bytes_of(const Tensor& tensor) {
   return static_cast<std::byte*>(tensor.raw());
 }
 
-Tensor as_dtype(const Tensor& tensor, DType dtype) {
-  if (tensor.dtype() == dtype) return tensor;
-  Tensor result = Tensor::empty(tensor.device(), dtype, tensor.shape());
-  cast(tensor.device().stream(), tensor.raw(), tensor.dtype(), result.raw(), dtype, tensor.num_elements());
-  return result;
-}
-
 // Sums are taken in float32, and so are maxima, which loses nothing.
 DType sum_dtype(DType dtype) {
   return dtype == DType::kBFloat16 || dtype == DType::kFloat16 ? DType::kFloat32 : dtype;
 }
 
 Tensor all_reduce(const Tensor& local, ReduceOp reduce, Group& group, DType dtype) {
-  Tensor sum = local.dtype() == sum_dtype(dtype) ? local.clone() : as_dtype(local, sum_dtype(dtype));
+  Tensor sum = local.dtype() == sum_dtype(dtype) ? local.clone() : local.to(sum_dtype(dtype));
   std::shared_ptr<Pending> pending = group.all_reduce(sum.raw(), sum.num_elements(), sum.dtype(), reduce);
   if (sum.dtype() == dtype) {
     sum.set_pending([pending] { pending->wait(); });
@@ -117,7 +110,7 @@ Tensor all_gather(const Tensor& local, int64_t total, int dim, Group& group) {
 }
 
 Tensor reduce_scatter(const Tensor& local, ReduceOp reduce, int dim, Group& group, DType dtype) {
-  const Tensor summand = as_dtype(local, sum_dtype(dtype));
+  const Tensor summand = local.to(sum_dtype(dtype));
   const Around whole = around(local.shape(), dim, summand.dtype());
   const int64_t piece = ceil_div(whole.size, group.size());
   const int64_t inner = local.shape().product(dim + 1, local.shape().rank());

@@ -25,8 +25,7 @@ struct RedistributeStep {
 ///
 /// A layout is a place, a step an edge to the next. There is an edge where
 ///   - a Shard leaves its dim, if no other axis splits the piece that it left (it is the innermost level);
-///   - a Shard comes to a dim as its innermost level, so that the level is the number of axes that split the dim
-///   already;
+///   - a Shard comes to a dim as its innermost level, so that its level is how many axes split the dim before;
 ///   - a Partial is completed.
 /// An axis goes straight to its target, or to Replicate and from there to its target: also one that is not to change
 /// but stands in the way, a level further in than one that leaves. Of all such ways it is the one on which the fewest

@@ -180,10 +180,6 @@ void accumulate_doubles(Stream&, float* dst, const double* src, const double* fa
   for (int64_t i = 0; i < n; ++i) dst[i] = static_cast<float>(static_cast<double>(dst[i]) + src[i] * *factor);
 }
 
-void scale_doubles(Stream&, const double* src, double* dst, const double* factor, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) dst[i] = src[i] * *factor;
-}
-
 void widen(Stream&, const float* src, double* dst, int64_t n) {
   std::copy(src, src + n, dst);
 }

@@ -46,16 +46,6 @@ void with_float_type(DType dtype, std::string_view kernel, const F& f) {
   }
 }
 
-/// f(std::true_type or std::false_type).
-template <typename F>
-void with_bool(bool value, const F& f) {
-  if (value) {
-    f(std::true_type());
-  } else {
-    f(std::false_type());
-  }
-}
-
 __device__ inline float to_float(float value) {
   return value;
 }

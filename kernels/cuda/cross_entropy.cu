@@ -58,33 +58,56 @@ __global__ void __launch_bounds__(kBlockThreads)
     rows.target_logit[row] = target_logit;
     rows.others[row] = sum;
   }
+  if (rows.below == nullptr) return;
+  float below = 0.0f;
+  for (int64_t column = threadIdx.x * N; column < cols; column += kBlockThreads * N) {
+    const Piece<N> piece = piece_of<N>(cols - column, aligned);
+    const Floats<N> logit =
+        piece.whole ? load<N>(logits + column) : load_some<N>(logits + column, piece.count, row_maximum);
+#pragma unroll
+    for (int j = 0; j < N; ++j) below += row_maximum - logit[j];
+  }
+  below = block_sum<kBlockThreads>(below, warp_sums);
+  if (threadIdx.x == 0) rows.below[row] = below;
 }
 
 struct Rescale {
-  const float* slice_maximum;
+  CrossEntropyRows slice;
   const float* maximum;
-  float* others;
+  int64_t cols;
   template <int N>
   __device__ void operator()(int64_t i, Piece<N> piece) const {
-    Floats<N> sum = load<N>(others + i, piece);
-    const Floats<N> from = load<N>(slice_maximum + i, piece), to = load<N>(maximum + i, piece);
+    Floats<N> sum = load<N>(slice.others + i, piece);
+    const Floats<N> from = load<N>(slice.maximum + i, piece), to = load<N>(maximum + i, piece);
 #pragma unroll
     for (int k = 0; k < N; ++k) sum[k] *= expf(from[k] - to[k]);
-    store(sum, others + i, piece);
+    store(sum, slice.others + i, piece);
+    if (slice.below == nullptr || cols <= 0) return;
+    sum = load<N>(slice.below + i, piece);
+#pragma unroll
+    for (int k = 0; k < N; ++k) sum[k] -= static_cast<float>(cols) * (from[k] - to[k]);
+    store(sum, slice.below + i, piece);
   }
 };
 
-/// One block: three numbers a row, which is little beside the logits.
+/// One block: some numbers a row, which is little beside the logits.
 __global__ void __launch_bounds__(kLossThreads)
     cross_entropy_loss_kernel(const int32_t* targets, CrossEntropyRows rows, int64_t num_rows, double coefficient,
-                              double* loss) {
+                              double* loss, LabelSmoothing smoothing) {
   __shared__ double warp_sums[kLossThreads / kWarpSize];
+  const double share = smoothing.amount / static_cast<double>(smoothing.num_classes);
   double sum = 0.0;
   for (int64_t row = threadIdx.x; row < num_rows; row += kLossThreads) {
     if (targets[row] < 0) continue;
     // log(others + exp(d)) - d, where others may be tiny beside exp(0)
     const float d = rows.target_logit[row] - rows.maximum[row];
-    sum += static_cast<double>(log1pf(rows.others[row] + expm1f(d)) - d);
+    const float log_total = log1pf(rows.others[row] + expm1f(d));
+    if (smoothing.amount > 0) {
+      // All three are positive, so nothing cancels.
+      sum += log_total - (1 - smoothing.amount) * d + share * rows.below[row];
+    } else {
+      sum += static_cast<double>(log_total - d);
+    }
   }
   sum = block_sum<kLossThreads>(sum, warp_sums);
   if (threadIdx.x == 0) *loss += coefficient * sum;
@@ -93,19 +116,24 @@ __global__ void __launch_bounds__(kLossThreads)
 template <typename T>
 __global__ void __launch_bounds__(kBlockThreads)
     cross_entropy_backward_kernel(CrossEntropySlice slice, CrossEntropyRows rows, double coefficient,
-                                  const double* dloss, T* dlogits, bool aligned) {
+                                  const double* dloss, T* dlogits, LabelSmoothing smoothing, bool aligned) {
   constexpr int N = kVectorSize<T>;
   const int64_t row = blockIdx.x;
   const T* const logits = static_cast<const T*>(slice.logits) + row * slice.cols;
   T* const out = dlogits + row * slice.cols;
   const int64_t target = slice.targets[row] - slice.class_begin;
   const bool has_target = slice.targets[row] >= 0;
-  float maximum = 0.0f, factor = 0.0f, target_gradient = 0.0f;
+  float maximum = 0.0f, factor = 0.0f, share = 0.0f, target_gradient = 0.0f;
   if (has_target) {
     maximum = rows.maximum[row];
     const float others = rows.others[row];
-    factor = static_cast<float>(coefficient * *dloss) / (others + expf(rows.target_logit[row] - maximum));
+    const float scale = static_cast<float>(coefficient * *dloss);
+    factor = scale / (others + expf(rows.target_logit[row] - maximum));
     target_gradient = -factor * others;
+    if (smoothing.amount > 0) {
+      share = scale * static_cast<float>(smoothing.amount / static_cast<double>(smoothing.num_classes));
+      target_gradient += scale * static_cast<float>(smoothing.amount) - share;
+    }
   }
   for (int64_t column = threadIdx.x * N; column < slice.cols; column += kBlockThreads * N) {
     const Piece<N> piece = piece_of<N>(slice.cols - column, aligned);
@@ -114,7 +142,7 @@ __global__ void __launch_bounds__(kBlockThreads)
       values = load<N>(logits + column, piece);
 #pragma unroll
       for (int j = 0; j < N; ++j) {
-        values[j] = column + j == target ? target_gradient : factor * expf(values[j] - maximum);
+        values[j] = column + j == target ? target_gradient : factor * expf(values[j] - maximum) - share;
       }
     }
     store(values, out + column, piece);
@@ -134,27 +162,29 @@ void cross_entropy_rows(Stream& stream, const CrossEntropySlice& slice, const Cr
   });
 }
 
-void cross_entropy_rescale(Stream& stream, const float* slice_maximum, const float* maximum, float* others,
-                           int64_t rows) {
-  launch_each_piece<4>(stream, "cross_entropy_rescale", rows, aligned_16({slice_maximum, maximum, others}),
-                       Rescale{slice_maximum, maximum, others});
+void cross_entropy_rescale(Stream& stream, const CrossEntropySlice& slice, const CrossEntropyRows& rows,
+                           const float* maximum) {
+  launch_each_piece<4>(stream, "cross_entropy_rescale", slice.rows,
+                       aligned_16({rows.maximum, maximum, rows.others, rows.below}),
+                       Rescale{rows, maximum, slice.cols});
 }
 
 void cross_entropy_loss(Stream& stream, const int32_t* targets, const CrossEntropyRows& rows, int64_t num_rows,
-                        double coefficient, double* loss) {
+                        double coefficient, double* loss, const LabelSmoothing& smoothing) {
   if (num_rows <= 0) return;
-  cross_entropy_loss_kernel<<<1, kLossThreads, 0, cuda_stream(stream)>>>(targets, rows, num_rows, coefficient, loss);
+  cross_entropy_loss_kernel<<<1, kLossThreads, 0, cuda_stream(stream)>>>(targets, rows, num_rows, coefficient, loss,
+                                                                         smoothing);
   check_launch("cross_entropy_loss");
 }
 
 void cross_entropy_backward(Stream& stream, const CrossEntropySlice& slice, const CrossEntropyRows& rows,
-                            double coefficient, const double* dloss, void* dlogits) {
+                            double coefficient, const double* dloss, void* dlogits, const LabelSmoothing& smoothing) {
   with_float_type(slice.dtype, "cross_entropy_backward", [&](auto tag) {
     if (slice.rows <= 0 || slice.cols <= 0) return;
     using T = typename decltype(tag)::Type;
     const bool aligned = aligned_16({slice.logits, dlogits}, {slice.cols * static_cast<int64_t>(sizeof(T))});
     cross_entropy_backward_kernel<T><<<static_cast<unsigned>(slice.rows), kBlockThreads, 0, cuda_stream(stream)>>>(
-        slice, rows, coefficient, dloss, static_cast<T*>(dlogits), aligned);
+        slice, rows, coefficient, dloss, static_cast<T*>(dlogits), smoothing, aligned);
     check_launch("cross_entropy_backward");
   });
 }

@@ -86,13 +86,6 @@ struct AccumulateDoubles {
   }
 };
 
-struct ScaleDoubles {
-  const double* src;
-  double* dst;
-  const double* factor;
-  __device__ void operator()(int64_t i, Piece<1>) const { dst[i] = src[i] * *factor; }
-};
-
 struct Widen {
   const float* src;
   double* dst;
@@ -174,10 +167,6 @@ void scale_by(Stream& stream, float* dst, const double* factor, int64_t n) {
 
 void accumulate_doubles(Stream& stream, float* dst, const double* src, const double* factor, int64_t n) {
   launch_each_piece<1>(stream, "accumulate_doubles", n, true, AccumulateDoubles{dst, src, factor});
-}
-
-void scale_doubles(Stream& stream, const double* src, double* dst, const double* factor, int64_t n) {
-  launch_each_piece<1>(stream, "scale_doubles", n, true, ScaleDoubles{src, dst, factor});
 }
 
 void widen(Stream& stream, const float* src, double* dst, int64_t n) {

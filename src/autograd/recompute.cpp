@@ -2,19 +2,40 @@
 
 #include <utility>
 
+#include "autograd/backward.h"
+#include "autograd/record.h"
+
 namespace triptych {
 
-Variable recompute(const Segment& segment, const Variable& x, const std::function<void()>& poll) {
-  const Variable detached = Variable::constant(x.tensor(), x.global_shape(), x.layout());
-  const Variable y = segment(detached, false);
-  return record_always("recompute", {x}, y.tensor(), y.global_shape(), y.layout(),
-                       [segment, detached, poll](const Gradient& dy, InputGradients& inputs) {
-                         const Variable input =
-                             Variable::leaf(detached.tensor(), detached.global_shape(), detached.layout());
-                         const Variable output = segment(input, true);
-                         backward(std::span(&output, 1), std::span(&dy, 1), poll);
-                         const std::optional<Gradient>& dx = input.gradient();
-                         if (dx) inputs.add(0, dx->tensor, dx->layout);
+std::vector<Variable> recompute(const Segment& segment, std::span<const Variable> inputs) {
+  std::vector<Variable> detached;
+  for (const Variable& input : inputs) detached.push_back(input.detached());
+  std::vector<Result> results;
+  for (const Variable& y : segment(detached, false)) results.push_back({y.tensor(), y.global_shape(), y.layout()});
+  return record_always("recompute", {inputs.begin(), inputs.end()}, std::move(results),
+                       [segment, detached](std::span<const std::optional<Gradient>> dys, InputGradients& in) {
+                         std::vector<Variable> leaves;
+                         for (std::size_t i = 0; i < detached.size(); ++i) {
+                           const Variable& x = detached[i];
+                           leaves.push_back(in.needed(static_cast<int>(i))
+                                                ? Variable::leaf(x.tensor(), x.global_shape(), x.layout())
+                                                : x);
+                         }
+                         std::vector<Variable> used;
+                         std::vector<Gradient> gradients;
+                         std::vector<Variable> outputs = segment(leaves, true);
+                         for (std::size_t i = 0; i < outputs.size(); ++i) {
+                           if (!dys[i]) continue;
+                           used.push_back(std::move(outputs[i]));
+                           gradients.push_back(*dys[i]);
+                         }
+                         outputs.clear();
+                         backward(used, gradients, in.options());
+                         for (std::size_t i = 0; i < leaves.size(); ++i) {
+                           if (!leaves[i].needs_gradient()) continue;
+                           const std::optional<Gradient> dx = leaves[i].gradient();
+                           if (dx) in.add(static_cast<int>(i), dx->tensor, dx->layout);
+                         }
                        });
 }
 

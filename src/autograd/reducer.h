@@ -2,42 +2,64 @@
 
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "autograd/parameter.h"
 #include "parallel/group.h"
+#include "parallel/mesh.h"
 
 namespace triptych {
 
-/// Owns the memory of all gradients of a rank, in buckets of neighbours that are Partial on the same axes, and
-/// completes each bucket by an all-reduce as soon as its gradients have all their summands. Buckets start in one order
-/// on every rank: last parameters first, as backward reaches them.
+/// Completes the gradients of a rank's parameters by all-reduces, in buckets of neighbours that are summed over the
+/// same ranks. How each gradient comes out and how often each parameter is used is not declared but seen in the first
+/// step: that one's gradients are reduced when its backward has ended. From the second step on, a bucket starts as soon
+/// as all uses of its parameters have run, and the gradients lie in the buckets' memory. Buckets start in one order on
+/// every rank: last parameters first, as backward reaches them.
+///
+/// A tied parameter that several stages have is summed over those as well: every copy gets the whole gradient.
 class Reducer {
  public:
-  /// `bucket_bytes` bounds a bucket that holds more than one parameter. The parameters and the mesh must outlive this.
+  /// Collective over the pipeline; sets the parameters' `is_first_copy`. `bucket_bytes` bounds a bucket that holds more
+  /// than one parameter. The parameters and the mesh must outlive this.
   Reducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters, int64_t bucket_bytes);
 
-  /// Forgets the gradients; every parameter now expects a summand from each of `microbatches`.
-  void begin_step(int microbatches);
-  /// Starts what is ready and moves along what is in flight. Cheap; called after every node of backward.
+  /// Forgets the gradients.
+  void begin_step();
+  /// Starts what is ready and moves along what is in flight. Cheap; called after every operation of backward.
   void poll();
   /// Completes all gradients. One that no backward reached is zero.
   void finish();
 
  private:
+  struct Member {
+    Parameter* parameter;
+    Layout layout;  // of the gradient as backward leaves it
+    int num_uses;   // a step
+  };
   struct Bucket {
-    Group* group;  // null: nothing to sum
+    Group* group = nullptr;  // null: nothing to sum
     Tensor memory;
-    std::vector<Parameter*> parameters;
+    std::vector<Member> members;
     std::shared_ptr<Pending> pending;
   };
+  struct Tied {
+    Parameter* parameter;
+    std::unique_ptr<Group> stages;  // those that have it; its gradient is summed over these too
+  };
+
+  void find_tied();
+  void arrange();
   bool is_ready(const Bucket& bucket) const;
   void start(Bucket& bucket);
 
+  Device* device_;
   Mesh* mesh_;
-  std::vector<Bucket> buckets_;
+  std::vector<Parameter*> parameters_;
+  std::vector<Tied> tied_;  // by name
+  int64_t bucket_elements_;
+  std::vector<Bucket> buckets_;  // empty until the first step has ended
   std::size_t next_ = 0;
-  int microbatches_ = 1;
 };
 
 }  // namespace triptych

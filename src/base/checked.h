@@ -8,14 +8,7 @@
 
 namespace triptych {
 
-/// Sum and product that refuse to wrap; for sizes that come from files. Throws WorldError naming `where`.
-template <std::integral T>
-T checked_add(T a, T b, std::string_view where) {
-  T result;
-  if (__builtin_add_overflow(a, b, &result)) throw WorldError(where, fmt::format("{} + {} overflows", a, b));
-  return result;
-}
-
+/// A product that refuses to wrap; for sizes that come from files. Throws WorldError naming `where`.
 template <std::integral T>
 T checked_mul(T a, T b, std::string_view where) {
   T result;

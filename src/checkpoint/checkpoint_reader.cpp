@@ -14,13 +14,11 @@
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/coverage.h"
 #include "checkpoint/safetensors.h"
-#include "checkpoint/strict_json.h"
 
 namespace triptych {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
 constexpr uint64_t kMaxManifestBytes = uint64_t{256} << 20;
 constexpr std::size_t kMaxDifferences = 5;
@@ -211,10 +209,6 @@ bool CheckpointReader::contains(const std::string& name) const {
   return impl_->manifest.tensors.contains(name);
 }
 
-bool CheckpointReader::has_file(const std::string& name) const {
-  return impl_->find_file(name) < impl_->manifest.files.size();
-}
-
 void CheckpointReader::read(const TensorBox& box, std::byte* out) {
   TRIPTYCH_CHECK(is_inside(box), "box {} at {} of `{}` {}", format_shape(box.shape), format_shape(box.begin), box.name,
                  format_shape(box.global_shape));
@@ -278,29 +272,6 @@ void CheckpointReader::require(std::span<const TensorBox> tensors, bool is_compl
                   fmt::format("the checkpoint must be of this model, found {} differences: {}. Use the model's "
                               "configuration that the checkpoint was saved with, or another checkpoint.",
                               differences.size(), list));
-}
-
-void CheckpointReader::require_together(std::span<const TensorBox> tensors, const Coordinator& coordinator) const {
-  json mine = json::array();
-  for (const TensorBox& tensor : tensors) {
-    mine.push_back({tensor.name, safetensors_dtype_name(tensor.dtype), tensor.global_shape});
-  }
-  std::map<std::string, TensorBox> all;
-  const std::vector<std::string> lists = coordinator.all_gather(mine.dump());
-  for (std::size_t rank = 0; rank < lists.size(); ++rank) {
-    for (const json& entry : parse_strict_json(lists[rank], 4, fmt::format("tensors of rank {}", rank))) {
-      DType dtype{};
-      const auto name = entry.at(0).get<std::string>();
-      TRIPTYCH_CHECK(parse_safetensors_dtype(entry.at(1).get<std::string>(), dtype), "dtype of `{}`", name);
-      const TensorBox box = whole_tensor(name, dtype, entry.at(2).get<std::vector<int64_t>>());
-      const TensorBox& first = all.try_emplace(name, box).first->second;
-      TRIPTYCH_CHECK(first.dtype == dtype && first.global_shape == box.global_shape, "ranks differ in `{}`: {} and {}",
-                     name, describe(first.dtype, first.global_shape), describe(dtype, box.global_shape));
-    }
-  }
-  std::vector<TensorBox> list;
-  for (auto& [name, box] : all) list.push_back(std::move(box));
-  require(list, true);
 }
 
 void CheckpointReader::verify() {

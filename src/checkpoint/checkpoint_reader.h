@@ -7,7 +7,6 @@
 #include <string>
 #include <string_view>
 
-#include "checkpoint/coordinator.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/tensor_box.h"
 
@@ -18,7 +17,7 @@ namespace triptych {
 ///
 /// `open` reads the manifest and checks that every file is there with its size. A file's contents are hashed once,
 /// before the first byte of it is used; files that no wanted box touches are not read. Safe to call from several
-/// threads. Not collective: wrap it in `run_together` so that one rank's failure reaches all.
+/// threads. Not collective: wrap it in `together` so that one rank's failure reaches all.
 class CheckpointReader {
  public:
   ///   folder  the run's `checkpoints` folder, or one step's folder (then `which` must be "latest" or "")
@@ -41,15 +40,10 @@ class CheckpointReader {
 
   /// An extra file's contents, its hash checked. UserError if the checkpoint has none of that name.
   std::string read_file(const std::string& name);
-  bool has_file(const std::string& name) const;
 
   /// Compares every tensor of the model (dtype, global shape; begin and shape are not looked at) with the checkpoint's.
   /// Throws a UserError that lists the first few missing, differing and, if `is_complete`, extra tensors.
   void require(std::span<const TensorBox> tensors, bool is_complete) const;
-
-  /// The same over all ranks of a coordinator, each giving the tensors that it holds: collective, with the same result
-  /// on every rank; extra tensors are those that no rank asks for.
-  void require_together(std::span<const TensorBox> tensors, const Coordinator& coordinator) const;
 
   /// Hashes every file and checks that the pieces of every tensor cover it exactly.
   void verify();

@@ -11,6 +11,7 @@
 #include "checkpoint/coverage.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/strict_json.h"
+#include "parallel/agreement.h"
 
 namespace triptych {
 namespace {
@@ -123,8 +124,8 @@ void write_new_file(const fs::path& path, std::string_view contents) {
 
 }  // namespace
 
-CheckpointWriter::CheckpointWriter(std::filesystem::path folder, int64_t keep, Coordinator coordinator)
-    : folder_(std::move(folder)), keep_(keep), coordinator_(std::move(coordinator)) {
+CheckpointWriter::CheckpointWriter(std::filesystem::path folder, int64_t keep, Group& group)
+    : folder_(std::move(folder)), keep_(keep), group_(group) {
   TRIPTYCH_CHECK(keep_ >= 0, "keep is {}", keep_);
 }
 
@@ -132,12 +133,16 @@ SaveResult CheckpointWriter::save(const RunState& state, std::span<const TensorP
                                   std::span<const ExtraFile> extra_files) {
   const std::string name = step_folder_name(state.step);
   const fs::path temporary = folder_ / (name + ".tmp"), final_folder = folder_ / name;
-  const bool is_first = coordinator_.rank == 0;
+  const bool is_first = group_.rank() == 0;
   bool is_committed = false;
-  const auto together = [&](std::string_view doing, const std::function<std::string()>& work) {
+  const auto on_all_ranks = [&](std::string_view doing, const std::function<std::string()>& work) {
     try {
-      return run_together(coordinator_, fmt::format("{} checkpoint {}", doing, final_folder.string()), work,
-                          "Earlier checkpoints are untouched. Free space or correct what stopped it, then resume.");
+      return together(
+          group_,
+          {.where = "checkpoint",
+           .doing = fmt::format("{} checkpoint {}", doing, final_folder.string()),
+           .remedy = "Earlier checkpoints are untouched. Free space or correct what stopped it, then resume."},
+          work);
     } catch (...) {
       // All ranks have finished their work here, so nobody writes into it any more.
       std::error_code ignored;
@@ -146,7 +151,7 @@ SaveResult CheckpointWriter::save(const RunState& state, std::span<const TensorP
     }
   };
 
-  together("begin", [&]() -> std::string {
+  on_all_ranks("begin", [&]() -> std::string {
     if (!is_first) return "";
     fs::create_directories(folder_);
     remove_leftovers(folder_);
@@ -154,10 +159,10 @@ SaveResult CheckpointWriter::save(const RunState& state, std::span<const TensorP
     return "";
   });
   const std::vector<std::string> reports =
-      together("write its part of", [&] { return write_rank_file(temporary, coordinator_.rank, state, pieces); });
+      on_all_ranks("write its part of", [&] { return write_rank_file(temporary, group_.rank(), state, pieces); });
 
   SaveResult result{final_folder, 0, {}, {}};
-  const std::vector<std::string> outcome = together("commit", [&]() -> std::string {
+  const std::vector<std::string> outcome = on_all_ranks("commit", [&]() -> std::string {
     if (!is_first) return "";
     Manifest manifest = make_manifest(state, reports);
     for (const ExtraFile& extra : extra_files) {

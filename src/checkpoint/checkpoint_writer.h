@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/coordinator.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/tensor_box.h"
+#include "parallel/group.h"
 
 namespace triptych {
 
@@ -27,7 +27,7 @@ struct SaveResult {
 
 /// Saves checkpoints of one run into `folder` (made if missing), keeping the `keep` newest; 0 keeps all.
 ///
-/// A save is collective: every rank of the coordinator calls it with the same `state`, and the pieces that it owns;
+/// A save is collective: every rank of the group calls it with the same `state`, and the pieces that it owns;
 /// over all ranks the pieces of each tensor cover it exactly (a replicated tensor is passed by one rank only). A rank
 /// may own several pieces of a tensor.
 ///
@@ -36,11 +36,12 @@ struct SaveResult {
 /// leaves `latest` naming a whole checkpoint; its temporary folder is removed by the next save. Saving a step that
 /// exists replaces it. Older checkpoints are removed only after the new one's manifest and sizes are read back.
 ///
-/// If any rank fails, all throw the same error (WorldError for the disk) naming rank and path; the temporary folder is
-/// gone and earlier checkpoints are untouched. Data is streamed: no second copy of a tensor is made.
+/// If any rank fails, all throw an AgreedError (of the world's kind for the disk) naming rank and path; the temporary
+/// folder is gone and earlier checkpoints are untouched. Data is streamed: no second copy of a tensor is made.
 class CheckpointWriter {
  public:
-  CheckpointWriter(std::filesystem::path folder, int64_t keep, Coordinator coordinator);
+  /// `group`, of the ranks that save together, outlives this.
+  CheckpointWriter(std::filesystem::path folder, int64_t keep, Group& group);
 
   SaveResult save(const RunState& state, std::span<const TensorPiece> pieces,
                   std::span<const ExtraFile> extra_files = {});
@@ -48,7 +49,7 @@ class CheckpointWriter {
  private:
   std::filesystem::path folder_;
   int64_t keep_;
-  Coordinator coordinator_;
+  Group& group_;
 };
 
 }  // namespace triptych

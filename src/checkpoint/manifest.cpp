@@ -188,22 +188,9 @@ uint64_t get_uint64(const ManifestValues& values, const std::string& key) {
   wrong_type(key, "a non-negative integer");
 }
 
-int64_t get_int64(const ManifestValues& values, const std::string& key) {
-  if (const auto* value = find_value<int64_t>(values, key)) return *value;
-  if (const auto* value = find_value<uint64_t>(values, key); value && std::in_range<int64_t>(*value)) {
-    return static_cast<int64_t>(*value);
-  }
-  wrong_type(key, "an integer of 64 bits");
-}
-
 double get_double(const ManifestValues& values, const std::string& key) {
   if (const auto* value = find_value<double>(values, key)) return *value;
   wrong_type(key, "a number with a point");
-}
-
-std::string get_string(const ManifestValues& values, const std::string& key) {
-  if (const auto* value = find_value<std::string>(values, key)) return *value;
-  wrong_type(key, "a string");
 }
 
 std::string Manifest::to_json() const {

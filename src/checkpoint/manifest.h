@@ -20,9 +20,7 @@ using ManifestValues = std::map<std::string, ManifestValue>;
 
 /// `values[key]` as one type. Throws WorldError naming the key if it is missing or does not fit.
 uint64_t get_uint64(const ManifestValues& values, const std::string& key);
-int64_t get_int64(const ManifestValues& values, const std::string& key);
 double get_double(const ManifestValues& values, const std::string& key);
-std::string get_string(const ManifestValues& values, const std::string& key);
 
 /// What a run must know besides its tensors to go on as if nothing had happened. Written by every save.
 struct RunState {

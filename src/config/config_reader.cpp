@@ -310,10 +310,6 @@ void ConfigReader::problem(std::string_view key, std::string_view rule_and_value
   impl_->add_problem(impl_->place_of(key), fmt::format("`{}` {} {}", key, sentence(rule_and_values), sentence(remedy)));
 }
 
-bool ConfigReader::is_given(std::string_view key) const {
-  return impl_->find(key) != nullptr;
-}
-
 void ConfigReader::finish() {
   // Only the shown problems need a nearest word, so that a large foreign file is refused as fast as a small one.
   std::vector<std::pair<ConfigPlace, std::string>> unknown;

@@ -158,9 +158,6 @@ class ConfigReader {
   ///   problem("model.heads", "must divide model.width: 256 / 3", "Set it to 4.")
   void problem(std::string_view key, std::string_view rule_and_values, std::string_view remedy);
 
-  /// True if a file or an override gives the key (else its default holds).
-  bool is_given(std::string_view key) const;
-
   /// Throws the UserError that lists every problem, unknown keys included; call it when every component has read.
   void finish();
 

@@ -146,10 +146,6 @@ uint64_t Dataset::first_sample(uint32_t shard) const {
   TRIPTYCH_CHECK(shard < num_shards(), "shard {} of {}", shard, num_shards());
   return state_->first_sample[shard];
 }
-uint64_t Dataset::end_sample(uint32_t shard) const {
-  TRIPTYCH_CHECK(shard < num_shards(), "shard {} of {}", shard, num_shards());
-  return state_->first_sample[shard + 1];
-}
 uint64_t Dataset::id(uint64_t i) const {
   TRIPTYCH_CHECK(i < size(), "sample {} of {}", i, size());
   return state_->index.records[i].id;

@@ -76,9 +76,7 @@ class Dataset {
   bool has_labels() const;
   uint32_t num_shards() const;
   std::string_view shard_name(uint32_t shard) const;
-  /// The half-open range of samples in a shard.
   uint64_t first_sample(uint32_t shard) const;
-  uint64_t end_sample(uint32_t shard) const;
 
   uint64_t id(uint64_t i) const;
   /// "shard_00000.h5 sample 17 (id 42)", with the sample's place in its shard; for messages.

@@ -33,6 +33,11 @@ std::vector<FieldSource> sources_of(std::span<const FieldSource> sources, std::s
   return result;
 }
 
+bool reads_images(std::span<const FieldSource> sources) {
+  return std::ranges::any_of(sources,
+                             [](const FieldSource& source) { return has_part(source.reads, SampleParts::kImage); });
+}
+
 Batch synthetic_batch(std::span<const FieldSource> sources, uint64_t seed, int64_t first_row, int64_t num_rows) {
   Batch batch(std::make_shared<const std::vector<FieldSpec>>(fields_of(sources)), num_rows);
   batch.first_index = first_row;

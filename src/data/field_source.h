@@ -84,6 +84,9 @@ std::vector<FieldSpec> fields_of(std::span<const FieldSource> sources);
 /// if no source gives one of them.
 std::vector<FieldSource> sources_of(std::span<const FieldSource> sources, std::span<const std::string> names);
 
+/// Whether a filler of one of them sees images.
+bool reads_images(std::span<const FieldSource> sources);
+
 /// `num_rows` rows of random values from row `first_row` of a global batch on; see FieldSource::synthesize.
 Batch synthetic_batch(std::span<const FieldSource> sources, uint64_t seed, int64_t first_row, int64_t num_rows);
 

@@ -79,7 +79,7 @@ class Loader::Impl {
   Impl(std::shared_ptr<const Dataset> dataset, LoaderOptions options)
       : stream_(std::make_shared<SampleStream>(std::move(dataset), std::move(options))),
         options_(stream_->options),
-        slots_(static_cast<std::size_t>(options_.prefetch)),
+        scheduled_(static_cast<std::size_t>(options_.prefetch)),
         next_step_(options_.start_step),
         num_steps_(options_.training ? std::numeric_limits<int64_t>::max()
                                      : ceil_div(narrow<int64_t>(stream_->num_items()), options_.global_batch)),
@@ -99,35 +99,35 @@ class Loader::Impl {
   Batch next() {
     if (failure_) std::rethrow_exception(failure_);
     TRIPTYCH_CHECK(next_step_ < num_steps_, "step {} of a pass of {}", next_step_, num_steps_);
-    Slot& slot = slot_of(next_step_);
+    Scheduled& scheduled = scheduled_at(next_step_);
     try {
       const auto start = std::chrono::steady_clock::now();
       {
         std::unique_lock lock(mutex_);
-        ready_.wait(lock, [&] { return slot.chunks_left == 0; });
+        ready_.wait(lock, [&] { return scheduled.chunks_left == 0; });
       }
       const std::chrono::duration<double, std::milli> waited = std::chrono::steady_clock::now() - start;
-      if (slot.error) std::rethrow_exception(slot.error);
-      account(slot, waited.count());
+      if (scheduled.error) std::rethrow_exception(scheduled.error);
+      account(scheduled, waited.count());
     } catch (...) {
       failure_ = std::current_exception();
       throw;
     }
-    Batch batch = std::move(slot.batch);
+    Batch batch = std::move(scheduled.batch);
     schedule(next_step_++ + options_.prefetch);
     return batch;
   }
 
   void recycle(Batch&& batch) {
     const bool fits = batch.fields().data() == stream_->fields->data() && batch.num_rows() == stream_->num_rows();
-    if (fits && free_.size() < slots_.size()) free_.push_back(std::move(batch));
+    if (fits && free_.size() < scheduled_.size()) free_.push_back(std::move(batch));
   }
 
   LoaderStats stats() const { return stats_; }
 
  private:
   /// A batch in flight. While chunks_left > 0 the workers own the rows; after that, the consumer owns all of it.
-  struct Slot {
+  struct Scheduled {
     Batch batch;
     int64_t chunks_left = 0;  // this and the rest: under mutex_
     RowWork work;
@@ -135,61 +135,62 @@ class Loader::Impl {
     std::exception_ptr error;
   };
 
-  Slot& slot_of(int64_t step) { return slots_[static_cast<std::size_t>(step % options_.prefetch)]; }
+  Scheduled& scheduled_at(int64_t step) { return scheduled_[static_cast<std::size_t>(step % options_.prefetch)]; }
 
-  /// Called where no worker knows the slot.
+  /// Called where no worker knows the scheduled.
   void schedule(int64_t step) {
     if (step >= num_steps_ || step < 0) return;
-    Slot& slot = slot_of(step);
-    slot.work = {};
-    slot.bad.clear();
+    Scheduled& scheduled = scheduled_at(step);
+    scheduled.work = {};
+    scheduled.bad.clear();
     const int64_t rows = stream_->num_rows();
     if (free_.empty()) {
-      slot.batch = Batch(stream_->fields, rows);
+      scheduled.batch = Batch(stream_->fields, rows);
       if (!options_.training && options_.items == EvaluationItems::kCaptions) {
-        slot.batch.caption_numbers.resize(static_cast<std::size_t>(rows));
+        scheduled.batch.caption_numbers.resize(static_cast<std::size_t>(rows));
       }
     } else {
-      slot.batch = std::move(free_.back());
+      scheduled.batch = std::move(free_.back());
       free_.pop_back();
     }
-    slot.batch.step = step;
-    slot.batch.first_index = options_.dp_rank * rows;
+    scheduled.batch.step = step;
+    scheduled.batch.first_index = options_.dp_rank * rows;
 
     // Few enough tasks that handing them out costs nothing, enough that the threads end together.
     const int64_t chunk = std::clamp<int64_t>(rows / (4 * options_.threads), 1, 16);
-    slot.chunks_left = ceil_div(rows, chunk);
+    scheduled.chunks_left = ceil_div(rows, chunk);
     for (int64_t begin = 0; begin < rows; begin += chunk) {
-      boost::asio::post(pool_, [this, &slot, begin, end = std::min(begin + chunk, rows)] { fill(slot, begin, end); });
+      boost::asio::post(
+          pool_, [this, &scheduled, begin, end = std::min(begin + chunk, rows)] { fill(scheduled, begin, end); });
     }
   }
 
   /// On a worker.
-  void fill(Slot& slot, int64_t begin, int64_t end) {
+  void fill(Scheduled& scheduled, int64_t begin, int64_t end) {
     std::unique_lock lock(mutex_);
     std::unique_ptr<RowWorker> worker = std::move(workers_.back());
     workers_.pop_back();
-    const bool useless = slot.error != nullptr;
+    const bool useless = scheduled.error != nullptr;
     lock.unlock();
     std::exception_ptr error;
     try {
-      if (!useless) worker->fill(slot.batch, begin, end, stopping_);
+      if (!useless) worker->fill(scheduled.batch, begin, end, stopping_);
     } catch (...) {
       error = std::current_exception();
     }
     lock.lock();
-    slot.work.add(worker->work);
-    std::ranges::move(worker->bad, std::back_inserter(slot.bad));
+    scheduled.work.add(worker->work);
+    std::ranges::move(worker->bad, std::back_inserter(scheduled.bad));
     worker->work = {};
     worker->bad.clear();
     workers_.push_back(std::move(worker));
-    if (error && !slot.error) slot.error = error;
-    if (--slot.chunks_left == 0) ready_.notify_one();
+    if (error && !scheduled.error) scheduled.error = error;
+    if (--scheduled.chunks_left == 0) ready_.notify_one();
   }
 
-  /// Takes a finished slot's tally over into the statistics; throws if too many samples are bad.
-  void account(Slot& slot, double wait_ms) {
-    const RowWork& work = slot.work;
+  /// Takes a finished scheduled's tally over into the statistics; throws if too many samples are bad.
+  void account(Scheduled& scheduled, double wait_ms) {
+    const RowWork& work = scheduled.work;
     const double total_ns = std::max(1.0, static_cast<double>(work.storage_ns + work.decode_ns + work.collate_ns));
     stats_.wait_ms += wait_ms;
     stats_.wait_storage_ms += wait_ms * static_cast<double>(work.storage_ns) / total_ns;
@@ -201,11 +202,11 @@ class Loader::Impl {
     stats_.num_batches += 1;
     stats_.num_samples += work.num_samples;
     stats_.bytes_read += work.bytes_read;
-    stats_.num_bad += slot.bad.size();
-    std::ranges::sort(slot.bad, [](const BadRow& a, const BadRow& b) {
+    stats_.num_bad += scheduled.bad.size();
+    std::ranges::sort(scheduled.bad, [](const BadRow& a, const BadRow& b) {
       return std::pair(a.row, a.attempt) < std::pair(b.row, b.attempt);
     });
-    for (const BadRow& row : slot.bad) {
+    for (const BadRow& row : scheduled.bad) {
       if (!reported_.insert(row.bad.sample).second) continue;
       if (stats_.bad.size() < kMaxExamples) stats_.bad.push_back(row.bad);
       if (options_.on_bad_sample) options_.on_bad_sample(row.bad);
@@ -229,7 +230,7 @@ class Loader::Impl {
   const LoaderOptions& options_;
 
   // The consumer's own.
-  std::vector<Slot> slots_;
+  std::vector<Scheduled> scheduled_;
   std::vector<Batch> free_;
   int64_t next_step_;
   const int64_t num_steps_;

@@ -230,6 +230,27 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
   return text;
 }
 
+std::string Tokenizer::normalized(std::string_view text) const {
+  if (!is_utf8(text)) {
+    throw UserError(where_, fmt::format("a text must be UTF-8; one of {} bytes is not. Repair it.", text.size()));
+  }
+  std::vector<std::string> pieces;
+  const auto status = model_->processor.Encode({text.data(), text.size()}, &pieces);
+  if (!status.ok()) {
+    throw WorldError(where_, fmt::format("the tokenizer failed: {}. Train it again.", status.ToString()));
+  }
+  constexpr std::string_view kSpace = "\u2581";  // how pieces write a space
+  std::string result;
+  for (const std::string& piece : pieces) {
+    for (std::size_t i = 0; i < piece.size();) {
+      const bool is_space = std::string_view(piece).substr(i).starts_with(kSpace);
+      result += is_space ? ' ' : piece[i];
+      i += is_space ? kSpace.size() : 1;
+    }
+  }
+  return result.starts_with(' ') ? result.substr(1) : result;  // one is put before every text
+}
+
 std::string Tokenizer::piece(int32_t id) const {
   if (id < 0 || id >= size()) {
     throw UserError(where_, fmt::format("an id must be in [0, {}), found {}. Use ids of this tokenizer.", size(), id));

@@ -55,6 +55,9 @@ class Tokenizer {
   /// The text of the ids between begin and end; pads are skipped, unknown pieces show as U+2047. Throws UserError on an
   /// id outside [0, size()).
   std::string decode(std::span<const int32_t> ids) const;
+  /// The text as the tokenizer sees it: normalised, case-folded, with single spaces, characters without a piece as they
+  /// are. What `decode` gives of a text whose characters all have pieces. Throws UserError if it is not UTF-8.
+  std::string normalized(std::string_view text) const;
   /// The piece of an id, as in SentencePiece ("▁" stands for a space).
   std::string piece(int32_t id) const;
 

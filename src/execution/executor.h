@@ -8,86 +8,104 @@
 #include <utility>
 #include <vector>
 
+#include "autograd/backward.h"
 #include "autograd/reducer.h"
-#include "models/model.h"
-#include "objectives/contrastive.h"
+#include "execution/losses.h"
+#include "execution/stage.h"
+#include "execution/step_values.h"
 #include "parallel/pipeline/schedule.h"
 
 namespace triptych {
 
-/// How a step is run; the same on every rank.
+/// How steps are run; the same on every rank.
 struct ExecutionOptions {
   DType dtype = DType::kFloat32;
   bool training = true;  ///< drop out
-  bool sequence_parallel = false;
   bool recompute = false;
   uint64_t seed = 0;
   int64_t bucket_bytes = 8 << 20;
 };
 
-/// Runs a schedule on this rank: one stage of the model, its parameters, and, on the last stage, the objective.
+/// The one interpreter of schedules: runs this rank's actions on the stages that it owns, on the last one with the
+/// objectives.
 ///
-/// A contrastive loss couples all microbatches: their embeddings are gathered on the last stage, the loss is evaluated
-/// once over the whole batch, and each microbatch's backward starts from its slice of dL/d embedding. So the gradient
-/// of every parameter is that of one rank with the whole batch.
-class PipelineExecutor {
+/// A coupled loss couples all microbatches: its slots are gathered on the last stage, the loss is evaluated once over
+/// the whole batch, and each microbatch's backward starts from its slice of the slots' gradients. A split loss is a
+/// part of the last stage's forward. So the gradient of every parameter is that of one rank with the whole batch.
+class Executor {
  public:
-  /// Makes this stage's parameters in `store`. The arguments passed by reference must outlive this.
-  PipelineExecutor(Device& device, Mesh& mesh, ParameterStore& store, const ModelSpec& model,
-                   const ContrastiveConfig& objective, const Schedule& schedule, const ExecutionOptions& options);
+  /// Makes this rank's parameters in `store`. Everything passed by reference must outlive this. Collective.
+  Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore& store, const ModelSpec& model,
+           std::span<const ObjectiveSpec> objectives, const Schedule& schedule, const ExecutionOptions& options);
 
   /// Forward and backward of one step; afterwards every parameter of this rank has its complete gradient.
   ///   microbatches   this rank's rows, cut into as many equal pieces as the schedule has microbatches
   ///   step           of the run: the key of its random numbers
   ///   loss_scale     one float32 in device memory that all gradients come out multiplied by; null: 1
-  /// Returns the loss's summand of this rank, float64 [1] on the device: the loss is the sum over `dp` on the last
-  /// stage; undefined elsewhere. The host does not wait for the device.
+  /// Returns this rank's summands of step_values(), float64 on the device: each value is the sum over
+  /// all ranks. Undefined on ranks without the last stage. The host does not wait for the device.
   Tensor run_step(std::span<const Fields> microbatches, int64_t step, const float* loss_scale = nullptr);
 
-  /// A forward pass alone, without dropout, for evaluation: the slots "image_embedding" and "text_embedding" on the
-  /// last stage, nothing elsewhere. Collective over the pipeline.
-  std::pair<Tensor, Tensor> embed(const Fields& data);
+  /// A forward pass alone, without dropout, of the blocks that `outputs` need: these slots, on the rank of the last
+  /// stage; nothing elsewhere. Collective over the pipeline.
+  Values infer(const Fields& data, std::span<const std::string> outputs);
 
-  /// Names of the fields that this stage's blocks read, in the order in which they are first read.
+  /// The same for one token of a sequence that is being written: "tokens" [rows, 1] at the cache's position. Of the
+  /// slots that the decoder attends to, `memory`, the cache keeps what it needs at position 0; later they are not
+  /// computed again. The cache belongs to this rank.
+  Values decode(const Fields& data, const std::string& output, const std::string& memory, DecodingCache& cache);
+
+  /// What this rank reads of a batch, in a step and for the given slots.
   std::vector<std::string> fields() const;
-  /// On the last stage, else null.
-  ContrastiveObjective* objective() const { return objective_.get(); }
+  std::vector<std::string> fields(std::span<const std::string> outputs) const;
+  /// Matrix-product FLOPs of one sample's step, over all stages.
+  double flops() const { return route_.forward_flops + route_.backward_flops; }
+  /// What a step's values are, on every rank.
+  const std::vector<StepValue>& step_values() const { return step_values_; }
+  /// See Objective. Empty on ranks without the last stage.
+  std::map<std::string, double> gradient_magnitudes() const;
 
  private:
-  using Values = std::map<std::string, Variable>;
+  using Place = std::pair<int, int>;  // stage, microbatch
   struct Kept {
-    Values inputs, outputs;
+    Values inputs, outputs;        // those from which gradients come back
+    std::vector<Variable> losses;  // split ones
   };
 
-  bool is_last_stage() const { return stage_ + 1 == num_stages_; }
-  Pass make_pass(int64_t step, int64_t first_sample, bool record);
-  Layout slot_layout(const Slot& slot, const Pass& pass) const;
-  Values forward(const Values& inputs, const Fields& data, const Pass& pass);
-  Values receive_activations(int64_t num_samples, const Pass& pass, bool as_leaves);
-  void send_activations(const Values& outputs, const Pass& pass);
-  void evaluate_loss(const Pass& pass, const float* loss_scale);
-  void run_backward(int microbatch, const Pass& pass);
+  Pass make_pass(int64_t step, int64_t first_sample, bool record) const;
+  Values infer(const Fields& data, const Route& route, DecodingCache* cache);
+  Stage& stage(int index);
+  const Route& route_of(const Action& action) const { return is_embed(action) ? embed_route_ : route_; }
+  static bool is_embed(const Action& action) { return action.kind == Action::kEmbed || action.embed; }
+
+  Values receive(const std::vector<Slot>& slots, int64_t num_samples, int from_stage, const Pass& pass);
+  Values as_inputs(const Values& values, bool record) const;
   void send(const Tensor& tensor, int stage, int tag);
+  void send_values(const std::vector<Slot>& slots, const Values& values, int to_stage);
   void finish_sends();
+
+  void do_forward(const Action& action, const Fields& data, const Pass& pass);
+  void do_backward(const Action& action);
+  void receive_gradients(const Action& action);
 
   Device* device_;
   Mesh* mesh_;
+  const Plan* plan_;
   ExecutionOptions options_;
+  const ModelSpec* model_;
   Schedule schedule_;
-  int stage_, num_stages_;
-  std::vector<BlockSpec> specs_;  // of this stage's blocks
-  std::vector<std::unique_ptr<Block>> blocks_;
-  std::vector<Slot> slots_in_, slots_out_;
-  std::unique_ptr<ContrastiveObjective> objective_;
+  Partition partition_;
+  std::vector<StepValue> step_values_;
+  Route route_, embed_route_;  // to all slots that objectives read, and to those of coupled ones
+  std::vector<Stage> stages_;  // this rank's
+  std::unique_ptr<Losses> losses_;
   std::unique_ptr<Reducer> reducer_;
-  Tensor one_;  // float32 [1]: the loss scale where there is none
 
-  // Of the step that runs, by microbatch.
-  std::map<int, Values> arrived_, ready_;
-  std::map<int, Kept> kept_;
-  std::map<int, std::vector<Gradient>> gradients_in_, gradients_out_;
-  std::vector<Values> embeddings_;
-  Tensor loss_;
+  // Of the step that runs.
+  std::map<Place, Values> arrived_, ready_;
+  std::map<Place, Kept> kept_;
+  std::map<Place, std::map<std::string, Gradient>> gradients_in_, gradients_out_;
+  std::map<Place, WorkApart> apart_;
   std::deque<std::pair<std::shared_ptr<Pending>, Tensor>> sends_;
 };
 

@@ -1,23 +1,21 @@
 #include "execution/partition_model.h"
 
-#include <vector>
-
 namespace triptych {
 namespace {
 
-// Elements that cross a cut, as the FLOPs that the same time would do: a link moves a float in the time of some hundred
+// Bytes that cross a cut, as the FLOPs that the same time would do: a link moves a float in the time of some hundred
 // operations. It only breaks ties between cuts of nearly equal work.
 constexpr double kFlopsPerElementSent = 128;
 
 }  // namespace
 
-Partition partition_model(const ModelSpec& model, int num_stages) {
+Partition partition_model(const ModelSpec& model, const Route& route, int num_stages) {
   std::vector<double> costs, boundaries;
   for (std::size_t i = 0; i < model.blocks.size(); ++i) {
     costs.push_back(model.blocks[i].forward_flops + model.blocks[i].backward_flops);
     if (i + 1 == model.blocks.size()) break;
     double elements = 0;
-    for (const Slot& slot : live_slots(model, i + 1)) {
+    for (const Slot& slot : route.live[i + 1]) {
       double size = 1;
       for (const int64_t dim : slot.dims) size *= static_cast<double>(dim);
       elements += size;

@@ -5,9 +5,8 @@
 
 namespace triptych {
 
-/// Where to cut the model: by forward and backward FLOPs, and the cost of what crosses a cut.
-///
-/// Throws UserError if the model has fewer blocks than stages.
-Partition partition_model(const ModelSpec& model, int num_stages);
+/// Where to cut the blocks of a model into stages: by their FLOPs, and the cost of what crosses a cut on the way to the
+/// model's outputs.
+Partition partition_model(const ModelSpec& model, const Route& route, int num_stages);
 
 }  // namespace triptych

@@ -3,34 +3,50 @@
 #include <algorithm>
 
 namespace triptych {
+namespace {
 
-double ModelSpec::forward_flops() const {
-  double sum = 0;
-  for (const BlockSpec& block : blocks) sum += block.forward_flops;
-  return sum;
-}
-
-double ModelSpec::backward_flops() const {
-  double sum = 0;
-  for (const BlockSpec& block : blocks) sum += block.backward_flops;
-  return sum;
-}
-
-std::vector<Slot> live_slots(const ModelSpec& model, std::size_t boundary) {
-  std::vector<Slot> written;
-  for (std::size_t i = 0; i < boundary; ++i) {
-    const Slot& slot = model.blocks[i].writes;
-    std::erase_if(written, [&](const Slot& other) { return other.name == slot.name; });
-    written.push_back(slot);
-  }
-  std::erase_if(written, [&](const Slot& slot) {
-    for (std::size_t i = boundary; i < model.blocks.size(); ++i) {
-      if (model.blocks[i].reads == slot.name) return false;
-      if (model.blocks[i].writes.name == slot.name) return true;
+// The slot as the blocks before `boundary` leave it.
+const Slot& slot_before(const ModelSpec& model, std::size_t boundary, const std::string& name) {
+  for (std::size_t i = boundary; i-- > 0;) {
+    for (const Slot& slot : model.blocks[i].writes) {
+      if (slot.name == name) return slot;
     }
-    return std::find(model.outputs.begin(), model.outputs.end(), slot.name) == model.outputs.end();
-  });
-  return written;
+  }
+  throw InternalError("model", fmt::format("no block before number {} writes slot {}", boundary, name));
+}
+
+}  // namespace
+
+Route route_to(const ModelSpec& model, std::span<const std::string> outputs, std::span<const std::string> given) {
+  const std::size_t count = model.blocks.size();
+  Route route{.runs = std::vector<bool>(count),
+              .live = std::vector<std::vector<Slot>>(count + 1),
+              .outputs = {outputs.begin(), outputs.end()}};
+  std::vector<std::string> needed;  // in order of their first mention
+  const auto need = [&](const std::string& name) {
+    const bool is_given = std::find(given.begin(), given.end(), name) != given.end();
+    if (!is_given && std::find(needed.begin(), needed.end(), name) == needed.end()) needed.push_back(name);
+  };
+  for (const std::string& name : outputs) need(name);
+  const auto note_live = [&](std::size_t boundary) {
+    for (const std::string& name : needed) route.live[boundary].push_back(slot_before(model, boundary, name));
+  };
+  note_live(count);
+  for (std::size_t i = count; i-- > 0;) {
+    const BlockSpec& block = model.blocks[i];
+    const auto is_written = [&](const std::string& name) {
+      return std::any_of(block.writes.begin(), block.writes.end(), [&](const Slot& slot) { return slot.name == name; });
+    };
+    if (std::any_of(needed.begin(), needed.end(), is_written)) {
+      route.runs[i] = true;
+      route.forward_flops += block.forward_flops;
+      route.backward_flops += block.backward_flops;
+      std::erase_if(needed, is_written);
+      for (const std::string& name : block.reads) need(name);
+    }
+    note_live(i);
+  }
+  return route;
 }
 
 }  // namespace triptych

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,28 +14,30 @@
 
 namespace triptych {
 
+/// A named value that blocks pass on, possibly across stages: [B, dims...].
+struct Slot {
+  std::string name;
+  std::vector<int64_t> dims;
+  std::string place = "stream";  ///< its row of the parallel plan
+  std::optional<DType> dtype;    ///< none: the pass's
+  bool is_text = false;          ///< its first dim is the tokens that a decoder writes: one at a time then
+};
+
 /// A piece of a model with its parameters on this rank.
 class Block {
  public:
   virtual ~Block() = default;
-  /// `x` is the slot that the block reads, undefined if it reads only data. `data` is the microbatch; it may have no
-  /// fields but those that the stage's blocks name.
-  virtual Variable forward(const Variable& x, const Fields& data, const Pass& pass) const = 0;
-};
-
-/// A named value that blocks pass on, possibly across stages.
-struct Slot {
-  std::string name;
-  std::vector<int64_t> dims;    ///< after the batch
-  bool between_blocks = false;  ///< laid out as Pass::between_blocks(), in the pass's dtype; else whole, in float32
+  /// `inputs` are the slots that the block reads, in the order of its spec; returns those that it writes, in theirs.
+  virtual std::vector<Variable> forward(std::span<const Variable> inputs, const Fields& fields,
+                                        const Pass& pass) const = 0;
 };
 
 /// What is known of a block without making it: enough to cut a model into stages and to say what they send.
 struct BlockSpec {
   std::string name;
-  std::string reads;  ///< a slot's name, or "" for data alone
-  Slot writes;
-  std::vector<std::string> fields;               ///< names of those that it reads
+  std::vector<std::string> reads;   ///< slots
+  std::vector<std::string> fields;  ///< of the batch
+  std::vector<Slot> writes;
   double forward_flops = 0, backward_flops = 0;  ///< matrix products for one sample
   std::function<std::unique_ptr<Block>(ParameterStore&)> make;
 };
@@ -42,15 +46,38 @@ struct BlockSpec {
 /// replace what was there.
 struct ModelSpec {
   std::vector<BlockSpec> blocks;
-  std::vector<std::string> outputs;  ///< slots that the objective reads
-  std::string fingerprint;           ///< of everything that shapes the parameters: equal if checkpoints fit
-
-  double forward_flops() const;
-  double backward_flops() const;
+  std::string fingerprint;  ///< of everything that shapes the parameters: equal if checkpoints fit
 };
 
-/// The slots that must be sent from the blocks before `boundary` to those from it on: written before, and read later
-/// or by the objective.
-std::vector<Slot> live_slots(const ModelSpec& model, std::size_t boundary);
+/// A block whose forward is a function: for pieces without a class of their own.
+template <typename Parts, typename Forward>
+std::unique_ptr<Block> make_block(Parts parts, Forward forward) {
+  class Made : public Block {
+   public:
+    Made(Parts made, Forward run) : parts_(std::move(made)), run_(std::move(run)) {}
+    std::vector<Variable> forward(std::span<const Variable> inputs, const Fields& fields,
+                                  const Pass& pass) const override {
+      return {run_(parts_, inputs, fields, pass)};
+    }
+
+   private:
+    Parts parts_;
+    Forward run_;
+  };
+  return std::make_unique<Made>(std::move(parts), std::move(forward));
+}
+
+/// The way through a model to some of its slots: only the blocks that these need run. What `live[i]` names must be
+/// passed from the blocks before i to those from it on.
+struct Route {
+  std::vector<bool> runs;               ///< [blocks]
+  std::vector<std::vector<Slot>> live;  ///< [blocks + 1]; the last are the outputs
+  double forward_flops = 0, backward_flops = 0;
+  std::vector<std::string> outputs;
+};
+
+/// Throws InternalError if no block writes one of `outputs`, or a block reads what was not written before it.
+///   given   slots that are there already, and are not passed on: what they would need does not run
+Route route_to(const ModelSpec& model, std::span<const std::string> outputs, std::span<const std::string> given = {});
 
 }  // namespace triptych

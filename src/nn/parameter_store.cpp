@@ -34,17 +34,21 @@ void initialize(Device& device, const Parameter& parameter, const ParameterSpec&
 
 }  // namespace
 
-Parameter& ParameterStore::create(const std::string& name, const Shape& global_shape, const ParameterSpec& spec) {
-  auto parameter = std::make_unique<Parameter>();
-  parameter->name = name;
+Parameter& ParameterStore::create(const std::string& name, const Shape& global_shape, std::string_view place,
+                                  const ParameterSpec& spec) {
+  for (const auto& other : parameters_) {
+    if (other->name != name) continue;
+    TRIPTYCH_CHECK(spec.is_tied && other->is_tied && other->global_shape == global_shape,
+                   "two parameters are called {}: {} and {}", name, other->global_shape.to_string(),
+                   global_shape.to_string());
+    return *other;
+  }
+  auto parameter = std::make_unique<Parameter>(name);
   parameter->global_shape = global_shape;
-  parameter->layout = on_mesh(spec.layout, *mesh_);
-  Layout gradient = spec.layout.with(Axis::kDp, Placement::partial());
-  if (spec.sees_sequence_shard) gradient = gradient.with(Axis::kTp, Placement::partial());
-  parameter->gradient_layout = on_mesh(gradient, *mesh_);
+  parameter->layout = on_mesh((*plan_)(place), *mesh_);
   parameter->decay = spec.decay;
   parameter->maximum = spec.maximum;
-  parameter->summands_per_step = spec.summands_per_step;
+  parameter->is_tied = spec.is_tied;
   Shape begin;
   const Shape local = local_shape(global_shape, parameter->layout, *mesh_, &begin);
   parameter->value = Tensor::empty(*device_, DType::kFloat32, local, MemoryPart::kParameters);

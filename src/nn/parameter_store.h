@@ -1,10 +1,13 @@
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "autograd/parameter.h"
+#include "nn/plan.h"
+#include "parallel/mesh.h"
 
 namespace triptych {
 
@@ -12,33 +15,33 @@ namespace triptych {
 struct ParameterSpec {
   float mean = 0;
   float standard_deviation = 0;  ///< 0: every element is `mean`
-  Layout layout;                 ///< over `tp`
-  /// The layout is Replicate on `tp`, but each rank sees only its part of the sequence: the gradient is Partial there.
-  bool sees_sequence_shard = false;
   bool decay = false;
   bool in_compute_dtype = false;  ///< operations read it in the pass's dtype, else in float32
   float maximum = std::numeric_limits<float>::infinity();
-  int summands_per_step = 0;  ///< see Parameter
+  bool is_tied = false;  ///< several blocks make it, with one name: they share it
 };
 
 /// The parameters that this rank holds, in the order in which the model made them. Initial values are a function of the
 /// run's seed, the name and the global element: the same on any mesh.
 class ParameterStore {
  public:
-  ParameterStore(Device& device, Mesh& mesh, uint64_t seed, DType compute_dtype)
-      : device_(&device), mesh_(&mesh), seed_(seed), compute_dtype_(compute_dtype) {}
+  /// The device, the mesh and the plan outlive this.
+  ParameterStore(Device& device, Mesh& mesh, const Plan& plan, uint64_t seed, DType compute_dtype)
+      : device_(&device), mesh_(&mesh), plan_(&plan), seed_(seed), compute_dtype_(compute_dtype) {}
 
-  /// The reference stays valid for the store's life.
-  Parameter& create(const std::string& name, const Shape& global_shape, const ParameterSpec& spec);
+  /// `place` is the parameter's name in the plan. The reference stays valid for the store's life. A tied parameter that
+  /// is there is given again. Throws InternalError if another parameter has the name.
+  Parameter& create(const std::string& name, const Shape& global_shape, std::string_view place,
+                    const ParameterSpec& spec);
 
   std::vector<Parameter*> all() const;
-  Mesh& mesh() const { return *mesh_; }
   /// Writes the compute copies from the masters, after these were changed.
   void refresh_compute_copies();
 
  private:
   Device* device_;
   Mesh* mesh_;
+  const Plan* plan_;
   uint64_t seed_;
   DType compute_dtype_;
   std::vector<std::unique_ptr<Parameter>> parameters_;

@@ -1,36 +1,44 @@
 #pragma once
 
-#include <functional>
 #include <string_view>
 
+#include "autograd/parameter.h"
 #include "autograd/variable.h"
 #include "base/philox.h"
+#include "nn/plan.h"
+#include "ops/redistribute.h"
 #include "ops/residual.h"
 
 namespace triptych {
+
+class DecodingCache;
 
 /// What one forward pass over one microbatch needs beside its data. Passed down; nothing of it is global.
 struct Pass {
   Device& device;
   Mesh& mesh;
+  const Plan& plan;
   DType dtype = DType::kFloat32;  ///< of activations
   bool record = true;             ///< build a graph
   bool training = true;           ///< drop out
-  bool sequence_parallel = false;
-  bool recompute = false;  ///< keep only the inputs of Transformer blocks
+  bool recompute = false;         ///< keep only the inputs of Transformer blocks
   uint64_t seed = 0;
   int64_t step = 0;
-  int64_t first_sample = 0;    ///< of the microbatch, in the global batch
-  std::function<void()> poll;  ///< lets communication progress; called between operations of backward
+  int64_t first_sample = 0;  ///< of the microbatch, in the global batch
+  /// Decoding: sequences are one token long, the one at its position, and attend to those before.
+  DecodingCache* cache = nullptr;
 
   Variable use(Parameter& parameter) const { return Variable::of(parameter, record); }
 
-  /// The batch over `dp`, everything else whole.
-  Layout whole() const { return on_mesh(Layout().with(Axis::kDp, Placement::shard(0)), mesh); }
-  /// What lies between the blocks, [B, S, H]: whole, or by sequence over `tp`.
-  Layout between_blocks() const {
-    return sequence_parallel ? on_mesh(whole().with(Axis::kTp, Placement::shard(1)), mesh) : whole();
+  /// Where the plan puts a tensor.
+  Layout layout(std::string_view name) const { return on_mesh(plan(name), mesh); }
+  /// `x` laid out as the plan says of `name`.
+  Variable laid_out(const Variable& x, std::string_view name) const { return redistribute(x, layout(name), mesh); }
+  /// Rows of a field or of something computed from it, which no gradient reaches: a rank's samples, whole.
+  Variable rows(const Tensor& local) const {
+    return Variable::constant(local, local.shape().with(0, local.size(0) * mesh.size(Axis::kDp)), layout("batch"));
   }
+
   /// The dropout of one place in the model.
   Dropout dropout(std::string_view place, float probability) const {
     return {training ? probability : 0.0f, random_key(seed, place, static_cast<uint64_t>(step)), first_sample};

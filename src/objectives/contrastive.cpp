@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "autograd/record.h"
 #include "kernels/contrastive.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
@@ -66,27 +67,39 @@ Direction evaluate(const Tensor& queries, const Tensor& candidates, int64_t firs
 enum Sum : int64_t { kLoss, kDLogScale, kDLogScaleMagnitude, kDBias, kDBiasMagnitude };
 static_assert(kDBiasMagnitude + 1 == kNumContrastiveSums);
 
-}  // namespace
-
-ContrastiveObjective::ContrastiveObjective(ParameterStore& store, const ContrastiveConfig& config)
-    : config_(config),
-      log_scale_(&store.create("objective.log_scale", Shape{1},
-                               {.mean = std::log(config.initial_scale),
-                                .maximum = std::log(config.maximum_scale),
-                                .summands_per_step = 1})) {
-  if (config.kind == ContrastiveConfig::Kind::kSigmoid) {
-    bias_ = &store.create("objective.bias", Shape{1}, {.mean = config.initial_bias, .summands_per_step = 1});
+class Contrastive : public Objective {
+ public:
+  Contrastive(ParameterStore& store, const ContrastiveConfig& config)
+      : config_(config),
+        log_scale_(&store.create("objective.log_scale", Shape{1}, "replicated",
+                                 {.mean = std::log(config.initial_scale), .maximum = std::log(config.maximum_scale)})) {
+    if (config.kind == ContrastiveConfig::Kind::kSigmoid) {
+      bias_ = &store.create("objective.bias", Shape{1}, "replicated", {.mean = config.initial_bias});
+    }
   }
-}
 
-std::map<std::string, double> ContrastiveObjective::gradient_magnitudes() const {
-  const std::vector<double> sums = sums_.to_vector<double>();
-  std::map<std::string, double> result{{log_scale_->name, sums[kDLogScaleMagnitude]}};
-  if (bias_ != nullptr) result[bias_->name] = sums[kDBiasMagnitude];
-  return result;
-}
+  Variable loss(std::span<const Variable> slots, const Fields& fields, const Pass& pass) override;
 
-Variable ContrastiveObjective::loss(const Variable& image, const Variable& text, const Pass& pass) {
+  void write_scalars(Stream& stream, double* scalars) const override {
+    widen(stream, log_scale_->value.data<float>(), scalars, 1);
+  }
+
+  std::map<std::string, double> gradient_magnitudes() const override {
+    const std::vector<double> sums = sums_.to_vector<double>();
+    std::map<std::string, double> result{{log_scale_->name, sums[kDLogScaleMagnitude]}};
+    if (bias_ != nullptr) result[bias_->name] = sums[kDBiasMagnitude];
+    return result;
+  }
+
+ private:
+  ContrastiveConfig config_;
+  Parameter* log_scale_;
+  Parameter* bias_ = nullptr;
+  Tensor sums_;  // of the last loss: ContrastiveSums
+};
+
+Variable Contrastive::loss(std::span<const Variable> slots, const Fields&, const Pass& pass) {
+  const Variable &image = slots[0], &text = slots[1];
   const Layout gathered;  // Replicate everywhere
   const auto batch = static_cast<double>(image.global_shape()[0]);
   Shape begin;
@@ -127,7 +140,9 @@ Variable ContrastiveObjective::loss(const Variable& image, const Variable& text,
         };
         const auto add_scalar = [&](int input, Sum which) {
           if (!in.needed(input)) return;
-          accumulate_doubles(stream, in.parameter(input, partial).data<float>(), sums.data<double>() + which, by, 1);
+          GradientTarget target = in.target(input, dy.tensor.device(), partial);
+          if (target.assign) target.tensor.fill_zero();
+          accumulate_doubles(stream, target.tensor.data<float>(), sums.data<double>() + which, by, 1);
         };
         add(0, gradients[0], rows);
         add(1, gradients[1], partial);
@@ -139,6 +154,17 @@ Variable ContrastiveObjective::loss(const Variable& image, const Variable& text,
           add_scalar(3, kDBias);
         }
       });
+}
+
+}  // namespace
+
+ObjectiveSpec contrastive_objective(const ContrastiveConfig& config, double weight) {
+  return {.name = "contrastive",
+          .slots = {"image_embedding", "text_embedding"},
+          .coupling = LossCoupling::kCoupled,
+          .weight = weight,
+          .scalars = {{"temperature", [](double log_scale) { return std::exp(-log_scale); }}},
+          .make = [config](ParameterStore& store) { return std::make_unique<Contrastive>(store, config); }};
 }
 
 }  // namespace triptych

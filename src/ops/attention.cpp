@@ -1,94 +1,129 @@
 #include "ops/attention.h"
 
+#include <array>
 #include <cmath>
+#include <vector>
 
+#include "autograd/record.h"
 #include "kernels/attention.h"
+#include "ops/index_rule.h"
 
 namespace triptych {
 namespace {
 
-AttentionStrides packed_strides(int64_t seq, int64_t width, int64_t head_dim, int64_t copies) {
-  return {.batch = seq * copies * width, .token = copies * width, .head = head_dim};
+// Where queries, keys or values lie: in an input of the operation, as number `part` of the `parts` [.., H] side by
+// side.
+struct Place {
+  std::size_t input;
+  int64_t part, parts;
+};
+
+struct View {
+  void* data;
+  AttentionStrides strides;
+};
+
+View view(const Tensor& tensor, const Place& place, int64_t head_dim) {
+  const int64_t width = tensor.shape().back(), sequence = tensor.size(1);
+  const auto offset = static_cast<std::size_t>(place.part * width) * dtype_bytes(tensor.dtype());
+  return {static_cast<std::byte*>(tensor.raw()) + offset,
+          {.batch = sequence * place.parts * width, .token = place.parts * width, .head = head_dim}};
 }
 
-// The three thirds of a packed [B, S, 3, H].
-void* third(const Tensor& qkv, int64_t which) {
-  return static_cast<std::byte*>(qkv.raw()) + static_cast<std::size_t>(which * qkv.size(3)) * dtype_bytes(qkv.dtype());
-}
-
-}  // namespace
-
-Variable attention(const Variable& qkv, int64_t num_heads, const AttentionMask& mask) {
-  const Shape& global = qkv.global_shape();
-  Layout layout;
-  for (const Axis axis : kAxes) {
-    const Placement p = qkv.layout()[axis];
-    if (p.is_partial() || (p.is_shard() && p.dim != 0 && p.dim != 3)) {
-      throw LayoutError(axis_name(axis), fmt::format("attention takes whole sequences: Replicate, Shard(0) or, by "
-                                                     "heads, Shard(3), found {}",
-                                                     p.to_string()));
-    }
-    layout = layout.with(axis, p.is_shard(3) ? Placement::shard(2) : p);
+Variable attend(const IndexRule& index_rule, std::string_view name, const std::vector<Variable>& inputs,
+                const std::array<Place, 3>& qkv, int64_t num_heads, const AttentionMask& mask) {
+  std::vector<IndexRule::Operand> operands;
+  std::vector<Tensor> tensors;
+  for (const Variable& input : inputs) {
+    operands.push_back({input.global_shape(), input.layout()});
+    tensors.push_back(input.tensor().contiguous());
   }
-  const Tensor input = qkv.tensor().contiguous();
-  const int64_t batch = input.size(0), seq = input.size(1), width = input.size(3);
-  const int64_t head_dim = global[3] / num_heads;
-  TRIPTYCH_CHECK(head_dim * num_heads == global[3] && width % head_dim == 0, "{} heads of {} columns, {} here",
-                 num_heads, global[3], width);
-  Device& device = input.device();
-  const AttentionShape shape{.batch = batch,
+  const IndexRule::Applied rule = index_rule.apply(operands);
+  for (const Place& place : qkv) {
+    const Shape& shape = inputs[place.input].global_shape();
+    TRIPTYCH_CHECK(place.parts == 1 || shape[2] == place.parts, "{} needs {} rows side by side, found {}", name,
+                   place.parts, shape.to_string());
+  }
+  const Tensor &q = tensors[qkv[0].input], &k = tensors[qkv[1].input];
+  const int64_t global_width = inputs[0].global_shape().back(), width = q.shape().back();
+  const int64_t head_dim = global_width / num_heads;
+  TRIPTYCH_CHECK(head_dim * num_heads == global_width && width % head_dim == 0, "{} heads of {} columns, {} here",
+                 num_heads, global_width, width);
+  Device& device = q.device();
+  const AttentionShape shape{.batch = q.size(0),
                              .num_heads = width / head_dim,
-                             .num_queries = seq,
-                             .num_keys = seq,
+                             .num_queries = q.size(1),
+                             .num_keys = k.size(1),
                              .head_dim = head_dim,
                              .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
                              .causal = mask.causal,
                              .key_lengths = mask.lengths.defined() ? mask.lengths.data<int32_t>() : nullptr,
-                             .dtype = input.dtype()};
-  const AttentionStrides packed = packed_strides(seq, width, head_dim, 3),
-                         plain = packed_strides(seq, width, head_dim, 1);
-  Tensor o = Tensor::empty(device, input.dtype(), Shape{batch, seq, width});
-  const Tensor lse = Tensor::empty(device, DType::kFloat32, Shape{batch, shape.num_heads, seq});
+                             .dtype = q.dtype()};
+  const auto views = [qkv, head_dim](const std::vector<Tensor>& of) {
+    return std::array{view(of[qkv[0].input], qkv[0], head_dim), view(of[qkv[1].input], qkv[1], head_dim),
+                      view(of[qkv[2].input], qkv[2], head_dim)};
+  };
+  const auto [q_view, k_view, v_view] = views(tensors);
+  Tensor o = Tensor::empty(device, q.dtype(), Shape{q.size(0), q.size(1), width});
+  const View o_view = view(o, {0, 0, 1}, head_dim);
+  const Tensor lse = Tensor::empty(device, DType::kFloat32, Shape{q.size(0), shape.num_heads, q.size(1)});
   attention_forward(device.stream(), {.shape = shape,
-                                      .q = third(input, 0),
-                                      .k = third(input, 1),
-                                      .v = third(input, 2),
-                                      .q_strides = packed,
-                                      .k_strides = packed,
-                                      .v_strides = packed,
+                                      .q = q_view.data,
+                                      .k = k_view.data,
+                                      .v = v_view.data,
+                                      .q_strides = q_view.strides,
+                                      .k_strides = k_view.strides,
+                                      .v_strides = v_view.strides,
                                       .o = o.raw(),
-                                      .o_strides = plain,
+                                      .o_strides = o_view.strides,
                                       .lse = lse.data<float>()});
-  return record("attention", {qkv}, o, Shape{global[0], global[1], global[3]}, layout,
-                [input, o, lse, lengths = mask.lengths, shape, packed, plain, qkv_layout = qkv.layout()](
+  return record(name, inputs, o, rule.global_shape(), rule.layout(),
+                [rule, tensors, views, o, lse, lengths = mask.lengths, shape, o_strides = o_view.strides](
                     const Gradient& gradient, InputGradients& in) {
                   const Tensor d_o = gradient.tensor.contiguous();
-                  const Tensor d_qkv = Tensor::empty(input.device(), input.dtype(), input.shape());
-                  attention_backward(input.device().stream(), {.shape = shape,
-                                                               .q = third(input, 0),
-                                                               .k = third(input, 1),
-                                                               .v = third(input, 2),
-                                                               .q_strides = packed,
-                                                               .k_strides = packed,
-                                                               .v_strides = packed,
-                                                               .o = o.raw(),
-                                                               .o_strides = plain,
-                                                               .d_o = d_o.raw(),
-                                                               .d_o_strides = plain,
-                                                               .lse = lse.data<float>(),
-                                                               .dq = third(d_qkv, 0),
-                                                               .dk = third(d_qkv, 1),
-                                                               .dv = third(d_qkv, 2),
-                                                               .dq_strides = packed,
-                                                               .dk_strides = packed,
-                                                               .dv_strides = packed});
-                  Layout d_layout;
-                  for (const Axis axis : kAxes) {
-                    d_layout =
-                        d_layout.with(axis, qkv_layout[axis].is_replicate() ? gradient.layout[axis] : qkv_layout[axis]);
+                  std::vector<Tensor> gradients;
+                  for (const Tensor& t : tensors) gradients.push_back(Tensor::empty(t.device(), t.dtype(), t.shape()));
+                  const std::array<View, 3> in_views = views(tensors), out_views = views(gradients);
+                  attention_backward(d_o.device().stream(), {.shape = shape,
+                                                             .q = in_views[0].data,
+                                                             .k = in_views[1].data,
+                                                             .v = in_views[2].data,
+                                                             .q_strides = in_views[0].strides,
+                                                             .k_strides = in_views[1].strides,
+                                                             .v_strides = in_views[2].strides,
+                                                             .o = o.raw(),
+                                                             .o_strides = o_strides,
+                                                             .d_o = d_o.raw(),
+                                                             .d_o_strides = o_strides,
+                                                             .lse = lse.data<float>(),
+                                                             .dq = out_views[0].data,
+                                                             .dk = out_views[1].data,
+                                                             .dv = out_views[2].data,
+                                                             .dq_strides = out_views[0].strides,
+                                                             .dk_strides = out_views[1].strides,
+                                                             .dv_strides = out_views[2].strides});
+                  for (std::size_t i = 0; i < gradients.size(); ++i) {
+                    in.add(static_cast<int>(i), gradients[i], rule.gradient(i, gradient.layout));
                   }
-                  in.add(0, d_qkv, d_layout);
                 });
+}
+
+}  // namespace
+
+Variable attention(const Variable& q, const Variable& k, const Variable& v, int64_t num_heads,
+                   const AttentionMask& mask) {
+  return attend({"attention", "bs!h,bt!h,bt!h->bsh"}, "attention", {q, k, v}, {{{0, 0, 1}, {1, 0, 1}, {2, 0, 1}}},
+                num_heads, mask);
+}
+
+Variable self_attention(const Variable& qkv, int64_t num_heads, const AttentionMask& mask) {
+  return attend({"self_attention", "bs!n!h->bsh"}, "self_attention", {qkv}, {{{0, 0, 3}, {0, 1, 3}, {0, 2, 3}}},
+                num_heads, mask);
+}
+
+Variable cross_attention(const Variable& q, const Variable& kv, int64_t num_heads, const AttentionMask& mask) {
+  return attend({"cross_attention", "bs!h,bt!n!h->bsh"}, "cross_attention", {q, kv},
+                {{{0, 0, 1}, {1, 0, 2}, {1, 1, 2}}}, num_heads, mask);
 }
 
 }  // namespace triptych

@@ -5,19 +5,27 @@
 namespace triptych {
 
 struct AttentionMask {
-  bool causal = false;
-  Tensor lengths;  ///< int32 [B]: keys at or beyond are masked; undefined if all count
+  bool causal = false;  ///< query i sees keys j <= i + T - S
+  Tensor lengths;       ///< int32 [B]: keys at or beyond are masked; undefined if all count
 };
 
-/// Scaled dot-product self-attention over the heads that this rank holds.
+/// Scaled dot-product attention over the heads that this rank holds.
 ///
-///   qkv [B, S, 3, H]   queries, keys, values side by side; H = heads * head_dim, Shard(3) on `tp` splits the heads
-///   num_heads          of the whole tensor; must divide H and be divisible by `tp`
-///   returns o [B, S, H], Shard(2) on `tp` if qkv is sharded; rows with no key left are zero
+///   q [B, S, H], k, v [B, T, H]   queries and keys/values; H = heads * head_dim, an axis may shard it by heads
+///   num_heads                     of the whole tensor; must divide H and be divisible by the axis that shards it
+///   returns o [B, S, H], laid out as q; rows with no key left are zero
 ///
-/// Backward: recomputes the probabilities from the saved row log-sum-exp, so keeps B*N*S floats, not B*N*S*S.
-/// Cost: 4*B*S*S*H FLOPs forward (half if causal), 2.5 times that backward. Local: never communicates.
+/// Backward: recomputes the probabilities from the saved row log-sum-exp, so keeps B*N*S floats, not B*N*S*T.
+/// Cost: 4*B*S*T*H FLOPs forward (half if causal), 2.5 times that backward. Local: never communicates.
 /// Source: Dao 2023, FlashAttention-2.
-Variable attention(const Variable& qkv, int64_t num_heads, const AttentionMask& mask);
+Variable attention(const Variable& q, const Variable& k, const Variable& v, int64_t num_heads,
+                   const AttentionMask& mask);
+
+/// The same with queries, keys and values side by side in qkv [B, S, 3, H], as one projection makes them: nothing is
+/// copied, and their gradients lie side by side too.
+Variable self_attention(const Variable& qkv, int64_t num_heads, const AttentionMask& mask);
+
+/// The same with keys and values side by side in kv [B, T, 2, H].
+Variable cross_attention(const Variable& q, const Variable& kv, int64_t num_heads, const AttentionMask& mask);
 
 }  // namespace triptych

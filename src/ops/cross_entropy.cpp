@@ -1,5 +1,6 @@
 #include "ops/cross_entropy.h"
 
+#include "autograd/record.h"
 #include "kernels/cross_entropy.h"
 #include "parallel/redistribute.h"
 
@@ -29,15 +30,19 @@ Layouts layouts_of(const Layout& logits, int rank) {
   return result;
 }
 
-// `largest` [2, rows] has what slices combine by their maximum: the rows' maxima and the targets' logits.
-CrossEntropyRows rows_in(const Tensor& largest, const Tensor& others) {
+// `largest` [2, rows] has what slices combine by their maximum: the rows' maxima and the targets' logits. `sums` [1 or
+// 2, rows] has what they add: the sums over the other classes and, where labels are smoothed, how far all are below.
+CrossEntropyRows rows_in(const Tensor& largest, const Tensor& sums) {
   float* const maxima = largest.data<float>();
-  return {maxima, maxima + largest.size(1), others.data<float>()};
+  float* const others = sums.data<float>();
+  return {maxima, maxima + largest.size(1), others, sums.size(0) > 1 ? others + sums.size(1) : nullptr};
 }
 
 }  // namespace
 
-Variable cross_entropy(const Variable& logits, const Tensor& targets, double coefficient, Mesh& mesh) {
+Variable cross_entropy(const Variable& logits, const Tensor& targets, double coefficient, Mesh& mesh,
+                       double label_smoothing) {
+  TRIPTYCH_CHECK(label_smoothing >= 0 && label_smoothing < 1, "cross_entropy: label smoothing {}", label_smoothing);
   const Tensor input = logits.tensor().contiguous(), classes = targets.contiguous();
   const int rank = input.shape().rank();
   const Layouts layouts = layouts_of(logits.layout(), rank);
@@ -53,22 +58,23 @@ Variable cross_entropy(const Variable& logits, const Tensor& targets, double coe
                                 .cols = input.shape().back(),
                                 .class_begin = begin.back(),
                                 .dtype = input.dtype()};
+  const LabelSmoothing smoothing{.amount = label_smoothing, .num_classes = logits.global_shape().back()};
   Device& device = input.device();
   Stream& stream = device.stream();
   Tensor largest = Tensor::empty(device, DType::kFloat32, Shape{2, rows});
-  Tensor others = Tensor::empty(device, DType::kFloat32, Shape{rows});
-  cross_entropy_rows(stream, slice, rows_in(largest, others));
+  Tensor sums = Tensor::empty(device, DType::kFloat32, Shape{label_smoothing > 0 ? 2 : 1, rows});
+  cross_entropy_rows(stream, slice, rows_in(largest, sums));
   if (!(layouts.sums == Layout())) {
     const Tensor of_slice = largest;
     largest = redistribute(of_slice, of_slice.shape(), layouts.maxima, Layout(), mesh);
-    cross_entropy_rescale(stream, of_slice.data<float>(), largest.data<float>(), others.data<float>(), rows);
-    others = redistribute(others, others.shape(), layouts.sums, Layout(), mesh);
+    cross_entropy_rescale(stream, slice, rows_in(of_slice, sums), largest.data<float>());
+    sums = redistribute(sums, sums.shape(), layouts.sums, Layout(), mesh);
   }
   Tensor loss = Tensor::zeros(device, DType::kFloat64, Shape{1});
-  cross_entropy_loss(stream, slice.targets, rows_in(largest, others), rows, coefficient, loss.data<double>());
+  cross_entropy_loss(stream, slice.targets, rows_in(largest, sums), rows, coefficient, loss.data<double>(), smoothing);
   return record("cross_entropy", {logits}, std::move(loss), Shape{1}, layouts.loss,
-                [slice, input, classes, largest, others, coefficient, layout = logits.layout()](const Gradient& dy,
-                                                                                                InputGradients& in) {
+                [slice, input, classes, largest, sums, coefficient, smoothing, layout = logits.layout()](
+                    const Gradient& dy, InputGradients& in) {
                   if (!(dy.layout == Layout())) {
                     throw LayoutError(
                         "cross_entropy",
@@ -76,8 +82,8 @@ Variable cross_entropy(const Variable& logits, const Tensor& targets, double coe
                   }
                   const Tensor dlogits =
                       input.is_sole_owner() ? input : Tensor::empty(input.device(), input.dtype(), input.shape());
-                  cross_entropy_backward(input.device().stream(), slice, rows_in(largest, others), coefficient,
-                                         dy.tensor.data<double>(), dlogits.raw());
+                  cross_entropy_backward(input.device().stream(), slice, rows_in(largest, sums), coefficient,
+                                         dy.tensor.data<double>(), dlogits.raw(), smoothing);
                   in.add(0, dlogits, layout);
                 });
 }

@@ -1,15 +1,16 @@
 #include "ops/layer_norm.h"
 
-#include "ops/rowwise.h"
+#include "autograd/record.h"
+#include "kernels/layer_norm.h"
+#include "ops/index_rule.h"
 
 namespace triptych {
 
 Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, float epsilon) {
+  const IndexRule::Applied rule = IndexRule("layer_norm", "...h!,h,h->...h").apply({&x, &weight, &bias});
   const Tensor input = x.tensor().contiguous();
-  const int rank = input.shape().rank();
-  require_whole_rows("layer_norm", x.layout(), rank);
   const int64_t cols = input.shape().back();
-  const int64_t rows = input.shape().product(0, rank - 1);
+  const int64_t rows = input.shape().product(0, input.shape().rank() - 1);
   Device& device = input.device();
   Tensor y = Tensor::empty(device, input.dtype(), input.shape());
   const Tensor mean = Tensor::empty(device, DType::kFloat32, Shape{rows});
@@ -24,32 +25,34 @@ Variable layer_norm(const Variable& x, const Variable& weight, const Variable& b
                                        .cols = cols,
                                        .epsilon = epsilon,
                                        .dtype = input.dtype()});
-  return record("layer_norm", {x, weight, bias}, std::move(y), x.global_shape(), x.layout(),
-                [input, mean, rstd, scale = weight.tensor(), rows, cols](const Gradient& gradient, InputGradients& in) {
-                  const Tensor dy = gradient.tensor.contiguous();
-                  const Layout summed = summed_over_rows("layer_norm", gradient.layout, dy.shape().rank());
-                  const Gradient* residual = in.so_far(0);
-                  const bool add_on_the_way = residual != nullptr && residual->layout == gradient.layout;
-                  const Tensor add = add_on_the_way ? residual->tensor.contiguous() : Tensor();
-                  const Tensor dx = Tensor::empty(dy.device(), dy.dtype(), dy.shape());
-                  layer_norm_backward(dy.device().stream(), {.dy = dy.raw(),
-                                                             .x = input.raw(),
-                                                             .weight = scale.data<float>(),
-                                                             .mean = mean.data<float>(),
-                                                             .rstd = rstd.data<float>(),
-                                                             .add = add.defined() ? add.raw() : nullptr,
-                                                             .dx = dx.raw(),
-                                                             .dweight = sum_target(in, 1, summed),
-                                                             .dbias = sum_target(in, 2, summed),
-                                                             .rows = rows,
-                                                             .cols = cols,
-                                                             .dtype = dy.dtype()});
-                  if (add_on_the_way) {
-                    in.replace(0, dx, gradient.layout);
-                  } else {
-                    in.add(0, dx, gradient.layout);
-                  }
-                });
+  return record(
+      "layer_norm", {x, weight, bias}, std::move(y), x.global_shape(), rule.layout(),
+      [rule, input, mean, rstd, scale = weight.tensor(), rows, cols](const Gradient& gradient, InputGradients& in) {
+        const Tensor dy = gradient.tensor.contiguous();
+        Device& on = dy.device();
+        const Layout dx_layout = rule.gradient(0, gradient.layout);
+        const std::optional<Gradient> residual = in.so_far(0);
+        const bool add_on_the_way = residual && residual->layout == dx_layout && residual->tensor.dtype() == dy.dtype();
+        const Tensor add = add_on_the_way ? residual->tensor.contiguous() : Tensor();
+        const Tensor dx = Tensor::empty(on, dy.dtype(), dy.shape());
+        layer_norm_backward(on.stream(), {.dy = dy.raw(),
+                                          .x = input.raw(),
+                                          .weight = scale.data<float>(),
+                                          .mean = mean.data<float>(),
+                                          .rstd = rstd.data<float>(),
+                                          .add = add.defined() ? add.raw() : nullptr,
+                                          .dx = dx.raw(),
+                                          .dweight = in.sum_target(1, on, rule.gradient(1, gradient.layout)),
+                                          .dbias = in.sum_target(2, on, rule.gradient(2, gradient.layout)),
+                                          .rows = rows,
+                                          .cols = cols,
+                                          .dtype = dy.dtype()});
+        if (add_on_the_way) {
+          in.replace(0, dx, dx_layout);
+        } else {
+          in.add(0, dx, dx_layout);
+        }
+      });
 }
 
 }  // namespace triptych

@@ -7,17 +7,17 @@ namespace triptych {
 /// y = x W^T (+ bias): a matrix product over the last dim of both.
 ///
 ///   x [..., I]         activations
-///   weight [O..., I]   a parameter; its leading dims become y's last dims, so that a packed projection [3, H, H] gives
+///   weight [O..., I]   its leading dims become y's last dims, so that a packed projection [3, H, H] gives
 ///                      [..., 3, H] and can be sharded by heads
 ///   bias [O...]        a float32 parameter, or undefined
 ///   returns y [..., O...] of `out` dtype
 ///
-/// Layouts, axis by axis (the sharded index may be a row of x, O or I, one an axis):
+/// Layouts by index, "...i,oi->...o" (an axis shards a row of x, O or I):
 ///   x Shard(row)   weight Replicate    y Shard(row)
 ///   x Replicate    weight Shard(o)     y Shard(o)        dx comes out Partial: enter with `redistribute`
 ///   x Shard(I)     weight Shard(I)     y Partial         no bias here: it is added after the reduction
 ///
-/// Backward: keeps x. dW = dy^T x is added to the parameter's gradient in float32, dx = dy W.
+/// Backward: keeps x. dW = dy^T x is summed in float32 and may be run apart, dx = dy W.
 /// Cost: 2*M*I*O FLOPs forward, twice that backward. Local: never communicates.
 /// Throws LayoutError for other combinations.
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias, DType out);

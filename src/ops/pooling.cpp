@@ -2,10 +2,11 @@
 
 #include <utility>
 
+#include "autograd/record.h"
 #include "kernels/gather.h"
 #include "kernels/normalize.h"
 #include "kernels/pooling.h"
-#include "ops/rowwise.h"
+#include "ops/index_rule.h"
 
 namespace triptych {
 namespace {
@@ -13,21 +14,16 @@ namespace {
 // [B, S, H] to [B, H]: forward(input, y) and backward(dy, dx) call the kernels.
 template <typename Forward, typename Backward>
 Variable pool(std::string_view name, const Variable& x, const Forward& forward, const Backward& backward) {
-  require_whole_rows(name, x.layout(), 3);
-  for (const Axis axis : kAxes) {
-    if (x.layout()[axis].is_shard(1)) {
-      throw LayoutError(axis_name(axis), fmt::format("{} needs whole sequences. Redistribute x", name));
-    }
-  }
+  const IndexRule::Applied rule = IndexRule(name, "bs!h->bh").apply({&x});
   const Tensor input = x.tensor().contiguous();
   Tensor y = Tensor::empty(input.device(), input.dtype(), Shape{input.size(0), input.size(2)});
   forward(input, y);
-  return record(name, {x}, std::move(y), Shape{x.global_shape()[0], input.size(2)}, x.layout(),
-                [backward, shape = input.shape()](const Gradient& gradient, InputGradients& in) {
+  return record(name, {x}, std::move(y), rule.global_shape(), rule.layout(),
+                [rule, backward, shape = input.shape()](const Gradient& gradient, InputGradients& in) {
                   const Tensor dy = gradient.tensor.contiguous();
                   const Tensor dx = Tensor::empty(dy.device(), dy.dtype(), shape);
                   backward(dy, dx);
-                  in.add(0, dx, gradient.layout);
+                  in.add(0, dx, rule.gradient(0, gradient.layout));
                 });
 }
 
@@ -83,7 +79,7 @@ Variable mean_tokens(const Variable& x) {
 }
 
 Variable l2_normalize(const Variable& x) {
-  require_whole_rows("l2_normalize", x.layout(), 2);
+  const IndexRule::Applied rule = IndexRule("l2_normalize", "be!->be").apply({&x});
   const Tensor input = x.tensor().contiguous();
   const int64_t rows = input.size(0), cols = input.size(1);
   const Tensor y = Tensor::empty(input.device(), DType::kFloat32, input.shape());
@@ -91,8 +87,8 @@ Variable l2_normalize(const Variable& x) {
   l2_normalize_forward(
       input.device().stream(),
       {.x = input.data<float>(), .y = y.data<float>(), .inv_norm = inverse.data<float>(), .rows = rows, .cols = cols});
-  return record("l2_normalize", {x}, y, x.global_shape(), x.layout(),
-                [y, inverse, rows, cols](const Gradient& gradient, InputGradients& in) {
+  return record("l2_normalize", {x}, y, x.global_shape(), rule.layout(),
+                [rule, y, inverse, rows, cols](const Gradient& gradient, InputGradients& in) {
                   const Tensor dy = gradient.tensor.contiguous();
                   const Tensor dx = Tensor::empty(dy.device(), DType::kFloat32, dy.shape());
                   l2_normalize_backward(dy.device().stream(), {.dy = dy.data<float>(),
@@ -101,7 +97,7 @@ Variable l2_normalize(const Variable& x) {
                                                                .dx = dx.data<float>(),
                                                                .rows = rows,
                                                                .cols = cols});
-                  in.add(0, dx, gradient.layout);
+                  in.add(0, dx, rule.gradient(0, gradient.layout));
                 });
 }
 

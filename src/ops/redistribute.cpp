@@ -1,5 +1,6 @@
 #include "ops/redistribute.h"
 
+#include "autograd/record.h"
 #include "parallel/redistribute.h"
 
 namespace triptych {

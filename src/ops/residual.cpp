@@ -1,26 +1,21 @@
 #include "ops/residual.h"
 
+#include "autograd/record.h"
 #include "kernels/residual_norm.h"
-#include "ops/rowwise.h"
+#include "ops/index_rule.h"
 
 namespace triptych {
 namespace {
 
-void check_layouts(std::string_view operation, const Variable& x, const Variable& z) {
-  require_whole_rows(operation, x.layout(), 3);
-  if (!(x.layout() == z.layout())) {
-    throw LayoutError(operation, fmt::format("x is {} and z is {}; they must be laid out alike. Redistribute z",
-                                             x.layout().to_string(), z.layout().to_string()));
-  }
-}
+using Applied = IndexRule::Applied;
 
 // The gradients that go to z and its bias, as far as they are wanted; `dout` is x's.
-ResidualBackwardArgs branch_gradient(const Tensor& dout, const Layout& layout, const DropoutArgs& dropout,
+ResidualBackwardArgs branch_gradient(const Tensor& dout, const Layout& bias_layout, const DropoutArgs& dropout,
                                      InputGradients& in, Tensor& dz) {
   dz = dropout.p > 0 ? Tensor::empty(dout.device(), dout.dtype(), dout.shape()) : Tensor();
   return {.dout = dout.raw(),
           .dz = dz.defined() ? dz.raw() : nullptr,
-          .dbias = in.needed(2) ? sum_target(in, 2, summed_over_rows("residual", layout, 3)) : SumTarget(),
+          .dbias = in.sum_target(2, dout.device(), bias_layout),
           .dtype = dout.dtype(),
           .dropout = dropout};
 }
@@ -34,7 +29,7 @@ void hand_out(const Tensor& dout, const Tensor& dz, const Layout& layout, InputG
 
 Variable residual(const Variable& x, const Variable& z, const Variable& bias, const Dropout& dropout,
                   const Mesh& mesh) {
-  check_layouts("residual", x, z);
+  const Applied rule = IndexRule("residual", "bsh!,bsh!,h->bsh").apply({&x, &z, &bias});
   const Tensor x_tensor = x.tensor().contiguous(), z_tensor = z.tensor().contiguous();
   const DropoutArgs mask = dropout_args(dropout, x, mesh);
   Tensor y = Tensor::empty(x_tensor.device(), x_tensor.dtype(), x_tensor.shape());
@@ -45,19 +40,21 @@ Variable residual(const Variable& x, const Variable& z, const Variable& bias, co
                                                 .dtype = x_tensor.dtype(),
                                                 .z_dtype = z_tensor.dtype(),
                                                 .dropout = mask});
-  return record("residual", {x, z, bias}, std::move(y), x.global_shape(), x.layout(),
-                [mask](const Gradient& gradient, InputGradients& in) {
+  return record("residual", {x, z, bias}, std::move(y), x.global_shape(), rule.layout(),
+                [rule, mask](const Gradient& gradient, InputGradients& in) {
                   const Tensor dy = gradient.tensor.contiguous();
                   Tensor dz;
-                  const ResidualBackwardArgs args = branch_gradient(dy, gradient.layout, mask, in, dz);
+                  const ResidualBackwardArgs args =
+                      branch_gradient(dy, rule.gradient(2, gradient.layout), mask, in, dz);
                   residual_backward(dy.device().stream(), args);
-                  hand_out(dy, dz, gradient.layout, in);
+                  hand_out(dy, dz, rule.gradient(0, gradient.layout), in);
                 });
 }
 
 ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable& bias, const Dropout& dropout,
                            const Variable& weight, const Variable& norm_bias, const Mesh& mesh, float epsilon) {
-  check_layouts("residual_norm", x, z);
+  const Applied rule =
+      IndexRule("residual_norm", "bsh!,bsh!,h,h,h->bsh,bsh").apply({&x, &z, &bias, &weight, &norm_bias});
   const Tensor x_tensor = x.tensor().contiguous(), z_tensor = z.tensor().contiguous();
   const DropoutArgs mask = dropout_args(dropout, x, mesh);
   Device& device = x_tensor.device();
@@ -85,46 +82,47 @@ ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable&
                          .cols = mask.cols,
                          .epsilon = epsilon,
                          .dtype = dtype});
-  auto [sum_result, norm_result] =
-      record_pair("residual_norm", {x, z, bias, weight, norm_bias}, {sum, x.global_shape(), x.layout()},
-                  {std::move(y), x.global_shape(), x.layout()},
-                  [mask, sum, mean, rstd, scale = weight.tensor(), rows](const Gradient* dsum, const Gradient* dnorm,
-                                                                         InputGradients& in) {
-                    const Layout& layout = (dnorm != nullptr ? dnorm : dsum)->layout;
-                    if (dsum != nullptr && !(dsum->layout == layout)) {
-                      throw LayoutError("residual_norm",
-                                        fmt::format("the gradients of the sum and of its norm must have one layout, "
-                                                    "found {} and {}. Redistribute one of the uses",
-                                                    dsum->layout.to_string(), layout.to_string()));
-                    }
-                    Stream& stream = sum.device().stream();
-                    Tensor dz;
-                    if (dnorm == nullptr) {
-                      const Tensor dy = dsum->tensor.contiguous();
-                      residual_backward(stream, branch_gradient(dy, layout, mask, in, dz));
-                      return hand_out(dy, dz, layout, in);
-                    }
-                    const Tensor dy = dnorm->tensor.contiguous();
-                    const Tensor add = dsum != nullptr ? dsum->tensor.contiguous() : Tensor();
-                    const Tensor dx = Tensor::empty(dy.device(), dy.dtype(), dy.shape());
-                    const Layout summed = summed_over_rows("residual_norm", layout, 3);
-                    residual_norm_backward(stream,
-                                           {.dy = dy.raw(),
-                                            .x = sum.raw(),
-                                            .weight = scale.data<float>(),
-                                            .mean = mean.data<float>(),
-                                            .rstd = rstd.data<float>(),
-                                            .add = add.defined() ? add.raw() : nullptr,
-                                            .dx = dx.raw(),
-                                            .dweight = sum_target(in, 3, summed),
-                                            .dbias = sum_target(in, 4, summed),
-                                            .rows = rows,
-                                            .cols = mask.cols,
-                                            .dtype = dy.dtype()},
-                                           branch_gradient(dx, layout, mask, in, dz));
-                    hand_out(dx, dz, layout, in);
-                  });
-  return {std::move(sum_result), std::move(norm_result)};
+  const auto backward = [rule, mask, sum, mean, rstd, scale = weight.tensor(), rows](
+                            std::span<const std::optional<Gradient>> dys, InputGradients& in) {
+    const std::optional<Gradient>&dsum = dys[0], &dnorm = dys[1];
+    const Layout& layout = (dnorm ? dnorm : dsum)->layout;
+    if (dsum && !(dsum->layout == layout)) {
+      throw LayoutError("residual_norm",
+                        fmt::format("the gradients of the sum and of its norm must have one layout, found {} and {}. "
+                                    "Redistribute one of the uses",
+                                    dsum->layout.to_string(), layout.to_string()));
+    }
+    Stream& stream = sum.device().stream();
+    const Layout dx_layout = rule.gradient(0, layout), summed = rule.gradient(2, layout);
+    Tensor dz;
+    if (!dnorm) {
+      const Tensor dy = dsum->tensor.contiguous();
+      residual_backward(stream, branch_gradient(dy, summed, mask, in, dz));
+      return hand_out(dy, dz, dx_layout, in);
+    }
+    const Tensor dy = dnorm->tensor.contiguous();
+    const Tensor add = dsum ? dsum->tensor.contiguous() : Tensor();
+    const Tensor dx = Tensor::empty(dy.device(), dy.dtype(), dy.shape());
+    residual_norm_backward(stream,
+                           {.dy = dy.raw(),
+                            .x = sum.raw(),
+                            .weight = scale.data<float>(),
+                            .mean = mean.data<float>(),
+                            .rstd = rstd.data<float>(),
+                            .add = add.defined() ? add.raw() : nullptr,
+                            .dx = dx.raw(),
+                            .dweight = in.sum_target(3, dy.device(), summed),
+                            .dbias = in.sum_target(4, dy.device(), summed),
+                            .rows = rows,
+                            .cols = mask.cols,
+                            .dtype = dy.dtype()},
+                           branch_gradient(dx, summed, mask, in, dz));
+    hand_out(dx, dz, dx_layout, in);
+  };
+  std::vector<Variable> made =
+      record_all("residual_norm", {x, z, bias, weight, norm_bias},
+                 {{sum, x.global_shape(), rule.layout(0)}, {std::move(y), x.global_shape(), rule.layout(1)}}, backward);
+  return {std::move(made[0]), std::move(made[1])};
 }
 
 }  // namespace triptych

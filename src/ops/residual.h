@@ -8,11 +8,11 @@ namespace triptych {
 
 /// y = x + dropout(z + bias).
 ///
-///   x, z [B, S, H]   laid out alike, dim 1 or nothing sharded on `tp`
-///   bias [H]         a float32 parameter, Replicate: here and not in the row-parallel product, so that it counts once
+///   x, z [B, S, H]   laid out alike, H whole
+///   bias [H]         float32, Replicate: here and not in the row-parallel product, so that it counts once
 ///
 /// Backward: keeps nothing but the key; draws the mask again. Local: never communicates.
-/// Throws LayoutError if x or z is Partial or sharded by H, or if they are laid out differently.
+/// Throws LayoutError by the rule "bsh!,bsh!,h->bsh".
 Variable residual(const Variable& x, const Variable& z, const Variable& bias, const Dropout& dropout, const Mesh& mesh);
 
 struct ResidualNorm {

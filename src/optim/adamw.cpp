@@ -48,7 +48,7 @@ void AdamW::step(float learning_rate, const double* loss, const double* squared_
     tensors.push_back({.master = p.value.data<float>(),
                        .m = state.first_moment.data<float>(),
                        .v = state.second_moment.data<float>(),
-                       .grad = p.gradient.data<float>(),
+                       .grad = p.gradient.tensor().data<float>(),
                        .copy = has_copy ? p.compute.raw() : nullptr,
                        .copy_dtype = p.compute.dtype(),
                        .n = p.value.num_elements(),
@@ -66,9 +66,9 @@ void AdamW::step(float learning_rate, const double* loss, const double* squared_
 void sum_of_squared_gradients(Device& device, const Mesh& mesh, std::span<Parameter* const> parameters, double* sum) {
   std::vector<FloatSpan> mine;
   for (const Parameter* p : parameters) {
-    const bool is_mine = std::all_of(kAxes.begin(), kAxes.end(),
-                                     [&](Axis axis) { return p->layout[axis].is_shard() || mesh.rank(axis) == 0; });
-    if (is_mine) mine.push_back({p->gradient.data<float>(), p->gradient.num_elements()});
+    if (p->is_first_copy && holds_first_copy(p->layout, mesh)) {
+      mine.push_back({p->gradient.tensor().data<float>(), p->gradient.tensor().num_elements()});
+    }
   }
   sum_of_squares(device.stream(), mine, sum);
 }

@@ -12,7 +12,7 @@ struct AdamWOptions {
   float beta1 = 0.9f;
   float beta2 = 0.98f;
   float epsilon = 1e-8f;
-  float weight_decay = 0.1f;  ///< decoupled; of parameters with `decay` alone (no norms, biases, temperature)
+  float weight_decay = 0.1f;  ///< decoupled; of parameters with `decay` alone (no norms, biases, scalars)
   double clip_norm = 1;       ///< gradients are scaled down to this global norm; 0: never
   bool scale_loss = false;    ///< dynamic loss scaling, for float16
 };

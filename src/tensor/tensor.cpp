@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "kernels/elementwise.h"
 #include "kernels/strided.h"
 
 namespace triptych {
@@ -94,6 +95,14 @@ Tensor Tensor::contiguous() const {
 Tensor Tensor::clone() const {
   Tensor result = empty(device(), dtype_, shape_);
   result.copy_from(*this);
+  return result;
+}
+
+Tensor Tensor::to(DType dtype) const {
+  if (dtype == dtype_) return *this;
+  const Tensor packed = contiguous();
+  Tensor result = empty(device(), dtype, shape_);
+  cast(device().stream(), packed.raw(), dtype_, result.raw(), dtype, num_elements());
   return result;
 }
 

@@ -45,6 +45,8 @@ class Tensor {
   /// This tensor if it is contiguous, else a contiguous copy.
   Tensor contiguous() const;
   Tensor clone() const;
+  /// This tensor if it has that type, else a contiguous copy in it, rounded to nearest; of float types.
+  Tensor to(DType dtype) const;
   void copy_from(const Tensor& source);
   void fill_zero();
   /// True if no other tensor shares the memory, so that it may be overwritten.

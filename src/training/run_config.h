@@ -2,17 +2,16 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/dtype.h"
-#include "data/transforms.h"
-#include "models/two_tower.h"
-#include "objectives/contrastive.h"
 #include "optim/adamw.h"
 #include "optim/learning_rate.h"
 #include "parallel/mesh.h"
+#include "tasks/task.h"
 
 namespace triptych {
 
@@ -47,7 +46,6 @@ struct DataOptions {
   int threads = 1;
   int prefetch = 3;
   double max_bad_fraction = 0.01;
-  AugmentOptions augment;
 };
 
 struct CheckpointOptions {
@@ -60,33 +58,42 @@ struct EvaluationOptions {
   int64_t batch = 64;
 };
 
-/// One run, as its TOML file and the command line say. docs/configuration.md is made from the same bindings.
+/// One run, as its TOML file and the command line say. docs/configuration.md is made from the same bindings. What
+/// depends on the kind of run is the task's.
 struct RunConfig {
   RunOptions run;
   ParallelOptions parallel;
-  TwoTowerConfig model;
-  ContrastiveConfig objective;
   TrainingOptions training;
   AdamWOptions adamw;
   LearningRateOptions learning_rate;
   DataOptions data;
   CheckpointOptions checkpoint;
   EvaluationOptions evaluation;
+  std::shared_ptr<const Task> task;
   std::string effective_toml;  ///< every key with its value: reads back to the same config
 };
 
-/// Reads and checks a run's file. Nothing is allocated, no data is opened.
-///   num_ranks  that were started; 0 if the mesh is not used, which is then taken as one rank
-/// Throws one UserError with all that is wrong.
-RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides, int num_ranks);
+/// What is made of a config's mesh.
+enum class MeshUse {
+  kNone,     ///< nothing: it is taken as one rank
+  kSteps,    ///< training: it must have as many ranks as were started
+  kForward,  ///< forward passes: where it has another number of ranks, all that were started become replicas
+};
 
-/// The same from the text that a checkpoint carries, for one rank.
-RunConfig parse_run_config(const std::string& text, const std::string& name);
+/// Reads and checks a run's file. Nothing is allocated, no data is opened.
+///   tasks      that `task` may name; the first where it names none
+///   num_ranks  that were started
+/// Throws one UserError with all that is wrong.
+RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides, TaskTable tasks,
+                          MeshUse mesh_use = MeshUse::kNone, int num_ranks = 1);
+
+/// The same from text, such as a checkpoint carries, for one rank.
+RunConfig parse_run_config(const std::string& text, const std::string& name, TaskTable tasks);
 
 /// "fp32", "bf16" or "fp16", as training.precision says it.
 std::string_view precision_name(DType precision);
 
-/// The tables of docs/configuration.md.
-std::string run_config_documentation();
+/// The tables of docs/configuration.md: the keys of all runs, then each task's.
+std::string run_config_documentation(TaskTable tasks);
 
 }  // namespace triptych

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -14,12 +13,13 @@ namespace triptych {
 
 /// What a step found out, the same on every rank.
 struct StepReport {
-  int64_t step = 0;         ///< the number of steps done after this one
-  double loss = 0;          ///< over the global batch
-  double grad_norm = 0;     ///< over all parameters and ranks, before clipping
-  double log_scale = 0;     ///< of the similarities, before the update
-  int64_t num_skipped = 0;  ///< steps of the run so far that changed nothing
-  double loss_scale = 1;    ///< after this step
+  int64_t step = 0;            ///< the number of steps done after this one
+  std::vector<double> values;  ///< as Executor::step_values names them, as people read them; the first is the loss
+  double grad_norm = 0;        ///< over all parameters and ranks, before clipping
+  int64_t num_skipped = 0;     ///< steps of the run so far that changed nothing
+  double loss_scale = 1;       ///< after this step
+
+  double loss() const { return values.front(); }
 };
 
 /// One optimizer update after another: forward, backward, the agreement of all ranks on loss and norm, AdamW.
@@ -38,8 +38,8 @@ class TrainingStep {
   std::unique_ptr<StepReport> take(std::size_t newer);
 
  private:
-  struct Slot {
-    Tensor sums;  // float64 [kNumSums] on the device
+  struct InFlight {
+    Tensor sums;  // float64 on the device: the step's values, then the squared norm, then the norm
     HostBuffer sums_on_host, update_on_host;
     Event arrived;
     int64_t step = 0;
@@ -48,9 +48,10 @@ class TrainingStep {
   Session* session_;
   AdamW* optimizer_;
   std::vector<Parameter*> parameters_;
-  std::vector<Slot> slots_;
+  std::size_t num_values_;
+  std::vector<InFlight> in_flight_;
   std::deque<std::size_t> queued_;
-  std::size_t next_slot_ = 0;
+  std::size_t next_ = 0;
 };
 
 }  // namespace triptych

@@ -1,19 +1,14 @@
 #pragma once
 
-#include <string>
-
 #include "parallel/world.h"
 #include "training/run_config.h"
+#include "training/run_inputs.h"
 
 namespace triptych {
 
-struct TrainingRequest {
-  std::string resume;      ///< "latest", a step or a path; empty: a new run
-  bool overwrite = false;  ///< a new run may replace one in run.dir
-};
-
 /// Trains as the config says, or goes on from a checkpoint of any mesh, until training.stop_after or training.steps,
-/// and leaves a checkpoint there. Writes into run.dir: config.toml (effective), metrics.jsonl, checkpoints/.
+/// and leaves a checkpoint there. Writes into run.dir: config.toml (effective), metrics.jsonl, checkpoints/,
+/// report.html.
 ///
 /// Collective. A step whose gradients are not finite on any rank changes nothing and is counted on all. Errors of
 /// set-up and of saving are AgreedError on every rank.

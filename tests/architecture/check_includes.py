@@ -4,7 +4,8 @@
 usage: check_includes.py ROOT ROOMS
 
 ROOMS is what CMake wrote of its triptych_room() calls, lowest room first: a line `name|folder|room;room` a room, the
-last field naming the rooms whose headers it may include. Every forbidden include is printed as `file:line: rule`.
+last field naming the rooms whose headers it may include. Every forbidden include is printed as `file:line: rule`. The
+arrows may not form a ring, of rooms as they are declared or of files as they include each other.
 """
 
 import re
@@ -29,6 +30,25 @@ ONLY_IN = [
 ]
 
 
+def find_ring(arrows):
+    """The nodes of a ring of `arrows` (node -> nodes) in order, the first one again at its end; empty if there is none."""
+    done, path = set(), []
+    for start in sorted(arrows):
+        pending = [iter([start])]  # of each node on the path, the arrows that are still to follow
+        while pending:
+            node = next(pending[-1], None)
+            if node is None:
+                pending.pop()
+                if path:
+                    done.add(path.pop())
+            elif node in path:
+                return path[path.index(node):] + [node]
+            elif node not in done:
+                path.append(node)
+                pending.append(iter(sorted(arrows.get(node, ()))))
+    return []
+
+
 class Rooms:
     def __init__(self, text):
         self.folders, self.sees, self.problems = {}, {}, []
@@ -36,11 +56,12 @@ class Rooms:
             name, folder, sees = line.split("|")
             self.sees[name] = set(filter(None, sees.split(";")))
             self.folders[folder] = name
-            # A declared room sees only rooms below it, so the arrows cannot form a ring.
+            # The lowest room is declared first, so that the list reads in the direction of the arrows.
             for unknown in sorted(self.sees[name] - self.sees.keys()):
                 self.problems.append(f"CMakeLists.txt: room {name} sees {unknown}, which is not declared before it")
-            if name in self.sees[name]:
-                self.problems.append(f"CMakeLists.txt: room {name} sees itself")
+        ring = find_ring(self.sees)
+        if ring:
+            self.problems.append(f"CMakeLists.txt: the rooms form a ring: {' sees '.join(ring)}")
 
     def of(self, path):
         """The room of a source file (the innermost folder decides), or None."""
@@ -58,8 +79,8 @@ def resolve(root, path, name):
     return None
 
 
-def check_file(root, rooms, path):
-    """Yields a line for each forbidden include of `path` (relative to root)."""
+def check_file(root, rooms, path, included):
+    """Yields a line for each forbidden include of `path` (relative to root); adds the project's files to `included`."""
     room = rooms.of(path)
     in_launcher = path.parts[0] == "launcher"
     if room is None and not in_launcher:
@@ -78,6 +99,7 @@ def check_file(root, rooms, path):
             if quote == '"':
                 yield f'{path}:{number}: "{name}" names no file of the project. Write system headers as <{name}>.'
             continue
+        included.add(target.as_posix())
         target_room = rooms.of(target)
         if in_launcher:
             if target_room is None and target.parts[0] != "launcher":
@@ -91,13 +113,16 @@ def check(root, rooms_text):
     """Returns (problems, number of files looked at)."""
     root = root.resolve()
     rooms = Rooms(rooms_text)
-    problems, num_files = list(rooms.problems), 0
+    problems, arrows = list(rooms.problems), {}
     for top in ("src", "kernels", "parallel", "launcher"):
         for file in sorted((root / top).rglob("*")):
             if file.suffix in SOURCE_SUFFIXES and file.is_file():
-                problems += check_file(root, rooms, file.relative_to(root))
-                num_files += 1
-    return problems, num_files
+                path = file.relative_to(root)
+                problems += check_file(root, rooms, path, arrows.setdefault(path.as_posix(), set()))
+    ring = find_ring(arrows)
+    if ring:
+        problems.append(f"{ring[0]}:1: the includes form a ring: {' -> '.join(ring)}")
+    return problems, len(arrows)
 
 
 def main():

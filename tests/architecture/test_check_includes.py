@@ -64,7 +64,21 @@ class CheckIncludes(unittest.TestCase):
         self.assertEqual(len(self.problems({"src/base/a.cpp": '#include "tests/t.h"\n', "tests/t.h": ""})), 1)
 
     def test_rooms_declared_in_a_ring(self):
-        self.assertEqual(len(self.problems({"src/base/a.h": ""}, "base|src/base|top\ntop|src/top|base\n")), 1)
+        files = {"src/base/a.h": ""}
+        self.assertEqual(self.problems(files, "base|src/base|top\nmid|src/mid|base\ntop|src/top|mid;base\n"),
+                         ["CMakeLists.txt: room base sees top, which is not declared before it",
+                          "CMakeLists.txt: the rooms form a ring: base sees top sees base"])
+        self.assertEqual(self.problems(files, "base|src/base|top\nmid|src/mid|base\ntop|src/top|mid\n")[1:],
+                         ["CMakeLists.txt: the rooms form a ring: base sees top sees mid sees base"])
+        self.assertEqual(self.problems(files, "base|src/base|base\n")[-1:],
+                         ["CMakeLists.txt: the rooms form a ring: base sees base"])
+
+    def test_files_that_include_each_other_in_a_ring(self):
+        self.assertEqual(self.problems({"src/base/a.h": '#include "base/b.h"\n', "src/base/b.h": '#include "base/c.h"\n',
+                                        "src/base/c.h": '#include "b.h"\n'}),
+                         ["src/base/b.h:1: the includes form a ring: src/base/b.h -> src/base/c.h -> src/base/b.h"])
+        self.assertEqual(self.problems({"src/base/a.h": '#include "base/b.h"\n#include "base/c.h"\n',
+                                        "src/base/b.h": '#include "base/c.h"\n', "src/base/c.h": ""}), [])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@
 
 #include <gtest/gtest.h>
 
-#include "autograd/variable.h"
+#include "autograd/backward.h"
+#include "autograd/record.h"
 #include "parallel/in_process_group.h"
 
 namespace triptych {
@@ -16,24 +17,35 @@ namespace {
 
 constexpr int kParameters = 7;
 
-// A rank's parameters p0 .. p6 of 1, 4, 7, ... elements, Partial as `layout` says.
-std::vector<std::unique_ptr<Parameter>> make_parameters(Device& device, const Mesh& mesh, const Layout& layout) {
-  std::vector<std::unique_ptr<Parameter>> parameters;
+std::unique_ptr<Parameter> make_parameter(Device& device, const std::string& name, const Shape& shape) {
+  auto p = std::make_unique<Parameter>(name);
+  p->global_shape = shape;
+  p->value = p->compute = Tensor::zeros(device, DType::kFloat32, shape);
+  return p;
+}
+
+using Owned = std::vector<std::unique_ptr<Parameter>>;
+
+// A rank's parameters p0 .. p6 of 1, 4, 7, ... elements.
+Owned make_parameters(Device& device) {
+  Owned parameters;
   for (int i = 0; i < kParameters; ++i) {
-    auto p = std::make_unique<Parameter>();
-    p->name = "p" + std::to_string(i);
-    p->global_shape = Shape{1 + 3 * i};
-    p->gradient_layout = on_mesh(layout, mesh);
-    p->value = p->compute = Tensor::zeros(device, DType::kFloat32, p->global_shape);
-    parameters.push_back(std::move(p));
+    parameters.push_back(make_parameter(device, "p" + std::to_string(i), Shape{1 + 3 * i}));
   }
   return parameters;
 }
 
-std::vector<Parameter*> pointers(const std::vector<std::unique_ptr<Parameter>>& parameters) {
+std::vector<Parameter*> pointers(const Owned& parameters) {
   std::vector<Parameter*> result;
   for (const auto& p : parameters) result.push_back(p.get());
   return result;
+}
+
+const Layout kOverDp = Layout().with(Axis::kDp, Placement::partial());
+const Layout kOverTp = Layout().with(Axis::kTp, Placement::partial());
+
+float first_of(const Parameter& parameter) {
+  return parameter.gradient.tensor().to_vector<float>()[0];
 }
 
 // What `rank` adds to element `element` of parameter `i` for a microbatch: whole numbers, whose sums are exact.
@@ -41,19 +53,21 @@ float summand(int rank, int i, int microbatch, std::size_t element) {
   return static_cast<float>((rank + 1) * 1000 + i * 100 + microbatch * 10 + static_cast<int>(element % 10));
 }
 
-// The backward of an operation that uses the parameter.
-void use(Device& device, Parameter& parameter, int rank, int i, int microbatch, const std::function<void()>& poll) {
+// The backward of an operation that uses the parameter and leaves its gradient laid out as `layout`.
+void use(Parameter& parameter, const Layout& layout, int rank, int i, int microbatch,
+         const std::function<void()>& poll) {
+  Device& device = parameter.value.device();
   const Variable w = Variable::of(parameter, true);
   const Variable y = record("use", {w}, Tensor::zeros(device, DType::kFloat32, Shape{1}), Shape{1}, Layout(),
                             [&](const Gradient&, InputGradients& inputs) {
-                              const Tensor g = inputs.parameter(0, parameter.gradient_layout);
-                              float* out = g.data<float>();
-                              for (std::size_t e = 0; e < static_cast<std::size_t>(g.num_elements()); ++e) {
-                                out[e] += summand(rank, i, microbatch, e);
+                              const GradientTarget g = inputs.target(0, device, layout);
+                              float* out = g.tensor.data<float>();
+                              for (std::size_t e = 0; e < static_cast<std::size_t>(g.tensor.num_elements()); ++e) {
+                                out[e] = (g.assign ? 0 : out[e]) + summand(rank, i, microbatch, e);
                               }
                             });
   const Gradient seed{Tensor::zeros(device, DType::kFloat32, Shape{1}), Layout()};
-  backward(std::span(&y, 1), std::span(&seed, 1), poll);
+  backward(std::span(&y, 1), std::span(&seed, 1), {.poll = poll});
 }
 
 struct Case {
@@ -64,38 +78,37 @@ struct Case {
 class ReducerTest : public ::testing::TestWithParam<Case> {};
 
 // Ranks reach the parameters in different orders, as they may when work is scheduled otherwise. The group finds it out
-// if one starts another bucket than the others. Parameter 2 is reached on no rank, parameter 4 on rank 0 alone.
+// if one starts another bucket than the others. Parameter 2 is reached on no rank.
 TEST_P(ReducerTest, SumsOverTheRanksInOneOrderOfBuckets) {
   const auto& [num_ranks, bucket_bytes] = GetParam();
   run_ranks(num_ranks, [&, bytes = bucket_bytes, n = num_ranks](Group& world) {
     Device device(1);
     Mesh mesh(world, {.dp = n}, device);
-    const auto owned = make_parameters(device, mesh, Layout().with(Axis::kDp, Placement::partial()));
+    const Owned owned = make_parameters(device);
     Reducer reducer(device, mesh, pointers(owned), bytes);
     for (int step = 0; step < 3; ++step) {
       constexpr int kMicrobatches = 2;
-      reducer.begin_step(kMicrobatches);
+      reducer.begin_step();
       for (int m = 0; m < kMicrobatches; ++m) {
         for (int k = 0; k < kParameters; ++k) {
           const int i = world.rank() % 2 == 0 ? kParameters - 1 - k : (k * 3 + step) % kParameters;
-          if (i == 2 || (i == 4 && world.rank() != 0)) continue;
-          use(device, *owned[static_cast<std::size_t>(i)], world.rank(), i, m, [&] { reducer.poll(); });
+          if (i == 2) continue;
+          use(*owned[static_cast<std::size_t>(i)], on_mesh(kOverDp, mesh), world.rank(), i, m, [&] { reducer.poll(); });
         }
       }
       reducer.finish();
       for (int i = 0; i < kParameters; ++i) {
-        const std::vector<float> g = owned[static_cast<std::size_t>(i)]->gradient.to_vector<float>();
+        const Tensor& gradient = owned[static_cast<std::size_t>(i)]->gradient.tensor();
+        const std::vector<float> g = gradient.to_vector<float>();
         for (std::size_t e = 0; e < g.size(); ++e) {
           float expected = 0;
           for (int r = 0; r < n; ++r) {
-            if (i == 2 || (i == 4 && r != 0)) continue;
-            for (int m = 0; m < kMicrobatches; ++m) expected += summand(r, i, m, e);
+            for (int m = 0; m < kMicrobatches && i != 2; ++m) expected += summand(r, i, m, e);
           }
           ASSERT_EQ(g[e], expected) << "p" << i << " element " << e << " in step " << step;
         }
         // What the optimizer would leave there must not reach the next step's sums.
-        std::fill_n(owned[static_cast<std::size_t>(i)]->gradient.data<float>(), g.size(),
-                    std::numeric_limits<float>::quiet_NaN());
+        std::fill_n(gradient.data<float>(), g.size(), std::numeric_limits<float>::quiet_NaN());
       }
     }
   });
@@ -111,37 +124,133 @@ TEST(ReducerBuckets, HoldNeighboursUpToTheirSize) {
   Device device(1);
   const std::unique_ptr<Group> world = make_self_group("test");
   Mesh mesh(*world, {}, device);
-  const auto owned = make_parameters(device, mesh, Layout());
+  const Owned owned = make_parameters(device);
   Reducer reducer(device, mesh, pointers(owned), 100);  // 25 elements: p6 (19), p5 (16), p4 + p3 (23), p2 + p1 + p0
-  const auto address = [&](std::size_t i) { return owned[i]->gradient.data<float>(); };
+  reducer.begin_step();
+  reducer.finish();
+  const auto address = [&](std::size_t i) { return owned[i]->gradient.tensor().data<float>(); };
   EXPECT_EQ(address(3), address(4) + 13);
   EXPECT_EQ(address(1), address(2) + 7);
   EXPECT_EQ(address(0), address(1) + 4);
   EXPECT_NE(address(5), address(6) + 19);
 }
 
-// A bucket starts as soon as its last summand has come, while backward goes on: that is what hides its time.
-TEST(ReducerBuckets, AreReducedWhileBackwardGoesOn) {
+// What the first step's uses are shows when its backward has ended. From then on a bucket starts as soon as its last
+// summand has come, while backward goes on: that is what hides its time.
+TEST(ReducerBuckets, AreReducedWhileBackwardGoesOnFromTheSecondStepOn) {
   run_ranks(2, [](Group& world) {
     Device device(1);
     Mesh mesh(world, {.dp = 2}, device);
-    const auto owned = make_parameters(device, mesh, Layout().with(Axis::kDp, Placement::partial()));
+    const Owned owned = make_parameters(device);
     Reducer reducer(device, mesh, pointers(owned), 1);  // each parameter is a bucket
-    reducer.begin_step(1);
-    const auto poll = [&] { reducer.poll(); };
-    use(device, *owned[6], world.rank(), 6, 0, poll);
-    const float mine = summand(world.rank(), 6, 0, 0), both = summand(0, 6, 0, 0) + summand(1, 6, 0, 0);
-    world.barrier();  // both have started it
-    for (int i = 0; i < 1000 && owned[6]->gradient.data<float>()[0] == mine; ++i) reducer.poll();
-    EXPECT_EQ(owned[6]->gradient.data<float>()[0], both);
-    // p4 is complete but must wait for p5, whose bucket comes first.
-    use(device, *owned[4], world.rank(), 4, 0, poll);
+    const auto use_one = [&](int i) {
+      use(*owned[static_cast<std::size_t>(i)], kOverDp, world.rank(), i, 0, [&] { reducer.poll(); });
+    };
+    const auto mine = [&](int i) { return summand(world.rank(), i, 0, 0); };
+    const auto both = [&](int i) { return summand(0, i, 0, 0) + summand(1, i, 0, 0); };
+
+    reducer.begin_step();
+    for (const int i : {6, 5, 4}) use_one(i);
     world.barrier();
     for (int i = 0; i < 1000; ++i) reducer.poll();
-    EXPECT_EQ(owned[4]->gradient.data<float>()[0], summand(world.rank(), 4, 0, 0));
+    for (const int i : {6, 5, 4}) EXPECT_EQ(first_of(*owned[static_cast<std::size_t>(i)]), mine(i));
     reducer.finish();
-    EXPECT_EQ(owned[4]->gradient.data<float>()[0], summand(0, 4, 0, 0) + summand(1, 4, 0, 0));
-    EXPECT_EQ(owned[0]->gradient.data<float>()[0], 0.0f);
+    for (const int i : {6, 5, 4}) EXPECT_EQ(first_of(*owned[static_cast<std::size_t>(i)]), both(i));
+
+    reducer.begin_step();
+    use_one(6);
+    world.barrier();  // both have started it
+    for (int i = 0; i < 1000 && first_of(*owned[6]) == mine(6); ++i) reducer.poll();
+    EXPECT_EQ(first_of(*owned[6]), both(6));
+    // p4 is complete but must wait for p5, whose bucket comes first.
+    use_one(4);
+    world.barrier();
+    for (int i = 0; i < 1000; ++i) reducer.poll();
+    EXPECT_EQ(first_of(*owned[4]), mine(4));
+    use_one(5);
+    world.barrier();
+    for (int i = 0; i < 1000 && first_of(*owned[4]) == mine(4); ++i) reducer.poll();
+    EXPECT_EQ(first_of(*owned[4]), both(4));
+    reducer.finish();
+    EXPECT_EQ(first_of(*owned[0]), 0.0f);
+  });
+}
+
+// A parameter that two places of a model use: rank 1 has run both and reduces while rank 0 is between them.
+TEST(ReducerBuckets, WaitForEveryUseOfAParameter) {
+  run_ranks(2, [](Group& world) {
+    Device device(1);
+    Mesh mesh(world, {.dp = 2}, device);
+    const Owned owned = make_parameters(device);
+    Reducer reducer(device, mesh, pointers(owned), 1);
+    const int last = kParameters - 1;
+    Parameter& shared = *owned[static_cast<std::size_t>(last)];
+    const auto use_it = [&](int which) { use(shared, kOverDp, world.rank(), last, which, [&] { reducer.poll(); }); };
+    for (int step = 0; step < 3; ++step) {
+      reducer.begin_step();
+      if (world.rank() == 1) {
+        use_it(0);
+        use_it(1);
+      }
+      world.barrier();
+      if (world.rank() == 0) {
+        use_it(0);
+        for (int i = 0; i < 1000; ++i) reducer.poll();
+        EXPECT_EQ(first_of(shared), summand(0, last, 0, 0)) << "in step " << step;
+        use_it(1);
+      }
+      reducer.finish();
+      float expected = 0;
+      for (const int rank : {0, 1}) {
+        for (const int which : {0, 1}) expected += summand(rank, last, which, 0);
+      }
+      EXPECT_EQ(first_of(shared), expected) << "in step " << step;
+    }
+  });
+}
+
+TEST(ReducerBuckets, RefuseAUseThatTheFirstStepDidNotHave) {
+  Device device(1);
+  const std::unique_ptr<Group> world = make_self_group("test");
+  Mesh mesh(*world, {}, device);
+  const Owned owned = make_parameters(device);
+  Reducer reducer(device, mesh, pointers(owned), 1);
+  for (int step = 0; step < 2; ++step) {
+    reducer.begin_step();
+    const auto use_it = [&] { use(*owned[6], Layout(), 0, 6, 0, [&] { reducer.poll(); }); };
+    use_it();
+    if (step == 1) {
+      try {
+        use_it();
+        FAIL() << "added to what is being reduced";
+      } catch (const InternalError& error) {
+        EXPECT_NE(std::string(error.what()).find("p6"), std::string::npos) << error.what();
+      }
+    }
+    reducer.finish();
+    EXPECT_EQ(first_of(*owned[6]), summand(0, 6, 0, 0));
+  }
+}
+
+TEST(ReducerBuckets, RefuseAGradientThatComesOutOtherwiseThanInTheFirstStep) {
+  run_ranks(2, [](Group& world) {
+    Device device(1);
+    Mesh mesh(world, {.dp = 2}, device);
+    const Owned owned = make_parameters(device);
+    Reducer reducer(device, mesh, pointers(owned), 1 << 20);
+    reducer.begin_step();
+    use(*owned[3], kOverDp, world.rank(), 3, 0, {});
+    reducer.finish();
+    reducer.begin_step();
+    use(*owned[3], Layout(), world.rank(), 3, 0, {});
+    try {
+      reducer.finish();
+      FAIL() << "summed what is complete";
+    } catch (const InternalError& error) {
+      const std::string text = error.what();
+      EXPECT_NE(text.find("p3"), std::string::npos) << text;
+      EXPECT_NE(text.find("dp: Partial"), std::string::npos) << text;
+    }
   });
 }
 
@@ -149,33 +258,34 @@ TEST(ReducerGroups, EachGradientIsSummedOverTheAxesOnWhichItIsPartial) {
   run_ranks(8, [](Group& world) {
     Device device(1);
     Mesh mesh(world, {.dp = 2, .cp = 2, .tp = 2}, device);
-    const Layout dp = Layout().with(Axis::kDp, Placement::partial()),
-                 tp = Layout().with(Axis::kTp, Placement::partial());
-    auto owned = make_parameters(device, mesh, dp);
-    owned[1]->gradient_layout = tp;
-    owned[2]->gradient_layout = dp.with(Axis::kTp, Placement::partial());
-    owned[3]->gradient_layout = Layout();
-    owned[4]->gradient_layout = tp.with(Axis::kCp, Placement::partial());
-    owned[5]->gradient_layout = dp.with(Axis::kTp, Placement::shard(0));
+    const Owned owned = make_parameters(device);
+    std::vector<Layout> layouts(kParameters, kOverDp);
+    layouts[1] = kOverTp;
+    layouts[2] = kOverDp.with(Axis::kTp, Placement::partial());
+    layouts[3] = Layout();
+    layouts[4] = kOverTp.with(Axis::kCp, Placement::partial());
+    layouts[5] = kOverDp.with(Axis::kTp, Placement::shard(0));
     Reducer reducer(device, mesh, pointers(owned), 1 << 20);
-    reducer.begin_step(1);
-    for (int i = kParameters - 1; i >= 0; --i) {
-      use(device, *owned[static_cast<std::size_t>(i)], world.rank(), i, 0, [&] { reducer.poll(); });
-    }
-    reducer.finish();
     const MeshCoordinate me = mesh.coordinate();
-    for (int i = 0; i < kParameters; ++i) {
-      const Layout& layout = owned[static_cast<std::size_t>(i)]->gradient_layout;
-      float expected = 0;
-      for (int r = 0; r < 8; ++r) {
-        const MeshCoordinate other = mesh_coordinate(mesh.shape(), r);
-        bool summed = true;
-        for (const Axis axis : kAxes) {
-          summed = summed && (other.rank(axis) == me.rank(axis) || layout[axis].is_partial());
-        }
-        if (summed) expected += summand(r, i, 0, 0);
+    for (int step = 0; step < 2; ++step) {
+      reducer.begin_step();
+      for (int i = kParameters - 1; i >= 0; --i) {
+        const auto index = static_cast<std::size_t>(i);
+        use(*owned[index], layouts[index], world.rank(), i, 0, [&] { reducer.poll(); });
       }
-      EXPECT_EQ(owned[static_cast<std::size_t>(i)]->gradient.data<float>()[0], expected) << "p" << i;
+      reducer.finish();
+      for (int i = 0; i < kParameters; ++i) {
+        const Layout& layout = layouts[static_cast<std::size_t>(i)];
+        float expected = 0;
+        for (int r = 0; r < 8; ++r) {
+          const MeshCoordinate other = mesh_coordinate(mesh.shape(), r);
+          const bool summed = std::all_of(kAxes.begin(), kAxes.end(), [&](Axis axis) {
+            return other.rank(axis) == me.rank(axis) || layout[axis].is_partial();
+          });
+          if (summed) expected += summand(r, i, 0, 0);
+        }
+        EXPECT_EQ(first_of(*owned[static_cast<std::size_t>(i)]), expected) << "p" << i << " in step " << step;
+      }
     }
   });
 }
@@ -184,15 +294,80 @@ TEST(ReducerSteps, AreCompletedBeforeTheNextBegins) {
   run_ranks(2, [](Group& world) {
     Device device(1);
     Mesh mesh(world, {.dp = 2}, device);
-    const auto owned = make_parameters(device, mesh, Layout().with(Axis::kDp, Placement::partial()));
+    const Owned owned = make_parameters(device);
     Reducer reducer(device, mesh, pointers(owned), 1);
-    reducer.begin_step(1);
-    use(device, *owned[6], world.rank(), 6, 0, [&] { reducer.poll(); });
-    EXPECT_THROW(reducer.begin_step(1), InternalError);
+    const auto step = [&] {
+      reducer.begin_step();
+      use(*owned[6], kOverDp, world.rank(), 6, 0, [&] { reducer.poll(); });
+    };
+    step();
     reducer.finish();
-    reducer.begin_step(1);
+    step();
+    EXPECT_THROW(reducer.begin_step(), InternalError);
+    reducer.finish();
+    reducer.begin_step();
     reducer.finish();
   });
+}
+
+struct TiedParameter {
+  std::string name;
+  std::vector<int> stages;  // that have it
+};
+
+// Stages make their tied parameters in different orders, so their buckets come in different orders too.
+void check_tied(int pp, const std::vector<TiedParameter>& tied) {
+  constexpr int kDp = 2;
+  run_ranks(pp * kDp, [&](Group& world) {
+    Device device(1);
+    Mesh mesh(world, {.pp = pp, .dp = kDp}, device);
+    const int stage = mesh.coordinate().pp;
+    Owned owned;
+    std::vector<const TiedParameter*> kinds;
+    owned.push_back(make_parameter(device, "own", Shape{3}));
+    kinds.push_back(nullptr);
+    for (std::size_t k = 0; k < tied.size(); ++k) {
+      const TiedParameter& one = stage % 2 == 0 ? tied[k] : tied[tied.size() - 1 - k];
+      if (std::find(one.stages.begin(), one.stages.end(), stage) == one.stages.end()) continue;
+      owned.push_back(make_parameter(device, one.name, Shape{5}));
+      owned.back()->is_tied = true;
+      kinds.push_back(&one);
+    }
+    Reducer reducer(device, mesh, pointers(owned), 1);
+    for (int step = 0; step < 3; ++step) {
+      reducer.begin_step();
+      for (int m = 0; m < 2; ++m) {
+        // The first stage that has a tied parameter uses it once more, as a model that embeds and scores with it does.
+        for (std::size_t i = 0; i < owned.size(); ++i) {
+          const int num_uses = kinds[i] != nullptr && kinds[i]->stages[0] == stage ? 2 : 1;
+          for (int u = 0; u < num_uses; ++u) use(*owned[i], kOverDp, world.rank(), 0, m, [&] { reducer.poll(); });
+        }
+      }
+      reducer.finish();
+      for (std::size_t i = 0; i < owned.size(); ++i) {
+        const std::vector<int> stages = kinds[i] != nullptr ? kinds[i]->stages : std::vector{stage};
+        EXPECT_EQ(owned[i]->is_first_copy, stages[0] == stage) << owned[i]->name;
+        const std::vector<float> g = owned[i]->gradient.tensor().to_vector<float>();
+        for (std::size_t e = 0; e < g.size(); ++e) {
+          float expected = 0;
+          for (const int s : stages) {
+            const float num_uses = kinds[i] != nullptr && s == stages[0] ? 2 : 1;
+            for (int dp = 0; dp < kDp; ++dp) {
+              const int rank = mesh_world_rank(mesh.shape(), {.pp = s, .dp = dp});
+              for (int m = 0; m < 2; ++m) expected += num_uses * summand(rank, 0, m, e);
+            }
+          }
+          EXPECT_EQ(g[e], expected) << owned[i]->name << " on stage " << stage << " in step " << step;
+        }
+      }
+    }
+  });
+}
+
+TEST(ReducerTied, EveryStageGetsTheSumOverAllThatHaveTheParameter) {
+  check_tied(2, {{"tokens", {0, 1}}});
+  check_tied(2, {{"tokens", {0, 1}}, {"a", {0, 1}}, {"positions", {0, 1}}, {"of_one", {1}}});
+  check_tied(3, {{"tokens", {0, 2}}, {"all", {0, 1, 2}}, {"late", {1, 2}}});
 }
 
 }  // namespace

@@ -1,10 +1,13 @@
 #include "autograd/variable.h"
 
+#include <array>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "autograd/backward.h"
 #include "autograd/recompute.h"
+#include "autograd/record.h"
 #include "support/gradient_check.h"
 
 namespace triptych {
@@ -38,27 +41,29 @@ Variable sum(const Variable& a, const Variable& b) {
                 });
 }
 
-// (2 x, 3 x); `runs` counts its backwards, which take a missing gradient for 0.
-std::pair<Variable, Variable> twice_and_thrice(const Variable& x, int* runs) {
-  const auto scaled = [&](float factor) {
+// (2 x, 3 x, 5 x); `runs` counts its backwards, which take a missing gradient for 0.
+std::vector<Variable> multiples(const Variable& x, int* runs) {
+  static constexpr std::array kFactors{2.0f, 3.0f, 5.0f};
+  std::vector<Result> results;
+  for (const float factor : kFactors) {
     Values values = x.tensor().to_vector<float>();
     for (float& v : values) v *= factor;
-    return Result{Tensor::from<float>(x.tensor().device(), x.tensor().shape(), values), x.global_shape(), x.layout()};
-  };
-  return record_pair("twice_and_thrice", {x}, scaled(2), scaled(3),
-                     [runs](const Gradient* dtwice, const Gradient* dthrice, InputGradients& inputs) {
-                       ++*runs;
-                       const Gradient& any = dtwice != nullptr ? *dtwice : *dthrice;
-                       Values dx(static_cast<std::size_t>(any.tensor.num_elements()));
-                       const auto add = [&](const Gradient* dy, float factor) {
-                         if (dy == nullptr) return;
-                         const Values values = dy->tensor.to_vector<float>();
-                         for (std::size_t i = 0; i < dx.size(); ++i) dx[i] += factor * values[i];
-                       };
-                       add(dtwice, 2);
-                       add(dthrice, 3);
-                       inputs.add(0, Tensor::from<float>(any.tensor.device(), any.tensor.shape(), dx), any.layout);
-                     });
+    results.push_back(
+        {Tensor::from<float>(x.tensor().device(), x.tensor().shape(), values), x.global_shape(), x.layout()});
+  }
+  return record_all("multiples", {x}, results,
+                    [runs, x = x.tensor(), layout = x.layout()](std::span<const std::optional<Gradient>> dys,
+                                                                InputGradients& inputs) {
+                      ++*runs;
+                      ASSERT_EQ(dys.size(), kFactors.size());
+                      Values dx(static_cast<std::size_t>(x.num_elements()));
+                      for (std::size_t r = 0; r < dys.size(); ++r) {
+                        if (!dys[r]) continue;
+                        const Values dy = dys[r]->tensor.to_vector<float>();
+                        for (std::size_t i = 0; i < dx.size(); ++i) dx[i] += kFactors[r] * dy[i];
+                      }
+                      inputs.add(0, Tensor::from<float>(x.device(), x.shape(), dx), layout);
+                    });
 }
 
 class Autograd : public ::testing::Test {
@@ -70,8 +75,8 @@ class Autograd : public ::testing::Test {
   Gradient gradient(const Values& values) {
     return {Tensor::from<float>(rank_.device, Shape{static_cast<int64_t>(values.size())}, values), Layout()};
   }
-  void run(const Variable& y, const Gradient& dy, const std::function<void()>& poll = {}) {
-    backward(std::span(&y, 1), std::span(&dy, 1), poll);
+  void run(const Variable& y, const Gradient& dy, const BackwardOptions& options = {}) {
+    backward(std::span(&y, 1), std::span(&dy, 1), options);
   }
   static Values gradient_of(const Variable& x) { return x.gradient()->tensor.to_vector<float>(); }
 
@@ -90,30 +95,31 @@ TEST_F(Autograd, ANodeRunsOnceWithTheSumOfItsUses) {
   EXPECT_EQ(gradient_of(x), (Values{-64, -640}));
 }
 
-TEST_F(Autograd, ANodeWithTwoResultsRunsOnceWithBothGradients) {
+TEST_F(Autograd, ANodeWithSeveralResultsRunsOnceWithAllGradients) {
   const Variable x = leaf({1, 2});
   int runs = 0;
-  const auto [twice, thrice] = twice_and_thrice(times(x, 1), &runs);
-  // One result's use is at depth 2, the other's at 4, and it is used twice.
-  const Variable y = sum(times(twice, 10), times(times(sum(thrice, thrice), 5), 7));
-  EXPECT_EQ(y.tensor().to_vector<float>(), (Values{230, 460}));
-  run(y, gradient({1, 10}));
+  const std::vector<Variable> y = multiples(times(x, 1), &runs);
+  // The results' uses are at depths 2, 4 and 3, and the second is used twice.
+  const Variable all = sum(sum(times(y[0], 10), times(times(sum(y[1], y[1]), 5), 7)), times(times(y[2], 11), 2));
+  EXPECT_EQ(all.tensor().to_vector<float>(), (Values{340, 680}));
+  run(all, gradient({1, 10}));
   EXPECT_EQ(runs, 1);
-  EXPECT_EQ(gradient_of(x), (Values{230, 2300}));
+  EXPECT_EQ(gradient_of(x), (Values{340, 3400}));
 }
 
 TEST_F(Autograd, AResultThatNobodyUsesHasNoGradient) {
-  for (const bool first : {true, false}) {
+  for (std::size_t used = 0; used < 3; ++used) {
     const Variable x = leaf({1});
     int runs = 0;
-    const auto [twice, thrice] = twice_and_thrice(x, &runs);
-    run(first ? twice : thrice, gradient({5}));
+    run(multiples(x, &runs)[used], gradient({5}));
     EXPECT_EQ(runs, 1);
-    EXPECT_EQ(gradient_of(x), Values{first ? 10.0f : 15.0f});
+    const std::array expected{10.0f, 15.0f, 25.0f};
+    EXPECT_EQ(gradient_of(x), Values{expected[used]});
   }
   int runs = 0;
-  const auto [twice, thrice] = twice_and_thrice(Variable::constant(gradient({2}).tensor, Shape{1}, Layout()), &runs);
-  EXPECT_FALSE(twice.needs_gradient() || thrice.needs_gradient());
+  for (const Variable& y : multiples(Variable::constant(gradient({2}).tensor, Shape{1}, Layout()), &runs)) {
+    EXPECT_FALSE(y.needs_gradient());
+  }
 }
 
 TEST_F(Autograd, SeveralUsesInOneOperation) {
@@ -197,7 +203,7 @@ TEST_F(Autograd, SavedMemoryIsReleasedNodeByNode) {
                [saved](const Gradient& dy, InputGradients& inputs) { inputs.add(0, dy.tensor, dy.layout); });
   }
   std::vector<std::size_t> used{rank_.device.memory().used_bytes};
-  run(y, gradient({1}), [&] { used.push_back(rank_.device.memory().used_bytes); });
+  run(y, gradient({1}), {.poll = [&] { used.push_back(rank_.device.memory().used_bytes); }});
   ASSERT_EQ(used.size(), static_cast<std::size_t>(kNodes) + 1);
   EXPECT_GE(used[0], std::size_t{kNodes} * kElements * 4);
   for (std::size_t i = 1; i < used.size(); ++i) {
@@ -218,77 +224,183 @@ TEST_F(Autograd, AnUnusedGraphIsFreedWithoutRunning) {
 class ParameterGradient : public Autograd {
  protected:
   ParameterGradient() {
-    parameter_.name = "w";
     parameter_.global_shape = Shape{2};
     parameter_.value = parameter_.compute = gradient({3, 4}).tensor;
-    parameter_.gradient = gradient({-99, -99}).tensor;  // undefined until the first summand
   }
-  // y = w + x, whose backward adds to (or, with `can_assign`, writes) the parameter's gradient.
-  Variable use(const Variable& x, bool can_assign, const Layout& layout = Layout()) {
-    return record("use", {Variable::of(parameter_, true), x}, x.tensor(), x.global_shape(), x.layout(),
-                  [can_assign, layout](const Gradient& dy, InputGradients& inputs) {
-                    bool assign = false;
-                    float* g = inputs.parameter(0, layout, can_assign ? &assign : nullptr).data<float>();
-                    const Values summand = dy.tensor.to_vector<float>();
-                    for (std::size_t i = 0; i < summand.size(); ++i) g[i] = (assign ? 0 : g[i]) + summand[i];
+  // y = w + x; backward leaves the weight's gradient in its target, where `apart` lets it be run later.
+  Variable use(const Variable& w, const Variable& x, const Layout& layout = Layout()) {
+    return record("use", {w, x}, sum(w.detached(), x.detached()).tensor(), x.global_shape(), x.layout(),
+                  [layout](const Gradient& dy, InputGradients& inputs) {
+                    inputs.apart({0}, [dy, layout](InputGradients& later) {
+                      const GradientTarget target = later.target(0, dy.tensor.device(), layout);
+                      const Values summand = dy.tensor.to_vector<float>();
+                      float* g = target.tensor.data<float>();
+                      for (std::size_t i = 0; i < summand.size(); ++i) g[i] = (target.assign ? 0 : g[i]) + summand[i];
+                    });
                     inputs.add(1, dy.tensor, dy.layout);
                   });
   }
-  Parameter parameter_;
+  Variable w() { return Variable::of(parameter_, true); }
+  Values parameter_gradient() const { return parameter_.gradient.tensor().to_vector<float>(); }
+
+  Parameter parameter_{"w"};
 };
 
-TEST_F(ParameterGradient, TheFirstSummandIsAssignedOrAddedToZero) {
-  for (const bool can_assign : {false, true}) {
-    parameter_.gradient_is_empty = true;
-    parameter_.num_summands = 0;
-    run(use(use(leaf({1, 1}), can_assign), can_assign), gradient({1, 2}));
-    EXPECT_EQ(parameter_.gradient.to_vector<float>(), (Values{2, 4}));
-    EXPECT_EQ(parameter_.num_summands, 2);
-    EXPECT_FALSE(parameter_.gradient_is_empty);
+TEST_F(ParameterGradient, TheFirstSummandIsAssignedAndTheOthersAreAdded) {
+  for (const bool has_memory : {false, true}) {
+    if (has_memory) parameter_.gradient.move_to(gradient({-99, -99}).tensor);  // not cleared by reset
+    parameter_.gradient.reset();
+    EXPECT_TRUE(parameter_.gradient.empty());
+    run(use(w(), use(w(), leaf({1, 1}))), gradient({1, 2}));
+    EXPECT_EQ(parameter_gradient(), (Values{2, 4}));
+    EXPECT_EQ(parameter_.gradient.num_uses(), 2);
+    EXPECT_EQ(parameter_.gradient.layout(), Layout());
   }
 }
 
-TEST_F(ParameterGradient, ASummandOfAnotherLayoutThanPlannedIsRefused) {
-  parameter_.gradient_layout = Layout().with(Axis::kDp, Placement::partial());
-  const Variable y = use(leaf({1, 1}), false, Layout());
-  EXPECT_THROW(run(y, gradient({1, 2})), LayoutError);
+TEST_F(ParameterGradient, UsesThatLeaveItOtherwiseAreRefused) {
+  const Layout partial = Layout().with(Axis::kDp, Placement::partial());
+  const Variable y = use(w(), use(w(), leaf({1, 1}), partial));
+  try {
+    run(y, gradient({1, 2}));
+    FAIL() << "summed what is laid out differently";
+  } catch (const LayoutError& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("(w)"), std::string::npos) << text;
+    EXPECT_NE(text.find("dp: Partial"), std::string::npos) << text;
+  }
 }
 
 TEST_F(ParameterGradient, NotRecordedMeansNotReached) {
-  const Variable w = Variable::of(parameter_, false);
-  EXPECT_FALSE(w.needs_gradient());
-  EXPECT_FALSE(times(w, 2).needs_gradient());
+  const Variable unreached = Variable::of(parameter_, false);
+  EXPECT_FALSE(unreached.needs_gradient());
+  EXPECT_FALSE(times(unreached, 2).needs_gradient());
+}
+
+// A weight that other operations made out of a parameter: x + (2 w + w).
+TEST_F(ParameterGradient, GoesThroughWhatMadeTheWeight) {
+  const Variable weight = sum(times(w(), 2), w());
+  run(use(weight, use(weight, leaf({1, 1}))), gradient({1, 10}));
+  EXPECT_EQ(parameter_gradient(), (Values{6, 60}));
+  EXPECT_EQ(parameter_.gradient.num_uses(), 2) << "of the parameter itself, by `times` and `sum`";
+}
+
+// The kernels leave float32 sums; the operation that made a 16-bit weight gets its gradient as it is made for.
+TEST_F(ParameterGradient, ArrivesInTheDtypeOfTheResult) {
+  const std::vector<BFloat16> halves{BFloat16(0.5f), BFloat16(0.25f)};
+  const Tensor narrow = Tensor::from<BFloat16>(rank_.device, Shape{2}, halves);
+  const Variable weight =
+      record("narrowed", {w()}, narrow, Shape{2}, Layout(), [](const Gradient& dy, InputGradients& inputs) {
+        EXPECT_EQ(dy.tensor.dtype(), DType::kBFloat16);
+        inputs.add(0, dy.tensor, dy.layout);
+      });
+  const Variable y = record("use", {weight}, gradient({0, 0}).tensor, Shape{2}, Layout(),
+                            [](const Gradient& dy, InputGradients& inputs) {
+                              GradientTarget target = inputs.target(0, dy.tensor.device(), Layout());
+                              EXPECT_TRUE(target.assign);
+                              target.tensor.copy_from(dy.tensor);
+                            });
+  run(y, gradient({3, -5}));
+  EXPECT_EQ(parameter_gradient(), (Values{3, -5}));
 }
 
 // x -> 3 (w + 2 x), kept as a whole and run again.
 TEST_F(ParameterGradient, RecomputationGivesTheSameGradients) {
   std::vector<Values> results[2];
   int runs = 0;
-  const Segment segment = [&](const Variable& x, bool record_graph) {
+  const Segment segment = [&](std::span<const Variable> x, bool record_graph) {
     ++runs;
-    const Variable h = times(x, 2);
-    if (!record_graph) {
-      EXPECT_FALSE(h.needs_gradient());
-      return times(h, 3);
-    }
-    return times(use(h, true), 3);
+    const Variable h = times(x[0], 2);
+    EXPECT_EQ(h.needs_gradient(), record_graph);
+    return std::vector{times(use(Variable::of(parameter_, record_graph), h), 3)};
   };
   for (const bool again : {false, true}) {
-    parameter_.gradient_is_empty = true;
+    parameter_.gradient.reset();
     const Variable x = leaf({0.1f, 0.7f});
-    const Variable y = again ? recompute(segment, x, {}) : segment(x, true);
+    const Variable y = again ? recompute(segment, std::span(&x, 1))[0] : segment(std::span(&x, 1), true)[0];
     run(times(y, 0.3f), gradient({1.5f, -0.9f}));
-    results[again] = {gradient_of(x), parameter_.gradient.to_vector<float>()};
+    results[again] = {y.tensor().to_vector<float>(), gradient_of(x), parameter_gradient()};
   }
   EXPECT_EQ(results[0], results[1]);
   EXPECT_EQ(runs, 3);
 }
 
 TEST_F(ParameterGradient, RecomputationReachesParametersThoughItsInputNeedsNoGradient) {
-  const Segment segment = [&](const Variable& x, bool record_graph) { return record_graph ? use(x, true) : x; };
+  const Segment segment = [&](std::span<const Variable> x, bool record_graph) {
+    return std::vector{use(Variable::of(parameter_, record_graph), x[0])};
+  };
   const Variable data = Variable::constant(gradient({5, 5}).tensor, Shape{2}, Layout());
-  run(recompute(segment, data, {}), gradient({1, 2}));
-  EXPECT_EQ(parameter_.gradient.to_vector<float>(), (Values{1, 2}));
+  run(recompute(segment, std::span(&data, 1))[0], gradient({1, 2}));
+  EXPECT_EQ(parameter_gradient(), (Values{1, 2}));
+}
+
+// (a, data) -> (2 a + data, 3 data): one input is data, one result is a function of that alone or is not used.
+TEST_F(ParameterGradient, RecomputationTakesSeveralInputsAndGivesSeveralResults) {
+  const Segment segment = [&](std::span<const Variable> in, bool record_graph) {
+    EXPECT_FALSE(in[1].needs_gradient());
+    const Variable weight = Variable::of(parameter_, record_graph);
+    return std::vector{sum(times(in[0], 2), in[1]), use(weight, times(in[1], 3))};
+  };
+  for (const bool both : {false, true}) {
+    parameter_.gradient.reset();
+    const std::vector<Variable> in{leaf({1, 2}), Variable::constant(gradient({10, 20}).tensor, Shape{2}, Layout())};
+    const std::vector<Variable> y = recompute(segment, in);
+    ASSERT_EQ(y.size(), 2u);
+    EXPECT_EQ(y[0].tensor().to_vector<float>(), (Values{12, 24}));
+    EXPECT_EQ(y[1].tensor().to_vector<float>(), (Values{33, 64}));
+    run(both ? sum(y[0], y[1]) : times(y[0], 1), gradient({1, 10}));
+    EXPECT_EQ(gradient_of(in[0]), (Values{2, 20}));
+    EXPECT_EQ(parameter_.gradient.empty(), !both);
+    if (both) {
+      EXPECT_EQ(parameter_gradient(), (Values{1, 10}));
+    }
+  }
+}
+
+// What is needed for dx is run, what is needed for the weights waits, also inside what is recomputed.
+TEST_F(ParameterGradient, IsLeftForLaterWhereTheTwoHalvesAreApart) {
+  for (const bool recomputed : {false, true}) {
+    const Segment segment = [&](std::span<const Variable> x, bool record_graph) {
+      const Variable weight = Variable::of(parameter_, record_graph);
+      return std::vector{times(use(weight, times(use(weight, x[0]), 0.3f)), 1.7f)};
+    };
+    std::vector<Values> results[2];
+    for (const bool is_apart : {false, true}) {
+      parameter_.gradient.reset();
+      WorkApart work;
+      const Variable x = leaf({0.1f, 0.7f});
+      const Variable y = recomputed ? recompute(segment, std::span(&x, 1))[0] : segment(std::span(&x, 1), true)[0];
+      run(y, gradient({1.5f, -0.9f}), {.apart = is_apart ? &work : nullptr});
+      results[is_apart] = {gradient_of(x)};
+      ASSERT_EQ(work.size(), is_apart ? 2u : 0u);
+      if (is_apart) {
+        EXPECT_TRUE(parameter_.gradient.empty());
+        EXPECT_EQ(parameter_.gradient.num_uses(), 0);
+        int polls = 0;
+        run_apart(std::move(work), [&] { ++polls; });
+        EXPECT_EQ(polls, 2);
+      }
+      EXPECT_EQ(parameter_.gradient.num_uses(), 2);
+      results[is_apart].push_back(parameter_gradient());
+    }
+    EXPECT_EQ(results[0], results[1]);
+  }
+}
+
+TEST_F(ParameterGradient, OfAWeightThatAnotherOperationMadeIsNotLeftForLater) {
+  WorkApart work;
+  run(use(times(w(), 3), leaf({1, 1})), gradient({1, 10}), {.apart = &work});
+  EXPECT_TRUE(work.empty());
+  EXPECT_EQ(parameter_gradient(), (Values{3, 30}));
+}
+
+// Nothing of a weight that needs no gradient is kept.
+TEST_F(ParameterGradient, WorkThatNobodyNeedsIsNotKept) {
+  WorkApart work;
+  const Variable x = leaf({1, 1});
+  run(use(Variable::of(parameter_, false), x), gradient({1, 10}), {.apart = &work});
+  EXPECT_TRUE(work.empty());
+  EXPECT_EQ(gradient_of(x), (Values{1, 10}));
 }
 
 }  // namespace

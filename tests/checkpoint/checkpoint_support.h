@@ -1,9 +1,7 @@
 #pragma once
 
 #include <algorithm>
-#include <barrier>
 #include <cstring>
-#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -11,7 +9,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -21,6 +19,7 @@
 #include "base/philox.h"
 #include "checkpoint/checkpoint_reader.h"
 #include "checkpoint/checkpoint_writer.h"
+#include "parallel/in_process_group.h"
 
 namespace triptych {
 
@@ -67,40 +66,56 @@ class CheckpointTest : public ::testing::Test {
   fs::path folder_;
 };
 
-/// Ranks as threads. `work` runs on each with its coordinator; what each throws is kept by rank.
-class RankThreads {
+/// A group with a hook before each of its all-gathers of strings, which is all that checkpoints ask of it.
+class WatchedGroup : public Group {
  public:
-  explicit RankThreads(int size) : size_(size), barrier_(size), texts_(static_cast<std::size_t>(size)) {}
+  WatchedGroup(Group& group, std::function<void(int count)> before_gather)
+      : Group(identity_of(group)), group_(group), before_gather_(std::move(before_gather)) {}
 
-  /// Called by every rank before each all-gather with (rank, how many it has done).
-  std::function<void(int, int)> before_gather = [](int, int) {};
+  std::vector<std::string> all_gather_string(const std::string& text) override {
+    before_gather_(count_++);
+    return group_.all_gather_string(text);
+  }
+  std::string_view transport() const override { return group_.transport(); }
+  std::chrono::milliseconds timeout() const override { return group_.timeout(); }
+  std::unique_ptr<Group> split(int color, int key, std::string name) override { return group_.split(color, key, name); }
+  void progress() override { group_.progress(); }
+  [[noreturn]] void abort(int) override { throw InternalError("WatchedGroup", "nothing here aborts"); }
 
-  std::vector<std::string> run(const std::function<void(const Coordinator&)>& work) {
-    std::vector<std::string> errors(static_cast<std::size_t>(size_));
-    std::vector<std::thread> threads;
-    for (int rank = 0; rank < size_; ++rank) {
-      threads.emplace_back([&, rank] {
-        const auto count = std::make_shared<int>(0);
-        const Coordinator coordinator{rank, size_, [this, rank, count](const std::string& text) {
-                                        before_gather(rank, (*count)++);
-                                        texts_[static_cast<std::size_t>(rank)] = text;
-                                        barrier_.arrive_and_wait();
-                                        std::vector<std::string> all = texts_;
-                                        barrier_.arrive_and_wait();
-                                        return all;
-                                      }};
-        errors[static_cast<std::size_t>(rank)] = error_of([&] { work(coordinator); });
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
-    return errors;
+ protected:
+  std::shared_ptr<Pending> start(const Operation& operation) override {
+    throw InternalError("WatchedGroup", "only strings are gathered, found " + operation.to_string());
   }
 
  private:
-  int size_;
-  std::barrier<> barrier_;
-  std::vector<std::string> texts_;
+  static GroupIdentity identity_of(const Group& group) {
+    GroupIdentity identity{.name = group.name(), .rank = group.rank(), .world_ranks = {}};
+    for (int rank = 0; rank < group.size(); ++rank) identity.world_ranks.push_back(group.world_rank(rank));
+    return identity;
+  }
+
+  Group& group_;
+  std::function<void(int)> before_gather_;
+  int count_ = 0;
 };
+
+/// Ranks as threads. What `work` throws on each, by rank. `before_gather` is called by every rank before each
+/// all-gather with (rank, how many it has done).
+inline std::vector<std::string> errors_of_ranks(
+    int size, const std::function<void(Group& group)>& work,
+    const std::function<void(int, int)>& before_gather = [](int, int) {}) {
+  std::vector<std::string> errors(static_cast<std::size_t>(size));
+  run_ranks(size, [&](Group& world) {
+    WatchedGroup group(world, [&](int count) { before_gather(world.rank(), count); });
+    errors[static_cast<std::size_t>(world.rank())] = error_of([&] { work(group); });
+  });
+  return errors;
+}
+
+/// A rank on its own.
+inline std::unique_ptr<Group> alone() {
+  return make_self_group("alone");
+}
 
 /// Bytes of an element that are a function of the tensor and the element's global index alone.
 inline void fill_element(const TensorBox& tensor, uint64_t global_index, std::byte* out) {

@@ -110,6 +110,18 @@ TEST(Tokenizer, EmptyAndUnknownText) {
   EXPECT_NE(std::find(ids.begin(), ids.end(), kUnknownId), ids.end());
 }
 
+TEST(Tokenizer, NormalizesAndKeepsWhatHasNoPiece) {
+  EXPECT_EQ(small_tokenizer()->normalized("  The  ELEPHANT ｉｓ red "), "the elephant is red");
+  EXPECT_EQ(small_tokenizer()->normalized("a ж train"), "a ж train");
+  EXPECT_EQ(small_tokenizer()->normalized(""), "");
+  // Of a text whose characters all have pieces, what is decoded from its ids.
+  std::vector<int32_t> ids(64);
+  const std::string text = "The face with tears of joy";
+  small_tokenizer()->encode(text, ids);
+  EXPECT_EQ(small_tokenizer()->normalized(text), small_tokenizer()->decode(ids));
+  EXPECT_THROW(small_tokenizer()->normalized("\xff"), UserError);
+}
+
 TEST(Tokenizer, TrainsTheSameModelTwice) {
   for (const char* model : {"unigram", "bpe"}) {
     const std::string bytes = train(small_corpus(), options_of(200, model));

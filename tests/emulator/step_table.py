@@ -4,7 +4,8 @@ emulator while it executes the program's own step, so the counts are a GPU's and
 
 usage: step_table.py RUN_RANKS TRIPTYCH_CUDA CONFIG
 
-Fails if the host waits for the device in a steady step.
+Fails if the host waits for the device in a steady step, if a Transformer block takes more launches than it needs, or if one
+of them clears memory.
 """
 
 import json
@@ -20,6 +21,9 @@ MESHES = ({}, {"dp": 2, "tp": 2})
 # Forward: 2 layer norms, 4 products, 5 for attention, 2 residuals, GELU. Backward: 4 products of 3 launches, 7 for
 # attention, 2 layer norms, GELU.
 LLM_C_LAUNCHES = {"forward": 14, "backward": 22}
+# Forward: 4 products, 2 norms, one with the residual before it, attention, GELU, the last residual. Backward: 8 products, 2
+# norms, GELU, 3 for attention, a residual's mask with its bias's sum, 3 that add partial sums. The update is one for all.
+MOST_BLOCK_LAUNCHES = 27
 
 
 def count(run_ranks, program, config, mesh, layers):
@@ -72,6 +76,7 @@ def print_rows(title, rows):
 
 def print_block(two_layers, three_layers):
     """One image Transformer block, forward, backward and update: the difference between a model with it and one without.
+    Whether it takes no more launches than it needs.
 
     The least possible: each activation and weight read once where it is used, each result written once. For B = 8 samples
     of S = 26 tokens, H = 48, F = 112, float32: the numbers of elements below.
@@ -91,9 +96,15 @@ def print_block(two_layers, three_layers):
     forward = 2 * x + (x + qkv) + (qkv + x) + 4 * x + (x + h) + (h + 2 * x)
     backward = (x + h + x + h) + (h + x + x) + 4 * x + (2 * x + x) + (2 * qkv + 2 * x + qkv) + (qkv + 2 * x) + 4 * x
     least = 4 * (forward + backward + 3 * weights + 7 * weights)
+    num_memsets = rows.get("copy: memset", [0])[0]
     print(f"least possible {least} bytes; this is {(totals[1] + totals[2]) / least:.2f} times that. Launches: "
-          f"{totals[0]}, of them {rows.get('copy: memset', [0])[0]} memsets; llm.c has {LLM_C_LAUNCHES['forward']} forward and "
+          f"{totals[0]}, of them {num_memsets} memsets; llm.c has {LLM_C_LAUNCHES['forward']} forward and "
           f"{LLM_C_LAUNCHES['backward']} backward.")
+    if totals[0] <= MOST_BLOCK_LAUNCHES and num_memsets == 0:
+        return True
+    print(f"step_table: [block] a block must take at most {MOST_BLOCK_LAUNCHES} launches and clear nothing, found {totals[0]} "
+          f"launches and {num_memsets} memsets. Look which kernel is new in the table of the block", file=sys.stderr)
+    return False
 
 
 def main(run_ranks, program, config):
@@ -110,7 +121,8 @@ def main(run_ranks, program, config):
         if any(waits.values()):
             print(f"step_table: [waits] the host must not wait for the device in a steady step: {waits}", file=sys.stderr)
             failed = True
-    print_block(count(run_ranks, program, config, {}, 2), count(run_ranks, program, config, {}, 3))
+    if not print_block(count(run_ranks, program, config, {}, 2), count(run_ranks, program, config, {}, 3)):
+        failed = True
     return 1 if failed else 0
 
 

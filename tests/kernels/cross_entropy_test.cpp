@@ -19,7 +19,7 @@ struct Oracle {
   Doubles dlogits;
 };
 
-Oracle cross_entropy(const Doubles& logits, const Targets& targets, double coefficient) {
+Oracle cross_entropy(const Doubles& logits, const Targets& targets, double coefficient, double smoothing = 0) {
   Oracle o;
   const std::size_t num_classes = targets.empty() ? 0 : logits.size() / targets.size();
   for (std::size_t row = 0; row < targets.size(); ++row) {
@@ -28,10 +28,11 @@ Oracle cross_entropy(const Doubles& logits, const Targets& targets, double coeff
     const double max = *std::max_element(l, l + num_classes);
     double total = 0;
     for (std::size_t c = 0; c < num_classes; ++c) total += std::exp(l[c] - max);
-    if (counts) o.loss += coefficient * (std::log(total) + max - l[targets[row]]);
     for (std::size_t c = 0; c < num_classes; ++c) {
       const double onehot = static_cast<int32_t>(c) == targets[row] ? 1 : 0;
-      o.dlogits.push_back(counts ? coefficient * (std::exp(l[c] - max) / total - onehot) : 0);
+      const double weight = (1 - smoothing) * onehot + smoothing / static_cast<double>(num_classes);
+      if (counts && weight > 0) o.loss += coefficient * weight * (std::log(total) + max - l[c]);
+      o.dlogits.push_back(counts ? coefficient * (std::exp(l[c] - max) / total - weight) : 0);
     }
   }
   return o;
@@ -56,18 +57,20 @@ struct Result {
 template <typename T>
 struct Share {
   Share(Device& device, const std::vector<T>& logits, const DeviceArray<int32_t>& device_targets, int64_t rows,
-        int64_t num_classes, int64_t class_begin, int64_t cols)
+        int64_t num_classes, int64_t class_begin, int64_t cols, bool smooth = false)
       : slice_logits(device, columns(logits, num_classes, class_begin, cols)),
         maximum(device, rows),
         target_logit(device, rows),
         others(device, rows),
+        below(device, rows),
         slice{.logits = slice_logits.data(),
               .targets = device_targets.data(),
               .rows = rows,
               .cols = cols,
               .class_begin = class_begin,
-              .dtype = dtype_of<T>} {
-    cross_entropy_rows(device.stream(), slice, {maximum.data(), target_logit.data(), others.data()});
+              .dtype = dtype_of<T>},
+        said{maximum.data(), target_logit.data(), others.data(), smooth ? below.data() : nullptr} {
+    cross_entropy_rows(device.stream(), slice, said);
   }
 
   static std::vector<T> columns(const std::vector<T>& whole, int64_t num_classes, int64_t begin, int64_t count) {
@@ -80,8 +83,9 @@ struct Share {
   }
 
   DeviceArray<T> slice_logits;
-  DeviceArray<float> maximum, target_logit, others;
+  DeviceArray<float> maximum, target_logit, others, below;
   CrossEntropySlice slice;
+  CrossEntropyRows said;
 };
 
 std::vector<float> larger(std::vector<float> a, const std::vector<float>& b) {
@@ -89,11 +93,16 @@ std::vector<float> larger(std::vector<float> a, const std::vector<float>& b) {
   return a;
 }
 
+std::vector<float> sum(std::vector<float> a, const std::vector<float>& b) {
+  for (std::size_t i = 0; i < a.size(); ++i) a[i] += b[i];
+  return a;
+}
+
 /// Loss and gradient, of the logits in slices of the given widths. The loss is added to `before`; dlogits take the
 /// logits' place.
 template <typename T>
 Result<T> run(Device& device, const std::vector<T>& logits, const Targets& targets, const std::vector<int64_t>& widths,
-              double coefficient, double dloss = 1.0, double before = 0.0) {
+              double coefficient, double smoothing = 0.0, double dloss = 1.0, double before = 0.0) {
   Stream& stream = device.stream();
   const auto rows = static_cast<int64_t>(targets.size());
   int64_t num_classes = 0;
@@ -102,7 +111,7 @@ Result<T> run(Device& device, const std::vector<T>& logits, const Targets& targe
   std::vector<Share<T>> shares;
   int64_t begin = 0;
   for (const int64_t width : widths) {
-    shares.emplace_back(device, logits, device_targets, rows, num_classes, begin, width);
+    shares.emplace_back(device, logits, device_targets, rows, num_classes, begin, width, smoothing > 0);
     begin += width;
   }
   // What the ranks' all-reduces do.
@@ -112,24 +121,25 @@ Result<T> run(Device& device, const std::vector<T>& logits, const Targets& targe
     target_logit = larger(target_logit, share.target_logit.host());
   }
   DeviceArray<float> all_maximum(device, maximum), all_target_logit(device, target_logit);
-  std::vector<float> others(targets.size());
+  std::vector<float> others(targets.size()), below(targets.size());
   for (Share<T>& share : shares) {
-    if (shares.size() > 1) {
-      cross_entropy_rescale(stream, share.maximum.data(), all_maximum.data(), share.others.data(), rows);
-    }
-    const std::vector<float> summand = share.others.host();
-    for (std::size_t r = 0; r < others.size(); ++r) others[r] += summand[r];
+    if (shares.size() > 1) cross_entropy_rescale(stream, share.slice, share.said, all_maximum.data());
+    others = sum(others, share.others.host());
+    if (smoothing > 0) below = sum(below, share.below.host());
   }
-  DeviceArray<float> all_others(device, others);
-  const CrossEntropyRows all{all_maximum.data(), all_target_logit.data(), all_others.data()};
+  DeviceArray<float> all_others(device, others), all_below(device, below);
+  const CrossEntropyRows all{all_maximum.data(), all_target_logit.data(), all_others.data(),
+                             smoothing > 0 ? all_below.data() : nullptr};
+  const LabelSmoothing smoothed{.amount = smoothing, .num_classes = num_classes};
 
   DeviceArray<double> loss(device, Doubles{before});
   const DeviceArray<double> device_dloss(device, Doubles{dloss});
-  cross_entropy_loss(stream, device_targets.data(), all, rows, coefficient, loss.data());
+  cross_entropy_loss(stream, device_targets.data(), all, rows, coefficient, loss.data(), smoothed);
   Result<T> result{loss.host()[0] - before, std::vector<T>(logits.size())};
   begin = 0;
   for (Share<T>& share : shares) {
-    cross_entropy_backward(stream, share.slice, all, coefficient, device_dloss.data(), share.slice_logits.data());
+    cross_entropy_backward(stream, share.slice, all, coefficient, device_dloss.data(), share.slice_logits.data(),
+                           smoothed);
     const std::vector<T> piece = share.slice_logits.host();
     for (std::size_t i = 0; i < piece.size(); ++i) {
       const auto r = static_cast<int64_t>(i) / share.slice.cols, c = static_cast<int64_t>(i) % share.slice.cols;
@@ -161,16 +171,16 @@ void expect_loss(double actual, double expected, double magnitude) {
 }
 
 // So large that float16's gradients keep their digits.
-constexpr double kCoefficient = 0.37, kGradient = 512.0;
+constexpr double kCoefficient = 0.37, kGradient = 512.0, kSmoothing = 0.15;
 
 template <typename T>
 void expect_agreement(Device& device, const std::vector<T>& logits, const Targets& targets,
-                      const std::vector<int64_t>& widths) {
-  const Oracle expected = cross_entropy(test::to_doubles(logits), targets, kCoefficient);
+                      const std::vector<int64_t>& widths, double smoothing = 0.0) {
+  const Oracle expected = cross_entropy(test::to_doubles(logits), targets, kCoefficient, smoothing);
   Doubles scaled = expected.dlogits;
   for (double& d : scaled) d *= kGradient;
   const double before = 2.5 * kCoefficient;
-  const Result<T> actual = run(device, logits, targets, widths, kCoefficient, kGradient, before);
+  const Result<T> actual = run(device, logits, targets, widths, kCoefficient, smoothing, kGradient, before);
   expect_loss(actual.loss, expected.loss, expected.loss + before);
   expect_gradient(actual.dlogits, scaled, targets);
 }
@@ -186,12 +196,26 @@ TEST(CrossEntropy, AgreesWithDouble) {
   });
 }
 
+TEST(CrossEntropy, SmoothedLabelsAgreeWithDouble) {
+  test::for_cases([]<typename T>(Device& device, T) {
+    for (const auto& [rows, num_classes] :
+         std::vector<std::pair<int64_t, int64_t>>{{0, 5}, {1, 1}, {1, 7}, {7, 2}, {13, 257}, {3, 9973}, {1100, 3}}) {
+      SCOPED_TRACE(testing::Message() << rows << " x " << num_classes);
+      expect_agreement(device, test::normals<T>(rows * num_classes, "logits", 0.5, 3.0),
+                       make_targets(rows, num_classes), {num_classes}, kSmoothing);
+    }
+  });
+}
+
 TEST(CrossEntropy, SlicesOfTheClassesGiveTheWhole) {
   test::for_cases([]<typename T>(Device& device, T) {
     for (const std::vector<int64_t>& widths :
          std::vector<std::vector<int64_t>>{{128, 129}, {100, 0, 157}, {1, 255, 1}, {257, 0}}) {
       SCOPED_TRACE(testing::PrintToString(widths));
-      expect_agreement(device, test::normals<T>(33 * 257, "logits", 0.5, 3.0), make_targets(33, 257), widths);
+      for (const double smoothing : {0.0, kSmoothing}) {
+        expect_agreement(device, test::normals<T>(33 * 257, "logits", 0.5, 3.0), make_targets(33, 257), widths,
+                         smoothing);
+      }
     }
   });
 }
@@ -215,6 +239,8 @@ TEST(CrossEntropy, LargeLogitsAreAsExactAsSmallOnes) {
         std::vector<T> logits;
         for (const float logit : row.logits) logits.push_back(T(logit));
         expect_agreement(device, logits, {row.target}, widths);
+        const bool ruled_out = std::find(row.logits.begin(), row.logits.end(), -kInfinity) != row.logits.end();
+        if (!ruled_out) expect_agreement(device, logits, {row.target}, widths, kSmoothing);
       }
     }
   });
@@ -242,21 +268,26 @@ TEST(CrossEntropy, RowsWithoutTargetCountForNothing) {
       for (const std::vector<int64_t>& widths : std::vector<std::vector<int64_t>>{{11}, {4, 7}}) {
         std::vector<T> logits = test::normals<T>(2 * 11, "logits");
         for (std::size_t c = 0; c < 11; ++c) logits[c] = T(bad);
-        const Result<T> without = run(device, logits, {-7, 3}, widths, kCoefficient);
-        EXPECT_TRUE(std::isfinite(without.loss));
-        for (std::size_t c = 0; c < 11; ++c) EXPECT_EQ(static_cast<float>(without.dlogits[c]), 0.0f);
-        EXPECT_EQ(run(device, logits, {-7, -1}, widths, kCoefficient).loss, 0.0);
+        for (const double smoothing : {0.0, kSmoothing}) {
+          const Result<T> without = run(device, logits, {-7, 3}, widths, kCoefficient, smoothing);
+          EXPECT_TRUE(std::isfinite(without.loss));
+          for (std::size_t c = 0; c < 11; ++c) EXPECT_EQ(static_cast<float>(without.dlogits[c]), 0.0f);
+          EXPECT_EQ(run(device, logits, {-7, -1}, widths, kCoefficient, smoothing).loss, 0.0);
+        }
         const DeviceArray<int32_t> targets(device, Targets{-7, 3});
-        const Share<T> unread(device, logits, targets, 2, 11, 0, 11);
+        const Share<T> unread(device, logits, targets, 2, 11, 0, 11, true);
         EXPECT_EQ(unread.maximum.host()[0], std::numeric_limits<float>::lowest());
         EXPECT_EQ(unread.target_logit.host()[0], -kInfinity);
         EXPECT_EQ(unread.others.host()[0], 0.0f);
+        EXPECT_EQ(unread.below.host()[0], 0.0f);
         for (std::size_t c : {0, 3, 10}) {  // in the target's slice and in the other, before, at and behind it
           std::vector<T> one = test::normals<T>(2 * 11, "logits");
           one[c] = T(bad);
-          const Result<T> with = run(device, one, {3, 3}, widths, kCoefficient);
-          EXPECT_FALSE(std::isfinite(with.loss)) << bad << " at " << c;
-          EXPECT_TRUE(std::isnan(static_cast<float>(with.dlogits[c]))) << bad << " at " << c;
+          for (const double smoothing : {0.0, kSmoothing}) {
+            const Result<T> with = run(device, one, {3, 3}, widths, kCoefficient, smoothing);
+            EXPECT_FALSE(std::isfinite(with.loss)) << bad << " at " << c;
+            EXPECT_TRUE(std::isnan(static_cast<float>(with.dlogits[c]))) << bad << " at " << c;
+          }
         }
       }
     }
@@ -267,7 +298,23 @@ TEST(CrossEntropy, ATargetThatIsNoClassMakesTheLossInfinite) {
   test::for_devices([](Device& device) {
     const std::vector<float> logits = test::normals<float>(2 * 11, "logits");
     for (const std::vector<int64_t>& widths : std::vector<std::vector<int64_t>>{{11}, {4, 7}}) {
-      EXPECT_EQ(run(device, logits, {3, 11}, widths, kCoefficient).loss, std::numeric_limits<double>::infinity());
+      for (const double smoothing : {0.0, kSmoothing}) {
+        EXPECT_EQ(run(device, logits, {3, 11}, widths, kCoefficient, smoothing).loss,
+                  std::numeric_limits<double>::infinity());
+      }
+    }
+  });
+}
+
+/// Of a class that is ruled out, a smoothed label has some weight; the gradient is still that of the softmax.
+TEST(CrossEntropy, AClassRuledOutMakesASmoothedLossInfinite) {
+  test::for_devices([](Device& device) {
+    const std::vector<float> logits{1.0f, 2.0f, -kInfinity, 3.0f, 0.5f};
+    for (const std::vector<int64_t>& widths : std::vector<std::vector<int64_t>>{{5}, {2, 3}, {2, 1, 2}}) {
+      const Result<float> result = run(device, logits, {3}, widths, kCoefficient, kSmoothing);
+      EXPECT_EQ(result.loss, std::numeric_limits<double>::infinity());
+      expect_gradient(result.dlogits, cross_entropy(test::to_doubles(logits), {3}, kCoefficient, kSmoothing).dlogits,
+                      {3});
     }
   });
 }
@@ -286,20 +333,21 @@ TEST(CrossEntropy, AlignmentChangesNothing) {
     std::vector<std::vector<float>> row_values;
     std::vector<std::vector<T>> gradients;
     for (const T* at : {aligned.data(), shifted.data() + 1}) {
-      DeviceArray<float> maximum(device, rows), target_logit(device, rows), others(device, rows);
+      DeviceArray<float> maximum(device, rows), target_logit(device, rows), others(device, rows), below(device, rows);
       DeviceArray<T> dlogits(device, rows * cols);
       const CrossEntropySlice slice{
           .logits = at, .targets = targets.data(), .rows = rows, .cols = cols, .dtype = dtype_of<T>};
-      const CrossEntropyRows all{maximum.data(), target_logit.data(), others.data()};
+      const CrossEntropyRows all{maximum.data(), target_logit.data(), others.data(), below.data()};
       cross_entropy_rows(device.stream(), slice, all);
-      cross_entropy_backward(device.stream(), slice, all, kCoefficient, dloss.data(), dlogits.data());
-      for (const auto* values : {&maximum, &target_logit, &others}) row_values.push_back(values->host());
+      cross_entropy_backward(device.stream(), slice, all, kCoefficient, dloss.data(), dlogits.data(),
+                             {.amount = kSmoothing, .num_classes = cols});
+      for (const auto* values : {&maximum, &target_logit, &others, &below}) row_values.push_back(values->host());
       gradients.push_back(dlogits.host());
     }
-    for (std::size_t i : {0, 1, 2}) EXPECT_TRUE(test::same_bits(row_values[i], row_values[i + 3]));
+    for (std::size_t i : {0, 1, 2, 3}) EXPECT_TRUE(test::same_bits(row_values[i], row_values[i + 4]));
     EXPECT_TRUE(test::same_bits(gradients[0], gradients[1]));
-    EXPECT_TRUE(
-        test::same_bits(gradients[0], run(device, logits, {5, 4095, 0}, {cols}, kCoefficient, kGradient).dlogits));
+    EXPECT_TRUE(test::same_bits(
+        gradients[0], run(device, logits, {5, 4095, 0}, {cols}, kCoefficient, kSmoothing, kGradient).dlogits));
   });
 }
 
@@ -310,7 +358,7 @@ TEST(CrossEntropy, IsDeterministicWhateverTheThreads) {
   for (const int threads : test::thread_counts()) {
     for (int time = 0; time < 2; ++time) {
       Device device(threads);
-      results.push_back(run(device, logits, targets, {2003}, kCoefficient));
+      results.push_back(run(device, logits, targets, {2003}, kCoefficient, kSmoothing));
       EXPECT_EQ(results.back().loss, results[0].loss);
       EXPECT_TRUE(test::same_bits(results.back().dlogits, results[0].dlogits));
     }
@@ -320,9 +368,12 @@ TEST(CrossEntropy, IsDeterministicWhateverTheThreads) {
 TEST(CrossEntropy, OracleGradientIsTheDerivative) {
   const Doubles logits = test::to_doubles(test::normals<float>(4 * 5, "logits"));
   const Targets targets{4, -1, 0, 2};
-  const Doubles numeric =
-      test::central_differences([&](const Doubles& at) { return cross_entropy(at, targets, 0.7).loss; }, logits);
-  EXPECT_LE(test::relative_error(cross_entropy(logits, targets, 0.7).dlogits, numeric), test::kDifferenceError);
+  for (const double smoothing : {0.0, kSmoothing}) {
+    const Doubles numeric = test::central_differences(
+        [&](const Doubles& at) { return cross_entropy(at, targets, 0.7, smoothing).loss; }, logits);
+    EXPECT_LE(test::relative_error(cross_entropy(logits, targets, 0.7, smoothing).dlogits, numeric),
+              test::kDifferenceError);
+  }
 }
 
 }  // namespace

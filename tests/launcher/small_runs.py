@@ -1,7 +1,7 @@
 """Small training runs, for the tests of the program: a data set of drawn pictures, and the program on ranks that are
 processes.
 
-usage: small_runs.py TRIPTYCH FOLDER      makes run.toml and data in a new folder
+usage: small_runs.py TRIPTYCH FOLDER      makes run.toml, a config a task, and data in a new folder
 """
 
 import io
@@ -67,6 +67,48 @@ every = 3
 keep = 0
 """
 
+# The other tasks, smaller still: each runs on many meshes and, emulated, takes long.
+SMALL_HEAD = """
+[run]
+seed = 3
+threads = 1
+timeout_s = 60
+
+[parallel]
+microbatches = 2
+
+[training]
+steps = 2
+global_batch = 4
+
+[checkpoint]
+every = 0
+
+[model]
+dropout = 0.1
+"""
+SMALL_IMAGE = """
+[model.image]
+size = 8
+patch = 4
+width = 8
+layers = 2
+heads = 2
+feed_forward = 12
+"""
+SMALL_TEXT = """
+[model.text]
+length = 5
+vocabulary = 80
+width = 8
+layers = 2
+heads = 2
+feed_forward = 10
+"""
+TASKS = {"classify": SMALL_HEAD + "classes = 5\n" + SMALL_IMAGE,
+         "caption": SMALL_HEAD + SMALL_IMAGE + SMALL_TEXT,
+         "coca": SMALL_HEAD + "embedding = 6\npool_queries = 3\nmultimodal_layers = 1\n" + SMALL_IMAGE + SMALL_TEXT}
+
 
 def draw(number):
     """A picture as the bytes of a PNG or JPEG file, and two captions."""
@@ -93,8 +135,10 @@ def losses(run):
 
 
 def make_data(folder, program):
-    """run.toml, and a data set with a tokenizer in data; `program` calls Triptych."""
+    """run.toml, a config a task, and a data set with labels and a tokenizer in data; `program` calls Triptych."""
     (folder / "run.toml").write_text(CONFIG)
+    for task, text in TASKS.items():
+        (folder / f"{task}.toml").write_text(f'task = "{task}"\n{text}')
     images = folder / "images"
     images.mkdir()
     with open(images / "captions.jsonl", "w", encoding="utf-8") as lines:
@@ -102,7 +146,7 @@ def make_data(folder, program):
             data, captions = draw(number)
             name = f"{number}.{'png' if number % 2 else 'jpg'}"
             (images / name).write_bytes(data)
-            lines.write(json.dumps({"image": name, "captions": captions}) + "\n")
+            lines.write(json.dumps({"image": name, "captions": captions, "label": number % 5}) + "\n")
     program("ingest", "pairs", "--images", images, "--captions", images / "captions.jsonl", "--out", folder / "data",
             "--samples-per-shard", "8")
     program("tokenizer", "train", folder / "data", "--vocabulary", "80", "--character-coverage", "1")
@@ -131,17 +175,26 @@ class SmallRuns(unittest.TestCase):
         return [str(word) for word in ([RUN_RANKS, ranks] if ranks > 1 else []) + [program or cls.triptych, *arguments]]
 
     @classmethod
-    def program(cls, *arguments, ranks=1, expect=0, program=None, environment=None):
+    def run_program(cls, *arguments, ranks=1, expect=0, program=None, environment=None):
         result = subprocess.run(cls.command(*arguments, ranks=ranks, program=program), capture_output=True, text=True,
                                 timeout=600, check=False, env=os.environ | (environment or {}))
         if result.returncode != expect:
             raise AssertionError(f"exit code {result.returncode} of {arguments} on {ranks} ranks:\n"
                                  f"{result.stdout}{result.stderr}")
-        return result.stderr
+        return result
 
     @classmethod
-    def arguments(cls, run, *, data=None, mesh=None, resume=None, **keys):
-        words = ["train", cls.folder / "run.toml"]
+    def program(cls, *arguments, **options):
+        """What it says of warnings and errors."""
+        return cls.run_program(*arguments, **options).stderr
+
+    @classmethod
+    def output(cls, *arguments, **options):
+        return cls.run_program(*arguments, **options).stdout
+
+    @classmethod
+    def arguments(cls, run, *, config="run", data=None, mesh=None, resume=None, **keys):
+        words = ["train", cls.folder / f"{config}.toml"]
         settings = {"run.dir": f'"{run}"', "data.path": f'"{data or cls.data}"'}
         settings |= {f"parallel.{axis}": size for axis, size in (mesh or {}).items()}
         settings |= {key.replace("__", "."): value for key, value in keys.items()}

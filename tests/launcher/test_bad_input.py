@@ -126,6 +126,25 @@ class BadInput(unittest.TestCase):
         self.refused(2, ["32", "24"], "train", self.config, "--set", "training.global_batch=32", "--set",
                      f"run.dir={self.root}/large")
 
+    def test_a_task_that_is_not_there_and_keys_of_another(self):
+        self.refused(2, ["`task`", "contrastive, classify, caption, coca", "detect"], "train", self.config, "--set",
+                     'task="detect"')
+        self.refused(2, ["problems", "model.text", "model.embedding"], "train", self.config, "--set",
+                     'task="classify"')
+
+    # ---- evaluation
+
+    def test_what_cannot_be_measured_or_searched_is_refused_once_for_all_ranks(self):
+        for ranks in (0, 2):
+            self.refused(2, ["evaluation.sets"], "eval", self.config, "--set", "evaluation.sets=[]", ranks=ranks)
+            self.refused(2, ["nothing_here"], "eval", self.config, "--set",
+                         f'evaluation.sets=["{self.root}/nothing_here"]', ranks=ranks)
+            self.refused(2, ["absent.json"], "eval", self.config, "--baseline", self.root / "absent.json", ranks=ranks)
+            self.refused(2, ["nothing_here"], "search", self.config, "--text", "a colour", "--data",
+                         self.root / "nothing_here", ranks=ranks)
+            self.refused(2, ["9"], "eval", self.config, "--checkpoint", "9", ranks=ranks)
+            self.refused(2, ["another model"], "eval", self.config, "--set", "model.image.width=32", ranks=ranks)
+
     # ---- data sets
 
     def test_no_data_set(self):

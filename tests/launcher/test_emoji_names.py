@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).parents[2] / "launcher"))
-from emoji_names import Annotations, Emoji, captions_of, family, is_held_out, read_emoji_test  # noqa: E402
+from emoji_names import (  # noqa: E402
+    CAPTIONS, Annotations, Emoji, family, is_held_out, keyword_captions, name_captions, read_emoji_test)
 
 TEST_FILE = """\
 # emoji-test.txt
@@ -68,11 +69,23 @@ class EmojiNames(unittest.TestCase):
     def test_the_first_caption_is_the_plain_name(self):
         english, chinese = Annotations(ENGLISH), Annotations(CHINESE)
         apple, firefighter = read_emoji_test(TEST_FILE)[:2]
-        self.assertEqual(captions_of(apple, english, chinese), [
+        self.assertEqual(keyword_captions(apple, english, chinese), [
             "red apple", "a picture of red apple", "red apple (food fruit)", "red apple: apple, fruit, red",
             "apple, fruit, red, red apple", "红苹果"])
-        self.assertEqual(captions_of(firefighter, english, chinese),
+        self.assertEqual(keyword_captions(firefighter, english, chinese),
                          ["firefighter", "a picture of firefighter", "firefighter (person role)"])
+
+    def test_names_say_their_language_and_are_one_a_language(self):
+        english, chinese = Annotations(ENGLISH), Annotations(CHINESE)
+        apple, firefighter = read_emoji_test(TEST_FILE)[:2]
+        self.assertEqual(name_captions(apple, english, chinese), ["en: red apple", "zh: 红苹果"])
+        # Newer than the annotations, and without a Chinese name.
+        self.assertEqual(name_captions(firefighter, english, chinese), ["en: firefighter"])
+        keywords_alone = Annotations('<ldml><annotation cp="\U0001F34E">水果 | 苹果</annotation></ldml>')
+        self.assertEqual(name_captions(apple, english, keywords_alone), ["en: red apple"])
+
+    def test_the_option_names_the_two_kinds(self):
+        self.assertEqual(CAPTIONS, {"keywords": keyword_captions, "names": name_captions})
 
 
 if __name__ == "__main__":

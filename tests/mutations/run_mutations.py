@@ -35,12 +35,19 @@ DIAGNOSIS = re.compile(r"emulator: \[([a-z-]+)\] ")
 # What cuBLASLt and NCCL themselves refuse, here as on a GPU, and the backend reports.
 STATUS = re.compile(r"CUBLAS_STATUS_[A-Z_]+|Duplicate GPU detected")
 WRONG_RESULT = "wrong-result"
-# How a test says that an assertion was false: a test of one process, and a rank that is not the first.
-ASSERTION = re.compile(r"^(?:/|\S*/)\S+\.(?:cpp|h):\d+: (?:Failure|Expected|The difference)", re.MULTILINE)
+# How a test says that an assertion was false: one of one process, a rank that is not the first, and `triptych verify`.
+ASSERTION = re.compile(
+    r"^(?:/|\S*/)\S+\.(?:cpp|h):\d+: (?:Failure|Expected|The difference)|^  .* relative error .*\(BEYOND ", re.MULTILINE)
+BROKEN_INVARIANT = "broken-invariant"
+INVARIANT = "This is a defect of Triptych"
 
 
 class GateError(Exception):
     """What makes the gate itself fail: a mutation that no longer applies, a build without the programs."""
+
+
+class DoesNotBuild(Exception):
+    """A mutant that the compiler or the linker refuses; of the others more may be said."""
 
 
 def fill(command, **values):
@@ -66,6 +73,7 @@ class Mutation:
     program: str
     test: str
     expect: tuple
+    after: str
     gpu: str
     compile: str  # the source whose object takes the place of the build's
     environment: tuple
@@ -74,16 +82,19 @@ class Mutation:
     def read(entry):
         environment = tuple(sorted(entry.pop("environment", {}).items()))
         expect = entry.pop("expect")
-        return Mutation(**{"compile": entry["file"], **entry}, environment=environment,
+        return Mutation(**{"compile": entry["file"], "after": "", **entry}, environment=environment,
                         expect=tuple(expect) if isinstance(expect, list) else (expect,))
 
     def mutated_text(self):
         text = (SOURCE / self.file).read_text()
-        found = text.count(self.replace)
-        if found != 1:
-            raise GateError(f"mutation {self.name} no longer applies: its text occurs {found} times in {self.file}. "
-                            "Choose the text anew in mutations.toml")
-        return text.replace(self.replace, self.by)
+        anchor = self.after or self.replace
+        begin = text.find(anchor)
+        if text.count(anchor) != 1 or self.replace not in text[begin:]:
+            raise GateError(f"mutation {self.name} no longer applies: {anchor!r} must occur once in {self.file}, found "
+                            f"{text.count(anchor)} times, and then {self.replace!r}. Choose them anew in mutations.toml")
+        if self.after:
+            begin += len(self.after)
+        return text[:begin] + text[begin:].replace(self.replace, self.by, 1)
 
 
 @dataclasses.dataclass
@@ -137,10 +148,10 @@ class Build:
         command.insert(next(i for i, word in enumerate(command) if word.startswith("-I")), f"-I{folder / 'overlay'}")
         if self.ccache:
             command.insert(0, self.ccache)
-        self.run(command, mutation)
+        self.run(command)
         return target, original
 
-    def link(self, mutation, folder, path, mutated, original):
+    def link(self, folder, path, mutated, original):
         executable = folder / pathlib.Path(path).name
         command = list(self.link_command(path))
         command[command.index("-o") + 1] = str(executable)
@@ -148,14 +159,13 @@ class Build:
             command[command.index(original)] = str(mutated)
         else:  # a member of an archive, which the linker takes only for names that nobody has defined yet
             command.insert(command.index("-o"), str(mutated))
-        self.run(command, mutation)
+        self.run(command)
         return executable
 
-    def run(self, command, mutation):
+    def run(self, command):
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
         if done.returncode != 0:
-            raise GateError(f"mutation {mutation.name} does not build:\n{shlex.join(command)}\n"
-                            f"{done.stdout}{done.stderr}")
+            raise DoesNotBuild(f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
 
 
 def run_test(command, environment):
@@ -185,7 +195,9 @@ def judge(code, output, expect):
         return "hang", False
     if code == 0:
         return "nothing", False
-    # Exit code 1 is GoogleTest's. Its summary may be missing: mpirun ends a rank as soon as another has failed.
+    if INVARIANT in output:
+        return BROKEN_INVARIANT, BROKEN_INVARIANT in expect
+    # Exit code 1 is GoogleTest's, and `triptych verify`'s. Its summary may be missing: mpirun ends a rank as soon as another has failed.
     if code == 1 and ASSERTION.search(output) and "C++ exception" not in output:
         return WRONG_RESULT, WRONG_RESULT in expect
     return f"exit code {code}", False
@@ -194,14 +206,19 @@ def judge(code, output, expect):
 class Gate:
     def __init__(self, build, programs, folder):
         self.build, self.programs, self.folder = build, programs, folder
+        self.is_prepared = set()
 
     def prepared(self, name):
-        return self.folder / f"prepared-{name}"
+        """Shared by the programs that say alike how to make it."""
+        prepare = self.programs[name].prepare
+        first = next(other for other, program in self.programs.items() if program.prepare == prepare)
+        return self.folder / f"prepared-{first}"
 
     def prepare(self, name):
         program, target = self.programs[name], self.prepared(name)
-        if not program.prepare:
+        if not program.prepare or target in self.is_prepared:
             return
+        self.is_prepared.add(target)
         shutil.rmtree(target, ignore_errors=True)
         command = fill(program.prepare, program=self.build.folder / program.path, python=sys.executable, source=SOURCE,
                        prepared=target)
@@ -226,8 +243,11 @@ class Gate:
         mutated_source.parent.mkdir(parents=True)
         mutated_source.write_text(mutation.mutated_text())
         program = self.programs[mutation.program]
-        mutated, original = self.build.compile(mutation, folder)
-        executable = self.build.link(mutation, folder, program.path, mutated, original)
+        try:
+            mutated, original = self.build.compile(mutation, folder)
+            executable = self.build.link(folder, program.path, mutated, original)
+        except DoesNotBuild as error:
+            return Outcome("does not build", False, time.monotonic() - begin, str(error))
         mutated.unlink()
         command = program.command(executable, mutation.test, self.prepared(mutation.program), folder)
         code, output = run_test(command, mutation.environment)

@@ -114,16 +114,19 @@ void check(const MeshShape& shape, const Batch& batch, Kind kind, const Expected
   run_ranks(shape.dp * shape.tp, [&](Group& world) {
     Device device(1);
     Mesh mesh(world, shape, device);
-    ParameterStore store(device, mesh, 1, DType::kFloat32);
-    ContrastiveObjective objective(store, {.kind = kind, .initial_scale = 8, .initial_bias = kBias});
+    const Plan plan = tensor_parallel_plan();
+    ParameterStore store(device, mesh, plan, 1, DType::kFloat32);
+    const std::unique_ptr<Objective> objective =
+        contrastive_objective({.kind = kind, .initial_scale = 8, .initial_bias = kBias}).make(store);
     const std::vector<Parameter*> parameters = store.all();
     Reducer reducer(device, mesh, parameters, 1 << 20);
-    reducer.begin_step(5);  // these parameters get one summand a step, however many microbatches there are
-    const Pass pass{.device = device, .mesh = mesh};
+    reducer.begin_step();
+    const Pass pass{.device = device, .mesh = mesh, .plan = plan};
+    const Layout batch_layout = pass.layout("batch");
     const Range mine = shard_range(static_cast<int64_t>(batch.size), shape.dp, mesh.rank(Axis::kDp));
-    const Variable image = embeddings(device, rows_of(batch.image, mine, batch.width), batch, pass.whole());
-    const Variable text = embeddings(device, rows_of(batch.text, mine, batch.width), batch, pass.whole());
-    const Variable loss = objective.loss(image, text, pass);
+    const Variable image = embeddings(device, rows_of(batch.image, mine, batch.width), batch, batch_layout);
+    const Variable text = embeddings(device, rows_of(batch.text, mine, batch.width), batch, batch_layout);
+    const Variable loss = objective->loss(std::vector{image, text}, Fields(mine.length), pass);
 
     double sum = loss.tensor().item<double>();
     mesh.group(Axis::kDp).all_reduce(&sum, 1, DType::kFloat64, ReduceOp::kSum)->wait();
@@ -132,10 +135,10 @@ void check(const MeshShape& shape, const Batch& batch, Kind kind, const Expected
 
     const double one = 1;
     const Gradient seed{Tensor::from<double>(device, Shape{1}, std::span(&one, 1)), loss.layout().of_gradient()};
-    backward(std::span(&loss, 1), std::span(&seed, 1), [&] { reducer.poll(); });
+    backward(std::span(&loss, 1), std::span(&seed, 1), {.poll = [&] { reducer.poll(); }});
     reducer.finish();
-    EXPECT_EQ(image.gradient()->layout, pass.whole());
-    EXPECT_EQ(text.gradient()->layout, pass.whole());
+    EXPECT_EQ(image.gradient()->layout, batch_layout);
+    EXPECT_EQ(text.gradient()->layout, batch_layout);
     // Per rank, since a rank with no rows has nothing to be relative to.
     EXPECT_LT(relative_error(image.gradient()->tensor.to_vector<float>(), rows_of(expected.dimage, mine, batch.width)),
               bound.summed);
@@ -143,15 +146,15 @@ void check(const MeshShape& shape, const Batch& batch, Kind kind, const Expected
               bound.summed);
 
     std::vector<double> magnitudes;
-    for (const Parameter* p : parameters) magnitudes.push_back(objective.gradient_magnitudes().at(p->name));
+    for (const Parameter* p : parameters) magnitudes.push_back(objective->gradient_magnitudes().at(p->name));
     mesh.group(Axis::kDp)
         .all_reduce(magnitudes.data(), static_cast<int64_t>(magnitudes.size()), DType::kFloat64, ReduceOp::kSum)
         ->wait();
-    EXPECT_NEAR(parameters[0]->gradient.item<float>(), expected.dlog_scale, bound.summed * magnitudes[0]);
+    EXPECT_NEAR(parameters[0]->gradient.tensor().item<float>(), expected.dlog_scale, bound.summed * magnitudes[0]);
     EXPECT_GE(magnitudes[0], std::abs(expected.dlog_scale) * (1 - bound.summed));
     ASSERT_EQ(parameters.size(), kind == Kind::kSigmoid ? 2u : 1u);
     if (kind == Kind::kSigmoid) {
-      EXPECT_NEAR(parameters[1]->gradient.item<float>(), expected.dbias, bound.summed * magnitudes[1]);
+      EXPECT_NEAR(parameters[1]->gradient.tensor().item<float>(), expected.dbias, bound.summed * magnitudes[1]);
     }
   });
 }
@@ -171,14 +174,24 @@ TEST_P(Contrastive, EqualsDoubleLoopsOnEveryMesh) {
   }
 }
 
-// The scale is held in float32 as its logarithm.
+// The scale is held in float32 as its logarithm; what is reported is its inverse.
 TEST_P(Contrastive, StartsAtItsConfiguredScale) {
   OneRank rank;
-  ParameterStore store(rank.device, rank.mesh, 1, DType::kFloat32);
-  const ContrastiveObjective objective(store, {.kind = GetParam(), .initial_scale = 8, .maximum_scale = 100});
-  EXPECT_NEAR(std::exp(objective.log_scale().item<float>()), 8, 8 * 1e-6);
-  EXPECT_NEAR(std::exp(store.all()[0]->maximum), 100, 100 * 1e-6);
-  EXPECT_FALSE(store.all()[0]->decay);
+  const Plan plan = tensor_parallel_plan();
+  ParameterStore store(rank.device, rank.mesh, plan, 1, DType::kFloat32);
+  const ObjectiveSpec spec =
+      contrastive_objective({.kind = GetParam(), .initial_scale = 8, .maximum_scale = 100}, 0.25);
+  const std::unique_ptr<Objective> objective = spec.make(store);
+  const Parameter& log_scale = *store.all()[0];
+  EXPECT_NEAR(std::exp(log_scale.value.item<float>()), 8, 8 * 1e-6);
+  EXPECT_NEAR(std::exp(log_scale.maximum), 100, 100 * 1e-6);
+  EXPECT_FALSE(log_scale.decay);
+  EXPECT_EQ(spec.weight, 0.25);
+  EXPECT_EQ(spec.coupling, LossCoupling::kCoupled);
+  ASSERT_EQ(spec.scalars.size(), 1u);
+  const Tensor held = Tensor::zeros(rank.device, DType::kFloat64, Shape{1});
+  objective->write_scalars(rank.device.stream(), held.data<double>());
+  EXPECT_NEAR(spec.scalars[0].shown(held.item<double>()), 1.0 / 8, 1e-6 / 8);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Contrastive, ::testing::Values(Kind::kInfoNce, Kind::kSigmoid),
@@ -190,17 +203,18 @@ TEST(ContrastiveBlocks, GiveTheLossOfTheWhole) {
   for (const Kind kind : {Kind::kInfoNce, Kind::kSigmoid}) {
     const double expected = (kind == Kind::kInfoNce ? info_nce : sigmoid)(batch, std::log(8.0), kBias);
     OneRank rank;
-    ParameterStore store(rank.device, rank.mesh, 1, DType::kFloat32);
-    ContrastiveObjective objective(store, {.kind = kind, .initial_scale = 8, .initial_bias = kBias});
-    const Pass pass{.device = rank.device, .mesh = rank.mesh};
-    for (Parameter* p : store.all()) p->gradient = Tensor::zeros(rank.device, DType::kFloat32, Shape{1});
+    const Plan plan = tensor_parallel_plan();
+    ParameterStore store(rank.device, rank.mesh, plan, 1, DType::kFloat32);
+    const std::unique_ptr<Objective> objective =
+        contrastive_objective({.kind = kind, .initial_scale = 8, .initial_bias = kBias}).make(store);
+    const Pass pass{.device = rank.device, .mesh = rank.mesh, .plan = plan};
     const Variable image = embeddings(rank.device, batch.image, batch, Layout());
     const Variable text = embeddings(rank.device, batch.text, batch, Layout());
-    const Variable loss = objective.loss(image, text, pass);
+    const Variable loss = objective->loss(std::vector{image, text}, Fields(300), pass);
     EXPECT_NEAR(loss.tensor().item<double>(), expected, tolerance(DType::kFloat32).summed * expected);
     const double two = 2;  // not 1: the gradient is that of the seed times the loss
     const Gradient seed{Tensor::from<double>(rank.device, Shape{1}, std::span(&two, 1)), loss.layout()};
-    backward(std::span(&loss, 1), std::span(&seed, 1), {});
+    backward(std::span(&loss, 1), std::span(&seed, 1));
     for (const std::size_t element : {std::size_t{3}, batch.image.size() - 1}) {
       for (const bool of_text : {false, true}) {
         Batch moved = batch;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "autograd/record.h"
 #include "ops/linear.h"
 #include "ops/redistribute.h"
 #include "parallel/in_process_group.h"
@@ -17,24 +18,25 @@ using Rows = std::vector<double>;
 using Targets = std::vector<int32_t>;
 
 constexpr int64_t kBatch = 3, kSequence = 5;
-constexpr double kCoefficient = 0.3, kSeed = 2;
+constexpr double kCoefficient = 0.3, kSeed = 2, kSmoothing = 0.15;
 
 struct Expected {
   double loss = 0;
   Rows dlogits;  ///< of kSeed * loss
 };
 
-Expected expect(const Rows& logits, const Targets& targets) {
+Expected expect(const Rows& logits, const Targets& targets, double smoothing = 0) {
   Expected expected;
   const std::size_t num_classes = logits.size() / targets.size();
   for (std::size_t r = 0; r < targets.size(); ++r) {
     const double* l = logits.data() + r * num_classes;
     double total = 0;
     for (std::size_t c = 0; c < num_classes; ++c) total += std::exp(l[c]);
-    if (targets[r] >= 0) expected.loss += kCoefficient * (std::log(total) - l[targets[r]]);
     for (std::size_t c = 0; c < num_classes; ++c) {
       const double onehot = static_cast<int32_t>(c) == targets[r] ? 1 : 0;
-      expected.dlogits.push_back(targets[r] < 0 ? 0 : kSeed * kCoefficient * (std::exp(l[c]) / total - onehot));
+      const double weight = (1 - smoothing) * onehot + smoothing / static_cast<double>(num_classes);
+      if (targets[r] >= 0) expected.loss += kCoefficient * weight * (std::log(total) - l[c]);
+      expected.dlogits.push_back(targets[r] < 0 ? 0 : kSeed * kCoefficient * (std::exp(l[c]) / total - weight));
     }
   }
   return expected;
@@ -108,9 +110,9 @@ const std::vector<Case> kCases{
 
 // Loss and gradient of every rank of a mesh against the double loops over the whole.
 template <typename T>
-void check(const Case& c, int64_t num_classes) {
-  SCOPED_TRACE(fmt::format("dp {} cp {} tp {}, logits {}, {} classes of {}", c.mesh.dp, c.mesh.cp, c.mesh.tp,
-                           c.layout.to_string(), num_classes, dtype_name(dtype_of<T>)));
+void check(const Case& c, int64_t num_classes, double smoothing) {
+  SCOPED_TRACE(fmt::format("dp {} cp {} tp {}, logits {}, {} classes of {}, smoothed by {}", c.mesh.dp, c.mesh.cp,
+                           c.mesh.tp, c.layout.to_string(), num_classes, dtype_name(dtype_of<T>), smoothing));
   const Shape shape{kBatch, kSequence, num_classes};
   const std::vector<float> values = random_values("logits", shape.num_elements(), 2);
   const Targets targets = make_targets(num_classes);
@@ -118,10 +120,10 @@ void check(const Case& c, int64_t num_classes) {
     Device device(1);
     Mesh mesh(world, c.mesh, device);
     const Tensor whole = whole_tensor<T>(device, shape, Rows(values.begin(), values.end()));
-    const Expected expected = expect(doubles<T>(whole), targets);
+    const Expected expected = expect(doubles<T>(whole), targets, smoothing);
     const Tensor whole_targets = Tensor::from<int32_t>(device, Shape{kBatch, kSequence}, targets);
     const Variable logits = Variable::leaf(piece_of(whole, c.layout, mesh), shape, c.layout);
-    const Variable loss = cross_entropy(logits, piece_of(whole_targets, c.layout, mesh), kCoefficient, mesh);
+    const Variable loss = cross_entropy(logits, piece_of(whole_targets, c.layout, mesh), kCoefficient, mesh, smoothing);
     EXPECT_EQ(loss.layout(), c.loss_layout);
     expect_loss(loss, expected.loss, mesh);
     run_backward(loss);
@@ -137,8 +139,10 @@ void check(const Case& c, int64_t num_classes) {
 TEST(CrossEntropy, EqualsDoubleLoopsOnEveryMesh) {
   for (const Case& c : kCases) {
     for (const int64_t num_classes : {2, 7, 13, 301}) {
-      check<float>(c, num_classes);
-      check<BFloat16>(c, num_classes);
+      for (const double smoothing : {0.0, kSmoothing}) {
+        check<float>(c, num_classes, smoothing);
+        check<BFloat16>(c, num_classes, smoothing);
+      }
     }
   }
 }
@@ -150,12 +154,12 @@ TEST(CrossEntropy, OracleGradientIsTheDerivative) {
   for (double& x : logits) {
     const double saved = x, h = 1e-5;
     x = saved + h;
-    const double up = expect(logits, targets).loss;
+    const double up = expect(logits, targets, kSmoothing).loss;
     x = saved - h;
-    numeric.push_back(kSeed * (up - expect(logits, targets).loss) / (2 * h));
+    numeric.push_back(kSeed * (up - expect(logits, targets, kSmoothing).loss) / (2 * h));
     x = saved;
   }
-  EXPECT_LT(relative_error(expect(logits, targets).dlogits, numeric), tolerance(DType::kFloat32).summed);
+  EXPECT_LT(relative_error(expect(logits, targets, kSmoothing).dlogits, numeric), tolerance(DType::kFloat32).summed);
 }
 
 // The head of a language model: the weight by rows on `tp`, so the logits by classes.
@@ -195,13 +199,10 @@ TEST(CrossEntropy, TrainsAVocabularyShardedWeightAsOneRankDoes) {
         const Layout batch = on_mesh(Layout().with(Axis::kDp, kByRows), mesh);
         const Layout by_classes = on_mesh(Layout().with(Axis::kTp, Placement::shard(0)), mesh);
         const Tensor whole_targets = Tensor::from<int32_t>(device, Shape{kBatch, kSequence}, targets);
-        Parameter weight;
-        weight.name = "head";
+        Parameter weight("head");
         weight.global_shape = w_shape;
         weight.layout = by_classes;
-        weight.gradient_layout = on_mesh(by_classes.with(Axis::kDp, Placement::partial()), mesh);
         weight.value = weight.compute = piece_of(whole_tensor<float>(device, w_shape, w), by_classes, mesh);
-        weight.gradient = Tensor::empty(device, DType::kFloat32, weight.value.shape());
         const Variable input =
             Variable::leaf(piece_of(whole_tensor<float>(device, x_shape, x), batch, mesh), x_shape, batch);
 
@@ -211,7 +212,8 @@ TEST(CrossEntropy, TrainsAVocabularyShardedWeightAsOneRankDoes) {
         expect_loss(loss, expected.loss, mesh);
         run_backward(loss);
         const double bound = tolerance(DType::kFloat32).summed;
-        const Tensor gradient = redistribute(weight.gradient, w_shape, weight.gradient_layout, Layout(), mesh);
+        const Tensor gradient =
+            redistribute(weight.gradient.tensor(), w_shape, weight.gradient.layout(), Layout(), mesh);
         EXPECT_LT(relative_error(gradient.to_vector<float>(), dw), bound) << "weight";
         const Tensor dx_piece = piece_of(whole_tensor<float>(device, x_shape, dx), batch, mesh);
         EXPECT_EQ(input.gradient()->layout, batch);
@@ -261,6 +263,9 @@ TEST(CrossEntropy, RefusesWhatItCannotTake) {
   }
   const Variable logits = Variable::leaf(t, t.shape(), Layout());
   EXPECT_THROW(cross_entropy(logits, targets.slice(0, 0, 1), 1, rank.mesh), InternalError);
+  for (const double smoothing : {-0.1, 1.0, std::nan("")}) {
+    EXPECT_THROW(cross_entropy(logits, targets, 1, rank.mesh, smoothing), InternalError);
+  }
   const Variable loss = cross_entropy(logits, targets, 1, rank.mesh);
   const Gradient summand{Tensor::zeros(rank.device, DType::kFloat64, Shape{1}),
                          Layout().with(Axis::kTp, Placement::partial())};

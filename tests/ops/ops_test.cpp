@@ -1,9 +1,11 @@
 #include <cmath>
 
+#include "autograd/record.h"
 #include "ops/attention.h"
 #include "ops/embedding.h"
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
+#include "ops/mean_of_terms.h"
 #include "ops/pooling.h"
 #include "ops/redistribute.h"
 #include "ops/residual.h"
@@ -152,32 +154,45 @@ TEST(ResidualNorm, BothResultsMatchDoubleAndItsCentralDifferences) {
     const Variable none = Variable::of(unused, true);
     check_gradients([&](const auto& v) { return residual_norm(v[0], v[1], v[2], dropout, none, none, rank.mesh).sum; },
                     sum_of, {{Shape{2, 3, 7}}, {Shape{2, 3, 7}}, {Shape{7}, true}});
-    EXPECT_TRUE(unused.gradient_is_empty);
+    EXPECT_TRUE(unused.gradient.empty());
   }
 }
 
-Rows attended(const Rows& qkv, int batch, int seq, int heads, int dim, bool causal, const std::vector<int>& lengths) {
-  const int width = heads * dim;
-  const auto at = [&](int b, int s, int which, int c) {
-    return qkv[static_cast<std::size_t>(((b * seq + s) * 3 + which) * width + c)];
-  };
-  Rows o(static_cast<std::size_t>(batch * seq * width), 0);
-  for (int b = 0; b < batch; ++b) {
-    for (int n = 0; n < heads; ++n) {
-      for (int i = 0; i < seq; ++i) {
-        std::vector<double> p;
+struct AttentionCase {
+  std::size_t batch, queries, keys, heads, dim;
+  bool causal;
+  std::vector<std::size_t> lengths;
+  std::size_t width() const { return heads * dim; }
+};
+
+// Row `row` of columns that lie side by side, `parts` of them.
+Rows part_of(const Rows& packed, std::size_t part, std::size_t parts, std::size_t width) {
+  Rows rows;
+  for (std::size_t begin = part * width; begin < packed.size(); begin += parts * width) {
+    rows.insert(rows.end(), packed.begin() + static_cast<long>(begin),
+                packed.begin() + static_cast<long>(begin + width));
+  }
+  return rows;
+}
+
+Rows attended(const Rows& q, const Rows& k, const Rows& v, const AttentionCase& c) {
+  Rows o(q.size(), 0);
+  for (std::size_t b = 0; b < c.batch; ++b) {
+    for (std::size_t n = 0; n < c.heads; ++n) {
+      for (std::size_t i = 0; i < c.queries; ++i) {
+        const auto at = [&](std::size_t sequence, std::size_t row, std::size_t d) {
+          return (b * sequence + row) * c.width() + n * c.dim + d;
+        };
+        Rows p;
         double sum = 0;
-        for (int j = 0; j < lengths[static_cast<std::size_t>(b)] && (!causal || j <= i); ++j) {
+        for (std::size_t j = 0; j < c.lengths[b] && (!c.causal || j + c.queries <= i + c.keys); ++j) {
           double dot = 0;
-          for (int d = 0; d < dim; ++d) dot += at(b, i, 0, n * dim + d) * at(b, j, 1, n * dim + d);
-          p.push_back(std::exp(dot / std::sqrt(static_cast<double>(dim))));
+          for (std::size_t d = 0; d < c.dim; ++d) dot += q[at(c.queries, i, d)] * k[at(c.keys, j, d)];
+          p.push_back(std::exp(dot / std::sqrt(static_cast<double>(c.dim))));
           sum += p.back();
         }
-        for (int j = 0; j < static_cast<int>(p.size()); ++j) {
-          for (int d = 0; d < dim; ++d) {
-            o[static_cast<std::size_t>((b * seq + i) * width + n * dim + d)] +=
-                p[static_cast<std::size_t>(j)] / sum * at(b, j, 2, n * dim + d);
-          }
+        for (std::size_t j = 0; j < p.size(); ++j) {
+          for (std::size_t d = 0; d < c.dim; ++d) o[at(c.queries, i, d)] += p[j] / sum * v[at(c.keys, j, d)];
         }
       }
     }
@@ -185,24 +200,102 @@ Rows attended(const Rows& qkv, int batch, int seq, int heads, int dim, bool caus
   return o;
 }
 
-TEST(Attention, PackedHeadsMatchDoubleAndItsCentralDifferences) {
+// Keys fewer and more than queries, ragged; with a causal mask and more queries than keys the first see none.
+const std::vector<AttentionCase> kAttentionCases{{2, 5, 5, 2, 3, false, {5, 3}}, {2, 5, 5, 2, 3, true, {5, 3}},
+                                                 {2, 3, 7, 2, 5, false, {7, 4}}, {2, 3, 7, 2, 5, true, {7, 6}},
+                                                 {1, 5, 2, 1, 3, false, {2}},    {1, 5, 2, 1, 3, true, {2}}};
+
+AttentionMask mask_of(const AttentionCase& c, Device& device) {
+  const std::vector<int32_t> lengths(c.lengths.begin(), c.lengths.end());
+  return {.causal = c.causal,
+          .lengths = Tensor::from<int32_t>(device, Shape{static_cast<int64_t>(lengths.size())}, lengths)};
+}
+
+Shape shape_of(std::initializer_list<std::size_t> dims) {
+  return Shape(std::vector<int64_t>(dims.begin(), dims.end()));
+}
+
+TEST(Attention, MatchesDoubleAndItsCentralDifferences) {
   OneRank rank;
-  for (const bool causal : {false, true}) {
-    const std::vector<int32_t> lengths{5, 3};
-    const Tensor keys = Tensor::from<int32_t>(rank.device, Shape{2}, lengths);
-    check_gradients([&](const auto& v) { return attention(v[0], 2, {.causal = causal, .lengths = keys}); },
+  for (const AttentionCase& c : kAttentionCases) {
+    SCOPED_TRACE(fmt::format("{} queries, {} keys, causal {}", c.queries, c.keys, c.causal));
+    const AttentionMask mask = mask_of(c, rank.device);
+    const auto num_heads = static_cast<int64_t>(c.heads);
+    const Shape q = shape_of({c.batch, c.queries, c.width()}), kv = shape_of({c.batch, c.keys, c.width()});
+    check_gradients([&](const auto& x) { return attention(x[0], x[1], x[2], num_heads, mask); },
+                    [&](const auto& in) { return attended(in[0], in[1], in[2], c); }, {{q}, {kv}, {kv}});
+    check_gradients([&](const auto& x) { return cross_attention(x[0], x[1], num_heads, mask); },
                     [&](const auto& in) {
-                      return attended(in[0], 2, 5, 2, 3, causal, {5, 3});
+                      return attended(in[0], part_of(in[1], 0, 2, c.width()), part_of(in[1], 1, 2, c.width()), c);
                     },
-                    {{Shape{2, 5, 3, 6}}});
+                    {{q}, {shape_of({c.batch, c.keys, 2, c.width()})}});
+    if (c.queries != c.keys) continue;
+    check_gradients([&](const auto& x) { return self_attention(x[0], num_heads, mask); },
+                    [&](const auto& in) {
+                      const auto part = [&](std::size_t which) { return part_of(in[0], which, 3, c.width()); };
+                      return attended(part(0), part(1), part(2), c);
+                    },
+                    {{shape_of({c.batch, c.queries, 3, c.width()})}});
   }
+}
+
+// The three forms are one computation on views.
+TEST(Attention, PackedFormsGiveTheBitsOfSeparateOnes) {
+  OneRank rank;
+  const Shape separate{2, 5, 6};
+  const std::vector<float> values = random_values("qkv", 3 * separate.num_elements());
+  const auto packed = [&](int64_t first, int64_t count) {
+    const Tensor all = Tensor::from<float>(rank.device, Shape{2, 5, 3, 6}, values);
+    const Tensor some = all.slice(2, first, count).contiguous();
+    return Variable::leaf(some, some.shape(), Layout());
+  };
+  const auto one = [&](int64_t which) {
+    return Variable::leaf(packed(which, 1).tensor().view(separate), separate, Layout());
+  };
+  const Variable q = one(0), k = one(1), v = one(2), qkv = packed(0, 3), kv = packed(1, 2), q_again = one(0);
+  const std::vector<Variable> results{attention(q, k, v, 2, {}), self_attention(qkv, 2, {}),
+                                      cross_attention(q_again, kv, 2, {})};
+  const Gradient dy{Tensor::from<float>(rank.device, separate, random_values("dy", separate.num_elements())), Layout()};
+  const std::vector<Gradient> seeds(3, dy);
+  backward(results, seeds);
+  const std::vector<float> o = results[0].tensor().to_vector<float>();
+  EXPECT_EQ(results[1].tensor().to_vector<float>(), o);
+  EXPECT_EQ(results[2].tensor().to_vector<float>(), o);
+  const auto gradient = [](const Variable& of, int64_t part) {
+    const Tensor tensor = of.gradient()->tensor;
+    return (part < 0 ? tensor : tensor.slice(2, part, 1)).to_vector<float>();
+  };
+  EXPECT_EQ(gradient(qkv, 0), gradient(q, -1));
+  EXPECT_EQ(gradient(qkv, 1), gradient(k, -1));
+  EXPECT_EQ(gradient(qkv, 2), gradient(v, -1));
+  EXPECT_EQ(gradient(q_again, -1), gradient(q, -1));
+  EXPECT_EQ(gradient(kv, 0), gradient(k, -1));
+  EXPECT_EQ(gradient(kv, 1), gradient(v, -1));
+}
+
+TEST(Attention, RefusesWhatItCannotTake) {
+  OneRank rank;
+  const auto zeros = [&](const Shape& shape, const Layout& layout = {}) {
+    return Variable::constant(Tensor::zeros(rank.device, DType::kFloat32, shape), shape, layout);
+  };
+  const Shape q{1, 3, 4};
+  EXPECT_THROW(self_attention(zeros(Shape{1, 3, 2, 4}), 2, {}), InternalError);
+  EXPECT_THROW(cross_attention(zeros(q), zeros(Shape{1, 3, 3, 4}), 2, {}), InternalError);
+  EXPECT_THROW(attention(zeros(q), zeros(q), zeros(Shape{1, 2, 4}), 2, {}), InternalError) << "keys and values differ";
+  EXPECT_THROW(attention(zeros(q), zeros(q), zeros(q), 3, {}), InternalError);
+  const Layout by_sequence = Layout().with(Axis::kTp, Placement::shard(1));
+  EXPECT_THROW(attention(zeros(q, by_sequence), zeros(q, by_sequence), zeros(q, by_sequence), 2, {}), LayoutError);
+  EXPECT_THROW(
+      cross_attention(zeros(q, Layout().with(Axis::kTp, Placement::shard(2))), zeros(Shape{1, 3, 2, 4}), 2, {}),
+      LayoutError);
 }
 
 TEST(Embedding, GathersRowsAndSumsTheirGradients) {
   OneRank rank;
   const std::vector<int32_t> ids{3, 0, 3, 6, 1, 3};
-  const Tensor tokens = Tensor::from<int32_t>(rank.device, Shape{2, 3}, ids);
-  check_gradients([&](const auto& v) { return embedding(tokens, tokens.shape(), Layout(), v[0], rank.mesh); },
+  const Variable tokens =
+      Variable::constant(Tensor::from<int32_t>(rank.device, Shape{2, 3}, ids), Shape{2, 3}, Layout());
+  check_gradients([&](const auto& v) { return embedding(tokens, v[0], rank.mesh); },
                   [&](const auto& in) {
                     Rows y;
                     for (const int32_t id : ids) {
@@ -214,8 +307,7 @@ TEST(Embedding, GathersRowsAndSumsTheirGradients) {
 }
 
 TEST(AddPositions, AddsThemToEverySample) {
-  OneRank rank;
-  check_gradients([&](const auto& v) { return add_positions(v[0], v[1], rank.mesh); },
+  check_gradients([](const auto& v) { return add_positions(v[0], v[1]); },
                   [](const auto& in) {
                     Rows y = in[0];
                     for (std::size_t i = 0; i < y.size(); ++i) y[i] += in[1][i % in[1].size()];
@@ -275,6 +367,24 @@ TEST(L2Normalize, GivesRowsOfLengthOne) {
                   {{Shape{3, 7}}});
 }
 
+TEST(MeanOfTerms, IsTheWeightedSumOverTheCountThatTheDeviceHolds) {
+  OneRank rank;
+  const Layout partial = Layout().with(Axis::kDp, Placement::partial());
+  const auto doubles = [&](double value) { return Tensor::from<double>(rank.device, Shape{1}, std::span(&value, 1)); };
+  for (const double count : {7.0, 0.0}) {
+    for (const Layout& layout : {Layout(), partial}) {
+      const Variable sum = Variable::leaf(doubles(3.5), Shape{1}, layout);
+      const Variable mean = mean_of_terms(sum, 0.3, doubles(count));
+      EXPECT_EQ(mean.layout(), layout);
+      EXPECT_DOUBLE_EQ(mean.tensor().item<double>(), count > 0 ? 0.3 * 3.5 / 7 : 0);
+      const Gradient seed{doubles(-2), Layout()};
+      backward(std::span(&mean, 1), std::span(&seed, 1));
+      EXPECT_EQ(sum.gradient()->layout, Layout());
+      EXPECT_DOUBLE_EQ(sum.gradient()->tensor.item<double>(), count > 0 ? -2 * 0.3 / 7 : 0);
+    }
+  }
+}
+
 TEST(Layouts, OperationsRefuseWhatTheyCannotTake) {
   OneRank rank;
   const Tensor t = Tensor::zeros(rank.device, DType::kFloat32, Shape{2, 3, 4});
@@ -284,11 +394,20 @@ TEST(Layouts, OperationsRefuseWhatTheyCannotTake) {
   const Variable vector = Variable::of(p, false);
   const Variable partial = Variable::constant(t, t.shape(), Layout().with(Axis::kTp, Placement::partial()));
   const Variable by_columns = Variable::constant(t, t.shape(), Layout().with(Axis::kTp, Placement::shard(2)));
+  const Variable by_sequence = Variable::constant(t, t.shape(), Layout().with(Axis::kTp, Placement::shard(1)));
   EXPECT_THROW(layer_norm(partial, vector, vector), LayoutError);
   EXPECT_THROW(layer_norm(by_columns, vector, vector), LayoutError);
   EXPECT_THROW(residual(partial, partial, vector, {}, rank.mesh), LayoutError);
   EXPECT_THROW(residual_norm(partial, partial, vector, {}, vector, vector, rank.mesh), LayoutError);
-  EXPECT_THROW(mean_tokens(by_columns), LayoutError);
+  EXPECT_THROW(mean_tokens(by_sequence), LayoutError);
+  EXPECT_THROW(select_token(by_sequence, Tensor(), 1), LayoutError);
+  EXPECT_EQ(mean_tokens(by_columns).layout(), Layout().with(Axis::kTp, Placement::shard(1)));
+  EXPECT_THROW(
+      l2_normalize(Variable::constant(t.view(Shape{6, 4}), Shape{6, 4}, Layout().with(Axis::kTp, Placement::shard(1)))),
+      LayoutError);
+  EXPECT_THROW(add_positions(by_sequence, Variable::constant(t.slice(0, 0, 1).contiguous().view(Shape{3, 4}),
+                                                             Shape{3, 4}, Layout())),
+               LayoutError);
   const Layout maximum = Layout().with(Axis::kTp, Placement::partial(ReduceOp::kMax));
   EXPECT_THROW(redistribute(Variable::constant(t, t.shape(), maximum), Layout(), rank.mesh), LayoutError);
 }

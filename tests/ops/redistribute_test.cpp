@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "autograd/backward.h"
 #include "parallel/in_process_group.h"
 #include "support/layout_cases.h"
 
@@ -45,7 +46,7 @@ void check_gradients(const MeshShape& mesh_shape, AxisSet axes, const Shape& sha
       const Variable x = Variable::leaf(piece(x_values, from, from), shape, from);
       const Variable y = redistribute(x, to, mesh);
       const std::vector<Gradient> seeds{{piece(w_values, arrives, arrives), arrives}};
-      backward(std::vector<Variable>{y}, seeds, [] {});
+      backward(std::vector<Variable>{y}, seeds);
       ASSERT_TRUE(x.gradient().has_value());
       const Layout complete = from.of_gradient();
       EXPECT_EQ(x.gradient()->layout, complete);

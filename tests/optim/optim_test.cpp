@@ -16,11 +16,10 @@ using namespace test;
 
 // A parameter with a gradient of its own, without a reducer.
 Parameter make_parameter(Device& device, const std::string& name, const Shape& shape) {
-  Parameter p;
-  p.name = name;
+  Parameter p(name);
   p.global_shape = shape;
   p.value = p.compute = Tensor::from<float>(device, shape, random_values(name, shape.num_elements()));
-  p.gradient = Tensor::empty(device, DType::kFloat32, shape);
+  p.gradient.move_to(Tensor::empty(device, DType::kFloat32, shape));
   return p;
 }
 
@@ -75,7 +74,7 @@ TEST(AdamWTest, FollowsItsDefinitionOverSeveralSteps) {
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       std::vector<float> g = random_values(fmt::format("gradient{}{}", i, update), parameters[i].value.num_elements());
       if (i == 2) g[0] = -1;  // pushes upwards, into its maximum
-      std::copy(g.begin(), g.end(), parameters[i].gradient.data<float>());
+      std::copy(g.begin(), g.end(), parameters[i].gradient.tensor().data<float>());
       reference_step(references[i], g, options, rate, scale, i == 0, parameters[i].maximum, update);
     }
     step(optimizer, rate, options.clip_norm / static_cast<double>(scale));  // clips to `scale` times the gradient
@@ -97,7 +96,7 @@ TEST(AdamWTest, TheFirstUpdateIsTheLearningRateWhateverTheGradientsSize) {
   Parameter p = make_parameter(rank.device, "p", Shape{4});
   p.value.fill_zero();
   const std::vector<float> gradient{1e-3f, -1e-3f, 5.0f, -700.0f};
-  std::copy(gradient.begin(), gradient.end(), p.gradient.data<float>());
+  std::copy(gradient.begin(), gradient.end(), p.gradient.tensor().data<float>());
   Parameter* all[] = {&p};
   AdamW optimizer(rank.device, all, {});
   step(optimizer, 0.125f, 1);
@@ -108,7 +107,7 @@ TEST(AdamWTest, TheFirstUpdateIsTheLearningRateWhateverTheGradientsSize) {
 TEST(AdamWTest, CountsAndLeavesOutAStepThatIsNotFinite) {
   OneRank rank;
   Parameter p = make_parameter(rank.device, "p", Shape{3});
-  p.gradient = Tensor::from<float>(rank.device, Shape{3}, std::vector<float>{1, 2, 3});
+  p.gradient.move_to(Tensor::from<float>(rank.device, Shape{3}, std::vector<float>{1, 2, 3}));
   Parameter* all[] = {&p};
   AdamW optimizer(rank.device, all, {});
   const std::vector<float> before = p.value.to_vector<float>();
@@ -122,9 +121,10 @@ TEST(AdamWTest, CountsAndLeavesOutAStepThatIsNotFinite) {
 
 TEST(AdamWTest, WritesTheComputeCopyToo) {
   OneRank rank;
-  ParameterStore store(rank.device, rank.mesh, 1, DType::kBFloat16);
-  Parameter& p = store.create("w", Shape{6, 3}, {.standard_deviation = 1, .in_compute_dtype = true});
-  p.gradient = Tensor::from<float>(rank.device, Shape{6, 3}, random_values("g", 18));
+  const Plan plan = tensor_parallel_plan();
+  ParameterStore store(rank.device, rank.mesh, plan, 1, DType::kBFloat16);
+  Parameter& p = store.create("w", Shape{6, 3}, "replicated", {.standard_deviation = 1, .in_compute_dtype = true});
+  p.gradient.move_to(Tensor::from<float>(rank.device, Shape{6, 3}, random_values("g", 18)));
   AdamW optimizer(rank.device, store.all(), {});
   step(optimizer, 0.5f, 1);
   const std::vector<float> master = p.value.to_vector<float>();
@@ -165,15 +165,17 @@ TEST(SumOfSquaredGradients, CountsEachGlobalElementOnce) {
     run_ranks(shape.dp * shape.tp, [&](Group& world) {
       Device device(1);
       Mesh mesh(world, shape, device);
-      ParameterStore store(device, mesh, 1, DType::kFloat32);
-      store.create("rows", matrix, {.layout = Layout().with(Axis::kTp, Placement::shard(0))});
-      store.create("columns", matrix, {.layout = Layout().with(Axis::kTp, Placement::shard(1))});
-      store.create("whole", vector, {});
+      const PlanRow rows[] = {{"rows", on_tp(0)}, {"columns", on_tp(1)}, {"whole", kWhole}};
+      const Plan plan({rows});
+      ParameterStore store(device, mesh, plan, 1, DType::kFloat32);
+      store.create("rows", matrix, "rows", {});
+      store.create("columns", matrix, "columns", {});
+      store.create("whole", vector, "whole", {});
       for (Parameter* p : store.all()) {
-        p->gradient = Tensor::empty(device, DType::kFloat32, p->value.shape());
+        p->gradient.move_to(Tensor::empty(device, DType::kFloat32, p->value.shape()));
         Shape begin;
         const Shape local = local_shape(p->global_shape, p->layout, mesh, &begin);
-        float* g = p->gradient.data<float>();
+        float* g = p->gradient.tensor().data<float>();
         const int64_t columns = local.rank() == 2 ? local[1] : 1;
         for (int64_t r = 0; r < local[0]; ++r) {
           for (int64_t c = 0; c < columns; ++c) {
@@ -189,7 +191,7 @@ TEST(SumOfSquaredGradients, CountsEachGlobalElementOnce) {
       double sum = value.item<double>();
       world.all_reduce(&sum, 1, DType::kFloat64, ReduceOp::kSum)->wait();
       EXPECT_DOUBLE_EQ(sum, expected);
-      store.all()[0]->gradient.data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+      store.all()[0]->gradient.tensor().data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
       sum_of_squared_gradients(device, mesh, all, value.data<double>());
       double bad = value.item<double>();
       world.all_reduce(&bad, 1, DType::kFloat64, ReduceOp::kSum)->wait();

@@ -7,6 +7,8 @@
 
 #include <gtest/gtest.h>
 
+#include "autograd/backward.h"
+#include "autograd/parameter.h"
 #include "autograd/variable.h"
 #include "base/philox.h"
 #include "support/one_rank.h"
@@ -41,7 +43,8 @@ inline void check_gradients(const Operation& operation, const Reference& referen
                             const std::vector<CheckedInput>& specs) {
   const double bound = tolerance(DType::kFloat32).summed;
   OneRank rank;
-  std::vector<Parameter> parameters(specs.size());
+  std::vector<Parameter> parameters;
+  parameters.reserve(specs.size());  // variables refer to them
   std::vector<Variable> variables;
   std::vector<std::vector<double>> inputs;
   for (std::size_t i = 0; i < specs.size(); ++i) {
@@ -49,12 +52,10 @@ inline void check_gradients(const Operation& operation, const Reference& referen
         random_values("input" + std::to_string(i), specs[i].shape.num_elements(), specs[i].scale);
     inputs.emplace_back(values.begin(), values.end());
     const Tensor tensor = Tensor::from<float>(rank.device, specs[i].shape, values);
+    Parameter& p = parameters.emplace_back("p" + std::to_string(i));
     if (specs[i].is_parameter) {
-      Parameter& p = parameters[i];
-      p.name = "p" + std::to_string(i);
       p.global_shape = specs[i].shape;
       p.value = p.compute = tensor;
-      p.gradient = Tensor::empty(rank.device, DType::kFloat32, specs[i].shape);
       variables.push_back(Variable::of(p, true));
     } else {
       variables.push_back(Variable::leaf(tensor, specs[i].shape, Layout()));
@@ -83,7 +84,7 @@ inline void check_gradients(const Operation& operation, const Reference& referen
       numeric.push_back((up - objective()) / (2 * h));
       x = saved;
     }
-    const Tensor gradient = specs[i].is_parameter ? parameters[i].gradient : variables[i].gradient()->tensor;
+    const Tensor gradient = specs[i].is_parameter ? parameters[i].gradient.tensor() : variables[i].gradient()->tensor;
     EXPECT_LT(relative_error(gradient.to_vector<float>(), numeric), bound) << "gradient of input " << i;
   }
 }

@@ -1,9 +1,12 @@
+#include <algorithm>
 #include <filesystem>
+#include <set>
 #include <string>
 
 #include <gtest/gtest.h>
 
 #include "base/file.h"
+#include "tasks/standard_tasks.h"
 #include "training/run_config.h"
 
 namespace triptych {
@@ -11,37 +14,87 @@ namespace {
 
 const std::filesystem::path kRoot = TRIPTYCH_SOURCE_DIR;
 
+void expect_parts(const std::string& text, std::initializer_list<const char*> parts) {
+  for (const char* part : parts) EXPECT_NE(text.find(part), std::string::npos) << part << " is not in\n" << text;
+}
+
+std::string error_of(const std::function<void()>& act) {
+  try {
+    act();
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
 TEST(Configuration, TheDocumentSaysWhatTheProgramReads) {
-  EXPECT_EQ(read_text_file(kRoot / "docs/configuration.md", 1 << 20), run_config_documentation())
+  EXPECT_EQ(read_text_file(kRoot / "docs/configuration.md", 1 << 20), run_config_documentation(standard_tasks()))
       << "write it again: triptych config document > docs/configuration.md";
 }
 
 TEST(Configuration, EveryFileInConfigsIsSoundAndItsEffectiveFormReadsBackToItself) {
-  int num_files = 0;
+  std::set<std::string> tasks;
   for (const auto& entry : std::filesystem::directory_iterator(kRoot / "configs")) {
-    const RunConfig config = load_run_config(entry.path(), {}, 1);
-    EXPECT_EQ(parse_run_config(config.effective_toml, "effective").effective_toml, config.effective_toml)
+    const RunConfig config = load_run_config(entry.path(), {}, standard_tasks());
+    EXPECT_EQ(parse_run_config(config.effective_toml, "effective", standard_tasks()).effective_toml,
+              config.effective_toml)
         << entry.path();
-    ++num_files;
+    const std::string line = config.effective_toml.substr(config.effective_toml.find("task = "));
+    tasks.insert(line.substr(0, line.find('\n')));
   }
-  EXPECT_GE(num_files, 3);
+  EXPECT_EQ(tasks.size(), standard_tasks().size()) << "there is a complete file for every task";
 }
 
 TEST(Configuration, AllThatIsWrongIsToldAtOnce) {
-  const std::filesystem::path file = kRoot / "configs/verify.toml";
-  try {
-    load_run_config(file,
+  const std::string text = error_of([] {
+    load_run_config(kRoot / "configs/verify.toml",
                     {"parallel.tp=4", "training.global_batch=25", "parallel.microbatches=2", "model.image.patch=3",
                      "optimizer.learning_rat=1", "run.seed=\"x\""},
-                    3);
-    FAIL() << "no error";
-  } catch (const UserError& error) {
-    const std::string text = error.what();
-    for (const char* part : {"model.text.heads", "2 heads, tp = 4", "training.global_batch", "25 / (1 * 2)",
-                             "model.image.patch", "optimizer.learning_rate", "run.seed", "1*1*4 = 4, found 3"}) {
-      EXPECT_NE(text.find(part), std::string::npos) << part << " is not in\n" << text;
-    }
+                    standard_tasks(), MeshUse::kSteps, 3);
+  });
+  expect_parts(text, {"model.text.heads", "2 heads, tp = 4", "training.global_batch", "25 / (1 * 2)",
+                      "model.image.patch", "optimizer.learning_rate", "run.seed", "1*1*4 = 4, found 3"});
+}
+
+TEST(Configuration, ATaskThatIsNotInTheTableIsRefusedWithThoseThatAre) {
+  const auto read = [](TaskTable tasks) {
+    return error_of([&] { parse_run_config("task = \"detect\"", "run.toml", tasks); });
+  };
+  expect_parts(read(standard_tasks()),
+               {"run.toml:1", "`task`", "contrastive", "classify", "caption", "coca", "detect"});
+  const std::string one = read(standard_tasks().subspan(1, 1));
+  expect_parts(one, {"classify", "detect"});
+  EXPECT_EQ(one.find("coca"), std::string::npos) << one;
+}
+
+TEST(Configuration, TheFirstTaskOfTheTableIsThatOfAFileThatNamesNone) {
+  const auto task_of = [](TaskTable tasks) { return parse_run_config("", "run.toml", tasks).effective_toml; };
+  expect_parts(task_of(standard_tasks()), {"task = \"contrastive\"", "[model.text]"});
+  expect_parts(task_of(standard_tasks().subspan(1)), {"task = \"classify\"", "classes = "});
+}
+
+TEST(Configuration, AKeyOfAnotherTaskIsUnknown) {
+  for (const char* text : {"task = \"classify\"\nmodel.text.width = 8", "task = \"caption\"\nmodel.classes = 8",
+                           "task = \"caption\"\nobjective.temperature = 0.1", "model.pool_queries = 3"}) {
+    expect_parts(error_of([&] { parse_run_config(text, "run.toml", standard_tasks()); }),
+                 {"run.toml", "a key must be known"});
   }
+}
+
+// What a config's mesh is for decides what is asked of it.
+TEST(Configuration, AMeshIsHeldAgainstTheRanksWhereStepsRunOnIt) {
+  const std::filesystem::path file = kRoot / "configs/verify.toml";
+  const std::vector<std::string> overrides{"parallel.pp=2", "parallel.tp=2"};
+  const auto load = [&](MeshUse use, int ranks) {
+    return load_run_config(file, overrides, standard_tasks(), use, ranks);
+  };
+  expect_parts(error_of([&] { load(MeshUse::kSteps, 2); }), {"2*1*2 = 4, found 2"});
+  const MeshShape same = load(MeshUse::kForward, 4).parallel.mesh, other = load(MeshUse::kForward, 3).parallel.mesh;
+  EXPECT_EQ(std::tuple(same.pp, same.dp, same.tp), std::tuple(2, 1, 2));
+  EXPECT_EQ(std::tuple(other.pp, other.dp, other.tp), std::tuple(1, 3, 1)) << "all ranks become replicas";
+  EXPECT_EQ(load(MeshUse::kNone, 1).parallel.mesh.pp, 1);
+  expect_parts(error_of([&] { load_run_config(file, {"parallel.pp=99"}, standard_tasks(), MeshUse::kSteps, 99); }),
+               {"parallel.pp", "99 stages, 9 blocks"});
 }
 
 }  // namespace

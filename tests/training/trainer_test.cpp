@@ -23,6 +23,7 @@
 #include "data/tokenizer.h"
 #include "parallel/in_process_group.h"
 #include "report/metrics.h"
+#include "tasks/standard_tasks.h"
 
 namespace triptych {
 namespace {
@@ -30,6 +31,43 @@ namespace {
 using namespace test;
 
 constexpr int64_t kVocabulary = 60;
+constexpr const char* kConfig = R"(
+[run]
+seed = 5
+threads = 1
+[parallel]
+microbatches = 2
+[model]
+embedding = 12
+dropout = 0.1
+[model.image]
+size = 12
+patch = 4
+width = 16
+layers = 1
+heads = 2
+feed_forward = 24
+[model.text]
+length = 9
+vocabulary = 60
+width = 16
+layers = 2
+heads = 2
+feed_forward = 20
+[training]
+steps = 20
+global_batch = 8
+[optimizer]
+learning_rate = 3e-3
+warmup_steps = 3
+[data.augment]
+min_scale = 0.5
+flip_probability = 0.5
+brightness = 0.2
+[checkpoint]
+every = 10
+keep = 0
+)";
 
 /// Ranks as threads, for train().
 class ThreadWorld : public World {
@@ -72,23 +110,19 @@ const std::filesystem::path& data_set() {
 
 class Training : public ::testing::Test {
  protected:
-  RunConfig config(const std::string& dir, const MeshShape& mesh = {}) {
-    RunConfig c;
-    c.run = {.dir = (folder_ / dir).string(), .seed = 5, .threads = 1};
-    c.parallel.mesh = mesh;
-    c.parallel.microbatches = 2;
-    c.model = {
-        .image = {.size = 12, .patch = 4, .width = 16, .layers = 1, .heads = 2, .feed_forward = 24},
-        .text = {.length = 9, .vocabulary = kVocabulary, .width = 16, .layers = 2, .heads = 2, .feed_forward = 20},
-        .embedding = 12,
-        .dropout = 0.1f};
-    c.training = {.steps = 20, .global_batch = 8};
-    c.learning_rate = {.peak = 3e-3, .warmup_steps = 3, .total_steps = 20};
-    c.data.path = data_set().string();
-    c.data.augment = {.min_scale = 0.5, .flip_probability = 0.5, .brightness = 0.2f};
-    c.checkpoint = {.every = 10, .keep = 0};
-    c.effective_toml = "# not looked at\n";
-    return c;
+  // `overrides` of what kConfig says.
+  RunConfig config(const std::string& dir, const MeshShape& mesh = {}, std::vector<std::string> overrides = {}) {
+    const std::filesystem::path file = folder_ / "run.toml";
+    write_file_atomically(file, kConfig);
+    const auto set = [&](const std::string& key, const std::string& value) {
+      overrides.insert(overrides.begin(), key + "=" + value);
+    };
+    set("run.dir", '"' + (folder_ / dir).string() + '"');
+    set("data.path", '"' + data_set().string() + '"');
+    set("parallel.pp", std::to_string(mesh.pp));
+    set("parallel.dp", std::to_string(mesh.dp));
+    set("parallel.tp", std::to_string(mesh.tp));
+    return load_run_config(file, overrides, standard_tasks(), MeshUse::kSteps, mesh.pp * mesh.dp * mesh.tp);
   }
   void run(const RunConfig& c, const TrainingRequest& request = {}) {
     const MeshShape& mesh = c.parallel.mesh;
@@ -196,10 +230,8 @@ TEST_F(Training, ResumingNeedsTheSameModelOrderAndSeed) {
   c.training.stop_after = 1;
   run(c);
   const TrainingRequest resume{.resume = "latest"};
+  expect_refused(config("run", {}, {"model.text.layers=1"}), resume, "another model");
   RunConfig other = c;
-  other.model.text.layers = 1;
-  expect_refused(other, resume, "another model");
-  other = c;
   other.training.global_batch = 4;
   expect_refused(other, resume, "training.global_batch = 8, the config says 4");
   other = c;
@@ -207,10 +239,7 @@ TEST_F(Training, ResumingNeedsTheSameModelOrderAndSeed) {
   expect_refused(other, resume, "run.seed = 5, the config says 6");
   expect_refused(c, {.resume = "7"}, "7");
   // A refusal on all ranks of a mesh, none of which waits for another.
-  other = c;
-  other.parallel.mesh = {.dp = 2};
-  other.model.image.width = 32;
-  expect_refused(other, resume, "another model");
+  expect_refused(config("run", {.dp = 2}, {"model.image.width=32"}), resume, "another model");
   EXPECT_EQ(metrics("run").size(), 1u);
 }
 
@@ -223,9 +252,11 @@ TEST_F(Training, NeedsADataSetATokenizerAndRowsForIt) {
   c = config("run");
   c.data.tokenizer = (folder_ / "absent.model").string();
   expect_refused(c, {}, "absent.model");
-  c = config("run");
-  c.model.text.vocabulary = 8;
-  expect_refused(c, {}, "8");
+  expect_refused(config("run", {}, {"model.text.vocabulary=8"}), {}, "8");
+  RunConfig classes = parse_run_config("task = \"classify\"", "classes", standard_tasks());
+  classes.run.dir = c.run.dir;
+  classes.data.path = c.data.path;
+  expect_refused(classes, {}, "classification needs labels; this data set has none");
   EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
 }
 
@@ -247,7 +278,8 @@ TEST_F(Training, AStepWithoutFiniteGradientsChangesNothingAndIsCounted) {
       pieces.push_back(piece);
     }
     const std::vector<ExtraFile> extra{{"tokenizer.model", reader.read_file("tokenizer.model")}};
-    CheckpointWriter(folder_ / dir / "checkpoints", 0, Coordinator::alone()).save(reader.manifest().run, pieces, extra);
+    CheckpointWriter(folder_ / dir / "checkpoints", 0, *make_self_group("writer"))
+        .save(reader.manifest().run, pieces, extra);
 
     c.training.stop_after = 5;
     run(c, {.resume = "latest"});

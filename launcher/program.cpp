@@ -1,0 +1,78 @@
+#include "launcher/program.h"
+
+#include <cstdlib>
+#include <exception>
+#include <functional>
+
+#include <CLI/CLI.hpp>
+#include <unistd.h>
+
+#include "launcher/bench_collectives.h"
+#include "launcher/bench_loader.h"
+#include "launcher/bench_step.h"
+#include "launcher/config.h"
+#include "launcher/doctor.h"
+#include "launcher/eval.h"
+#include "launcher/index.h"
+#include "launcher/ingest.h"
+#include "launcher/inspect.h"
+#include "launcher/plan.h"
+#include "launcher/ranks.h"
+#include "launcher/search.h"
+#include "launcher/tokenizer.h"
+#include "launcher/train.h"
+#include "launcher/verify.h"
+
+namespace triptych {
+namespace {
+
+// OpenMP reads its settings when the program is loaded, before main. Idle threads that spin take the cores from ranks
+// and loader threads that work: 3x slower when there are more of them than cores.
+void let_idle_threads_sleep(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  ::setenv("OMP_WAIT_POLICY", "passive", 0);
+  ::execv("/proc/self/exe", argv);  // if that fails, the program runs as it is, only slower
+}
+
+}  // namespace
+
+int run_program(int argc, char** argv, TaskTable tasks) {
+  let_idle_threads_sleep(argv);
+  CLI::App app("Triptych trains image-text Transformers on many ranks.", "triptych");
+  app.set_version_flag("--version", "triptych " TRIPTYCH_VERSION);
+  app.require_subcommand(1);
+  app.footer("Every subcommand has --help. docs/ has the formats, the configuration and how it all works.");
+  app.set_help_all_flag("--help-all", "The help of all subcommands");
+
+  std::function<int()> run;
+  register_train(app, run, tasks);
+  register_eval(app, run, tasks);
+  register_search(app, run, tasks);
+  register_verify(app, run, tasks);
+  register_ingest(app, run);
+  register_index(app, run);
+  register_inspect(app, run);
+  register_tokenizer(app, run);
+  register_plan(app, run);
+  register_config(app, run, tasks);
+  CLI::App* bench = app.add_subcommand("bench", "Measures a part: step, gemm, loader, collectives");
+  bench->require_subcommand(1);
+  register_bench_step(*bench, run, tasks);
+  register_bench_gemm(*bench, run);
+  register_bench_loader(*bench, run);
+  register_bench_collectives(*bench, run);
+  register_doctor(app, run);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  try {
+    return run();
+  } catch (const std::exception& error) {
+    return report_error(error);
+  }
+}
+
+}  // namespace triptych

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "parallel/group.h"
+
+namespace triptych {
+
+/// An error that every rank of a group throws alike: it is printed once, and no rank waits for another.
+struct AgreedError : Error {
+  AgreedError(ErrorKind error_kind, const std::string& text) : Error(error_kind, text) {}
+};
+
+/// Runs `work` on every rank and lets all know how it went: if it threw on any, every rank throws an AgreedError with
+/// the kind and message of the first one that failed; a group of one throws what it threw. An exception that is not one
+/// of ours counts as the world's. Collective, blocks. For set-up and checkpoints, not for every step.
+void together(Group& group, const std::function<void()>& work);
+
+/// What ranks do together, in the words of the error if one of them cannot.
+struct JointWork {
+  std::string_view where;        ///< the error's place
+  std::string doing;             ///< what comes behind "could not"
+  std::string_view remedy = {};  ///< a sentence that ends the message of the world's errors
+};
+
+/// The same for work that returns a string: the result is those of all ranks, by rank. The error names the rank that
+/// failed and what it was doing, and is an AgreedError in a group of one too:
+///   `[checkpoint] rank 2 of 4 could not write its shard: [runs/a/...] cannot ... (errno 28: No space left on device)`
+std::vector<std::string> together(Group& group, const JointWork& what, const std::function<std::string()>& work);
+
+}  // namespace triptych

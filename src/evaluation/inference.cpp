@@ -1,0 +1,84 @@
+#include "evaluation/inference.h"
+
+#include <algorithm>
+
+#include "data/field_sources.h"
+#include "execution/batch_feeder.h"
+#include "parallel/redistribute.h"
+
+namespace triptych {
+
+std::vector<float> Inference::to_all_hosts(const Variable& value) {
+  Group& world = mesh_->world();
+  const MeshShape& shape = mesh_->shape();
+  const int root = mesh_world_rank(shape, {.pp = shape.pp - 1});
+  std::vector<float> values;
+  if (value.defined()) {
+    const Tensor whole =
+        redistribute(value.tensor(), value.global_shape(), value.layout(), Layout(), *mesh_).contiguous();
+    if (world.rank() == root) values = whole.to(DType::kFloat32).to_vector<float>();
+  }
+  if (world.size() == 1) return values;
+  auto count = static_cast<int64_t>(values.size());
+  world.broadcast(&count, 1, DType::kInt64, root)->wait();
+  values.resize(static_cast<std::size_t>(count));
+  world.broadcast(values.data(), count, DType::kFloat32, root)->wait();
+  return values;
+}
+
+std::vector<float> Inference::infer(const Fields& data, const std::string& output) {
+  const Values values = executor_->infer(data, std::span(&output, 1));
+  std::vector<float> rows = to_all_hosts(values.empty() ? Variable() : value_of(values, output));
+  rows.resize(rows.size() / static_cast<std::size_t>(mesh_->size(Axis::kDp)));  // each replica computed the same ones
+  return rows;
+}
+
+void Inference::run(std::shared_ptr<const Dataset> dataset, std::span<const FieldSource> sources, EvaluationItems items,
+                    std::span<const std::string> outputs, const std::function<void(const InferredRows&)>& consume) {
+  const int dp = mesh_->size(Axis::kDp);
+  const std::vector<std::string> names = executor_->fields(outputs);
+  const uint64_t num_items = items == EvaluationItems::kCaptions ? dataset->num_captions() : dataset->size();
+  const int64_t rows = (std::min(options_.batch, static_cast<int64_t>(num_items)) + dp - 1) / dp;
+  LoaderOptions options;
+  options.fields = sources_of(sources, names);
+  options.fields.push_back(presence_fields());
+  options.global_batch = rows * dp;
+  options.dp_rank = mesh_->rank(Axis::kDp);
+  options.dp_size = dp;
+  options.threads = options_.threads;
+  options.training = false;
+  options.items = items;
+  options.max_bad_fraction = options_.max_bad_fraction;
+  Loader loader(dataset, std::move(options));
+  Group& world = mesh_->world();
+  for (int64_t step = 0; step < loader.num_steps(); ++step) {
+    Batch batch = loader.next();
+    const Values values = executor_->infer(to_device(*device_, batch, names), outputs);
+    InferredRows result;
+    result.first_item = static_cast<uint64_t>(step * rows * dp);
+    result.num_items = std::min(rows * dp, static_cast<int64_t>(num_items - result.first_item));
+    for (const std::string& name : outputs) {
+      std::vector<float> all = to_all_hosts(values.empty() ? Variable() : value_of(values, name));
+      all.resize(all.size() / static_cast<std::size_t>(rows * dp) * static_cast<std::size_t>(result.num_items));
+      result.outputs[name] = std::move(all);
+    }
+    // Which rows are there is known where they were read.
+    const std::span<const uint8_t> image = batch.values<uint8_t>("image_present");
+    const std::span<const uint8_t> text = batch.values<uint8_t>("text_present");
+    std::vector<uint8_t> mine(image.begin(), image.end());
+    mine.insert(mine.end(), text.begin(), text.end());
+    std::vector<uint8_t> all(mine.size() * static_cast<std::size_t>(world.size()));
+    world.all_gather(mine.data(), all.data(), static_cast<int64_t>(mine.size()), DType::kUInt8)->wait();
+    for (int64_t i = 0; i < result.num_items; ++i) {
+      const int replica = static_cast<int>(i / rows);
+      const auto at = static_cast<std::size_t>(mesh_world_rank(mesh_->shape(), {.dp = replica})) * mine.size() +
+                      static_cast<std::size_t>(i % rows);
+      result.image_present.push_back(all[at] != 0);
+      result.text_present.push_back(all[at + static_cast<std::size_t>(rows)] != 0);
+    }
+    consume(result);
+    loader.recycle(std::move(batch));
+  }
+}
+
+}  // namespace triptych

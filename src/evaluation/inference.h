@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "data/loader.h"
+#include "execution/executor.h"
+
+namespace triptych {
+
+struct InferenceOptions {
+  int64_t batch = 64;  ///< items a forward pass, over all of `dp`
+  int threads = 1;     ///< that read and decode, a rank
+  double max_bad_fraction = 0.01;
+};
+
+/// What a forward pass gave for some items of a data set.
+struct InferredRows {
+  uint64_t first_item = 0;
+  int64_t num_items = 0;
+  /// [num_items] whether the item could be read and has its image, its caption.
+  std::vector<bool> image_present, text_present;
+  std::map<std::string, std::vector<float>> outputs;  ///< by slot: [num_items, dims...]
+};
+
+/// A trained model, for measuring it on any mesh: forward passes without a graph, of the blocks alone that the wanted
+/// slots need. Everything here is collective over all ranks, and gives all of them the same.
+class Inference {
+ public:
+  /// The executor and what it stands on must outlive this.
+  Inference(Device& device, Mesh& mesh, Executor& executor, const InferenceOptions& options)
+      : device_(&device), mesh_(&mesh), executor_(&executor), options_(options) {}
+
+  /// True on the one rank that tells results.
+  bool is_first() const { return mesh_->world().rank() == 0; }
+  Device& device() const { return *device_; }
+  Mesh& mesh() const { return *mesh_; }
+  Executor& executor() const { return *executor_; }
+  const InferenceOptions& options() const { return options_; }
+
+  /// Goes once through a data set's items, in order.
+  ///   sources   of the fields that the model reads, and maybe others
+  ///   outputs   slots of float types
+  void run(std::shared_ptr<const Dataset> dataset, std::span<const FieldSource> sources, EvaluationItems items,
+           std::span<const std::string> outputs, const std::function<void(const InferredRows&)>& consume);
+
+  /// One forward pass over rows that every rank has alike; a slot of it, [rows, dims...].
+  std::vector<float> infer(const Fields& data, const std::string& output);
+
+  /// A value of the last stage's, whole and in float32, on every rank's host. `value` is undefined elsewhere.
+  std::vector<float> to_all_hosts(const Variable& value);
+
+ private:
+  Device* device_;
+  Mesh* mesh_;
+  Executor* executor_;
+  InferenceOptions options_;
+};
+
+}  // namespace triptych

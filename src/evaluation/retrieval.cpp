@@ -1,0 +1,95 @@
+#include "evaluation/retrieval.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "kernels/matmul.h"
+#include "tensor/tensor.h"
+
+namespace triptych {
+namespace {
+
+constexpr int64_t kBlockQueries = 256;
+
+}  // namespace
+
+Embeddings embed(Inference& inference, std::shared_ptr<const Dataset> dataset, std::span<const FieldSource> sources,
+                 EvaluationItems items, const std::string& slot) {
+  Embeddings result;
+  const bool of_text = items == EvaluationItems::kCaptions;
+  inference.run(dataset, sources, items, std::span(&slot, 1), [&](const InferredRows& rows) {
+    const std::vector<float>& values = rows.outputs.at(slot);
+    result.width = static_cast<int64_t>(values.size()) / rows.num_items;
+    result.rows.insert(result.rows.end(), values.begin(), values.end());
+    for (int64_t i = 0; i < rows.num_items; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      if (of_text ? rows.text_present[at] : rows.image_present[at]) continue;
+      const int64_t row = static_cast<int64_t>(rows.first_item) + i;
+      std::fill_n(result.rows.begin() + row * result.width, result.width, 0.0f);
+    }
+  });
+  return result;
+}
+
+std::vector<int64_t> samples_of_captions(const Dataset& dataset) {
+  std::vector<int64_t> samples;
+  for (uint64_t i = 0; i < dataset.size(); ++i) {
+    samples.insert(samples.end(), dataset.record(i).num_captions, static_cast<int64_t>(i));
+  }
+  return samples;
+}
+
+std::vector<float> similarities(Device& device, const Embeddings& queries, int64_t first, int64_t count,
+                                const Embeddings& candidates) {
+  const int64_t width = queries.width, n = candidates.count();
+  const std::span<const float> rows =
+      std::span(queries.rows).subspan(static_cast<std::size_t>(first * width), static_cast<std::size_t>(count * width));
+  const Tensor a = Tensor::from<float>(device, Shape{count, width}, rows);
+  const Tensor b = Tensor::from<float>(device, Shape{n, width}, std::span(candidates.rows));
+  const Tensor scores = Tensor::empty(device, DType::kFloat32, Shape{count, n});
+  matmul(device.stream(),
+         {.m = count, .n = n, .k = width, .a = a.raw(), .b = b.raw(), .transpose_b = true, .c = scores.raw()});
+  return scores.to_vector<float>();
+}
+
+Retrieval measure_retrieval(Device& device, const Embeddings& images, const Embeddings& texts,
+                            const std::vector<int64_t>& sample_of_text) {
+  std::vector<int64_t> samples(static_cast<std::size_t>(images.count()));
+  std::iota(samples.begin(), samples.end(), 0);
+  RecallCounter to_text(samples, sample_of_text), to_image(sample_of_text, samples);
+  for (int64_t first = 0; first < images.count(); first += kBlockQueries) {
+    const int64_t count = std::min(kBlockQueries, images.count() - first);
+    const std::vector<float> scores = similarities(device, images, first, count, texts);
+    to_text.add({.scores = scores.data(),
+                 .first_query = first,
+                 .num_queries = count,
+                 .num_candidates = texts.count(),
+                 .query_stride = texts.count()});
+    to_image.add({.scores = scores.data(),
+                  .num_queries = texts.count(),
+                  .first_candidate = first,
+                  .num_candidates = count,
+                  .query_stride = 1,
+                  .candidate_stride = texts.count()});
+  }
+  return {.image_to_text = to_text.recall(),
+          .text_to_image = to_image.recall(),
+          .image_to_text_chance = to_text.chance(),
+          .text_to_image_chance = to_image.chance(),
+          .num_images = to_text.num_queries(),
+          .num_texts = to_image.num_queries()};
+}
+
+std::vector<int64_t> best(std::span<const float> scores, int64_t k) {
+  std::vector<int64_t> order(scores.size());
+  std::iota(order.begin(), order.end(), 0);
+  k = std::min(k, static_cast<int64_t>(order.size()));
+  std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](int64_t a, int64_t b) {
+    const float x = scores[static_cast<std::size_t>(a)], y = scores[static_cast<std::size_t>(b)];
+    return x != y ? x > y : a < b;
+  });
+  order.resize(static_cast<std::size_t>(k));
+  return order;
+}
+
+}  // namespace triptych

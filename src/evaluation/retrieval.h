@@ -1,0 +1,46 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "device/device.h"
+#include "evaluation/inference.h"
+#include "evaluation/retrieval_metrics.h"
+
+namespace triptych {
+
+/// Embeddings of items of a data set, row-major [n, width]; of an item that has none a row of zeros.
+struct Embeddings {
+  int64_t width = 0;
+  std::vector<float> rows;
+  int64_t count() const { return width == 0 ? 0 : static_cast<int64_t>(rows.size()) / width; }
+};
+
+/// One modality of a data set alone, through the blocks that `slot` needs: every sample's image, or every caption of
+/// every sample. Collective.
+Embeddings embed(Inference& inference, std::shared_ptr<const Dataset> dataset, std::span<const FieldSource> sources,
+                 EvaluationItems items, const std::string& slot);
+
+/// Which sample each caption of a data set belongs to, in the order of EvaluationItems::kCaptions.
+std::vector<int64_t> samples_of_captions(const Dataset& dataset);
+
+/// scores[i * candidates.count() + j]: queries [first, first + count) against all candidates.
+std::vector<float> similarities(Device& device, const Embeddings& queries, int64_t first, int64_t count,
+                                const Embeddings& candidates);
+
+/// A picture finds any of its captions, and each caption its picture.
+struct Retrieval {
+  RecallAtK image_to_text, text_to_image;
+  RecallAtK image_to_text_chance, text_to_image_chance;
+  int64_t num_images = 0, num_texts = 0;  ///< queries
+};
+/// Cost: images * texts * width FLOPs, in blocks: the scores never exist at once.
+Retrieval measure_retrieval(Device& device, const Embeddings& images, const Embeddings& texts,
+                            const std::vector<int64_t>& sample_of_text);
+
+/// The best `k` of some scores, best first; of equal ones the lower number first.
+std::vector<int64_t> best(std::span<const float> scores, int64_t k);
+
+}  // namespace triptych

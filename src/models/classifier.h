@@ -1,0 +1,16 @@
+#pragma once
+
+#include "models/image_encoder.h"
+
+namespace triptych {
+
+struct ClassifierConfig {
+  ImageEncoderConfig image;
+  int64_t num_classes = 10;
+};
+
+/// Dosovitskiy et al. 2021, ViT: an image encoder and "classify.head" (pooling, norm, a product with a bias), ending
+/// with the slot "logits", float32 [C].
+ModelSpec classifier(const ClassifierConfig& config);
+
+}  // namespace triptych

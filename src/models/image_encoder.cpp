@@ -1,0 +1,50 @@
+#include "models/image_encoder.h"
+
+#include "ops/pooling.h"
+
+namespace triptych {
+namespace {
+
+Slot image_slot(const ImageEncoderConfig& config) {
+  return {.name = "image", .dims = {config.sequence(), config.sizes.width}};
+}
+
+}  // namespace
+
+std::string ImageEncoderConfig::to_string() const {
+  return fmt::format("size={} patch={} {} pooling={}", size, patch, sizes.to_string(),
+                     pooling == Pooling::kMean ? "mean" : "class");
+}
+
+void append_image_encoder(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config) {
+  const PatchEmbedding::Config embedding = config.embedding();
+  const auto embed = [](const PatchEmbedding& patches, std::span<const Variable>, const Fields& fields,
+                        const Pass& pass) { return patches.forward(fields["pixels"], pass); };
+  blocks.push_back({.name = "image.embed",
+                    .fields = {"pixels"},
+                    .writes = {image_slot(config)},
+                    .forward_flops = embedding.forward_flops(),
+                    .backward_flops = embedding.forward_flops(),
+                    .make = [=](ParameterStore& store) {
+                      return make_block(PatchEmbedding(store, "image.embed", embedding), embed);
+                    }});
+  append_stack(blocks, "image", image_slot(config), config.sizes, {.dropout = config.dropout});
+}
+
+void append_image_memory(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config, const std::string& memory) {
+  const auto forward = [](const NormParameters& norm, std::span<const Variable> inputs, const Fields&,
+                          const Pass& pass) { return pass.laid_out(norm.forward(inputs[0], pass), "batch"); };
+  blocks.push_back({.name = "image.norm",
+                    .reads = {"image"},
+                    .writes = {{.name = memory, .dims = image_slot(config).dims, .place = "batch"}},
+                    .make = [=, width = config.sizes.width](ParameterStore& store) {
+                      return make_block(NormParameters(store, "image.norm", width), forward);
+                    }});
+}
+
+Variable pool_image(const Variable& x, ImageEncoderConfig::Pooling pooling, const Pass& pass) {
+  const Variable whole = pass.laid_out(x, "batch");
+  return pooling == ImageEncoderConfig::Pooling::kMean ? mean_tokens(whole) : select_token(whole, Tensor());
+}
+
+}  // namespace triptych

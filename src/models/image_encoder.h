@@ -1,0 +1,37 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "models/parts.h"
+#include "nn/embeddings.h"
+
+namespace triptych {
+
+/// Vision Transformer (Dosovitskiy et al. 2021): patch embedding, learned positions, pre-norm blocks.
+struct ImageEncoderConfig {
+  enum class Pooling { kClassToken, kMean };
+  int64_t size = 64;  ///< pixels a side
+  int64_t patch = 8;
+  TransformerSizes sizes;
+  Pooling pooling = Pooling::kClassToken;
+  float dropout = 0;
+
+  PatchEmbedding::Config embedding() const {
+    return {.size = size, .patch = patch, .width = sizes.width, .class_token = pooling == Pooling::kClassToken};
+  }
+  int64_t sequence() const { return embedding().sequence(); }
+  /// "size=64 patch=8 width=256 layers=6 heads=4 feed_forward=1024 pooling=class", for fingerprints.
+  std::string to_string() const;
+};
+
+/// "image.embed" and "image.blocks.i", from the field "pixels" to the slot "image" [S, H].
+void append_image_encoder(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config);
+
+/// "image.norm": the stack's last norm, from the slot "image" to `memory` [S, H], whole: what a decoder attends to.
+void append_image_memory(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config, const std::string& memory);
+
+/// x [B, S, H], the stream; returns the sequence's [B, H] as the config pools.
+Variable pool_image(const Variable& x, ImageEncoderConfig::Pooling pooling, const Pass& pass);
+
+}  // namespace triptych

@@ -1,0 +1,66 @@
+#include "models/text_stack.h"
+
+#include <utility>
+
+#include "nn/embeddings.h"
+
+namespace triptych {
+namespace {
+
+struct TokenEmbedding {
+  TokenTable table;
+  LearnedPositions positions;
+};
+
+struct TokenOutput {
+  NormParameters norm;
+  TokenTable table;
+};
+
+}  // namespace
+
+std::string TextStackConfig::to_string() const {
+  return fmt::format("length={} vocabulary={} {} attention={}", length, vocabulary, sizes.to_string(),
+                     causal ? "causal" : "bidirectional");
+}
+
+void append_token_embedding(std::vector<BlockSpec>& blocks, const std::string& name, const TextStackConfig& config,
+                            bool is_tied) {
+  const std::string block_name = name + ".embed";
+  const auto forward = [](const TokenEmbedding& parts, std::span<const Variable>, const Fields& fields,
+                          const Pass& pass) {
+    return parts.positions.add_to(parts.table.embed(fields["tokens"], pass), pass);
+  };
+  blocks.push_back({.name = block_name,
+                    .fields = {"tokens"},
+                    .writes = {{.name = name, .dims = {config.length, config.sizes.width}, .is_text = true}},
+                    .make = [=](ParameterStore& store) {
+                      return make_block(
+                          TokenEmbedding{TokenTable(store, block_name, config.vocabulary, config.sizes.width, is_tied),
+                                         LearnedPositions(store, block_name, config.length, config.sizes.width)},
+                          forward);
+                    }});
+}
+
+void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name, const std::string& embedding,
+                         const TextStackConfig& config) {
+  const std::string block_name = name + ".output";
+  const double flops = 2.0 * static_cast<double>(config.length * config.sizes.width * config.vocabulary);
+  const auto forward = [](const TokenOutput& parts, std::span<const Variable> inputs, const Fields&, const Pass& pass) {
+    return parts.table.logits(pass.laid_out(parts.norm.forward(inputs[0], pass), "batch"), pass);
+  };
+  blocks.push_back(
+      {.name = block_name,
+       .reads = {name},
+       .writes = {{.name = "logits", .dims = {config.length, config.vocabulary}, .place = "logits", .is_text = true}},
+       .forward_flops = flops,
+       .backward_flops = 2 * flops,
+       .make = [=](ParameterStore& store) {
+         return make_block(
+             TokenOutput{NormParameters(store, block_name + ".norm", config.sizes.width),
+                         TokenTable(store, embedding + ".embed", config.vocabulary, config.sizes.width, true)},
+             forward);
+       }});
+}
+
+}  // namespace triptych

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "models/parts.h"
+
+namespace triptych {
+
+/// A Transformer over tokens: an encoder, or a decoder where it is causal.
+struct TextStackConfig {
+  int64_t length = 32;  ///< tokens of a text, the begin and end tokens included
+  int64_t vocabulary = 8192;
+  TransformerSizes sizes;
+  bool causal = true;
+  float dropout = 0;
+
+  /// "length=32 vocabulary=8192 width=256 ...", for fingerprints.
+  std::string to_string() const;
+};
+
+/// "<name>.embed", from the fields "tokens" and "lengths" to the slot `name` [T, H].
+///   is_tied   a later block scores tokens with the embedding's matrix
+void append_token_embedding(std::vector<BlockSpec>& blocks, const std::string& name, const TextStackConfig& config,
+                            bool is_tied);
+
+/// "<name>.output": the stack's last norm, and scores of every token at every position by the matrix of
+/// "<embedding>.embed", tied: from the slot `name` to "logits" [T, V].
+void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name, const std::string& embedding,
+                         const TextStackConfig& config);
+
+}  // namespace triptych

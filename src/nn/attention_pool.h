@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+
+#include "nn/transformer_block.h"
+
+namespace triptych {
+
+/// Attentional pooling (Lee et al. 2019, Set Transformer; as in Yu et al. 2022): learned queries, the same for every
+/// sample, attend to a sequence.
+class AttentionPool {
+ public:
+  AttentionPool(ParameterStore& store, const std::string& name, int64_t width, int64_t num_queries, int64_t num_heads);
+
+  /// x [B, S, H], whole, before a norm, which is the pool's; returns [B, Q, H], whole.
+  Variable forward(const Variable& x, const Pass& pass) const;
+
+  /// Matrix-product FLOPs of one sample's forward pass.
+  static double forward_flops(int64_t width, int64_t num_queries, int64_t sequence) {
+    return CrossAttention::forward_flops(width, width, num_queries, sequence);
+  }
+
+ private:
+  Parameter* queries_;
+  NormParameters norm_;
+  CrossAttention attention_;
+};
+
+}  // namespace triptych

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <initializer_list>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "parallel/layout.h"
+
+namespace triptych {
+
+/// One line of a parallel plan: a parameter or an activation, by the name that its module gives it, and where it lies.
+struct PlanRow {
+  std::string_view name;
+  Layout layout;
+};
+
+// How the tables beside the modules spell layouts. The batch is over `dp` in every activation.
+inline constexpr Layout kWhole{};  ///< of a parameter: every rank has it
+inline constexpr Layout kBatch = Layout().with(Axis::kDp, Placement::shard(0));
+constexpr Layout on_tp(int dim, Layout layout = {}) {
+  return layout.with(Axis::kTp, Placement::shard(dim));
+}
+
+/// A model's parallel plan: the tables of its modules, laid over each other. A model is written as for one device and
+/// asks its plan by name, so another kind of parallelism is another table.
+class Plan {
+ public:
+  /// A row of a later table takes the place of an earlier one with its name.
+  explicit Plan(std::initializer_list<std::span<const PlanRow>> tables);
+
+  /// Throws InternalError if no table has the name.
+  const Layout& operator()(std::string_view name) const;
+
+ private:
+  std::map<std::string, Layout, std::less<>> layouts_;
+};
+
+/// Shoeybi et al. 2019, Megatron-LM: within a block, weights and heads over `tp`; between blocks, activations are
+/// whole.
+Plan tensor_parallel_plan();
+/// Korthikanti et al. 2022: the same within a block; between blocks, activations by sequence over `tp`.
+Plan sequence_parallel_plan();
+
+/// What all modules share: "batch", activations whose sequence and features are whole; "stream", what blocks pass on;
+/// "replicated", parameters that every rank has.
+inline constexpr PlanRow kCommonPlan[] = {
+    {"batch", kBatch},
+    {"stream", kBatch},
+    {"replicated", kWhole},
+};
+inline constexpr PlanRow kCommonSequencePlan[] = {
+    {"stream", on_tp(1, kBatch)},
+};
+
+}  // namespace triptych

@@ -1,0 +1,62 @@
+#include "data/field_sources.h"
+#include "models/captioner.h"
+#include "objectives/cross_entropy.h"
+#include "tasks/caption_results.h"
+#include "tasks/model_config.h"
+#include "tasks/results.h"
+#include "tasks/standard_tasks.h"
+
+namespace triptych {
+namespace {
+
+/// An encoder-decoder that learns to write a picture's captions, word after word, with the true ones before it.
+class CaptionTask : public Task {
+ public:
+  CaptionTask(ConfigReader& reader, const MeshShape& mesh) {
+    read_dropout(reader, model_.image.dropout);
+    model_.text.dropout = model_.image.dropout;
+    read_image_encoder(reader, model_.image, false, mesh);
+    read_text_stack(reader, "model.text", model_.text, false, mesh);
+    reader
+        .read("objective.label_smoothing", smoothing_,
+              "Share of each target that is spread over all tokens (Szegedy et al. 2016).")
+        .at_least(0)
+        .below(1);
+    read_decoding(reader, decoding_);
+    read_augmentation(reader, augment_);
+    decoding_.text_length = model_.text.length;
+  }
+
+  ModelSpec model() const override { return captioner(model_); }
+  std::vector<ObjectiveSpec> objectives() const override {
+    return {cross_entropy_objective(
+        {.name = "caption", .slot = "logits", .field = "targets", .label_smoothing = smoothing_})};
+  }
+  std::vector<FieldSource> fields(std::shared_ptr<const Tokenizer> tokenizer) const override {
+    return {pixels_field(model_.image.size, augment_),
+            text_fields(std::move(tokenizer), model_.text.length, model_.text.vocabulary, {.targets = true})};
+  }
+  int64_t vocabulary() const override { return model_.text.vocabulary; }
+  void check_data(const Dataset& dataset) const override { require_pairs(dataset); }
+  void check_evaluation_set(const Dataset& dataset) const override {
+    require_parts(dataset, true, true, false, "captioning");
+  }
+  EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
+    const FieldSource pixels = pixels_field(model_.image.size);
+    return caption_results(inference, inputs, std::span(&pixels, 1), decoding_);
+  }
+
+ private:
+  CaptionerConfig model_;
+  double smoothing_ = 0.1;
+  CaptionOptions decoding_;
+  AugmentOptions augment_;
+};
+
+}  // namespace
+
+std::unique_ptr<Task> read_caption_task(ConfigReader& reader, const MeshShape& mesh) {
+  return std::make_unique<CaptionTask>(reader, mesh);
+}
+
+}  // namespace triptych

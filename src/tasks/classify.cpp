@@ -1,0 +1,138 @@
+#include <algorithm>
+
+#include "data/class_names.h"
+#include "data/field_sources.h"
+#include "evaluation/classification_metrics.h"
+#include "evaluation/inference.h"
+#include "models/classifier.h"
+#include "objectives/cross_entropy.h"
+#include "tasks/model_config.h"
+#include "tasks/results.h"
+#include "tasks/standard_tasks.h"
+
+namespace triptych {
+namespace {
+
+constexpr const char* kLogits = "logits";
+constexpr int64_t kTopK = 5;
+
+/// Image classification: Dosovitskiy et al. 2021, ViT.
+class ClassifyTask : public Task {
+ public:
+  ClassifyTask(ConfigReader& reader, const MeshShape& mesh) {
+    reader.read("model.classes", model_.num_classes, "Classes; labels are below.").at_least(2).at_most(1 << 20);
+    read_dropout(reader, model_.image.dropout);
+    read_image_encoder(reader, model_.image, true, mesh);
+    reader
+        .read("objective.label_smoothing", smoothing_,
+              "Share of each target that is spread over all classes (Szegedy et al. 2016).")
+        .at_least(0)
+        .below(1);
+    read_augmentation(reader, augment_);
+  }
+
+  ModelSpec model() const override { return classifier(model_); }
+  std::vector<ObjectiveSpec> objectives() const override {
+    return {cross_entropy_objective(
+        {.name = "classify", .slot = kLogits, .field = "label", .label_smoothing = smoothing_})};
+  }
+  std::vector<FieldSource> fields(std::shared_ptr<const Tokenizer>) const override {
+    return {pixels_field(model_.image.size, augment_), label_field(model_.num_classes)};
+  }
+  void check_data(const Dataset& dataset) const override {
+    require_parts(dataset, true, false, true, "classification");
+    require_labels_below(dataset, model_.num_classes);
+  }
+  void check_evaluation_set(const Dataset& dataset) const override { check_data(dataset); }
+  EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override;
+
+ private:
+  ClassifierConfig model_;
+  double smoothing_ = 0.1;
+  AugmentOptions augment_;
+};
+
+std::vector<std::string> names_of_classes(const std::string& set, int64_t num_classes) {
+  std::vector<std::string> names = read_class_names(set);
+  while (static_cast<int64_t>(names.size()) < num_classes) names.push_back(fmt::format("class {}", names.size()));
+  return names;
+}
+
+void add_example(ExamplesPanel& panel, const std::string& set, const Dataset& dataset, int64_t sample,
+                 std::span<const float> scores, int64_t label, const std::vector<std::string>& names) {
+  const auto produced = std::max_element(scores.begin(), scores.end()) - scores.begin();
+  const std::string truth = names[static_cast<std::size_t>(label)];
+  panel.examples.push_back({.group = set,
+                            .picture = picture_of(dataset, sample, truth),
+                            .asked = {},
+                            .truth = truth,
+                            .produced = names[static_cast<std::size_t>(produced)],
+                            .correct = produced == label});
+}
+
+EvaluationResults ClassifyTask::evaluate(Inference& inference, const EvaluationInputs& inputs) const {
+  EvaluationResults results;
+  TablePanel table{.title = "Classification",
+                   .caption =
+                       "The share of pictures whose class is among the first k, and the mean over the classes "
+                       "of the share that is recognised.",
+                   .subject_head = "Set",
+                   .columns = {"Top-1", "Top-5", "Class mean"},
+                   .subjects = {}};
+  ExamplesPanel examples{.title = "Examples", .examples = {}};
+  std::vector<ConfusionPanel> confusions;
+  const std::string slot = kLogits;
+  const int64_t classes = model_.num_classes;
+  for (const std::string& path : inputs.sets) {
+    const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
+    const std::string set = set_name(path);
+    const std::vector<std::string> names = names_of_classes(path, classes);
+    const std::vector<int64_t> shown = example_numbers(static_cast<int64_t>(dataset->size()));
+    ClassificationCounter counter(classes);
+    inference.run(dataset, fields(nullptr), EvaluationItems::kSamples, std::span(&slot, 1),
+                  [&](const InferredRows& rows) {
+                    const std::span<const float> all = rows.outputs.at(slot);
+                    for (int64_t i = 0; i < rows.num_items; ++i) {
+                      const auto sample = static_cast<int64_t>(rows.first_item) + i;
+                      const std::optional<int64_t> label = dataset->record(static_cast<uint64_t>(sample)).label;
+                      if (!rows.image_present[static_cast<std::size_t>(i)] || !label) continue;
+                      const std::span<const float> scores =
+                          all.subspan(static_cast<std::size_t>(i * classes), static_cast<std::size_t>(classes));
+                      counter.add(scores, *label);
+                      if (inference.is_first() && std::find(shown.begin(), shown.end(), sample) != shown.end()) {
+                        add_example(examples, set, *dataset, sample, scores, *label, names);
+                      }
+                    }
+                  });
+    const auto chance = [&](int64_t k) {
+      return share_value(static_cast<double>(std::min(k, classes)) / static_cast<double>(classes));
+    };
+    const double top_1 = counter.top_k_accuracy(1), top_5 = counter.top_k_accuracy(kTopK);
+    std::vector<TablePanel::Row> rows{
+        {"model", {share_value(top_1), share_value(top_5), share_value(counter.macro_recall())}}};
+    for (TablePanel::Row& other : baseline_rows(inputs, path, {"top-1 accuracy"})) rows.push_back(std::move(other));
+    rows.push_back({"chance", {chance(1), chance(kTopK), chance(1)}});
+    table.subjects.push_back(
+        {.name = set, .notes = {fmt::format("{} pictures", counter.num_samples())}, .rows = std::move(rows)});
+    results.metrics.emplace_back(set + ": top-1", top_1);
+    results.metrics.emplace_back(set + ": top-5", top_5);
+    ConfusionPanel confusion{
+        .title = "Confusion on " + set, .caption = "Rows are the true classes.", .class_names = names, .cells = {}};
+    for (const ClassificationCounter::Cell& cell : counter.confusion()) {
+      confusion.cells.push_back({.truth = cell.truth, .predicted = cell.predicted, .count = cell.count});
+    }
+    confusions.push_back(std::move(confusion));
+  }
+  results.panels = {std::move(table)};
+  for (ConfusionPanel& confusion : confusions) results.panels.emplace_back(std::move(confusion));
+  results.panels.emplace_back(std::move(examples));
+  return results;
+}
+
+}  // namespace
+
+std::unique_ptr<Task> read_classify_task(ConfigReader& reader, const MeshShape& mesh) {
+  return std::make_unique<ClassifyTask>(reader, mesh);
+}
+
+}  // namespace triptych

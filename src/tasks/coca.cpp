@@ -1,0 +1,83 @@
+#include "models/coca.h"
+
+#include <iterator>
+
+#include "data/field_sources.h"
+#include "objectives/cross_entropy.h"
+#include "tasks/caption_results.h"
+#include "tasks/model_config.h"
+#include "tasks/results.h"
+#include "tasks/retrieval_results.h"
+#include "tasks/standard_tasks.h"
+
+namespace triptych {
+namespace {
+
+/// Contrastive and captioning losses together, on one model: Yu et al. 2022, CoCa.
+class CocaTask : public Task {
+ public:
+  CocaTask(ConfigReader& reader, const MeshShape& mesh) {
+    reader.read("model.embedding", model_.embedding, "Dims of the space in which images and texts meet.").at_least(1);
+    read_dropout(reader, model_.image.dropout);
+    model_.text.dropout = model_.image.dropout;
+    read_image_encoder(reader, model_.image, false, mesh);
+    reader.read("model.pool_queries", model_.pool_queries, "Tokens that stand for the image in the decoder.")
+        .at_least(1)
+        .at_most(65536);
+    read_text_stack(reader, "model.text", model_.text, false, mesh);
+    reader
+        .read("model.multimodal_layers", model_.multimodal_layers,
+              "Decoder blocks that attend to the image, on top of model.text.layers that do not.")
+        .at_least(1)
+        .at_most(1024);
+    read_contrastive(reader, contrastive_);
+    reader.read("objective.contrastive_weight", contrastive_weight_, "Of the contrastive loss in the sum.").positive();
+    reader.read("objective.caption_weight", caption_weight_, "Of the captioning loss in the sum.").positive();
+    read_decoding(reader, decoding_);
+    read_augmentation(reader, augment_);
+    decoding_.text_length = model_.text.length;
+  }
+
+  ModelSpec model() const override { return coca(model_); }
+  std::vector<ObjectiveSpec> objectives() const override {
+    return {
+        contrastive_objective(contrastive_, contrastive_weight_),
+        cross_entropy_objective({.name = "caption", .slot = "logits", .field = "targets", .weight = caption_weight_})};
+  }
+  std::vector<FieldSource> fields(std::shared_ptr<const Tokenizer> tokenizer) const override {
+    return {pixels_field(model_.image.size, augment_),
+            text_fields(std::move(tokenizer), model_.text.length, model_.text.vocabulary, {.targets = true})};
+  }
+  int64_t vocabulary() const override { return model_.text.vocabulary; }
+  void check_data(const Dataset& dataset) const override { require_pairs(dataset); }
+  void check_evaluation_set(const Dataset& dataset) const override {
+    require_parts(dataset, true, true, false, "retrieval");
+  }
+  EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
+    EvaluationResults results = retrieval_results(inference, inputs, fields(inputs.tokenizer));
+    const FieldSource pixels = pixels_field(model_.image.size);
+    EvaluationResults captions = caption_results(inference, inputs, std::span(&pixels, 1), decoding_);
+    std::move(captions.metrics.begin(), captions.metrics.end(), std::back_inserter(results.metrics));
+    std::move(captions.panels.begin(), captions.panels.end(), std::back_inserter(results.panels));
+    return results;
+  }
+  bool can_search() const override { return true; }
+  std::vector<SearchHit> search(Inference& inference, const SearchQuery& query) const override {
+    return search_images(inference, query, fields(query.tokenizer), model_.text.length);
+  }
+
+ private:
+  CocaConfig model_;
+  ContrastiveConfig contrastive_;
+  double contrastive_weight_ = 1, caption_weight_ = 2;
+  CaptionOptions decoding_;
+  AugmentOptions augment_;
+};
+
+}  // namespace
+
+std::unique_ptr<Task> read_coca_task(ConfigReader& reader, const MeshShape& mesh) {
+  return std::make_unique<CocaTask>(reader, mesh);
+}
+
+}  // namespace triptych

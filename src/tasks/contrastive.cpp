@@ -1,0 +1,55 @@
+#include "data/field_sources.h"
+#include "models/two_tower.h"
+#include "tasks/model_config.h"
+#include "tasks/results.h"
+#include "tasks/retrieval_results.h"
+#include "tasks/standard_tasks.h"
+
+namespace triptych {
+namespace {
+
+/// Two towers whose embeddings of a pair meet: Radford et al. 2021, CLIP; Zhai et al. 2023, SigLIP.
+class ContrastiveTask : public Task {
+ public:
+  ContrastiveTask(ConfigReader& reader, const MeshShape& mesh) {
+    reader.read("model.embedding", model_.embedding, "Dims of the space in which images and texts meet.").at_least(1);
+    read_dropout(reader, model_.image.dropout);
+    model_.text.dropout = model_.image.dropout;
+    read_image_encoder(reader, model_.image, true, mesh);
+    read_text_stack(reader, "model.text", model_.text, true, mesh);
+    read_contrastive(reader, objective_);
+    read_augmentation(reader, augment_);
+  }
+
+  ModelSpec model() const override { return two_tower(model_); }
+  std::vector<ObjectiveSpec> objectives() const override { return {contrastive_objective(objective_)}; }
+  std::vector<FieldSource> fields(std::shared_ptr<const Tokenizer> tokenizer) const override {
+    return {pixels_field(model_.image.size, augment_),
+            text_fields(std::move(tokenizer), model_.text.length, model_.text.vocabulary)};
+  }
+  int64_t vocabulary() const override { return model_.text.vocabulary; }
+  void check_data(const Dataset& dataset) const override { require_pairs(dataset); }
+  void check_evaluation_set(const Dataset& dataset) const override {
+    require_parts(dataset, true, true, false, "retrieval");
+  }
+  EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
+    return retrieval_results(inference, inputs, fields(inputs.tokenizer));
+  }
+  bool can_search() const override { return true; }
+  std::vector<SearchHit> search(Inference& inference, const SearchQuery& query) const override {
+    return search_images(inference, query, fields(query.tokenizer), model_.text.length);
+  }
+
+ private:
+  TwoTowerConfig model_;
+  ContrastiveConfig objective_;
+  AugmentOptions augment_;
+};
+
+}  // namespace
+
+std::unique_ptr<Task> read_contrastive_task(ConfigReader& reader, const MeshShape& mesh) {
+  return std::make_unique<ContrastiveTask>(reader, mesh);
+}
+
+}  // namespace triptych

@@ -1,0 +1,130 @@
+#include "tasks/model_config.h"
+
+#include "kernels/attention.h"
+
+namespace triptych {
+
+void read_sizes(ConfigReader& reader, const std::string& section, TransformerSizes& sizes, const MeshShape& mesh) {
+  const std::string heads = section + ".heads";
+  reader.read(section + ".width", sizes.width, "Of the residual stream.").at_least(1).at_most(65536);
+  reader.read(section + ".layers", sizes.layers, "Transformer blocks.").at_least(1).at_most(1024);
+  reader.read(heads, sizes.heads, "Attention heads; divide the width; a multiple of parallel.tp.").at_least(1);
+  reader.read(section + ".feed_forward", sizes.feed_forward, "Inner width; a multiple of parallel.tp.").at_least(1);
+  if (sizes.width % sizes.heads != 0) {
+    reader.problem(heads, fmt::format("must divide {}.width: {} heads, width {}", section, sizes.heads, sizes.width),
+                   "Choose a width that is a multiple of the heads");
+  } else if (sizes.width / sizes.heads > max_attention_head_dim()) {
+    reader.problem(heads,
+                   fmt::format("a head has at most {} columns, found {} / {} = {}", max_attention_head_dim(),
+                               sizes.width, sizes.heads, sizes.width / sizes.heads),
+                   "Use more heads");
+  }
+  if (sizes.heads % mesh.tp != 0) {
+    reader.problem(heads, fmt::format("must be a multiple of parallel.tp: {} heads, tp = {}", sizes.heads, mesh.tp),
+                   "Change the heads or parallel.tp");
+  }
+  if (sizes.feed_forward % mesh.tp != 0) {
+    reader.problem(section + ".feed_forward",
+                   fmt::format("must be a multiple of parallel.tp: {}, tp = {}", sizes.feed_forward, mesh.tp),
+                   "Change feed_forward or parallel.tp");
+  }
+}
+
+void read_image_encoder(ConfigReader& reader, ImageEncoderConfig& config, bool has_pooling, const MeshShape& mesh) {
+  reader.read("model.image.size", config.size, "Pixels a side.").at_least(1).at_most(4096);
+  reader.read("model.image.patch", config.patch, "Pixels a side of a patch; divides the size.").at_least(1);
+  if (config.size % config.patch != 0) {
+    reader.problem("model.image.patch",
+                   fmt::format("must divide model.image.size: patch {}, size {}", config.patch, config.size),
+                   "Change one of them");
+  }
+  read_sizes(reader, "model.image", config.sizes, mesh);
+  config.pooling = ImageEncoderConfig::Pooling::kMean;
+  if (!has_pooling) return;
+  std::string pooling = "class";
+  reader
+      .read("model.image.pooling", pooling,
+            "What stands for the whole image: a class token in front of the patches, or their mean.")
+      .one_of({"class", "mean"});
+  config.pooling = pooling == "mean" ? ImageEncoderConfig::Pooling::kMean : ImageEncoderConfig::Pooling::kClassToken;
+}
+
+void read_text_stack(ConfigReader& reader, const std::string& section, TextStackConfig& config, bool has_attention,
+                     const MeshShape& mesh) {
+  const std::string vocabulary = section + ".vocabulary";
+  reader.read(section + ".length", config.length, "Tokens a caption, begin and end included; longer ones are cut.")
+      .at_least(2)
+      .at_most(65536);
+  reader
+      .read(vocabulary, config.vocabulary,
+            "Rows of the token embedding, at least the tokenizer's pieces; a multiple of parallel.tp.")
+      .at_least(4)
+      .at_most(int64_t{1} << 24);
+  if (config.vocabulary % mesh.tp != 0) {
+    reader.problem(vocabulary,
+                   fmt::format("must be a multiple of parallel.tp: {} tokens, tp = {}", config.vocabulary, mesh.tp),
+                   "Round the vocabulary up: unused rows cost little");
+  }
+  read_sizes(reader, section, config.sizes, mesh);
+  if (!has_attention) return;
+  std::string attention = "causal";
+  reader.read(section + ".attention", attention, "causal, or bidirectional with the padding masked.")
+      .one_of({"causal", "bidirectional"});
+  config.causal = attention == "causal";
+}
+
+void read_dropout(ConfigReader& reader, float& dropout) {
+  reader.read("model.dropout", dropout, "After attention and feed-forward layers.").at_least(0).at_most(0.95f);
+}
+
+void read_contrastive(ConfigReader& reader, ContrastiveConfig& config) {
+  std::string kind = "infonce";
+  double temperature = 0.07, minimum_temperature = 0.01;
+  reader.read("objective.kind", kind, "infonce (CLIP) or sigmoid (SigLIP).").one_of({"infonce", "sigmoid"});
+  reader.read("objective.temperature", temperature, "Initial; learned. Similarities are divided by it.").positive();
+  reader.read("objective.minimum_temperature", minimum_temperature, "The learned temperature stays above.").positive();
+  reader.read("objective.bias", config.initial_bias, "Initial bias of the sigmoid loss; learned.");
+  config.kind = kind == "sigmoid" ? ContrastiveConfig::Kind::kSigmoid : ContrastiveConfig::Kind::kInfoNce;
+  config.initial_scale = static_cast<float>(1 / temperature);
+  config.maximum_scale = static_cast<float>(1 / minimum_temperature);
+  if (minimum_temperature > temperature) {
+    reader.problem(
+        "objective.temperature",
+        fmt::format("must not be below objective.minimum_temperature: {} < {}", temperature, minimum_temperature),
+        "Raise it, or lower the minimum");
+  }
+}
+
+void read_augmentation(ConfigReader& reader, AugmentOptions& options) {
+  AugmentOptions& a = options;
+  reader.read("data.augment.min_scale", a.min_scale, "Least share of the image that a random crop keeps.")
+      .positive()
+      .at_most(1);
+  reader.read("data.augment.max_scale", a.max_scale, "Largest share.").positive().at_most(1);
+  reader.read("data.augment.min_ratio", a.min_ratio, "Least width / height of the crop.").at_least(0.01).at_most(100);
+  reader.read("data.augment.max_ratio", a.max_ratio, "Largest width / height.").at_least(0.01).at_most(100);
+  reader.read("data.augment.flip_probability", a.flip_probability, "Mirror; captions may name sides.")
+      .at_least(0)
+      .at_most(1);
+  reader.read("data.augment.brightness", a.brightness, "Factor within 1 +- this.").at_least(0).at_most(1);
+  reader.read("data.augment.contrast", a.contrast, "Factor within 1 +- this.").at_least(0).at_most(1);
+  reader.read("data.augment.saturation", a.saturation, "Factor within 1 +- this.").at_least(0).at_most(1);
+  reader.read("data.augment.hue", a.hue, "Share of half a turn, either way.").at_least(0).at_most(1);
+  reader.read("data.augment.color", a.color, "How far each channel's black and white points move.")
+      .at_least(0)
+      .at_most(1);
+  reader.read("data.augment.grayscale_probability", a.grayscale_probability, "Of a grey picture.")
+      .at_least(0)
+      .at_most(1);
+  reader.read("data.augment.invert_probability", a.invert_probability, "Of a negative.").at_least(0).at_most(1);
+  const auto require_order = [&](const std::string& what, double least, double largest) {
+    if (least <= largest) return;
+    reader.problem("data.augment.min_" + what,
+                   fmt::format("must not exceed data.augment.max_{}: {} > {}", what, least, largest),
+                   "Lower it, or raise the other");
+  };
+  require_order("scale", a.min_scale, a.max_scale);
+  require_order("ratio", a.min_ratio, a.max_ratio);
+}
+
+}  // namespace triptych

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <string>
+
+#include "config/config_reader.h"
+#include "data/transforms.h"
+#include "models/image_encoder.h"
+#include "models/text_stack.h"
+#include "objectives/contrastive.h"
+#include "parallel/mesh.h"
+
+// Keys that several tasks have, each bound and checked in one place.
+
+namespace triptych {
+
+/// `section`.width, layers, heads, feed_forward, and what `tp` asks of them.
+void read_sizes(ConfigReader& reader, const std::string& section, TransformerSizes& sizes, const MeshShape& mesh);
+
+/// model.image: size, patch, the sizes; `pooling` too where the whole image is to have one state.
+void read_image_encoder(ConfigReader& reader, ImageEncoderConfig& config, bool has_pooling, const MeshShape& mesh);
+
+/// `section`: length, vocabulary, the sizes; `attention` too where `has_attention`.
+void read_text_stack(ConfigReader& reader, const std::string& section, TextStackConfig& config, bool has_attention,
+                     const MeshShape& mesh);
+
+/// model.dropout.
+void read_dropout(ConfigReader& reader, float& dropout);
+
+/// objective: kind, temperature, minimum_temperature, bias.
+void read_contrastive(ConfigReader& reader, ContrastiveConfig& config);
+
+/// data.augment.
+void read_augmentation(ConfigReader& reader, AugmentOptions& options);
+
+}  // namespace triptych

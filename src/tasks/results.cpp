@@ -1,0 +1,105 @@
+#include "tasks/results.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "data/image_decoder.h"
+#include "data/png_writer.h"
+
+namespace triptych {
+namespace {
+
+std::string folder_name(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::path(path).lexically_normal();
+  return (folder.has_filename() ? folder : folder.parent_path()).filename().string();
+}
+
+}  // namespace
+
+std::string set_name(const std::string& path) {
+  std::string name = folder_name(path);
+  std::replace(name.begin(), name.end(), '_', ' ');
+  return name;
+}
+
+std::vector<int64_t> example_numbers(int64_t count) {
+  const int64_t shown = std::min(kNumExamples, count);
+  std::vector<int64_t> numbers;
+  for (int64_t k = 0; k < shown; ++k) numbers.push_back(k * count / shown + count / (2 * shown));
+  return numbers;
+}
+
+std::optional<ReportPicture> picture_of(const Dataset& dataset, int64_t sample, const std::string& description) {
+  SampleBuffer buffer;
+  dataset.read(static_cast<uint64_t>(sample), buffer, SampleParts::kImage);
+  if (buffer.image.empty()) return std::nullopt;
+  const Image image = decode_image(buffer.image);
+  return ReportPicture{encode_png(image.width, image.height, image.pixels), description};
+}
+
+std::vector<std::string> captions_of(const Dataset& dataset, int64_t sample) {
+  SampleBuffer buffer;
+  dataset.read(static_cast<uint64_t>(sample), buffer, SampleParts::kCaptions);
+  std::vector<std::string> captions;
+  for (std::size_t k = 0; k < buffer.num_captions(); ++k) captions.emplace_back(buffer.caption(k));
+  return captions;
+}
+
+TableValue share_value(double share) {
+  return {.number = share, .is_share = true, .text = {}};
+}
+
+std::vector<TablePanel::Row> baseline_rows(const EvaluationInputs& inputs, const std::string& path,
+                                           const std::vector<std::string>& metrics, bool are_shares) {
+  std::vector<TablePanel::Row> rows;
+  for (const Baseline& baseline : inputs.baselines) {
+    TablePanel::Row& row = rows.emplace_back(TablePanel::Row{baseline.name(), {}});
+    for (const std::string& metric : metrics) {
+      TableValue& value = row.values.emplace_back();
+      value.number = baseline.value(folder_name(path), metric).value_or(value.number);
+      value.is_share = are_shares;
+    }
+  }
+  return rows;
+}
+
+void require_pairs(const Dataset& dataset) {
+  uint64_t lacking = 0, example = 0;
+  for (uint64_t i = 0; i < dataset.size(); ++i) {
+    const SampleRecord record = dataset.record(i);
+    if (record.has_image() && record.has_captions()) continue;
+    if (lacking++ == 0) example = i;
+  }
+  if (lacking == 0) return;
+  throw UserError(dataset.path().string(),
+                  fmt::format("the task learns from pairs; {} of {} samples lack the image or the caption, such as {}. "
+                              "Leave them out of the data set",
+                              lacking, dataset.size(), dataset.sample_name(example)));
+}
+
+void require_labels_below(const Dataset& dataset, int64_t num_classes) {
+  uint64_t beyond = 0, example = 0;
+  for (uint64_t i = 0; i < dataset.size(); ++i) {
+    const std::optional<int64_t> label = dataset.record(i).label;
+    if (!label || *label < num_classes) continue;
+    if (beyond++ == 0) example = i;
+  }
+  if (beyond == 0) return;
+  throw UserError(
+      dataset.path().string(),
+      fmt::format("labels must be below model.classes = {}; {} of {} samples have others, such as {} with "
+                  "label {}. Raise model.classes, or leave them out of the data set",
+                  num_classes, beyond, dataset.size(), dataset.sample_name(example), *dataset.record(example).label));
+}
+
+void require_parts(const Dataset& dataset, bool images, bool captions, bool labels, std::string_view measure) {
+  const auto refuse = [&](std::string_view what) {
+    throw UserError(dataset.path().string(),
+                    fmt::format("{} needs {}; this data set has none. Name another in evaluation.sets", measure, what));
+  };
+  if (images && !dataset.has_images()) refuse("images");
+  if (captions && !dataset.has_captions()) refuse("captions");
+  if (labels && !dataset.has_labels()) refuse("labels");
+}
+
+}  // namespace triptych

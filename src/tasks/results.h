@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "tasks/task.h"
+
+// What the results of several tasks have in common.
+
+namespace triptych {
+
+inline constexpr int64_t kNumExamples = 6;  ///< that a report shows of a set
+
+/// "data/emoji/unseen_style" -> "unseen style".
+std::string set_name(const std::string& path);
+
+/// Evenly spaced numbers below `count`, at most kNumExamples: examples are not chosen by how well they do.
+std::vector<int64_t> example_numbers(int64_t count);
+
+/// A sample's image as a picture of the report; nothing if it has none.
+std::optional<ReportPicture> picture_of(const Dataset& dataset, int64_t sample, const std::string& description);
+
+/// The captions of a sample.
+std::vector<std::string> captions_of(const Dataset& dataset, int64_t sample);
+
+/// A share as a table shows it.
+TableValue share_value(double share);
+
+/// What each of the baselines says of a set: a row, with a value for each of the metrics.
+std::vector<TablePanel::Row> baseline_rows(const EvaluationInputs& inputs, const std::string& path,
+                                           const std::vector<std::string>& metrics, bool are_shares = true);
+
+/// Throws UserError, with their number and an example, unless every sample has an image and a caption: a row without
+/// its partner would be taught as a pair.
+void require_pairs(const Dataset& dataset);
+
+/// Throws UserError, with their number and an example, if samples have labels that are not below model.classes.
+void require_labels_below(const Dataset& dataset, int64_t num_classes);
+
+/// Throws UserError if the set has none of the parts that are asked for, with the measure's name.
+void require_parts(const Dataset& dataset, bool images, bool captions, bool labels, std::string_view measure);
+
+}  // namespace triptych

@@ -1,0 +1,126 @@
+#include "tasks/retrieval_results.h"
+
+#include <algorithm>
+
+#include "evaluation/retrieval.h"
+#include "tasks/results.h"
+
+namespace triptych {
+namespace {
+
+constexpr int64_t kHits = 5;
+
+void add_direction(EvaluationResults& results, TablePanel& table, const EvaluationInputs& inputs,
+                   const std::string& path, const std::string& direction, int64_t num_queries, const RecallAtK& model,
+                   const RecallAtK& chance) {
+  const std::string set = set_name(path);
+  const auto row = [](const std::string& source, const RecallAtK& recall) {
+    return TablePanel::Row{source, {share_value(recall.at_1), share_value(recall.at_5), share_value(recall.at_10)}};
+  };
+  std::vector<TablePanel::Row> rows{row("model", model)};
+  for (TablePanel::Row& other :
+       baseline_rows(inputs, path, {direction + " recall@1", direction + " recall@5", direction + " recall@10"})) {
+    rows.push_back(std::move(other));
+  }
+  rows.push_back(row("chance", chance));
+  table.subjects.push_back(
+      {.name = set, .notes = {direction, fmt::format("{} queries", num_queries)}, .rows = std::move(rows)});
+  const auto add = [&](const char* measure, double value) {
+    results.metrics.emplace_back(fmt::format("{}: {} {}", set, direction, measure), value);
+  };
+  add("recall@1", model.at_1);
+  add("recall@5", model.at_5);
+  add("recall@10", model.at_10);
+}
+
+void add_examples(GalleryPanel& gallery, const std::string& set, const Dataset& dataset, Device& device,
+                  const Embeddings& images, const Embeddings& texts, const std::vector<int64_t>& sample_of_text) {
+  std::vector<std::string> captions;  // every one, in the order of the texts
+  for (int64_t i = 0; i < images.count(); ++i) {
+    for (std::string& caption : captions_of(dataset, i)) captions.push_back(std::move(caption));
+  }
+  const auto caption = [&](int64_t text) { return captions[static_cast<std::size_t>(text)]; };
+  const auto sample_of = [&](int64_t text) { return sample_of_text[static_cast<std::size_t>(text)]; };
+  const auto first_caption = [&](int64_t sample) {
+    const auto found = std::find(sample_of_text.begin(), sample_of_text.end(), sample);
+    return found == sample_of_text.end() ? std::string() : caption(found - sample_of_text.begin());
+  };
+  for (const int64_t query : example_numbers(texts.count())) {
+    const std::vector<float> scores = similarities(device, texts, query, 1, images);
+    GalleryPanel::Query shown{
+        .group = set + ", text to image", .picture = {}, .text = caption(query), .truth = {}, .hits = {}};
+    for (const int64_t hit : best(scores, kHits)) {
+      shown.hits.push_back({.picture = picture_of(dataset, hit, first_caption(hit)),
+                            .text = {},
+                            .score = scores[static_cast<std::size_t>(hit)],
+                            .correct = hit == sample_of(query)});
+    }
+    gallery.queries.push_back(std::move(shown));
+  }
+  for (const int64_t query : example_numbers(images.count())) {
+    const std::vector<float> scores = similarities(device, images, query, 1, texts);
+    GalleryPanel::Query shown{.group = set + ", image to text",
+                              .picture = picture_of(dataset, query, first_caption(query)),
+                              .text = {},
+                              .truth = first_caption(query),
+                              .hits = {}};
+    for (const int64_t hit : best(scores, kHits)) {
+      shown.hits.push_back({.picture = {},
+                            .text = caption(hit),
+                            .score = scores[static_cast<std::size_t>(hit)],
+                            .correct = sample_of(hit) == query});
+    }
+    gallery.queries.push_back(std::move(shown));
+  }
+}
+
+}  // namespace
+
+std::vector<SearchHit> search_images(Inference& inference, const SearchQuery& query,
+                                     std::span<const FieldSource> sources, int64_t text_length) {
+  std::vector<int32_t> tokens(static_cast<std::size_t>(text_length));
+  const int32_t length = query.tokenizer->encode(query.text, tokens);
+  Fields fields(1);
+  fields.set("tokens", Tensor::from<int32_t>(inference.device(), Shape{1, text_length}, std::span(tokens)));
+  fields.set("lengths", Tensor::from<int32_t>(inference.device(), Shape{1}, std::span(&length, 1)));
+  std::vector<float> text = inference.infer(fields, "text_embedding");
+  const auto width = static_cast<int64_t>(text.size());
+  const Embeddings images = embed(inference, query.dataset, sources, EvaluationItems::kSamples, "image_embedding");
+  const std::vector<float> scores =
+      similarities(inference.device(), {.width = width, .rows = std::move(text)}, 0, 1, images);
+  std::vector<SearchHit> hits;
+  for (const int64_t sample : best(scores, query.top)) {
+    hits.push_back({.sample = sample, .score = scores[static_cast<std::size_t>(sample)]});
+  }
+  return hits;
+}
+
+EvaluationResults retrieval_results(Inference& inference, const EvaluationInputs& inputs,
+                                    std::span<const FieldSource> sources) {
+  EvaluationResults results;
+  TablePanel table{.title = "Retrieval",
+                   .caption =
+                       "The share of queries with a right answer among the first k of all candidates: any of a "
+                       "picture's captions, a caption's picture.",
+                   .subject_head = "Set and direction",
+                   .columns = {"Recall@1", "Recall@5", "Recall@10"},
+                   .subjects = {}};
+  GalleryPanel gallery{.title = "Examples", .queries = {}};
+  for (const std::string& path : inputs.sets) {
+    const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
+    const Embeddings images = embed(inference, dataset, sources, EvaluationItems::kSamples, "image_embedding");
+    const Embeddings texts = embed(inference, dataset, sources, EvaluationItems::kCaptions, "text_embedding");
+    if (!inference.is_first()) continue;
+    const std::vector<int64_t> sample_of_text = samples_of_captions(*dataset);
+    const Retrieval found = measure_retrieval(inference.device(), images, texts, sample_of_text);
+    add_direction(results, table, inputs, path, "image to text", found.num_images, found.image_to_text,
+                  found.image_to_text_chance);
+    add_direction(results, table, inputs, path, "text to image", found.num_texts, found.text_to_image,
+                  found.text_to_image_chance);
+    add_examples(gallery, set_name(path), *dataset, inference.device(), images, texts, sample_of_text);
+  }
+  results.panels = {std::move(table), std::move(gallery)};
+  return results;
+}
+
+}  // namespace triptych

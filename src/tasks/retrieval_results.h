@@ -1,0 +1,20 @@
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "tasks/task.h"
+
+namespace triptych {
+
+/// Retrieval between the slots "image_embedding" and "text_embedding" on each of the sets, in both directions, with
+/// examples. Collective; the results are rank 0's.
+EvaluationResults retrieval_results(Inference& inference, const EvaluationInputs& inputs,
+                                    std::span<const FieldSource> sources);
+
+/// The pictures of a data set whose embeddings are nearest to a text's.
+///   text_length   tokens of a text
+std::vector<SearchHit> search_images(Inference& inference, const SearchQuery& query,
+                                     std::span<const FieldSource> sources, int64_t text_length);
+
+}  // namespace triptych

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/config_reader.h"
+#include "data/dataset.h"
+#include "data/field_source.h"
+#include "data/tokenizer.h"
+#include "evaluation/baseline.h"
+#include "models/model.h"
+#include "objectives/objective.h"
+#include "parallel/mesh.h"
+#include "report/panel.h"
+
+namespace triptych {
+
+class Inference;
+
+/// What an evaluation works with beside the model.
+struct EvaluationInputs {
+  std::vector<std::string> sets;               ///< data-set folders, at least one
+  std::shared_ptr<const Tokenizer> tokenizer;  ///< null if the task reads no text
+  std::span<const Baseline> baselines;         ///< results to stand beside the model's
+};
+
+/// What an evaluation found: numbers by name ("unseen style: text to image recall@1"), and panels for the report. The
+/// first panel is a table; a terminal shows all tables. What ranks but the first have of it is not looked at.
+struct EvaluationResults {
+  std::vector<std::pair<std::string, double>> metrics;
+  std::vector<Panel> panels;
+};
+
+/// A text, and the pictures among which to look for what it describes.
+struct SearchQuery {
+  std::string text;
+  std::shared_ptr<const Dataset> dataset;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  int64_t top = 10;  ///< hits at most
+};
+struct SearchHit {
+  int64_t sample = 0;  ///< of the data set
+  float score = 0;
+};
+
+/// What a kind of run is made of, as one config says it: a model, weighted objectives, the fields that they read, and
+/// how the result is measured. Everything else (meshes, steps, checkpoints, files) is the same for all tasks.
+class Task {
+ public:
+  virtual ~Task() = default;
+
+  virtual ModelSpec model() const = 0;
+  virtual std::vector<ObjectiveSpec> objectives() const = 0;
+  /// The sources of all fields that blocks and objectives read.
+  ///   tokenizer   null where there is none: for fields that are synthesized
+  virtual std::vector<FieldSource> fields(std::shared_ptr<const Tokenizer> tokenizer) const = 0;
+  /// Rows of the token embedding, at least as many as the tokenizer has pieces; 0 if the task reads no text.
+  virtual int64_t vocabulary() const { return 0; }
+  /// Throws UserError if a training set lacks what the task needs.
+  virtual void check_data(const Dataset& dataset) const = 0;
+  /// Throws UserError if a set lacks what the measure needs.
+  virtual void check_evaluation_set(const Dataset& dataset) const = 0;
+  /// Measures the model on data sets that pass the check. Collective.
+  virtual EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const = 0;
+  /// Whether the model compares texts with pictures.
+  virtual bool can_search() const { return false; }
+  /// Pictures that a text describes, best first. Collective. Throws InternalError if the task cannot search.
+  virtual std::vector<SearchHit> search(Inference& inference, const SearchQuery& query) const;
+};
+
+/// A kind of task: how `task = "<name>"` in a config is read.
+struct TaskKind {
+  std::string_view name;
+  std::string_view summary;  ///< a clause for help and documentation
+  /// Binds the task's own keys ("model.", "objective.", "data.augment.") and checks them, together and with the mesh.
+  /// What is wrong is told to the reader; the task is then not used.
+  std::unique_ptr<Task> (*read)(ConfigReader& reader, const MeshShape& mesh);
+};
+
+/// Passed to whoever reads configs: a program's own tasks are rows of a table of its own.
+using TaskTable = std::span<const TaskKind>;
+
+}  // namespace triptych

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "checkpoint/checkpoint_reader.h"
+#include "data/dataset.h"
+#include "data/tokenizer.h"
+#include "training/run_config.h"
+
+namespace triptych {
+
+struct TrainingRequest {
+  std::string resume;      ///< "latest", a step or a path; empty: a new run
+  bool overwrite = false;  ///< a new run may replace one in run.dir
+};
+
+/// What a training run reads, opened and checked before anything is allocated or written.
+struct RunInputs {
+  std::shared_ptr<const Dataset> dataset;
+  std::shared_ptr<const Tokenizer> tokenizer;  ///< null if the task reads no text
+  std::optional<CheckpointReader> checkpoint;  ///< that the run goes on from
+};
+
+/// run.dir/checkpoints.
+std::filesystem::path checkpoints_of(const RunConfig& config);
+
+/// Throws UserError if the data set lacks what the task needs, there is no tokenizer or checkpoint, or a new run would
+/// replace another without being asked to.
+RunInputs open_run_inputs(const RunConfig& config, const TrainingRequest& request);
+
+}  // namespace triptych

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "report/panel.h"
+#include "training/run_config.h"
+
+namespace triptych {
+
+/// run.dir/report.html from the run's metrics and, after an evaluation, its panels.
+void write_run_report(const RunConfig& config, int64_t num_parameters, const std::vector<Panel>& panels);
+
+}  // namespace triptych

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "report/metrics.h"
+#include "training/step.h"
+
+namespace triptych {
+
+/// Makes lines of metrics out of steps' reports: adds the time that a step took, and what that comes to. Every rank
+/// has one.
+class StepLog {
+ public:
+  StepLog(const RunConfig& config, Session& session);
+
+  /// Time begins here: before the first step, and after what is not a step's, such as saving.
+  void start_clock() { last_ = Clock::now(); }
+  /// A step's time is that from the report before it to its own. The first call is collective: it measures the GEMM
+  /// peak, on all ranks at once, as they compute.
+  StepMetrics line(const StepReport& report, double loader_wait_ms);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  const RunConfig* config_;
+  Session* session_;
+  double peak_ = 0;
+  Clock::time_point last_ = Clock::now();
+};
+
+}  // namespace triptych

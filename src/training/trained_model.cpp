@@ -1,0 +1,33 @@
+#include "training/trained_model.h"
+
+#include <optional>
+
+#include "parallel/agreement.h"
+#include "training/run_checkpoint.h"
+#include "training/run_inputs.h"
+
+namespace triptych {
+
+TrainedModel::TrainedModel(const RunConfig& config, World& world, const std::string& checkpoint) {
+  Group& group = world.group();
+  std::optional<CheckpointReader> reader;
+  together(group, [&] {
+    reader.emplace(CheckpointReader::open(checkpoints_of(config), checkpoint));
+    folder_ = reader->folder();
+    step_ = reader->manifest().run.step;
+    tokenizer_ = read_tokenizer(*reader, *config.task);
+  });
+  RunConfig forward_alone = config;
+  forward_alone.parallel.sequence_parallel = false;  // one token at a time cannot be shared out
+  session_ = std::make_unique<Session>(forward_alone, group, rank_place(config, world.node_rank(), world.node_size()));
+  together(group, [&] {
+    require_same_model(*reader, *session_);
+    load_parameters(*reader, *session_);
+  });
+  const InferenceOptions options{.batch = config.evaluation.batch,
+                                 .threads = config.data.threads,
+                                 .max_bad_fraction = config.data.max_bad_fraction};
+  inference_ = std::make_unique<Inference>(session_->device(), session_->mesh(), session_->executor(), options);
+}
+
+}  // namespace triptych

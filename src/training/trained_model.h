@@ -1,0 +1,33 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "evaluation/inference.h"
+#include "parallel/world.h"
+#include "training/session.h"
+
+namespace triptych {
+
+/// A run's model out of a checkpoint of any mesh, for evaluation and search. Collective.
+class TrainedModel {
+ public:
+  /// Throws UserError if there is no such checkpoint in run.dir, or it is of another model.
+  TrainedModel(const RunConfig& config, World& world, const std::string& checkpoint);
+
+  const std::filesystem::path& folder() const { return folder_; }  ///< the checkpoint's
+  int64_t step() const { return step_; }
+  const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
+  Inference& inference() { return *inference_; }
+  Session& session() { return *session_; }
+
+ private:
+  std::filesystem::path folder_;
+  int64_t step_ = 0;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::unique_ptr<Session> session_;
+  std::unique_ptr<Inference> inference_;
+};
+
+}  // namespace triptych

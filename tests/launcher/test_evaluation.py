@@ -1,0 +1,127 @@
+#!/usr/bin/python3
+"""`triptych eval` and `triptych search` of each task, on any number of ranks.
+
+usage: test_evaluation.py TRIPTYCH   the program to test
+"""
+
+import json
+import re
+import shutil
+import sys
+import unittest
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+import small_runs  # noqa: E402  (found beside this file)
+from small_runs import SmallRuns  # noqa: E402
+
+CLASSES = ["square", "disc", "cross"]
+
+
+class Evaluation(SmallRuns):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # The same pictures with the classes of what is on them.
+        images = cls.folder / "images"
+        with open(images / "labels.jsonl", "w", encoding="utf-8") as lines:
+            for number in range(22):
+                name = f"{number}.{'png' if number % 2 else 'jpg'}"
+                line = {"image": name, "captions": small_runs.draw(number)[1], "label": number % 3}
+                lines.write(json.dumps(line) + "\n")
+        cls.labelled = cls.folder / "labelled"
+        cls.program("ingest", "pairs", "--images", images, "--captions", images / "labels.jsonl", "--out", cls.labelled)
+        (cls.labelled / "classes.txt").write_text("\n".join(CLASSES) + "\n")
+        shutil.copy(cls.data / "tokenizer.model", cls.labelled)
+
+    @classmethod
+    def config(cls, task):
+        """The small run's config as another task's: without the sections that it does not have."""
+        text = small_runs.CONFIG
+        if task == "classify":
+            text = re.sub(r"\[model\.text\].*?\n\n", "", text, flags=re.S)
+            text = text.replace("embedding = 12", "classes = 3")
+        if task == "caption":
+            text = text.replace("embedding = 12\n", "")
+        path = cls.folder / f"{task}.toml"
+        path.write_text(f'task = "{task}"\n' + text)
+        return path
+
+    def trained(self, task):
+        config, run = self.config(task), self.folder / task
+        settings = ["--set", f'run.dir="{run}"', "--set", f'data.path="{self.labelled}"']
+        if not run.exists():
+            self.program("train", config, *settings)
+        return [config, *settings, "--set", f'evaluation.sets=["{self.data}", "{self.labelled}"]']
+
+    def tables(self, task, *options, ranks=1):
+        told = self.output("eval", *self.trained(task), *options, ranks=ranks)
+        return told[told.index("\n") + 1 : told.index("report: ")]
+
+    def test_any_number_of_ranks_prints_the_same_table(self):
+        for task, parts in (("contrastive", ("Retrieval", "text to image", "44 queries", "22 queries")),
+                            ("caption", ("Captions", "chrF", "22 pictures")),
+                            ("coca", ("Retrieval", "Captions"))):
+            with self.subTest(task):
+                one = self.tables(task)
+                for part in (*parts, "data", "labelled"):
+                    self.assertIn(part, one)
+                for ranks in (2, 3):
+                    self.assertEqual(self.tables(task, ranks=ranks), one)
+
+    def test_classes_are_measured_where_there_are_labels(self):
+        arguments = ["--set", f'evaluation.sets=["{self.labelled}"]']
+        one = self.tables("classify", *arguments)
+        for part in ("Top-1", "22 pictures", "0.3333"):  # a third by chance
+            self.assertIn(part, one)
+        for ranks in (2, 3):
+            self.assertEqual(self.tables("classify", *arguments, ranks=ranks), one)
+        page = (self.folder / "classify" / "report.html").read_text("utf-8")
+        for part in (*CLASSES, "Confusion on labelled"):
+            self.assertIn(part, page)
+        error = self.program("eval", *self.trained("classify"), expect=2)
+        self.assertRegex(error, "labels must be below model.classes = 3; .* with label [34]")
+        error = self.program("eval", *self.trained("classify"), "--set", "parallel.dp=2", ranks=2, expect=2)
+        self.assertEqual(error.count("triptych: error:"), 1, error)
+
+    def test_a_mesh_gives_what_one_rank_gives(self):
+        for task in ("contrastive", "caption"):
+            one = self.tables(task)
+            mesh = self.tables(task, "--set", "parallel.tp=2", "--set", "parallel.pp=2", ranks=4)
+            self.assertEqual(re.findall(r"[A-Za-z]+", mesh), re.findall(r"[A-Za-z]+", one))
+            for found, expected in zip(re.findall(r"\d+\.\d+", mesh), re.findall(r"\d+\.\d+", one)):
+                # Other roundings may let two candidates change places.
+                self.assertAlmostEqual(float(found), float(expected), delta=100 / 22 + 0.1)
+
+    def test_search_finds_the_same_on_any_number_of_ranks(self):
+        for task in ("contrastive", "coca"):
+            with self.subTest(task):
+                words = ["search", *self.trained(task), "--text", "a red disc", "--top", "5"]
+                one = self.output(*words)
+                self.assertEqual(len(one.splitlines()), 6, one)
+                scores = [float(line.split()[0]) for line in one.splitlines()[1:]]
+                self.assertEqual(scores, sorted(scores, reverse=True))
+                for ranks in (2, 3):
+                    self.assertEqual(self.output(*words, ranks=ranks), one)
+                sheet = self.folder / f"{task}.png"
+                self.output(*words, "--out", sheet)
+                self.assertEqual(sheet.read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
+
+    def test_a_task_that_cannot_search_says_so_once(self):
+        for task in ("classify", "caption"):
+            for ranks in (1, 2):
+                error = self.program("search", *self.trained(task), "--text", "a red disc", ranks=ranks, expect=2)
+                self.assertEqual(error.count("triptych: error:"), 1, error)
+                self.assertIn("does not compare texts with pictures", error)
+
+    def test_a_baseline_stands_beside_the_model(self):
+        baseline = self.folder / "raw_pixels.json"
+        baseline.write_text(json.dumps({"data": {"image to text recall@1": 0.4321}}))
+        self.assertRegex(self.tables("contrastive", "--baseline", baseline), r"raw pixels(.|\n)*0\.4321")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    SmallRuns.triptych = Path(sys.argv.pop(1)).resolve()
+    unittest.main()

@@ -1,0 +1,162 @@
+#include "nn/parameter_store.h"
+
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "nn/embeddings.h"
+#include "nn/transformer_block.h"
+#include "parallel/in_process_group.h"
+#include "support/gradient_check.h"
+
+namespace triptych {
+namespace {
+
+using namespace test;
+
+constexpr PlanRow kRows[] = {
+    {"rows", on_tp(0)},
+    {"columns", on_tp(1)},
+    {"whole", kWhole},
+};
+const Plan kPlan({kRows});
+
+void make_parameters(ParameterStore& store) {
+  store.create("rows", Shape{7, 5}, "rows", {.standard_deviation = 0.5f});
+  store.create("columns", Shape{5, 7}, "columns", {.mean = 2, .standard_deviation = 0.5f});
+  store.create("heads", Shape{3, 8, 5}, "columns", {.standard_deviation = 0.5f});
+  store.create("bias", Shape{3, 5}, "columns", {.standard_deviation = 0.5f});
+  store.create("whole", Shape{9}, "whole", {.standard_deviation = 1});
+  store.create("ones", Shape{9}, "whole", {.mean = 1});
+}
+
+// Element i of a parameter is element i of the stream of its name: Philox's own definition, in double.
+double expected_value(const std::string& name, int64_t i, float mean, float deviation) {
+  return mean + deviation * philox_normal(random_key(17, "init/" + name, 0), static_cast<uint64_t>(i));
+}
+
+TEST(ParameterStoreTest, InitialValuesAreAFunctionOfTheGlobalElement) {
+  for (const MeshShape& shape : {MeshShape{}, MeshShape{.tp = 2}, MeshShape{.tp = 3}, MeshShape{.dp = 2, .tp = 2}}) {
+    run_ranks(shape.dp * shape.tp, [&](Group& world) {
+      Device device(1);
+      Mesh mesh(world, shape, device);
+      ParameterStore store(device, mesh, kPlan, 17, DType::kFloat32);
+      make_parameters(store);
+      for (const Parameter* p : store.all()) {
+        Shape begin;
+        const Shape local = local_shape(p->global_shape, p->layout, mesh, &begin);
+        ASSERT_EQ(p->value.shape(), local) << p->name;
+        const float mean = p->name == "columns" ? 2.0f : p->name == "ones" ? 1.0f : 0.0f;
+        const float deviation = p->name == "ones" ? 0.0f : p->name == "whole" ? 1.0f : 0.5f;
+        const std::vector<float> values = p->value.to_vector<float>();
+        for (int64_t i = 0; i < local.num_elements(); ++i) {
+          int64_t global = 0, rest = i;
+          std::vector<int64_t> index(static_cast<std::size_t>(local.rank()));
+          for (int dim = local.rank() - 1; dim >= 0; --dim) {
+            index[static_cast<std::size_t>(dim)] = rest % local[dim];
+            rest /= local[dim];
+          }
+          for (int dim = 0; dim < local.rank(); ++dim) {
+            global = global * p->global_shape[dim] + begin[dim] + index[static_cast<std::size_t>(dim)];
+          }
+          const double expected = expected_value(p->name, global, mean, deviation);
+          ASSERT_NEAR(values[static_cast<std::size_t>(i)], expected, 1e-6 * (1 + std::abs(expected)))
+              << p->name << " element " << global << " on " << world.rank() << "/" << world.size();
+        }
+      }
+    });
+  }
+}
+
+// Beyond the tolerance above: the very same bits on every mesh.
+TEST(ParameterStoreTest, PiecesOfAMeshHaveTheBitsOfTheWhole) {
+  OneRank alone;
+  ParameterStore whole(alone.device, alone.mesh, kPlan, 17, DType::kFloat32);
+  make_parameters(whole);
+  run_ranks(3, [&](Group& world) {
+    Device device(1);
+    Mesh mesh(world, {.tp = 3}, device);
+    ParameterStore store(device, mesh, kPlan, 17, DType::kFloat32);
+    make_parameters(store);
+    for (std::size_t i = 0; i < store.all().size(); ++i) {
+      const Parameter& p = *store.all()[i];
+      Shape begin;
+      const Shape local = local_shape(p.global_shape, p.layout, mesh, &begin);
+      Tensor piece = whole.all()[i]->value;
+      for (int dim = 0; dim < local.rank(); ++dim) piece = piece.slice(dim, begin[dim], local[dim]);
+      EXPECT_EQ(p.value.to_vector<float>(), piece.to_vector<float>()) << p.name;
+    }
+  });
+}
+
+TEST(ParameterStoreTest, SeedAndNameTell) {
+  OneRank rank;
+  std::map<std::vector<float>, std::string> seen;
+  for (const uint64_t seed : {1, 2}) {
+    ParameterStore store(rank.device, rank.mesh, kPlan, seed, DType::kFloat32);
+    for (const char* name : {"a", "b"}) {
+      const Parameter& p = store.create(name, Shape{5}, "whole", {.standard_deviation = 1});
+      EXPECT_TRUE(seen.emplace(p.value.to_vector<float>(), name).second);
+    }
+  }
+}
+
+TEST(ParameterStoreTest, ATiedParameterIsMadeOnce) {
+  OneRank rank;
+  ParameterStore store(rank.device, rank.mesh, kPlan, 1, DType::kFloat32);
+  Parameter& first = store.create("tied", Shape{5}, "whole", {.standard_deviation = 1, .is_tied = true});
+  store.create("other", Shape{5}, "whole", {});
+  EXPECT_EQ(&store.create("tied", Shape{5}, "whole", {.standard_deviation = 1, .is_tied = true}), &first);
+  EXPECT_EQ(store.all().size(), 2u);
+  EXPECT_TRUE(first.is_tied);
+  EXPECT_THROW(store.create("tied", Shape{5}, "whole", {}), InternalError);
+  EXPECT_THROW(store.create("tied", Shape{6}, "whole", {.is_tied = true}), InternalError);
+  EXPECT_THROW(store.create("other", Shape{5}, "whole", {.is_tied = true}), InternalError);
+}
+
+TEST(ParameterStoreTest, ComputeCopiesFollowTheMastersWhenRefreshed) {
+  OneRank rank;
+  ParameterStore store(rank.device, rank.mesh, kPlan, 1, DType::kBFloat16);
+  Parameter& matrix = store.create("matrix", Shape{3, 3}, "whole", {.standard_deviation = 1, .in_compute_dtype = true});
+  Parameter& norm = store.create("norm", Shape{3}, "whole", {.mean = 1});
+  EXPECT_EQ(norm.compute.raw(), norm.value.raw());
+  matrix.value.data<float>()[4] = -3.0f;
+  store.refresh_compute_copies();
+  EXPECT_EQ(static_cast<float>(matrix.compute.to_vector<BFloat16>()[4]), -3.0f);
+}
+
+TEST(PlanTest, LaterTablesTakeThePlaceOfEarlierRows) {
+  constexpr PlanRow kOther[] = {{"columns", on_tp(2, kBatch)}, {"new", kBatch}};
+  const Plan plan({kRows, kOther});
+  EXPECT_EQ(plan("rows"), Layout().with(Axis::kTp, Placement::shard(0)));
+  EXPECT_EQ(plan("columns"), Layout().with(Axis::kDp, Placement::shard(0)).with(Axis::kTp, Placement::shard(2)));
+  EXPECT_EQ(plan("new"), Layout().with(Axis::kDp, Placement::shard(0)));
+  try {
+    plan("colums");
+    FAIL() << "no table has it";
+  } catch (const InternalError& error) {
+    EXPECT_NE(std::string(error.what()).find("colums"), std::string::npos) << error.what();
+  }
+}
+
+// Korthikanti et al. 2022: sequence parallelism changes what lies between blocks, and nothing within.
+TEST(PlanTest, SequenceParallelismMovesTheStreamAlone) {
+  const Plan tensor = tensor_parallel_plan(), sequence = sequence_parallel_plan();
+  const Layout batch = Layout().with(Axis::kDp, Placement::shard(0));
+  EXPECT_EQ(tensor("stream"), batch);
+  EXPECT_EQ(sequence("stream"), batch.with(Axis::kTp, Placement::shard(1)));
+  EXPECT_EQ(tensor("positions"), Layout());
+  EXPECT_EQ(sequence("positions"), Layout().with(Axis::kTp, Placement::shard(0)));
+  for (const Plan* plan : {&tensor, &sequence}) {
+    EXPECT_EQ((*plan)("batch"), batch);
+    EXPECT_EQ((*plan)("replicated"), Layout());
+    EXPECT_EQ((*plan)("logits"), batch.with(Axis::kTp, Placement::shard(2)));
+  }
+  for (const PlanRow& row : kTransformerBlockPlan) EXPECT_EQ(tensor(row.name), sequence(row.name)) << row.name;
+}
+
+}  // namespace
+}  // namespace triptych

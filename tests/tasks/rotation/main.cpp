@@ -1,0 +1,6 @@
+#include "launcher/program.h"
+#include "tests/tasks/rotation/rotation_task.h"
+
+int main(int argc, char** argv) {
+  return triptych::run_program(argc, argv, triptych::test::tasks_with_rotation());
+}

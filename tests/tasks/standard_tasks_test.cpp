@@ -1,0 +1,266 @@
+#include "tasks/standard_tasks.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+#include "data/captions.h"
+#include "data/png_writer.h"
+#include "data/scratch_folder.h"
+#include "data/small_data_set.h"
+#include "evaluation/inference.h"
+#include "parallel/in_process_group.h"
+#include "training/session.h"
+
+namespace triptych {
+namespace {
+
+using namespace test;
+using Names = std::vector<std::string>;
+
+constexpr const char* kImage =
+    "model.image = {size = 12, patch = 4, width = 16, layers = 1, heads = 2, feed_forward = 20}\n";
+constexpr const char* kText =
+    "model.text = {length = 7, vocabulary = 40, width = 12, layers = 1, heads = 2, feed_forward = 18}\n";
+
+std::string config_of(const std::string& task) {
+  const std::string first = fmt::format("task = \"{}\"\n", task);
+  if (task == "classify") return first + "model.classes = 7\n" + kImage;
+  return first + kImage + kText;
+}
+
+std::string error_of(const std::function<void()>& act) {
+  try {
+    act();
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+// ---- Configs
+
+struct WrongConfig {
+  std::string task, text;
+  std::vector<std::string> says;  // all of them, at once
+};
+
+TEST(StandardTasks, AWrongValueIsToldWithItsKey) {
+  const std::string head = "model.image.width = 600\nmodel.image.heads = 1";
+  const std::vector<WrongConfig> cases{
+      {"contrastive",
+       "model.embedding = 0\nmodel.image.pooling = \"last\"\nmodel.text.attention = \"none\"\nobjective.kind = \"l2\"",
+       {"model.embedding", "at least 1", "model.image.pooling", "class, mean", "model.text.attention",
+        "causal, bidirectional", "objective.kind", "infonce, sigmoid"}},
+      {"contrastive",
+       "objective.temperature = 0.01\nobjective.minimum_temperature = 0.02",
+       {"objective.temperature", "0.02"}},
+      {"contrastive",
+       "model.dropout = 1.0\nmodel.image.size = 20\nmodel.image.patch = 3\nmodel.text.width = 30\nmodel.text.heads = 4",
+       {"model.dropout", "model.image.patch", "patch 3, size 20", "model.text.heads", "4 heads, width 30"}},
+      {"classify",
+       "model.classes = 1\nobjective.label_smoothing = 1.0",
+       {"model.classes", "at least 2", "objective.label_smoothing", "below 1"}},
+      {"classify", head, {"model.image.heads", "600 / 1 = 600"}},
+      {"classify",
+       "data.augment.min_scale = 0.0\ndata.augment.flip_probability = 2.0",
+       {"data.augment.min_scale", "data.augment.flip_probability"}},
+      {"caption",
+       "decoding.beams = 0\ndecoding.alpha = -1.0\ndecoding.prompts = []\nmodel.text.length = 1",
+       {"decoding.beams", "decoding.alpha", "decoding.prompts", "model.text.length"}},
+      {"caption",
+       "parallel.tp = 3\nmodel.text.heads = 3\nmodel.text.width = 30\nmodel.image.heads = 3\n"
+       "model.image.width = 30\nmodel.image.feed_forward = 31\nmodel.text.feed_forward = 33\n"
+       "model.text.vocabulary = 40",
+       {"model.image.feed_forward", "31, tp = 3", "model.text.vocabulary", "40 tokens, tp = 3"}},
+      {"coca",
+       "model.pool_queries = 0\nmodel.multimodal_layers = 0\nobjective.caption_weight = 0.0\n"
+       "objective.contrastive_weight = -1.0",
+       {"model.pool_queries", "model.multimodal_layers", "objective.caption_weight", "objective.contrastive_weight"}},
+  };
+  for (const WrongConfig& wrong : cases) {
+    const std::string text = fmt::format("task = \"{}\"\n{}", wrong.task, wrong.text);
+    const std::string error = error_of([&] { parse_run_config(text, "run.toml", standard_tasks()); });
+    for (const std::string& part : wrong.says) {
+      EXPECT_NE(error.find(part), std::string::npos) << part << " is not in\n" << error;
+    }
+  }
+}
+
+// Crops that cannot be drawn: each number is in its range, together they are not.
+TEST(StandardTasks, AugmentationsThatExcludeEachOtherAreRefused) {
+  for (const TaskKind& kind : standard_tasks()) {
+    const std::string text = config_of(std::string(kind.name)) +
+                             "data.augment = {min_scale = 0.9, max_scale = 0.5, min_ratio = 2, max_ratio = 1.5}\n";
+    const std::string error = error_of([&] { parse_run_config(text, "run.toml", standard_tasks()); });
+    EXPECT_NE(error.find("data.augment.max_scale: 0.9 > 0.5"), std::string::npos) << kind.name << ": " << error;
+    EXPECT_NE(error.find("data.augment.max_ratio: 2 > 1.5"), std::string::npos) << kind.name << ": " << error;
+  }
+}
+
+// ---- Data
+
+std::vector<std::byte> noise(uint64_t i) {
+  std::vector<uint8_t> pixels;
+  for (uint64_t k = 0; k < 14 * 13 * 3; ++k) pixels.push_back(static_cast<uint8_t>((i + 1) * 37 * (k + 3) % 251));
+  return encode_png(14, 13, pixels);
+}
+
+// Pictures with captions and labels, all or in part; made once.
+struct Sets {
+  ScratchFolder folder;
+  std::shared_ptr<const Dataset> whole = make_data_set(folder / "all_of_it", 11, [](uint64_t i) {
+    return SmallSample{noise(i), {fmt::format("picture {}", i), "a picture"}, static_cast<int64_t>(i % 5)};
+  });
+  std::shared_ptr<const Dataset> unlabelled = make_data_set(folder / "unlabelled", 3, [](uint64_t i) {
+    return SmallSample{noise(i), {"a picture"}};
+  });
+  std::shared_ptr<const Dataset> wordless = make_data_set(folder / "wordless", 3, [](uint64_t i) {
+    return SmallSample{noise(i), {}, 1};
+  });
+  std::shared_ptr<const Dataset> partly_wordless = make_data_set(folder / "partly", 3, [](uint64_t i) {
+    return SmallSample{noise(i), i == 1 ? Names{} : Names{"a picture"}, 1};
+  });
+  std::shared_ptr<const Dataset> blind = make_data_set(folder / "blind", 3, [](uint64_t) {
+    return SmallSample{{}, {"a picture"}, 1};
+  });
+  std::shared_ptr<const Tokenizer> tokenizer =
+      Tokenizer::from_bytes(train_tokenizer(dataset_captions(whole), static_cast<int64_t>(whole->num_captions()),
+                                            {.vocabulary = 40, .character_coverage = 1}),
+                            "test");
+};
+
+const Sets& sets() {
+  static const Sets all;
+  return all;
+}
+
+TEST(StandardTasks, ADataSetWithoutWhatTheTaskLearnsFromIsRefused) {
+  for (const TaskKind& kind : standard_tasks()) {
+    const RunConfig config = parse_run_config(config_of(std::string(kind.name)), "run.toml", standard_tasks());
+    const auto refusal = [&](const std::shared_ptr<const Dataset>& data) {
+      return error_of([&] { config.task->check_data(*data); });
+    };
+    EXPECT_EQ(refusal(sets().whole), "no error");
+    EXPECT_NE(refusal(sets().blind).find("image"), std::string::npos);
+    const bool learns_classes = kind.name == "classify";
+    EXPECT_EQ(refusal(sets().unlabelled) == "no error", !learns_classes) << kind.name;
+    for (const auto& data : {sets().wordless, sets().partly_wordless}) {
+      EXPECT_EQ(refusal(data) == "no error", learns_classes) << kind.name;
+    }
+  }
+}
+
+// ---- Results
+
+struct Found {
+  std::vector<std::pair<std::string, double>> metrics;
+  Names titles;
+  std::vector<Panel> panels;
+};
+
+// What rank 0 finds with a model that was not trained.
+Found evaluate(const std::string& text, int num_ranks, const Names& paths) {
+  Found found;
+  run_ranks(num_ranks, [&](Group& world) {
+    RunConfig config = parse_run_config(text, "run.toml", standard_tasks());
+    config.parallel.mesh.dp = num_ranks;
+    Session session(config, world, RankPlace{});
+    Inference inference(session.device(), session.mesh(), session.executor(), {.batch = 4});
+    EvaluationResults results =
+        config.task->evaluate(inference, {.sets = paths, .tokenizer = sets().tokenizer, .baselines = {}});
+    if (!inference.is_first()) return;
+    found.metrics = std::move(results.metrics);
+    found.panels = std::move(results.panels);
+    for (const Panel& panel : found.panels) std::visit([&](const auto& p) { found.titles.push_back(p.title); }, panel);
+  });
+  return found;
+}
+
+Names names_of(const Found& found) {
+  Names names;
+  for (const auto& metric : found.metrics) names.push_back(metric.first);
+  return names;
+}
+
+const Names kRetrievalMetrics{"all of it: image to text recall@1",  "all of it: image to text recall@5",
+                              "all of it: image to text recall@10", "all of it: text to image recall@1",
+                              "all of it: text to image recall@5",  "all of it: text to image recall@10"};
+
+TEST(StandardTasks, AnEvaluationGivesItsNumbersAndPanels) {
+  const std::string path = sets().whole->path().string();
+  const Found contrastive = evaluate(config_of("contrastive"), 1, {path});
+  EXPECT_EQ(names_of(contrastive), kRetrievalMetrics);
+  EXPECT_EQ(contrastive.titles, (Names{"Retrieval", "Examples"}));
+  EXPECT_EQ(std::get<GalleryPanel>(contrastive.panels[1]).queries.size(), 12u);
+
+  const Found classify = evaluate(config_of("classify"), 1, {path});
+  EXPECT_EQ(names_of(classify), (Names{"all of it: top-1", "all of it: top-5"}));
+  EXPECT_EQ(classify.titles, (Names{"Classification", "Confusion on all of it", "Examples"}));
+  EXPECT_EQ(classify.metrics[1].second, 0) << "equal scores for all classes are never right";
+  const auto& table = std::get<TablePanel>(classify.panels[0]);
+  EXPECT_EQ(table.subjects[0].notes, Names{"11 pictures"});
+  EXPECT_EQ(table.subjects[0].rows.back().values[0].number, 1.0 / 7);
+
+  const Found caption = evaluate(config_of("caption") + "decoding.prompts = [\"\", \"a\"]\n", 1, {path});
+  EXPECT_EQ(names_of(caption), (Names{"all of it chrF", "all of it exact", "all of it, a chrF", "all of it, a exact"}));
+  EXPECT_EQ(caption.titles, (Names{"Captions", "Captions written"}));
+
+  const Found coca = evaluate(config_of("coca"), 1, {path});
+  Names both = kRetrievalMetrics;
+  both.insert(both.end(), {"all of it chrF", "all of it exact"});
+  EXPECT_EQ(names_of(coca), both);
+  EXPECT_EQ(coca.titles, (Names{"Retrieval", "Examples", "Captions", "Captions written"}));
+}
+
+// 11 samples in batches of 4, or of 6: the last one is padded, on 3 ranks more than once.
+TEST(StandardTasks, AnyNumberOfRanksFindsTheSame) {
+  const std::string path = sets().whole->path().string();
+  for (const TaskKind& kind : standard_tasks()) {
+    const Found one = evaluate(config_of(std::string(kind.name)), 1, {path});
+    for (const int ranks : {2, 3}) {
+      const Found many = evaluate(config_of(std::string(kind.name)), ranks, {path});
+      EXPECT_EQ(many.metrics, one.metrics) << kind.name << " on " << ranks;
+      EXPECT_EQ(many.titles, one.titles);
+    }
+  }
+}
+
+TEST(StandardTasks, ASetThatCannotBeMeasuredIsRefused) {
+  const auto refusal = [](const std::string& task, const std::shared_ptr<const Dataset>& data) {
+    const RunConfig config = parse_run_config(config_of(task), "run.toml", standard_tasks());
+    config.task->check_evaluation_set(*sets().whole);
+    return error_of([&] { config.task->check_evaluation_set(*data); });
+  };
+  EXPECT_NE(refusal("contrastive", sets().wordless).find("retrieval needs captions"), std::string::npos);
+  EXPECT_NE(refusal("classify", sets().unlabelled).find("classification needs labels"), std::string::npos);
+  EXPECT_NE(refusal("caption", sets().blind).find("captioning needs images"), std::string::npos);
+}
+
+TEST(StandardTasks, OnlyTasksThatCompareTextsWithPicturesSearch) {
+  for (const TaskKind& kind : standard_tasks()) {
+    RunConfig config = parse_run_config(config_of(std::string(kind.name)), "run.toml", standard_tasks());
+    const std::unique_ptr<Group> self = make_self_group("test");
+    Session session(config, *self, RankPlace{});
+    Inference inference(session.device(), session.mesh(), session.executor(), {.batch = 4});
+    const SearchQuery query{.text = "picture 3", .dataset = sets().whole, .tokenizer = sets().tokenizer, .top = 4};
+    EXPECT_EQ(config.task->can_search(), kind.name == "contrastive" || kind.name == "coca");
+    if (!config.task->can_search()) {
+      EXPECT_THROW(config.task->search(inference, query), InternalError);
+      continue;
+    }
+    const std::string text = "text_embedding";
+    EXPECT_EQ(session.executor().fields(std::span(&text, 1)), (Names{"lengths", "tokens"}))
+        << "a text needs no picture";
+    const std::vector<SearchHit> hits = config.task->search(inference, query);
+    ASSERT_EQ(hits.size(), 4u) << kind.name;
+    EXPECT_TRUE(std::is_sorted(hits.begin(), hits.end(),
+                               [](const SearchHit& a, const SearchHit& b) { return a.score > b.score; }));
+  }
+}
+
+}  // namespace
+}  // namespace triptych
