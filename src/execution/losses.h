@@ -47,8 +47,8 @@ class Losses {
   Device* device_;
   std::vector<Entry> entries_;
   std::vector<std::string> coupled_slots_;
-  Tensor one_;       // float32 [1]
-  Tensor one_term_;  // float64 [1]: the count of a loss that is not a sum of terms
+  Tensor one_;                // float32 [1]
+  Tensor one_term_;           // float64 [1]: the count of a loss that is not a sum of terms
   Tensor seed_;               // float64 [1]
   Tensor counts_;             // float64 [objectives]: terms in the global batch
   Tensor sums_;               // float64 [1 + objectives]: this rank's summands of the run's loss and of each
