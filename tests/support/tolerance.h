@@ -37,8 +37,8 @@ constexpr Tolerance tolerance(DType dtype) {
 
 /// What another library computes of a whole model in float32, against ours: the largest difference over the largest
 /// magnitude. Both round, in orders of their own, some hundred times one after the other from pixels to logits: with
-/// float32 6e-8 * sqrt(100), some ten times that where a norm or a softmax multiplies what was lost before it. An epsilon
-/// or an approximation of GELU that differs changes more.
+/// float32 6e-8 * sqrt(100), some ten times that where a norm or a softmax multiplies what was lost before it. An
+/// epsilon or an approximation of GELU that differs changes more.
 constexpr double kBetweenLibraries = 1e-5;
 
 /// 2-norm of (actual - expected) over the 2-norm of expected; 0 if both are all zeros; infinite if a value is not
