@@ -49,7 +49,7 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
       embed_route_(route_to(model, slots_of(objectives, true))) {
   TRIPTYCH_CHECK(schedule.num_ranks == mesh.shape().pp, "a schedule of {} ranks on pp = {}", schedule.num_ranks,
                  mesh.shape().pp);
-  partition_ = partition_model(model, route_, schedule.num_stages);
+  const Partition partition = partition_model(model, route_, schedule.num_stages);
   const auto rank_of = [&](int s) { return schedule.rank_of_stage[static_cast<std::size_t>(s)]; };
   std::vector<Link> links;
   const auto add_link = [&](const Link& link) {
@@ -65,7 +65,7 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
   }
   mesh.pp().open_links(links);  // collective: before a rank may find that it lacks memory
   for (int s = 0; s < schedule.num_stages; ++s) {
-    if (rank_of(s) == mesh.coordinate().pp) stages_.emplace_back(model, partition_, s, store);
+    if (rank_of(s) == mesh.coordinate().pp) stages_.emplace_back(model, partition, s, store);
   }
   if (stages_.back().is_last()) losses_ = std::make_unique<Losses>(device, objectives, store);
   reducer_ = std::make_unique<Reducer>(device, mesh, store.all(), options.bucket_bytes);
@@ -107,7 +107,6 @@ Pass Executor::make_pass(int64_t step, int64_t first_sample, bool record) const 
               .plan = *plan_,
               .dtype = options_.dtype,
               .record = record,
-              .training = options_.training,
               .recompute = options_.recompute,
               .seed = options_.seed,
               .step = step,

@@ -20,7 +20,6 @@ namespace triptych {
 /// How steps are run; the same on every rank.
 struct ExecutionOptions {
   DType dtype = DType::kFloat32;
-  bool training = true;  ///< drop out
   bool recompute = false;
   uint64_t seed = 0;
   int64_t bucket_bytes = 8 << 20;
@@ -94,7 +93,6 @@ class Executor {
   ExecutionOptions options_;
   const ModelSpec* model_;
   Schedule schedule_;
-  Partition partition_;
   std::vector<StepValue> step_values_;
   Route route_, embed_route_;  // to all slots that objectives read, and to those of coupled ones
   std::vector<Stage> stages_;  // this rank's

@@ -21,7 +21,6 @@ Session::Session(const RunConfig& config, Group& world, const RankPlace& place)
   const Schedule schedule = make_schedule(config.parallel.schedule, config.parallel.mesh.pp,
                                           config.parallel.microbatches, coupling_of(objectives));
   const ExecutionOptions options{.dtype = config.training.precision,
-                                 .training = true,
                                  .recompute = config.parallel.recompute,
                                  .seed = config.run.seed,
                                  .bucket_bytes = static_cast<int64_t>(config.parallel.bucket_mb * (1 << 20))};
