@@ -5,7 +5,7 @@
 #include "base/dtype.h"
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// Elements from one sample, token or head of a [B, S, N, D] array to the next; the last dim is contiguous. A packed
 /// qkv of shape [B, S, 3, N, D] is read (and its gradient written) in place: {S*3*N*D, 3*N*D, D}, with bases N*D apart.
@@ -75,4 +75,4 @@ void attention_forward(Stream& stream, const AttentionForward& call);
 /// Recomputes the probabilities from lse. Cost: 10*B*N*S*T*D FLOPs.
 void attention_backward(Stream& stream, const AttentionBackward& call);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

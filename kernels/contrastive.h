@@ -4,7 +4,7 @@
 
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// Where a block of a contrastive loss adds up what it finds, in device memory. The magnitudes are the sums of the
 /// terms' absolute values: what an error in the sum is to be compared with, since the terms themselves cancel.
@@ -48,4 +48,4 @@ void info_nce_block(Stream& stream, const ContrastiveBlockArgs& args);
 /// Source: Zhai et al. 2023, Sigmoid Loss for Language Image Pre-Training, algorithm 1.
 void sigmoid_block(Stream& stream, const ContrastiveBlockArgs& args);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

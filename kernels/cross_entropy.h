@@ -5,7 +5,7 @@
 #include "base/dtype.h"
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// Rows of logits over a slice of the classes, all of them or one rank's share.
 struct CrossEntropySlice {
@@ -64,4 +64,4 @@ void cross_entropy_backward(Stream& stream, const CrossEntropySlice& slice, cons
                             double coefficient, const double* dloss, void* dlogits,
                             const LabelSmoothing& smoothing = {});
 
-}  // namespace triptych
+}  // namespace triptych::kernels

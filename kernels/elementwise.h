@@ -6,7 +6,7 @@
 #include "device/stream.h"
 #include "kernels/sum_target.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// dst[i] = src[i], float32, bfloat16 and float16 in any combination; rounds to nearest, ties to even.
 void cast(Stream& stream, const void* src, DType src_dtype, void* dst, DType dst_dtype, int64_t n);
@@ -82,4 +82,4 @@ struct SumPositionsArgs {
 /// add_positions' backward: dpos[s, c] += sum over b of dx[b, s, c].
 void sum_positions(Stream& stream, const SumPositionsArgs& args);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

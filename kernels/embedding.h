@@ -5,7 +5,7 @@
 #include "base/dtype.h"
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 struct EmbeddingForwardArgs {
   const int32_t* ids = nullptr;  ///< [n], global
@@ -37,4 +37,4 @@ struct EmbeddingBackwardArgs {
 /// dtable[ids[i] - vocab_begin] += dout[i], in the order of i whatever the number of threads.
 void embedding_backward(Stream& stream, const EmbeddingBackwardArgs& args);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -5,7 +5,7 @@
 #include "base/dtype.h"
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// Which tokens are gathered.
 struct GatheredTokens {
@@ -77,4 +77,4 @@ inline void pick_backward(Stream& stream, const PickBackwardArgs& args) {
                                   .dtype = args.dtype});
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

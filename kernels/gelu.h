@@ -5,7 +5,7 @@
 #include "base/dtype.h"
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// a = h * Phi(h), Phi the normal distribution function: the exact GELU, not the approximation by tanh. `a` may be `h`.
 /// Source: Hendrycks and Gimpel 2016, Gaussian Error Linear Units.
@@ -23,4 +23,4 @@ struct GeluBackwardArgs {
 /// dh = da * (Phi(h) + h * phi(h)). Training keeps h and not a: this pass writes both.
 void gelu_backward(Stream& stream, const GeluBackwardArgs& args);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

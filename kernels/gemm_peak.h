@@ -6,7 +6,7 @@
 #include "base/dtype.h"
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// The speed of one matrix product as `matmul` runs it.
 struct GemmRate {
@@ -25,4 +25,4 @@ std::vector<GemmRate> measure_gemm_table(Stream& stream, DType dtype);
 /// dtype float32 or bfloat16, on all of the stream's threads.
 double measure_gemm_peak(Stream& stream, DType dtype);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -9,7 +9,7 @@
 
 // What the implementations of gemm_peak share.
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// The products of linear layers, y[rows, out] = x[rows, in] w[out, in]^T: the forward, the input's gradient and the
 /// weight's, for each of `rows` and each pair of out and in.
@@ -44,4 +44,4 @@ inline double gflop_of(const GemmRate& rate) {
   return 2e-9 * static_cast<double>(rate.m) * static_cast<double>(rate.n) * static_cast<double>(rate.k);
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -6,7 +6,7 @@
 #include "device/stream.h"
 #include "kernels/sum_target.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// What keeps a row of equal elements from a division by zero, where nothing else is said.
 inline constexpr float kLayerNormEpsilon = 1e-5f;
@@ -48,4 +48,4 @@ struct LayerNormBackwardArgs {
 /// depend on the number of threads.
 void layer_norm_backward(Stream& stream, const LayerNormBackwardArgs& args);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -3,7 +3,9 @@
 #include <string>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::kernels {
 
 /// A library or instruction set that the backend computes with: {"BLAS", "oneDNN 2.6.3 (OMP)"}.
 struct KernelLibrary {
@@ -11,4 +13,4 @@ struct KernelLibrary {
 };
 std::vector<KernelLibrary> kernel_libraries();
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -6,7 +6,7 @@
 #include "device/stream.h"
 #include "kernels/sum_target.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// One matrix product, C = op(A) op(B) + bias, row-major, accumulated in float32 whatever the storage.
 ///
@@ -56,4 +56,4 @@ void matmul(Stream& stream, const Matmul& product);
 /// cores; not allowed unless this is called. On the CPU, allowing it throws UserError.
 void allow_tf32(Stream& stream, bool allowed);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -14,7 +14,7 @@
 
 // What the implementations of matmul share.
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// Strides with their defaults filled in, and the contract checked but for the types.
 inline Matmul resolve_matmul(Matmul p) {
@@ -102,4 +102,4 @@ class PreparedMatmuls {
   std::unordered_map<MatmulKey, typename decltype(prepared_)::iterator, MatmulKeyHash> by_key_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -4,7 +4,7 @@
 
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// Norms below this are taken as this, so a row of zeros stays zeros (and its gradient stays finite).
 inline constexpr float kMinNorm = 1e-12f;
@@ -32,4 +32,4 @@ struct L2NormalizeBackwardArgs {
 /// dx = inv_norm * (dy - y * (y . dy)); where the norm was below kMinNorm, dx = inv_norm * dy.
 void l2_normalize_backward(Stream& stream, const L2NormalizeBackwardArgs& args);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

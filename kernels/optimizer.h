@@ -7,7 +7,7 @@
 #include "base/dtype.h"
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// One tensor of float32 elements in device memory.
 struct FloatSpan {
@@ -74,4 +74,4 @@ struct AdamWArgs {
 /// Source: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization, algorithm 2.
 void adamw(Stream& stream, const AdamWArgs& args);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

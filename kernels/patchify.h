@@ -6,7 +6,7 @@
 #include "base/dtype.h"
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 struct PatchifyArgs {
   const uint8_t* pixels = nullptr;  ///< [batch, image_size, image_size, 3]
@@ -24,4 +24,4 @@ struct PatchifyArgs {
 /// checkpoints), so that such a weight, flattened, is the patch embedding's matrix.
 void patchify(Stream& stream, const PatchifyArgs& args);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

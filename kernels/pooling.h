@@ -5,7 +5,7 @@
 #include "base/dtype.h"
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 struct PoolForwardArgs {
   const void* x = nullptr;           ///< dtype [batch, seq, cols]
@@ -36,4 +36,4 @@ void mean_pool(Stream& stream, const PoolForwardArgs& args);
 /// dx[b, s] = dout[b] / lengths[b] for s < lengths[b], zeros elsewhere.
 void mean_pool_backward(Stream& stream, const PoolBackwardArgs& args);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

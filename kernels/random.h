@@ -5,7 +5,7 @@
 #include "base/philox.h"
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 struct FillNormalArgs {
   float* out = nullptr;  ///< [rows, cols], contiguous: a rank's window of the global tensor
@@ -23,4 +23,4 @@ struct FillNormalArgs {
 /// it per outer index.
 void fill_normal(Stream& stream, const FillNormalArgs& args);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

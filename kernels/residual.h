@@ -7,7 +7,7 @@
 #include "device/stream.h"
 #include "kernels/sum_target.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// Which elements of the global activation [global batch, seq_total, cols] a rank holds, and how they drop out. Element
 /// (b, s, c) of the rank is dropped if philox_uniform(key, i) < p with
@@ -47,4 +47,4 @@ struct ResidualBackwardArgs {
 /// dz = dout * kept / (1 - p), the forward's mask drawn again; x's gradient is dout itself. Uses the stream's scratch.
 void residual_backward(Stream& stream, const ResidualBackwardArgs& args);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -5,7 +5,7 @@
 
 // What the implementations of residual and residual_norm check.
 
-namespace triptych {
+namespace triptych::kernels {
 
 inline void check_dropout(const DropoutArgs& d) {
   TRIPTYCH_CHECK(d.p >= 0.0f && d.p < 1.0f, "Dropout needs p in [0, 1), found {}.", d.p);
@@ -42,4 +42,4 @@ inline void check_residual_norm_backward(const LayerNormBackwardArgs& norm, cons
   TRIPTYCH_CHECK(residual.dout == norm.dx && residual.dz != norm.dx, "residual_norm takes the norm's dx");
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -3,7 +3,7 @@
 #include "kernels/layer_norm.h"
 #include "kernels/residual.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// residual_forward, and layer_norm_forward of the sum that it leaves, in one pass: the sum is written and not read.
 ///
@@ -15,4 +15,4 @@ void residual_norm_forward(Stream& stream, const ResidualForwardArgs& residual, 
 /// residual.dz none of norm's arrays. Uses the stream's scratch.
 void residual_norm_backward(Stream& stream, const LayerNormBackwardArgs& norm, const ResidualBackwardArgs& residual);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

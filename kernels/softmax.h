@@ -5,7 +5,7 @@
 #include "base/dtype.h"
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 // Softmax and its logarithm over the rows of [rows, cols], in float32 and rounded once. A logit of -inf has the
 // probability 0; a row with a NaN or an infinite logit, or with -inf alone, becomes NaN.
@@ -37,4 +37,4 @@ void log_softmax_forward(Stream& stream, const SoftmaxForwardArgs& args);
 /// dx = dy - exp(y) * (the sum over the row of dy).
 void log_softmax_backward(Stream& stream, const SoftmaxBackwardArgs& args);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

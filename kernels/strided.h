@@ -6,7 +6,7 @@
 #include "base/dtype.h"
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 // Kernels over views: arrays of up to kMaxStridedDims dims, outermost first, with a stride in elements for each. A
 // stride may be 0, where the view repeats an element (broadcasting), or negative; no dim at all is one element. What
@@ -60,4 +60,4 @@ struct SumStridedArgs {
 /// was broadcast.
 void sum_strided(Stream& stream, const SumStridedArgs& args);
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -10,7 +10,7 @@
 
 // What the implementations of strided share.
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// The dims over which some arrays are gone through together, INNERMOST first, with the strides of each array. What is
 /// constexpr is for device code too.
@@ -103,4 +103,4 @@ inline StridedSum resolve_sum(const SumStridedArgs& args) {
   return {kept, summed, kept.num_elements(), summed.num_elements()};
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -1,6 +1,8 @@
 #pragma once
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::kernels {
 
 /// Where a kernel leaves sums, float32 in device memory: added to what is there, or assigned, where it is undefined.
 /// Null: the sums are not wanted.
@@ -12,4 +14,4 @@ struct SumTarget {
   bool assign;
 };
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -4,7 +4,7 @@
 
 #include "kernels/optimizer.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 /// Of an infinity and of NaN the difference is NaN.
 constexpr bool is_finite(double x) {
@@ -34,4 +34,4 @@ constexpr UpdateState decided_update(UpdateState state, double loss, double norm
   return state;
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

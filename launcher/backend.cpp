@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "device/backend.h"
 
-namespace triptych {
+namespace triptych::launcher {
 
 std::filesystem::path other_backends_program() {
   std::error_code error;
@@ -41,4 +41,4 @@ void require_backend(std::string_view device) {
                                                : "Build the target `triptych`"));
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

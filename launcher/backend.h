@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <string_view>
 
-namespace triptych {
+namespace triptych::launcher {
 
 /// The program that is linked with the other backend, beside this one: `triptych-cuda` of `triptych`, and the reverse.
 /// Empty if it was not built.
@@ -17,4 +17,4 @@ void hand_over_to(std::string_view device);
 /// Throws UserError unless this program is linked with the backend that `device` names.
 void require_backend(std::string_view device);
 
-}  // namespace triptych
+}  // namespace triptych::launcher

@@ -18,7 +18,7 @@
 #include "parallel/shared_segment.h"
 #include "parallel/world.h"
 
-namespace triptych {
+namespace triptych::launcher {
 namespace {
 
 constexpr uint64_t kLargestBytes = uint64_t{1} << 30;
@@ -241,4 +241,4 @@ void register_bench_collectives(CLI::App& bench, std::function<int()>& run) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

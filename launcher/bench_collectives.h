@@ -4,13 +4,17 @@
 #include <functional>
 #include <string>
 
+#include "base/rooms.h"
+
 namespace CLI {
 class App;
 }
 
-namespace triptych {
-
+namespace triptych::parallel {
 class World;
+}
+
+namespace triptych::launcher {
 
 struct BenchCollectivesOptions {
   uint64_t min_bytes = 4 << 10, max_bytes = 16 << 20;  ///< of the larger buffer of a rank; sizes go by factors of four
@@ -27,4 +31,4 @@ int bench_collectives(const BenchCollectivesOptions& options, World& world);
 /// that is left, which returns the exit code.
 void register_bench_collectives(CLI::App& bench, std::function<int()>& run);
 
-}  // namespace triptych
+}  // namespace triptych::launcher

@@ -21,7 +21,7 @@
 #include "data/sample_order.h"
 #include "launcher/synthetic_pairs.h"
 
-namespace triptych {
+namespace triptych::launcher {
 namespace {
 
 constexpr uint64_t kSeed = 1;
@@ -228,4 +228,4 @@ void register_bench_loader(CLI::App& bench, std::function<int()>& run) {
   command->callback([options, &run] { run = [options] { return bench_loader(*options); }; });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

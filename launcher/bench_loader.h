@@ -8,7 +8,7 @@ namespace CLI {
 class App;
 }
 
-namespace triptych {
+namespace triptych::launcher {
 
 struct BenchLoaderOptions {
   std::filesystem::path data;  ///< a data set with images; empty: a synthetic one is made and removed again
@@ -29,4 +29,4 @@ int bench_loader(const BenchLoaderOptions& options);
 /// left, which returns the exit code.
 void register_bench_loader(CLI::App& bench, std::function<int()>& run);
 
-}  // namespace triptych
+}  // namespace triptych::launcher

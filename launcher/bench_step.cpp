@@ -16,7 +16,7 @@
 #include "training/session.h"
 #include "training/step.h"
 
-namespace triptych {
+namespace triptych::launcher {
 namespace {
 
 struct StepOptions {
@@ -154,4 +154,4 @@ void register_bench_gemm(CLI::App& bench, std::function<int()>& run) {
   command->callback([options, &run] { run = [options] { return bench_gemm(*options); }; });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

@@ -7,7 +7,7 @@
 
 #include "launcher/ranks.h"
 
-namespace triptych {
+namespace triptych::launcher {
 
 void register_config(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   CLI::App* command = app.add_subcommand("config", "Checks a config and prints it in full, or documents the keys");
@@ -31,4 +31,4 @@ void register_config(CLI::App& app, std::function<int()>& run, TaskTable tasks) 
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

@@ -19,7 +19,7 @@
 #include "parallel/device_group.h"
 #include "parallel/mpi_version.h"
 
-namespace triptych {
+namespace triptych::launcher {
 namespace {
 
 void print_row(std::string_view name, std::string_view value) {
@@ -73,4 +73,4 @@ void register_doctor(CLI::App& app, std::function<int()>& run) {
   command->callback([backend_only, &run] { run = [backend_only] { return doctor(*backend_only); }; });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

@@ -6,9 +6,9 @@ namespace CLI {
 class App;
 }
 
-namespace triptych {
+namespace triptych::launcher {
 
 /// `triptych doctor`: what this machine has, and what is missing.
 void register_doctor(CLI::App& app, std::function<int()>& run);
 
-}  // namespace triptych
+}  // namespace triptych::launcher

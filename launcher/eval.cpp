@@ -13,7 +13,7 @@
 #include "training/run_report.h"
 #include "training/trained_model.h"
 
-namespace triptych {
+namespace triptych::launcher {
 namespace {
 
 struct EvalOptions {
@@ -73,4 +73,4 @@ void register_eval(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

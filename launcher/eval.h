@@ -8,9 +8,9 @@ namespace CLI {
 class App;
 }
 
-namespace triptych {
+namespace triptych::launcher {
 
 /// `triptych eval`: retrieval on data that training did not see.
 void register_eval(CLI::App& app, std::function<int()>& run, TaskTable tasks);
 
-}  // namespace triptych
+}  // namespace triptych::launcher

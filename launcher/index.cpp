@@ -9,7 +9,7 @@
 
 #include "data/index_builder.h"
 
-namespace triptych {
+namespace triptych::launcher {
 namespace {
 
 int index(const std::filesystem::path& dir) {
@@ -43,4 +43,4 @@ void register_index(CLI::App& app, std::function<int()>& run) {
   command->callback([dir, &run] { run = [dir] { return index(*dir); }; });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

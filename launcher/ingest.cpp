@@ -9,7 +9,7 @@
 
 #include "data/ingest.h"
 
-namespace triptych {
+namespace triptych::launcher {
 namespace {
 
 int ingest(IngestOptions options) {
@@ -82,4 +82,4 @@ void register_ingest(CLI::App& app, std::function<int()>& run) {
   pairs->callback([options, &run] { run = [options] { return ingest(*options); }; });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

@@ -10,7 +10,7 @@
 #include "checkpoint/inspect.h"
 #include "data/inspect_shard.h"
 
-namespace triptych {
+namespace triptych::launcher {
 namespace {
 
 namespace fs = std::filesystem;
@@ -49,4 +49,4 @@ void register_inspect(CLI::App& app, std::function<int()>& run) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

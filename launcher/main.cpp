@@ -2,5 +2,5 @@
 #include "tasks/standard_tasks.h"
 
 int main(int argc, char** argv) {
-  return triptych::run_program(argc, argv, triptych::standard_tasks());
+  return triptych::launcher::run_program(argc, argv, triptych::tasks::standard_tasks());
 }

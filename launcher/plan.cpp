@@ -10,7 +10,7 @@
 #include "parallel/pipeline/schedules.h"
 #include "parallel/pipeline/simulate.h"
 
-namespace triptych {
+namespace triptych::launcher {
 
 namespace {
 
@@ -72,4 +72,4 @@ void register_plan(CLI::App& app, std::function<int()>& run) {
   schedule->callback([options, &run] { run = [options] { return plan_schedule(*options); }; });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

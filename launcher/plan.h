@@ -6,10 +6,10 @@ namespace CLI {
 class App;
 }
 
-namespace triptych {
+namespace triptych::launcher {
 
 /// Adds `triptych plan` to `app`. When it is what the user asked for, parsing sets `run` to the work that is left,
 /// which returns the exit code.
 void register_plan(CLI::App& app, std::function<int()>& run);
 
-}  // namespace triptych
+}  // namespace triptych::launcher

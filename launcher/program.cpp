@@ -23,7 +23,7 @@
 #include "launcher/train.h"
 #include "launcher/verify.h"
 
-namespace triptych {
+namespace triptych::launcher {
 namespace {
 
 // OpenMP reads its settings when the program is loaded, before main. Idle threads that spin take the cores from ranks
@@ -75,4 +75,4 @@ int run_program(int argc, char** argv, TaskTable tasks) {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

@@ -11,7 +11,7 @@
 #include "launcher/backend.h"
 #include "parallel/agreement.h"
 
-namespace triptych {
+namespace triptych::launcher {
 
 void add_config_arguments(CLI::App& command, ConfigArguments& arguments) {
   command.add_option("config", arguments.file, "The run's TOML file, such as configs/quickstart.toml")->required();
@@ -79,4 +79,4 @@ int run_on_ranks(const ConfigArguments& arguments, MeshUse mesh_use,
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

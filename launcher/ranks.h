@@ -12,7 +12,7 @@ namespace CLI {
 class App;
 }
 
-namespace triptych {
+namespace triptych::launcher {
 
 /// A config file and `--set` overrides, as every subcommand that takes a run's config has them.
 struct ConfigArguments {
@@ -33,4 +33,4 @@ int run_on_ranks(const ConfigArguments& arguments, MeshUse mesh_use,
 /// code.
 int report_error(const std::exception& error, const std::string& who = "");
 
-}  // namespace triptych
+}  // namespace triptych::launcher

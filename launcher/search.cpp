@@ -14,7 +14,7 @@
 #include "parallel/agreement.h"
 #include "training/trained_model.h"
 
-namespace triptych {
+namespace triptych::launcher {
 namespace {
 
 struct SearchOptions {
@@ -94,4 +94,4 @@ void register_search(CLI::App& app, std::function<int()>& run, TaskTable tasks) 
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

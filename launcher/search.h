@@ -8,9 +8,9 @@ namespace CLI {
 class App;
 }
 
-namespace triptych {
+namespace triptych::launcher {
 
 /// `triptych search`: pictures for a text.
 void register_search(CLI::App& app, std::function<int()>& run, TaskTable tasks);
 
-}  // namespace triptych
+}  // namespace triptych::launcher

@@ -19,7 +19,7 @@
 #include "data/shard_format.h"
 #include "data/shard_writer.h"
 
-namespace triptych {
+namespace triptych::launcher {
 namespace {
 
 constexpr int64_t kSamplesPerShard = 1024;
@@ -129,4 +129,4 @@ void write_synthetic_pairs(const std::filesystem::path& dir, int64_t num_samples
   build_index(dir);
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

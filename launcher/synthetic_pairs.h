@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 
-namespace triptych {
+namespace triptych::launcher {
 
 /// A folder under the system's temporary one; removed with all that is in it.
 class TemporaryFolder {
@@ -24,4 +24,4 @@ class TemporaryFolder {
 /// function of its arguments.
 void write_synthetic_pairs(const std::filesystem::path& dir, int64_t num_samples, uint64_t seed);
 
-}  // namespace triptych
+}  // namespace triptych::launcher

@@ -16,7 +16,7 @@
 #include "data/dataset.h"
 #include "data/tokenizer.h"
 
-namespace triptych {
+namespace triptych::launcher {
 namespace {
 
 struct TrainOptions {
@@ -118,4 +118,4 @@ void register_tokenizer(CLI::App& app, std::function<int()>& run) {
   encode_command->callback([file, text, &run] { run = [file, text] { return encode(*file, *text); }; });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

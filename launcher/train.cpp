@@ -7,7 +7,7 @@
 #include "launcher/ranks.h"
 #include "training/trainer.h"
 
-namespace triptych {
+namespace triptych::launcher {
 
 void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   CLI::App* command = app.add_subcommand("train", "Trains the model of a config, or goes on with a run");
@@ -36,4 +36,4 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

@@ -8,9 +8,9 @@ namespace CLI {
 class App;
 }
 
-namespace triptych {
+namespace triptych::launcher {
 
 /// `triptych train`: under mpirun on as many ranks as the config's mesh has.
 void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks);
 
-}  // namespace triptych
+}  // namespace triptych::launcher

@@ -10,7 +10,7 @@
 #include "training/session.h"
 #include "training/verify.h"
 
-namespace triptych {
+namespace triptych::launcher {
 namespace {
 
 struct VerifyOptions {
@@ -96,4 +96,4 @@ void register_verify(CLI::App& app, std::function<int()>& run, TaskTable tasks) 
   command->callback([options, &run] { run = [options] { return run_verify(*options); }; });
 }
 
-}  // namespace triptych
+}  // namespace triptych::launcher

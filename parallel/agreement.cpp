@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <exception>
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 // The first character of a rank's outcome, before its result or message: this, or the digit of the error's kind.
@@ -63,4 +63,4 @@ std::vector<std::string> together(Group& group, const JointWork& what, const std
   return all;
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "parallel/group.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 /// An error that every rank of a group throws alike: it is printed once, and no rank waits for another.
 struct AgreedError : Error {
@@ -32,4 +32,4 @@ struct JointWork {
 ///   `[checkpoint] rank 2 of 4 could not write its shard: [runs/a/...] cannot ... (errno 28: No space left on device)`
 std::vector<std::string> together(Group& group, const JointWork& what, const std::function<std::string()>& work);
 
-}  // namespace triptych
+}  // namespace triptych::parallel

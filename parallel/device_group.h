@@ -6,7 +6,7 @@
 #include "device/device.h"
 #include "parallel/group.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 /// The group of the same ranks whose operations are on `device`'s memory; texts, barriers, splits and the end of the
 /// world stay with `host`. Collective; the device must outlive the group. On the CPU, where device memory is the
@@ -17,4 +17,4 @@ std::unique_ptr<Group> make_device_group(std::unique_ptr<Group> host, Device& de
 /// The library that carries them and its version, "NCCL 2.27.7"; empty if they are the host's groups.
 std::string device_transport_text();
 
-}  // namespace triptych
+}  // namespace triptych::parallel

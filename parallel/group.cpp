@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 constexpr int kMaxTag = 32767;  // what every MPI takes
@@ -202,4 +202,4 @@ std::unique_ptr<Group> make_self_group(std::string name, int world_rank) {
   return std::make_unique<SelfGroup>(GroupIdentity{.name = std::move(name), .rank = 0, .world_ranks = {world_rank}});
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

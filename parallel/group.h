@@ -13,7 +13,7 @@
 
 #include "base/dtype.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 enum class ReduceOp : uint8_t { kSum, kMax };
 
@@ -152,4 +152,4 @@ class Group {
 /// A group of this rank alone: every operation is done when it returns.
 std::unique_ptr<Group> make_self_group(std::string name, int world_rank = 0);
 
-}  // namespace triptych
+}  // namespace triptych::parallel

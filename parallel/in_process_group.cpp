@@ -15,7 +15,7 @@
 #include "base/error.h"
 #include "parallel/reduce.h"
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 // What all ranks of one run_ranks share. One mutex guards it and everything below: these groups are for tests, where
@@ -317,4 +317,4 @@ void run_ranks(int size, const std::function<void(Group& world)>& body, const In
   if (world->first_failure) std::rethrow_exception(world->first_failure);
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

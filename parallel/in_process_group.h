@@ -5,7 +5,7 @@
 
 #include "parallel/group.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 struct InProcessOptions {
   /// How long a wait lasts before a missing peer is an error.
@@ -22,4 +22,4 @@ struct InProcessOptions {
 /// of them called. A rank that returns while others still wait for it is found at once, not by the time-out.
 void run_ranks(int size, const std::function<void(Group& world)>& body, const InProcessOptions& options = {});
 
-}  // namespace triptych
+}  // namespace triptych::parallel

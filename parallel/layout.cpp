@@ -4,7 +4,7 @@
 
 #include "base/checked.h"
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 // The other axes that split the dim of `axis` before it.
@@ -118,4 +118,4 @@ Shape local_shape(const Shape& global_shape, const Layout& layout, const Mesh& m
   return shape;
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -7,7 +7,7 @@
 #include "parallel/mesh.h"
 #include "tensor/shape.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 /// What each rank on one axis holds of a tensor.
 struct Placement {
@@ -89,4 +89,4 @@ Range shard_range(int64_t total, int size, int rank);
 /// shorter than others or empty. Throws LayoutError as check_levels does.
 Shape local_shape(const Shape& global_shape, const Layout& layout, const Mesh& mesh, Shape* begin = nullptr);
 
-}  // namespace triptych
+}  // namespace triptych::parallel

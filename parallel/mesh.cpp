@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "parallel/device_group.h"
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 constexpr int kMaxAxisSize = 32767;  // so that a product of four fits into 64 bits
@@ -123,4 +123,4 @@ void Mesh::progress() const {
   all_ranks_->progress();
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

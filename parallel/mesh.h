@@ -13,7 +13,7 @@
 #include "device/device.h"
 #include "parallel/group.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 /// The axes on which tensors have placements. `pp` is apart: it says which stage owns a block.
 enum class Axis : uint8_t { kDp, kCp, kTp };
@@ -127,4 +127,4 @@ class Mesh {
   Group *pp_ = nullptr, *all_ranks_ = nullptr;
 };
 
-}  // namespace triptych
+}  // namespace triptych::parallel

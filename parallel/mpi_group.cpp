@@ -8,7 +8,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 MPI_Datatype mpi_type(DType dtype) {
@@ -275,4 +275,4 @@ void MpiGroup::start_collective(MpiFlight& flight, const Operation& op) {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

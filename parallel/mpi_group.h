@@ -13,7 +13,7 @@
 #include "parallel/shared_collectives.h"
 #include "parallel/shared_segment.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 /// Throws WorldError with MPI's own text unless the call succeeded.
 void check_mpi(int code, std::string_view where, std::string_view call);
@@ -74,4 +74,4 @@ class MpiGroup : public Group {
 /// Flushes what was printed and ends all ranks.
 [[noreturn]] void abort_mpi(int exit_code);
 
-}  // namespace triptych
+}  // namespace triptych::parallel

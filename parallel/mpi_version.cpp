@@ -3,7 +3,7 @@
 #define OMPI_SKIP_MPICXX 1  // the retired C++ classes, which do not link without their library
 #include <mpi.h>
 
-namespace triptych {
+namespace triptych::parallel {
 
 std::string mpi_version_text() {
   char text[MPI_MAX_LIBRARY_VERSION_STRING];
@@ -13,4 +13,4 @@ std::string mpi_version_text() {
   return whole.substr(0, whole.find(','));
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

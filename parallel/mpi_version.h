@@ -2,9 +2,11 @@
 
 #include <string>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::parallel {
 
 /// The MPI library, "Open MPI v4.1.4". Needs no MPI_Init.
 std::string mpi_version_text();
 
-}  // namespace triptych
+}  // namespace triptych::parallel

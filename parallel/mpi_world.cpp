@@ -11,7 +11,7 @@
 #include "parallel/mpi_group.h"
 #include "parallel/world.h"
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 // How long a waiting rank polls if it has a core of its own: about what it costs to wake a sleeper on an idle core.
@@ -149,4 +149,4 @@ std::unique_ptr<World> make_world(const WorldOptions& options) {
   return std::make_unique<SoloWorld>();
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

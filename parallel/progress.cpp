@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 using namespace std::chrono_literals;
@@ -126,4 +126,4 @@ void Progress::sleep(int num_naps, std::chrono::nanoseconds longest) {
   bell.sleeping.store(0);
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

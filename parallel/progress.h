@@ -10,7 +10,7 @@
 
 #include "parallel/group.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 /// Where a rank sleeps and how its peers on the same machine wake it; lies in memory that they share.
 struct alignas(128) Doorbell {
@@ -89,4 +89,4 @@ class Progress {
   std::vector<Source*> sources_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -9,7 +9,7 @@
 #include "parallel/group.h"
 #include "parallel/redistribute_plan.h"
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 // A tensor seen around one dim: `outer` rows of `size` pieces of `inner_bytes`.
@@ -206,4 +206,4 @@ Tensor redistribute(const Tensor& local, const Shape& global_shape, const Layout
   return result.contiguous();
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -3,7 +3,7 @@
 #include "parallel/layout.h"
 #include "tensor/tensor.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 /// The one verb that communicates: the same global tensor, laid out otherwise, in steps that change one axis each:
 ///
@@ -25,4 +25,4 @@ namespace triptych {
 /// Throws LayoutError for a change that the table does not have and for levels that check_levels refuses.
 Tensor redistribute(const Tensor& local, const Shape& global_shape, const Layout& from, const Layout& to, Mesh& mesh);
 
-}  // namespace triptych
+}  // namespace triptych::parallel

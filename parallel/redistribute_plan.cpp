@@ -5,7 +5,7 @@
 #include <string_view>
 #include <utility>
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 using Kind = RedistributeStep::Kind;
@@ -128,4 +128,4 @@ std::vector<RedistributeStep> plan_redistribute(const Layout& from, const Layout
   return std::move(search).best();
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -5,7 +5,7 @@
 
 #include "parallel/layout.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 /// One axis gets another placement, by one collective over it, or none.
 struct RedistributeStep {
@@ -37,4 +37,4 @@ struct RedistributeStep {
 /// one axis beside maxima on another, which have no order.
 std::vector<RedistributeStep> plan_redistribute(const Layout& from, const Layout& to, const MeshShape& shape);
 
-}  // namespace triptych
+}  // namespace triptych::parallel

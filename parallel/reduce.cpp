@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 // Partial sums stay in the first-level cache, and `out` is written last, so that it may be a source.
@@ -87,4 +87,4 @@ void reduce_rows(std::span<const void* const> sources, void* out, int64_t count,
   throw InternalError("reduce", fmt::format("{} has no reduction", dtype_name(dtype)));
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "parallel/reduce.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 namespace {
 constexpr int64_t kPartAlignment = 16;  // elements; keeps the parts of a piece on cache lines of their own
@@ -345,4 +345,4 @@ void SharedCollectives::drain(const StagedFlight& flight, int64_t step) {
   throw InternalError(identity_->where(), fmt::format("{} is no collective", op.to_string()));
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -11,7 +11,7 @@
 #include "parallel/group.h"
 #include "parallel/progress.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 /// The collectives of a group whose ranks share memory: each rank copies its data piece by piece into slots of its own,
 /// and reads those of the others. Sums are taken in the order of the ranks, so every rank has the same bits.
@@ -88,4 +88,4 @@ class SharedCollectives : public Progress::Source {
   std::exception_ptr failure_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 SharedSegment SharedSegment::create(std::size_t bytes) {
   const auto refuse = [bytes](const char* call) {
@@ -78,4 +78,4 @@ void SharedSegment::close_descriptor() {
   descriptor_ = -1;
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -3,7 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::parallel {
 
 /// Memory that several processes of one machine map. It has no name and goes away with its last user, however that
 /// ends. New memory is zero; pages cost memory once they are touched.
@@ -41,4 +43,4 @@ class SharedSegment {
   int descriptor_ = -1;
 };
 
-}  // namespace triptych
+}  // namespace triptych::parallel

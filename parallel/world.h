@@ -7,7 +7,7 @@
 
 #include "parallel/group.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 struct WorldOptions {
   /// How long a wait lasts before a missing peer is an error.
@@ -40,4 +40,4 @@ bool started_by_mpi();
 /// one rank that never touches MPI, if started alone. Throws UserError if Slurm started several tasks without PMI.
 std::unique_ptr<World> make_world(const WorldOptions& options = {});
 
-}  // namespace triptych
+}  // namespace triptych::parallel

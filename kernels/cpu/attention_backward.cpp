@@ -8,7 +8,7 @@
 #include "kernels/cpu/attention_simd.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 /// What the head after this one reads and writes.
 struct UpcomingBackward {
@@ -174,15 +174,15 @@ void attention_backward_heads(const AttentionBackward& call, int64_t begin, int6
   });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(attention_backward_heads);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 void attention_backward(Stream& stream, const AttentionBackward& call) {
   using namespace cpu;  // the names that HWY_DYNAMIC_DISPATCH makes
@@ -194,5 +194,5 @@ void attention_backward(Stream& stream, const AttentionBackward& call) {
                         });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif  // HWY_ONCE

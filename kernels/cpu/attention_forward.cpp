@@ -10,7 +10,7 @@
 #include "kernels/cpu/attention_simd.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 /// One query's online softmax, in powers of two.
 struct OnlineSoftmax {
@@ -133,15 +133,15 @@ void attention_forward_heads(const AttentionForward& call, int64_t begin, int64_
   });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(attention_forward_heads);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 int64_t max_attention_head_dim() {
   return cpu::kMaxAttentionHeadDim;
@@ -157,5 +157,5 @@ void attention_forward(Stream& stream, const AttentionForward& call) {
                         });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif  // HWY_ONCE

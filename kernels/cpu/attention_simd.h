@@ -13,7 +13,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 static_assert(kAttentionPadding % kMaxLanes == 0 && kAttentionRows == kMicroRows);
 
@@ -88,7 +88,7 @@ HWY_INLINE Vec replace_visible(float* row, int64_t count, int64_t width, const F
   return total;
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // Highway's guard

@@ -8,7 +8,7 @@
 #include "device/stream.h"
 #include "kernels/attention.h"
 
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 
 inline constexpr int64_t kMaxAttentionHeadDim = 256;
 
@@ -166,4 +166,4 @@ void parallel_with_scratch(Stream& stream, int64_t num_items, int64_t num_floats
   }
 }
 
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu

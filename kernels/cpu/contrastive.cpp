@@ -7,7 +7,7 @@
 
 #ifndef TRIPTYCH_CONTRASTIVE_ROW
 #define TRIPTYCH_CONTRASTIVE_ROW
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 
 /// What one row adds to the sums, before the coefficient and the scale.
 struct ContrastiveRow {
@@ -20,7 +20,7 @@ struct ContrastiveCall {
   float scale, bias;
 };
 
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 #endif
 
 #undef HWY_TARGET_INCLUDE
@@ -32,7 +32,7 @@ struct ContrastiveCall {
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 namespace {
 
@@ -147,16 +147,16 @@ void sigmoid_rows(const ContrastiveCall& call, int64_t begin, int64_t end, Contr
   }
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(info_nce_rows);
 HWY_EXPORT(sigmoid_rows);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -207,5 +207,5 @@ void sigmoid_block(Stream& stream, const ContrastiveBlockArgs& args) {
                  });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

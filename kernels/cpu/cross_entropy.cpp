@@ -12,7 +12,7 @@
 #include "kernels/cpu/simd.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 void slice_rows(const CrossEntropySlice& slice, const CrossEntropyRows& rows, int64_t begin, int64_t end) {
   with_float_type(slice.dtype, [&](auto type) HWY_ATTR {
@@ -73,16 +73,16 @@ void backward_rows(const CrossEntropySlice& slice, const CrossEntropyRows& rows,
   });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(slice_rows);
 HWY_EXPORT(backward_rows);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -130,5 +130,5 @@ void cross_entropy_backward(Stream& stream, const CrossEntropySlice& slice, cons
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

@@ -10,7 +10,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 HWY_INLINE double dot_in_double(const float* a, const float* b, int64_t n) {
   const hn::ScalableTag<double> doubles;
@@ -34,7 +34,7 @@ HWY_INLINE double dot_in_double(const float* a, const float* b, int64_t n) {
   return sum;
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // Highway's guard

@@ -13,7 +13,7 @@
 #include "kernels/cpu/sum_rows.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 void cast_range(const void* src, DType src_dtype, void* dst, DType dst_dtype, int64_t begin, int64_t end) {
   with_float_type(src_dtype, [&](auto src_type) HWY_ATTR {
@@ -87,11 +87,11 @@ void sum_positions_rows(const SumPositionsArgs& args, int64_t begin, int64_t end
   });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(cast_range);
 HWY_EXPORT(add_into_range);
 HWY_EXPORT(scale_range);
@@ -99,9 +99,9 @@ HWY_EXPORT(scale_by_range);
 HWY_EXPORT(sum_rows_block);
 HWY_EXPORT(add_positions_rows);
 HWY_EXPORT(sum_positions_rows);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -224,5 +224,5 @@ void sum_positions(Stream& stream, const SumPositionsArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

@@ -7,7 +7,7 @@
 #include "kernels/cpu/simd.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 void embedding_forward_rows(const EmbeddingForwardArgs& args, int64_t begin, int64_t end) {
   with_float_type(args.table_dtype, [&](auto table_type) HWY_ATTR {
@@ -40,16 +40,16 @@ void embedding_backward_cols(const EmbeddingBackwardArgs& args, int64_t begin, i
   });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(embedding_forward_rows);
 HWY_EXPORT(embedding_backward_cols);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -71,5 +71,5 @@ void embedding_backward(Stream& stream, const EmbeddingBackwardArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

@@ -11,7 +11,7 @@
 
 #ifndef TRIPTYCH_KERNELS_CPU_GATHER
 #define TRIPTYCH_KERNELS_CPU_GATHER
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 
 /// Which of its sample's tokens the i-th of [batch, count] takes; negative: none.
 inline int64_t gathered_token(const GatheredTokens& tokens, int64_t i) {
@@ -19,11 +19,11 @@ inline int64_t gathered_token(const GatheredTokens& tokens, int64_t i) {
   return index < 0 ? -1 : index + tokens.offset;
 }
 
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 /// Of [batch, count].
 void gather_range(const GatherForwardArgs& args, int64_t begin, int64_t end) {
@@ -84,16 +84,16 @@ void gather_backward_range(const GatherBackwardArgs& args, int64_t begin, int64_
   });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(gather_range);
 HWY_EXPORT(gather_backward_range);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -130,5 +130,5 @@ void gather_tokens_backward(Stream& stream, const GatherBackwardArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

@@ -8,7 +8,7 @@
 #include "kernels/cpu/simd.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 void gelu_forward_range(const void* h, void* a, int64_t begin, int64_t end, DType dtype) {
   with_float_type(dtype, [&](auto type) HWY_ATTR {
@@ -47,16 +47,16 @@ void gelu_backward_range(const GeluBackwardArgs& args, int64_t begin, int64_t en
   });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(gelu_forward_range);
 HWY_EXPORT(gelu_backward_range);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -74,5 +74,5 @@ void gelu_backward(Stream& stream, const GeluBackwardArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

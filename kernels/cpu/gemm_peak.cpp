@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "kernels/gemm_table.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 /// Matrices with room for the largest of some products, full of small numbers of the right type.
@@ -74,4 +74,4 @@ double measure_gemm_peak(Stream& stream, DType dtype) {
   return best_gflops * 1e9;
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

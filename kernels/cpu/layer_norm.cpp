@@ -8,7 +8,7 @@
 #include "kernels/cpu/simd.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 void layer_norm_forward_rows(const LayerNormForwardArgs& args, int64_t begin, int64_t end) {
   with_float_type(args.dtype, [&](auto type) HWY_ATTR {
@@ -24,16 +24,16 @@ void layer_norm_backward_block(const LayerNormBackwardArgs& args, int64_t begin,
   });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(layer_norm_forward_rows);
 HWY_EXPORT(layer_norm_backward_block);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -54,5 +54,5 @@ void layer_norm_backward(Stream& stream, const LayerNormBackwardArgs& args) {
                  });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

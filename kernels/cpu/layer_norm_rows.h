@@ -14,7 +14,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 template <typename T>
 void layer_norm_forward_row(const LayerNormForwardArgs& args, int64_t row) {
@@ -93,7 +93,7 @@ HWY_INLINE void for_row_groups(int64_t begin, int64_t end, const F& f) {
   for (; row < end; ++row) f(std::integral_constant<int, 1>(), row);
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // Highway's guard

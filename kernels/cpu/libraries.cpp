@@ -4,7 +4,7 @@
 #include <hwy/targets.h>
 #include <oneapi/dnnl/dnnl.h>
 
-namespace triptych {
+namespace triptych::kernels {
 
 std::vector<KernelLibrary> kernel_libraries() {
   const dnnl_version_t* version = dnnl_version();
@@ -15,4 +15,4 @@ std::vector<KernelLibrary> kernel_libraries() {
           {"SIMD", hwy::TargetName(targets & -targets)}};  // the lowest bit is the best target
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -8,7 +8,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/matmul_shapes.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 struct MatmulState {
@@ -91,4 +91,4 @@ void matmul(Stream& stream, const Matmul& product) {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -5,7 +5,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 namespace {
 
 using Memory = dnnl::memory;
@@ -180,4 +180,4 @@ void PreparedMatmul::finish_weight_gradient(const Matmul& p, const float* result
   }
 }
 
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu

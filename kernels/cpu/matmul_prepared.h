@@ -8,7 +8,7 @@
 
 #include "kernels/matmul.h"
 
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 
 /// A matrix product made ready for its sizes, types and strides; addresses are given at each run. Strides in the
 /// Matmul are filled in (none is 0 but of a shared matrix of a batch), and no size is 0.
@@ -53,4 +53,4 @@ class PreparedMatmul {
   std::size_t scratchpad_bytes_ = 0;
 };
 
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu

@@ -12,7 +12,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 // 6 x 4 accumulators, 4 vectors of B and one of A fill 29 of AVX-512's 32 registers; 6 x 2 fill 15 of AVX2's 16.
 inline constexpr int kMicroRows = 6;
@@ -136,7 +136,7 @@ HWY_INLINE void transpose(const float* from, int64_t from_row, int64_t rows, int
   }
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // Highway's guard

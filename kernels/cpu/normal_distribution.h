@@ -10,7 +10,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 struct NormalDistribution {
   Vec cumulative;  ///< Phi(x) = (1 + erf(x / sqrt 2)) / 2
@@ -56,7 +56,7 @@ HWY_INLINE NormalDistribution normal_distribution(Vec x) {
           hn::Mul(gauss, hn::Set(kFloats, 0.398942280401432678f))};
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // Highway's guard

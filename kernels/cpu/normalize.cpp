@@ -11,7 +11,7 @@
 #include "kernels/cpu/simd.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 void l2_normalize_forward_rows(const L2NormalizeForwardArgs& args, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
@@ -43,16 +43,16 @@ void l2_normalize_backward_rows(const L2NormalizeBackwardArgs& args, int64_t beg
   }
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(l2_normalize_forward_rows);
 HWY_EXPORT(l2_normalize_backward_rows);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -68,5 +68,5 @@ void l2_normalize_backward(Stream& stream, const L2NormalizeBackwardArgs& args) 
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

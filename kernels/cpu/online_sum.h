@@ -18,7 +18,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 /// The maximum of no logits. Not -inf, so that no difference of maxima is NaN.
 inline constexpr float kLowest = std::numeric_limits<float>::lowest();
@@ -62,7 +62,7 @@ struct OnlineSum {
   }
 };
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // Highway's guard

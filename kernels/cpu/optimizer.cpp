@@ -14,7 +14,7 @@
 #include "kernels/cpu/simd.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 /// The factors of one update, the same for every element.
 struct AdamWFactors {
@@ -68,16 +68,16 @@ double sum_of_squares_block(const float* x, int64_t n) {
   return dot_in_double(x, x, n);
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(adamw_range);
 HWY_EXPORT(sum_of_squares_block);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -117,5 +117,5 @@ void adamw(Stream& stream, const AdamWArgs& args) {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "device/stream.h"
 
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 
 /// About this many elements make a piece worth a thread: some microseconds of work against about one to wake it.
 inline constexpr int64_t kGrainElements = 16384;
@@ -43,4 +43,4 @@ inline void check_float_dtype(DType dtype, const char* kernel) {
   }
 }
 
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu

@@ -4,7 +4,7 @@
 
 #include "kernels/cpu/parallel.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 /// The 256 values that a channel's pixels can have: a pixel is then one load, whatever the normalisation and dtype.
@@ -64,4 +64,4 @@ void patchify(Stream& stream, const PatchifyArgs& args) {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -11,7 +11,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 /// A 64-bit lane for each block, its words in the lanes' low halves.
 using Blocks = hn::ScalableTag<uint64_t>;
@@ -79,7 +79,7 @@ HWY_INLINE void philox_words(RandomKey key, uint64_t first, int64_t num_blocks, 
   }
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // Highway's guard

@@ -8,7 +8,7 @@
 #include "kernels/cpu/sum_rows.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 void mean_pool_range(const PoolForwardArgs& args, int64_t begin, int64_t end) {
   with_float_type(args.dtype, [&](auto type) HWY_ATTR {
@@ -55,16 +55,16 @@ void mean_pool_backward_range(const PoolBackwardArgs& args, int64_t begin, int64
   });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(mean_pool_range);
 HWY_EXPORT(mean_pool_backward_range);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -97,5 +97,5 @@ void mean_pool_backward(Stream& stream, const PoolBackwardArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

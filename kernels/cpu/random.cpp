@@ -14,7 +14,7 @@
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 using Doubles = hn::ScalableTag<double>;
 inline constexpr Doubles kDoubles{};
@@ -58,15 +58,15 @@ void fill_normal_piece(const FillNormalArgs& args, int64_t row, int64_t begin, i
   }
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(fill_normal_piece);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -84,5 +84,5 @@ void fill_normal(Stream& stream, const FillNormalArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

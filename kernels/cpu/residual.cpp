@@ -10,7 +10,7 @@
 #include "kernels/cpu/simd.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 void residual_forward_rows(const ResidualForwardArgs& args, int64_t begin, int64_t end) {
   with_float_type(args.dtype, [&](auto type) HWY_ATTR {
@@ -30,16 +30,16 @@ void residual_backward_rows(const ResidualBackwardArgs& args, int64_t begin, int
   });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(residual_forward_rows);
 HWY_EXPORT(residual_backward_rows);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -72,5 +72,5 @@ void residual_backward(Stream& stream, const ResidualBackwardArgs& args) {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

@@ -12,7 +12,7 @@
 // One pass over memory: what the first of the two kernels writes is in the first-level cache when the second reads it.
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 void residual_norm_forward_rows(const ResidualForwardArgs& residual, const LayerNormForwardArgs& norm, int64_t begin,
                                 int64_t end) {
@@ -37,16 +37,16 @@ void residual_norm_backward_block(const LayerNormBackwardArgs& norm, const Resid
   });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(residual_norm_forward_rows);
 HWY_EXPORT(residual_norm_backward_block);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -67,5 +67,5 @@ void residual_norm_backward(Stream& stream, const LayerNormBackwardArgs& norm, c
                  });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

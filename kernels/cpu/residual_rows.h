@@ -15,7 +15,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 /// Calls apply(begin, count, words) over pieces of [0, cols), with a random word for each element of the row that
 /// starts at global element `global_begin`.
@@ -113,7 +113,7 @@ void residual_backward_row(const ResidualBackwardArgs& args, int64_t row, float*
                    });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // Highway's guard

@@ -6,7 +6,7 @@
 #include "kernels/cpu/sum_rows.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 void add_block_sums(const float* sums, int64_t num_blocks, int64_t cols, int64_t stride, SumTarget out) {
   if (out.assign) {
@@ -16,11 +16,11 @@ void add_block_sums(const float* sums, int64_t num_blocks, int64_t cols, int64_t
   }
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 
 HWY_EXPORT(add_block_sums);
 
@@ -28,5 +28,5 @@ void add_block_sums(const float* sums, int64_t num_blocks, int64_t cols, int64_t
   HWY_DYNAMIC_DISPATCH(add_block_sums)(sums, num_blocks, cols, stride, out);
 }
 
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 #endif

@@ -7,7 +7,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/sum_target.h"
 
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 
 /// out[c]: the sum over blocks of sums[block * stride + c].
 void add_block_sums(const float* sums, int64_t num_blocks, int64_t cols, int64_t stride, SumTarget out);
@@ -38,4 +38,4 @@ void sum_row_blocks(Stream& stream, int64_t rows, int64_t cols, std::initializer
   }
 }
 
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu

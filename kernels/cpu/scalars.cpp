@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 void count_present(Stream&, const void* values, DType dtype, int64_t n, double* count) {
   if (dtype == DType::kInt32) {
@@ -26,4 +26,4 @@ void divide_doubles(Stream&, double* dst, const double* src, double factor, cons
   for (int64_t i = 0; i < n; ++i) dst[i] = *by == 0 ? 0 : factor * src[i] / *by;
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

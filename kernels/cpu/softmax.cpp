@@ -10,7 +10,7 @@
 #include "kernels/cpu/simd.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 void softmax_forward_rows(const SoftmaxForwardArgs& args, bool log, int64_t begin, int64_t end) {
   with_float_type(args.dtype, [&](auto type) HWY_ATTR {
@@ -61,16 +61,16 @@ void softmax_backward_rows(const SoftmaxBackwardArgs& args, bool log, int64_t be
   });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(softmax_forward_rows);
 HWY_EXPORT(softmax_backward_rows);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -108,5 +108,5 @@ void log_softmax_backward(Stream& stream, const SoftmaxBackwardArgs& args) {
   backward(stream, args, "log_softmax_backward", true);
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

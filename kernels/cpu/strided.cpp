@@ -13,7 +13,7 @@
 
 #ifndef TRIPTYCH_KERNELS_CPU_STRIDED
 #define TRIPTYCH_KERNELS_CPU_STRIDED
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 
 /// Rows of a StridedDims and a range of the elements of each.
 struct RowRange {
@@ -38,11 +38,11 @@ inline bool sums_side_by_side(const StridedSum& sum) {
          !(sum.summed.strides[0][0] == 1 && sum.summed.sizes[0] >= sum.kept.sizes[0]);
 }
 
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 HWY_INLINE int64_t count_of(Whole) {
   return static_cast<int64_t>(hn::Lanes(kFloats));
@@ -140,17 +140,17 @@ void leave_sums(const float* sums, int64_t count, const SumStridedArgs& args, in
   });
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace triptych::cpu {
+namespace triptych::kernels::cpu {
 HWY_EXPORT(binary_rows);
 HWY_EXPORT(sum_range);
 HWY_EXPORT(leave_sums);
-}  // namespace triptych::cpu
+}  // namespace triptych::kernels::cpu
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cpu;
 
@@ -259,5 +259,5 @@ void sum_strided(Stream& stream, const SumStridedArgs& args) {
   HWY_DYNAMIC_DISPATCH(leave_sums)(partials, sum.num_kept, args, 0);
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels
 #endif

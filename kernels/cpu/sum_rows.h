@@ -10,7 +10,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace triptych::cpu::HWY_NAMESPACE {
+namespace triptych::kernels::cpu::HWY_NAMESPACE {
 
 /// out[c] = scale * (sum over rows of x[r * stride + c]) (+ out[c] if kAccumulate). Four rows at a time, in blocks of
 /// 64, so the rounding grows with rows / 64; a panel of columns keeps its sums in the first-level cache.
@@ -50,7 +50,7 @@ void sum_rows_into(const T* x, int64_t rows, int64_t cols, int64_t stride, float
   }
 }
 
-}  // namespace triptych::cpu::HWY_NAMESPACE
+}  // namespace triptych::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // Highway's guard

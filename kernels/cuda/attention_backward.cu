@@ -6,7 +6,7 @@
 // and dv, a block going over the queries of its keys, with the scores transposed: its rows are keys, its columns
 // queries.
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -284,4 +284,4 @@ void attention_backward(Stream& stream, const AttentionBackward& b) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -2,7 +2,7 @@
 #include "kernels/cuda/attention_math.cuh"
 #include "kernels/cuda/attention_tiles.cuh"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -145,4 +145,4 @@ void attention_forward(Stream& stream, const AttentionForward& call) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

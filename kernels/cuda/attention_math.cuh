@@ -12,7 +12,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/cuda/ptx.cuh"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 
 /// Values of a thread: `kCount` of each of its rows.
 template <int kRowsOfThread, int kCount>
@@ -205,4 +205,4 @@ struct AttentionMath<float, kDim> {
   using Backward = FmaMath<kDim, 32>;
 };
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

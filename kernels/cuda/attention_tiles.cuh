@@ -9,7 +9,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/cuda/ptx.cuh"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 
 inline constexpr int64_t kMaxAttentionHeadDim = 128;
 /// A launch bound of the kernels with tiles. Without it ptxas spills some registers, to have more blocks on an SM.
@@ -159,4 +159,4 @@ void launch_tiles(Stream& stream, void (*kernel)(Call, int, bool), const Call& c
   check_launch(name);
 }
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

@@ -1,7 +1,7 @@
 #include "base/checked.h"
 #include "kernels/cuda/column_sums.cuh"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 namespace {
 
 constexpr int kColumns = 32;  // of a block; the rest of its threads share the partial sums
@@ -40,4 +40,4 @@ void sum_partials(Stream& stream, const float* partials, int64_t num_partials, i
   check_launch("sum_partials");
 }
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

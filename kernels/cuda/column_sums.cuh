@@ -10,7 +10,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/sum_target.h"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 
 /// A block that sums columns: each of its warps takes every kSumWarps-th row, each lane N neighbouring columns.
 inline constexpr int kSumWarps = kBlockThreads / kWarpSize;
@@ -133,4 +133,4 @@ void sum_columns(Stream& stream, std::string_view kernel, const Rows& rows, cons
   if (partials != nullptr) sum_partials(stream, partials, chunks, sums, 1, {{out}});
 }
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "device/cuda/cuda_device.h"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 
 inline constexpr int kWarpSize = 32;
 inline constexpr unsigned kFullMask = 0xffffffffu;
@@ -358,4 +358,4 @@ void launch_each_row_piece(Stream& stream, std::string_view kernel, int64_t rows
   check_launch(kernel);
 }
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

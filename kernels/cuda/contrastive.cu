@@ -1,7 +1,7 @@
 #include "kernels/contrastive.h"
 #include "kernels/cuda/common.cuh"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -196,4 +196,4 @@ void sigmoid_block(Stream& stream, const ContrastiveBlockArgs& args) {
   evaluate_block(stream, args, sigmoid_rows, "sigmoid_block");
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -3,7 +3,7 @@
 #include "kernels/cross_entropy.h"
 #include "kernels/cuda/common.cuh"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -189,4 +189,4 @@ void cross_entropy_backward(Stream& stream, const CrossEntropySlice& slice, cons
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

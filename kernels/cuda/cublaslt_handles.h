@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 
 /// Throws WorldError that names the call and cuBLASLt's own text unless it succeeded.
 inline void check_cublaslt(cublasStatus_t status, std::string_view call) {
@@ -18,7 +18,7 @@ inline void check_cublaslt(cublasStatus_t status, std::string_view call) {
   }
 }
 /// check_cublaslt(cublasLtSomething(...)), naming the call as it is written.
-#define TRIPTYCH_CUBLASLT(call) ::triptych::cuda::check_cublaslt((call), #call)
+#define TRIPTYCH_CUBLASLT(call) ::triptych::kernels::cuda::check_cublaslt((call), #call)
 
 /// A handle of the library's, ended by `kDestroy`.
 template <typename Handle, cublasStatus_t (*kDestroy)(Handle)>
@@ -78,4 +78,4 @@ class MatmulPreference : public CublasLtHandleOf<cublasLtMatmulPreference_t, cub
   }
 };
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

@@ -7,7 +7,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/residual.h"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 
 /// Which elements of a row stay, and times what.
 struct Dropout {
@@ -103,4 +103,4 @@ struct BranchGradient {
   }
 };
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

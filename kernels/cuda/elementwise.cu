@@ -4,7 +4,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/strided.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -185,4 +185,4 @@ void add_positions(Stream& stream, const AddPositionsArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -5,7 +5,7 @@
 #include "kernels/cuda/stable_order.cuh"
 #include "kernels/embedding.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -174,4 +174,4 @@ void embedding_backward(Stream& stream, const EmbeddingBackwardArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -1,7 +1,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/embedding.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -39,4 +39,4 @@ void embedding_forward(Stream& stream, const EmbeddingForwardArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -1,7 +1,7 @@
 #include "kernels/cuda/token_rows.cuh"
 #include "kernels/gather.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -91,4 +91,4 @@ void gather_tokens_backward(Stream& stream, const GatherBackwardArgs& args) {
                                     args.out_dtype, args.dx, args.dtype, gathered_of(tokens));
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

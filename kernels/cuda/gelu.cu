@@ -1,7 +1,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/gelu.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -83,4 +83,4 @@ void gelu_backward(Stream& stream, const GeluBackwardArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

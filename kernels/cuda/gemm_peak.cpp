@@ -10,7 +10,7 @@
 #include "kernels/gemm_table.h"
 #include "kernels/random.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 /// Normally distributed numbers: a GPU is faster on zeros, which cost its arithmetic no power.
@@ -95,4 +95,4 @@ double measure_gemm_peak(Stream& stream, DType dtype) {
   return best_gflops * 1e9;
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

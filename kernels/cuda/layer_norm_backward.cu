@@ -1,6 +1,6 @@
 #include "kernels/cuda/layer_norm_backward.cuh"
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cuda;
 
@@ -14,4 +14,4 @@ void layer_norm_backward(Stream& stream, const LayerNormBackwardArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -8,7 +8,7 @@
 #include "kernels/cuda/layer_norm_rows.cuh"
 #include "kernels/layer_norm.h"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 
 /// Nothing follows dx.
 struct NoBranch {
@@ -145,4 +145,4 @@ void launch_layer_norm_backward(Stream& stream, std::string_view kernel, const L
   });
 }
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

@@ -1,6 +1,6 @@
 #include "kernels/cuda/layer_norm_forward.cuh"
 
-namespace triptych {
+namespace triptych::kernels {
 
 using namespace cuda;
 
@@ -15,4 +15,4 @@ void layer_norm_forward(Stream& stream, const LayerNormForwardArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

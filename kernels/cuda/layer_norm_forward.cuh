@@ -4,7 +4,7 @@
 #include "kernels/cuda/layer_norm_rows.cuh"
 #include "kernels/layer_norm.h"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 
 /// A row's elements as they lie in x.
 template <typename T>
@@ -81,4 +81,4 @@ void launch_layer_norm_forward(Stream& stream, std::string_view kernel, const La
   });
 }
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/common.cuh"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 
 /// A row is kThreads threads', each of which keeps up to kElements of each array; they are one of the warps of a block
 /// of kBlockThreads, or a block.
@@ -73,4 +73,4 @@ void with_row(int64_t cols, const F& f) {
   }
 }
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

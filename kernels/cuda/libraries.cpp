@@ -6,7 +6,7 @@
 
 #include "device/cuda/handles.h"
 
-namespace triptych {
+namespace triptych::kernels {
 
 std::vector<KernelLibrary> kernel_libraries() {
   const std::size_t blas = cublasLtGetVersion();
@@ -16,4 +16,4 @@ std::vector<KernelLibrary> kernel_libraries() {
           {"CUDA", fmt::format("runtime {}.{}", runtime / 1000, runtime % 1000 / 10)}};
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -13,7 +13,7 @@
 
 // cuBLASLt's GELU epilogues are not used: they take the tanh approximation, where gelu.h promises the exact function.
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using cuda::MatmulDescriptor;
@@ -210,4 +210,4 @@ void matmul(Stream& stream, const Matmul& product) {
   if (!p.a_sums.assign) add_into(stream, p.a_sums.data, vector, p.m, DType::kFloat32);
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

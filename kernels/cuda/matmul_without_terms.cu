@@ -1,7 +1,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/cuda/matmul_without_terms.h"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 namespace {
 
 template <typename T>
@@ -26,4 +26,4 @@ void matmul_without_terms(Stream& stream, const Matmul& product) {
   });
 }
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

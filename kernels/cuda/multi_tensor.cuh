@@ -9,7 +9,7 @@
 
 #include "kernels/cuda/common.cuh"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 
 /// As many tensors as a launch takes: 4 KiB of parameters are all that every GPU and driver has.
 /// `Tensor` has a member `n`, its number of elements.
@@ -73,4 +73,4 @@ int64_t for_tensor_lists(std::span<const Tensor> tensors, const Launch& launch) 
   return all_blocks;
 }
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

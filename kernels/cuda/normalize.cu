@@ -1,7 +1,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/normalize.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -85,4 +85,4 @@ void l2_normalize_backward(Stream& stream, const L2NormalizeBackwardArgs& args) 
   check_launch("l2_normalize_backward");
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -5,7 +5,7 @@
 #include "kernels/optimizer.h"
 #include "kernels/update_decision.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -119,4 +119,4 @@ void adamw(Stream& stream, const AdamWArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -1,7 +1,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/patchify.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -85,4 +85,4 @@ void patchify(Stream& stream, const PatchifyArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -3,7 +3,7 @@
 #include "kernels/cuda/token_rows.cuh"
 #include "kernels/pooling.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -87,4 +87,4 @@ void mean_pool_backward(Stream& stream, const PoolBackwardArgs& args) {
                                 args.out_dtype, args.dx, args.dtype, Averaged{args.lengths, args.seq});
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -8,7 +8,9 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-namespace triptych::cuda {
+#include "base/rooms.h"
+
+namespace triptych::kernels::cuda {
 
 __device__ inline uint32_t shared_address(const void* shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
@@ -72,4 +74,4 @@ __device__ inline void multiply_add(float& c0, float& c1, float& c2, float& c3, 
   }
 }
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

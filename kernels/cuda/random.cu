@@ -2,7 +2,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/random.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -37,4 +37,4 @@ void fill_normal(Stream& stream, const FillNormalArgs& args) {
   launch_each_row_piece<1>(stream, "fill_normal", args.rows, args.cols / 2 + 1, true, FillNormal{args});
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

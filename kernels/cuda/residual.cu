@@ -3,7 +3,7 @@
 #include "kernels/residual.h"
 #include "kernels/residual_checks.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -70,4 +70,4 @@ void residual_backward(Stream& stream, const ResidualBackwardArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

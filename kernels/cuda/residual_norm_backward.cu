@@ -2,7 +2,7 @@
 #include "kernels/cuda/layer_norm_backward.cuh"
 #include "kernels/residual_checks.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -28,4 +28,4 @@ void residual_norm_backward(Stream& stream, const LayerNormBackwardArgs& norm, c
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

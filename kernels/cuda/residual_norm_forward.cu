@@ -2,7 +2,7 @@
 #include "kernels/cuda/layer_norm_forward.cuh"
 #include "kernels/residual_checks.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -36,4 +36,4 @@ void residual_norm_forward(Stream& stream, const ResidualForwardArgs& residual, 
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -1,7 +1,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/scalars.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -61,4 +61,4 @@ void divide_doubles(Stream& stream, double* dst, const double* src, double facto
   launch_each_piece<1>(stream, "divide_doubles", n, true, DivideDoubles{dst, src, factor, by});
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -3,7 +3,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/softmax.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -163,4 +163,4 @@ void log_softmax_backward(Stream& stream, const SoftmaxBackwardArgs& args) {
   backward<true>(stream, args, "log_softmax_backward");
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

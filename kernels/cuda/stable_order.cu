@@ -5,7 +5,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/cuda/stable_order.cuh"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 namespace {
 
 constexpr int kDigitBits = 8;
@@ -157,4 +157,4 @@ const uint32_t* stable_order(Stream& stream, const TableRows& rows, int64_t n, s
   return pass.from;
 }
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

@@ -5,7 +5,7 @@
 
 #include "device/stream.h"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 
 /// The key of an id: its row in this rank's table, or vocab_local for all that are not in it.
 struct TableRows {
@@ -27,4 +27,4 @@ std::size_t stable_order_bytes(int64_t n);
 /// vocab_local has; n below 2^31.
 const uint32_t* stable_order(Stream& stream, const TableRows& rows, int64_t n, std::byte* scratch);
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

@@ -4,7 +4,7 @@
 #include "kernels/cuda/common.cuh"
 #include "kernels/strided_dims.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -235,4 +235,4 @@ void sum_strided(Stream& stream, const SumStridedArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -1,7 +1,7 @@
 #include "kernels/cuda/multi_tensor.cuh"
 #include "kernels/optimizer.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -50,4 +50,4 @@ void sum_of_squares(Stream& stream, std::span<const FloatSpan> tensors, double* 
   check_launch("sum_of_squares");
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

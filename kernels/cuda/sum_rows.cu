@@ -2,7 +2,7 @@
 #include "kernels/cuda/column_sums.cuh"
 #include "kernels/elementwise.h"
 
-namespace triptych {
+namespace triptych::kernels {
 namespace {
 
 using namespace cuda;
@@ -48,4 +48,4 @@ void sum_positions(Stream& stream, const SumPositionsArgs& args) {
   });
 }
 
-}  // namespace triptych
+}  // namespace triptych::kernels

@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/common.cuh"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 
 /// f(TypeTag<From>, TypeTag<To>) of two dtypes.
 template <typename F>
@@ -28,4 +28,4 @@ void launch_rows(Stream& stream, std::string_view name, int64_t num_rows, int64_
   });
 }
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

@@ -5,7 +5,7 @@
 #include "device/cuda/memory_pool.h"
 #include "device/stream.h"
 
-namespace triptych::cuda {
+namespace triptych::kernels::cuda {
 
 /// Device memory of a stream's state, from the first use to the state's end.
 class Workspace {
@@ -33,4 +33,4 @@ class Workspace {
   std::size_t bytes_ = 0;
 };
 
-}  // namespace triptych::cuda
+}  // namespace triptych::kernels::cuda

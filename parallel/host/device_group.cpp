@@ -1,6 +1,6 @@
 #include "parallel/device_group.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 std::unique_ptr<Group> make_device_group(std::unique_ptr<Group> host, Device&) {
   return host;
@@ -10,4 +10,4 @@ std::string device_transport_text() {
   return {};
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

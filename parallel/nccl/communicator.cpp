@@ -7,7 +7,7 @@
 #include "device/cuda/handles.h"
 #include "parallel/nccl/nccl_calls.h"
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -104,4 +104,4 @@ void Communicator::abort() noexcept {
   if (comm_ != nullptr) static_cast<void>(ncclCommAbort(std::exchange(comm_, nullptr)));
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

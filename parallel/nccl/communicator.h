@@ -7,7 +7,9 @@
 
 #include <nccl.h>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::parallel {
 
 /// How the host waits while NCCL sets something up.
 struct SetupWait {
@@ -49,4 +51,4 @@ class Communicator {
   ncclComm_t comm_ = nullptr;
 };
 
-}  // namespace triptych
+}  // namespace triptych::parallel

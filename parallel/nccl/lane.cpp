@@ -7,7 +7,7 @@
 #include "parallel/nccl/nccl_calls.h"
 #include "parallel/nccl/nccl_rank.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 Lane::Lane(Device& device, std::shared_ptr<const GroupIdentity> identity, std::unique_ptr<Communicator> communicator,
            std::chrono::milliseconds timeout)
@@ -112,4 +112,4 @@ void Lane::issue_all_to_all(const Operation& op) {
   check(failure == ncclSuccess ? end : failure, op);
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -10,7 +10,7 @@
 #include "parallel/group.h"
 #include "parallel/nccl/communicator.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 class NcclRank;
 
@@ -60,4 +60,4 @@ class Lane {
   std::deque<std::shared_ptr<NcclFlight>> flights_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 ncclDataType_t nccl_type(DType dtype) {
   switch (dtype) {
@@ -42,4 +42,4 @@ std::string nccl_version_text() {
   return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -7,7 +7,7 @@
 #include "base/dtype.h"
 #include "parallel/group.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 ncclDataType_t nccl_type(DType dtype);
 ncclRedOp_t nccl_op(ReduceOp reduce);
@@ -18,4 +18,4 @@ std::string nccl_text(ncclResult_t code, ncclComm_t comm);
 /// "2.28.9".
 std::string nccl_version_text();
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -8,7 +8,7 @@
 #include "parallel/nccl/nccl_calls.h"
 #include "parallel/nccl/nccl_rank.h"
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 GroupIdentity identity_of(const Group& group) {
@@ -171,4 +171,4 @@ void NcclGroup::progress() {
   NcclRank::of(*device_).poll(NcclRank::kHostGoesOn);
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

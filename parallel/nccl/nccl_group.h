@@ -10,7 +10,7 @@
 #include "parallel/group.h"
 #include "parallel/nccl/lane.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 /// The ranks of a host group, each with a GPU, over NCCL.
 ///
@@ -56,4 +56,4 @@ class NcclGroup : public Group {
   std::map<Link, std::unique_ptr<Lane>> links_;  // all that are open; null where this rank is at neither end
 };
 
-}  // namespace triptych
+}  // namespace triptych::parallel

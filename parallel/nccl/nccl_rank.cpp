@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::parallel {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -78,4 +78,4 @@ void NcclRank::poll(Patience patience) {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::parallel

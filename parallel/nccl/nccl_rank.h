@@ -6,7 +6,7 @@
 #include "device/cuda/cuda_device.h"
 #include "parallel/nccl/lane.h"
 
-namespace triptych {
+namespace triptych::parallel {
 
 /// What all NCCL groups of one rank share: a failure anywhere ends them all, since the step is lost, and since
 /// communicators can only be aborted together. Owned by the device's compute stream.
@@ -30,4 +30,4 @@ class NcclRank {
   std::string failure_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::parallel

@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-namespace triptych {
+namespace triptych::pipeline {
 
 namespace {
 
@@ -107,4 +107,4 @@ std::string draw(const Simulation& simulation) {
   return text;
 }
 
-}  // namespace triptych
+}  // namespace triptych::pipeline

@@ -4,7 +4,7 @@
 
 #include "parallel/pipeline/simulate.h"
 
-namespace triptych {
+namespace triptych::pipeline {
 
 /// The simulation as a grid of text: a row a rank, time to the right, each action's name where it starts and as many
 /// columns as it takes; `.` is idle, `|` the loss over the whole batch if it costs nothing. Then the bubble, in
@@ -15,4 +15,4 @@ namespace triptych {
 /// rounded to columns.
 std::string draw(const Simulation& simulation);
 
-}  // namespace triptych
+}  // namespace triptych::pipeline

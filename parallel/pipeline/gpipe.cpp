@@ -1,7 +1,7 @@
 #include "parallel/pipeline/schedules.h"
 #include "parallel/pipeline/stage_actions.h"
 
-namespace triptych {
+namespace triptych::pipeline {
 
 Schedule gpipe(int num_ranks, int num_microbatches, LossCoupling coupling) {
   Schedule schedule = schedule_in_turn("gpipe", num_ranks, num_ranks, num_microbatches, coupling);
@@ -14,4 +14,4 @@ Schedule gpipe(int num_ranks, int num_microbatches, LossCoupling coupling) {
   return schedule;
 }
 
-}  // namespace triptych
+}  // namespace triptych::pipeline

@@ -3,7 +3,7 @@
 #include "parallel/pipeline/schedules.h"
 #include "parallel/pipeline/stage_actions.h"
 
-namespace triptych {
+namespace triptych::pipeline {
 
 Schedule one_f_one_b(int num_ranks, int num_microbatches, LossCoupling coupling) {
   Schedule schedule = schedule_in_turn("1f1b", num_ranks, num_ranks, num_microbatches, coupling);
@@ -27,4 +27,4 @@ Schedule one_f_one_b(int num_ranks, int num_microbatches, LossCoupling coupling)
   return schedule;
 }
 
-}  // namespace triptych
+}  // namespace triptych::pipeline

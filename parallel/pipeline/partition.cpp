@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::pipeline {
 
 namespace {
 
@@ -106,4 +106,4 @@ Partition partition_blocks(std::span<const double> block_costs, int num_stages,
   return partition;
 }
 
-}  // namespace triptych
+}  // namespace triptych::pipeline

@@ -3,7 +3,9 @@
 #include <span>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::pipeline {
 
 /// Which blocks each stage owns: blocks [begin[s], begin[s + 1]) on stage s.
 struct Partition {
@@ -23,4 +25,4 @@ struct Partition {
 Partition partition_blocks(std::span<const double> block_costs, int num_stages,
                            std::span<const double> boundary_costs = {});
 
-}  // namespace triptych
+}  // namespace triptych::pipeline

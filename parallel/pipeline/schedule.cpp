@@ -4,7 +4,7 @@
 
 #include <fmt/core.h>
 
-namespace triptych {
+namespace triptych::pipeline {
 
 namespace {
 
@@ -48,4 +48,4 @@ bool Schedule::crosses_ranks(int stage) const {
   return s + 1 < rank_of_stage.size() && rank_of_stage[s] != rank_of_stage[s + 1];
 }
 
-}  // namespace triptych
+}  // namespace triptych::pipeline

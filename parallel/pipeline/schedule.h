@@ -4,7 +4,9 @@
 #include <string>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::pipeline {
 
 /// One thing that a rank does for one microbatch on one of its stages. A rank does its actions in the order of its
 /// list. A send returns at once (its buffer lives until the message is out); a receive waits.
@@ -58,4 +60,4 @@ struct Schedule {
   bool crosses_ranks(int stage) const;
 };
 
-}  // namespace triptych
+}  // namespace triptych::pipeline

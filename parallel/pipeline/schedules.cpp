@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::pipeline {
 
 namespace {
 
@@ -60,4 +60,4 @@ Schedule make_schedule(std::string_view name, int num_ranks, int num_microbatche
                   fmt::format("must be one of {}, found \"{}\".", fmt::join(schedule_names(), ", "), name));
 }
 
-}  // namespace triptych
+}  // namespace triptych::pipeline

@@ -8,7 +8,7 @@
 
 #include "parallel/pipeline/schedule.h"
 
-namespace triptych {
+namespace triptych::pipeline {
 
 /// A way to make a schedule of any size, under the name that configs and the command line give it.
 struct ScheduleKind {
@@ -48,4 +48,4 @@ Schedule gpipe(int num_ranks, int num_microbatches, LossCoupling coupling);
 /// embedding pass is Gao et al. 2021, Scaling deep contrastive learning batch size under memory limited setup.
 Schedule one_f_one_b(int num_ranks, int num_microbatches, LossCoupling coupling);
 
-}  // namespace triptych
+}  // namespace triptych::pipeline

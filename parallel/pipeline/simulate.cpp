@@ -10,7 +10,7 @@
 
 #include <fmt/core.h>
 
-namespace triptych {
+namespace triptych::pipeline {
 
 namespace {
 
@@ -391,4 +391,4 @@ Simulation simulate(const Schedule& schedule, const StageCosts& costs) {
   return Simulator(schedule, costs).run();
 }
 
-}  // namespace triptych
+}  // namespace triptych::pipeline

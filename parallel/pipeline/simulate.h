@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "parallel/pipeline/schedule.h"
 
-namespace triptych {
+namespace triptych::pipeline {
 
 /// A schedule that cannot be carried out; names the rank, the action, its stage and what it lacks.
 struct ScheduleError : InternalError {
@@ -55,4 +55,4 @@ struct Simulation {
 /// Cost: linear in the number of actions. Pure.
 Simulation simulate(const Schedule& schedule, const StageCosts& costs);
 
-}  // namespace triptych
+}  // namespace triptych::pipeline

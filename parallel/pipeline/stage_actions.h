@@ -6,7 +6,7 @@
 
 #include "parallel/pipeline/schedule.h"
 
-namespace triptych {
+namespace triptych::pipeline {
 
 /// A schedule without actions whose stage s is owned by rank s % num_ranks.
 inline Schedule schedule_in_turn(std::string name, int num_ranks, int num_stages, int num_microbatches,
@@ -53,4 +53,4 @@ class StageActions {
   std::vector<Action>& actions_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::pipeline

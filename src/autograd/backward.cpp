@@ -6,7 +6,7 @@
 
 #include "autograd/node.h"
 
-namespace triptych {
+namespace triptych::autograd {
 namespace {
 
 struct Entry {
@@ -88,4 +88,4 @@ void run_apart(WorkApart work, const std::function<void()>& poll) {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::autograd

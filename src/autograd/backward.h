@@ -6,7 +6,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::autograd {
 
 /// Work on gradients of weights that was kept for later.
 using WorkApart = std::vector<std::function<void()>>;
@@ -26,4 +26,4 @@ void backward(std::span<const Variable> roots, std::span<const Gradient> gradien
 /// Runs what was kept, in the order in which it came, and releases it.
 void run_apart(WorkApart work, const std::function<void()>& poll);
 
-}  // namespace triptych
+}  // namespace triptych::autograd

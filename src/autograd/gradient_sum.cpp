@@ -4,7 +4,7 @@
 
 #include "kernels/elementwise.h"
 
-namespace triptych {
+namespace triptych::autograd {
 namespace {
 
 // sum += summand, both contiguous and of one shape, dtypes as they are.
@@ -145,4 +145,4 @@ void GradientSum::complete() {
   layout_ = Layout();
 }
 
-}  // namespace triptych
+}  // namespace triptych::autograd

@@ -7,7 +7,7 @@
 #include "parallel/layout.h"
 #include "tensor/tensor.h"
 
-namespace triptych {
+namespace triptych::autograd {
 
 /// A gradient, or a summand of one: a layout's axes may be Partial.
 struct Gradient {
@@ -69,4 +69,4 @@ class GradientSum {
   int num_uses_ = 0;
 };
 
-}  // namespace triptych
+}  // namespace triptych::autograd

@@ -8,7 +8,7 @@
 
 #include "autograd/record.h"
 
-namespace triptych {
+namespace triptych::autograd {
 
 struct Node;
 
@@ -43,4 +43,4 @@ struct Variable::State {
   Edge edge;
 };
 
-}  // namespace triptych
+}  // namespace triptych::autograd

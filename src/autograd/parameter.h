@@ -6,7 +6,7 @@
 
 #include "autograd/gradient_sum.h"
 
-namespace triptych {
+namespace triptych::autograd {
 
 /// A trained tensor: this rank's piece of it. Owned by the model's ParameterStore; variables refer to it.
 struct Parameter {
@@ -26,4 +26,4 @@ struct Parameter {
   GradientSum gradient;  ///< laid out as backward leaves it, Partial where ranks hold summands, until it is reduced
 };
 
-}  // namespace triptych
+}  // namespace triptych::autograd

@@ -5,7 +5,7 @@
 #include "autograd/backward.h"
 #include "autograd/record.h"
 
-namespace triptych {
+namespace triptych::autograd {
 
 std::vector<Variable> recompute(const Segment& segment, std::span<const Variable> inputs) {
   std::vector<Variable> detached;
@@ -39,4 +39,4 @@ std::vector<Variable> recompute(const Segment& segment, std::span<const Variable
                        });
 }
 
-}  // namespace triptych
+}  // namespace triptych::autograd

@@ -6,7 +6,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::autograd {
 
 /// A piece of a model as a function of its inputs; `record` says whether its operations shall build a graph.
 using Segment = std::function<std::vector<Variable>(std::span<const Variable> inputs, bool record)>;
@@ -16,4 +16,4 @@ using Segment = std::function<std::vector<Variable>(std::span<const Variable> in
 /// bits.
 std::vector<Variable> recompute(const Segment& segment, std::span<const Variable> inputs);
 
-}  // namespace triptych
+}  // namespace triptych::autograd

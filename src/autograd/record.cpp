@@ -6,7 +6,7 @@
 #include "autograd/backward.h"
 #include "autograd/node.h"
 
-namespace triptych {
+namespace triptych::autograd {
 
 InputGradients::InputGradients(std::string_view operation, std::vector<Edge>& inputs, const BackwardOptions& options)
     : operation_(operation), inputs_(inputs), options_(options) {}
@@ -101,4 +101,4 @@ Variable record(std::string_view name, std::vector<Variable> inputs, Tensor outp
   return record_all(name, std::move(inputs), {{std::move(output), global_shape, layout}}, of_one)[0];
 }
 
-}  // namespace triptych
+}  // namespace triptych::autograd

@@ -11,7 +11,7 @@
 #include "autograd/variable.h"
 #include "kernels/sum_target.h"
 
-namespace triptych {
+namespace triptych::autograd {
 
 struct Edge;
 struct BackwardOptions;
@@ -80,4 +80,4 @@ std::vector<Variable> record_all(std::string_view name, std::vector<Variable> in
 std::vector<Variable> record_always(std::string_view name, std::vector<Variable> inputs, std::vector<Result> results,
                                     BackwardOfAll backward);
 
-}  // namespace triptych
+}  // namespace triptych::autograd

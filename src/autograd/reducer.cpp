@@ -5,7 +5,7 @@
 #include <set>
 #include <utility>
 
-namespace triptych {
+namespace triptych::autograd {
 namespace {
 
 // The ranks over which a gradient of this layout is to be summed, or null.
@@ -133,4 +133,4 @@ void Reducer::finish() {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::autograd

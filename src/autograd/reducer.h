@@ -9,7 +9,7 @@
 #include "parallel/group.h"
 #include "parallel/mesh.h"
 
-namespace triptych {
+namespace triptych::autograd {
 
 /// Completes the gradients of a rank's parameters by all-reduces, in buckets of neighbours that are summed over the
 /// same ranks. How each gradient comes out and how often each parameter is used is not declared but seen in the first
@@ -62,4 +62,4 @@ class Reducer {
   std::size_t next_ = 0;
 };
 
-}  // namespace triptych
+}  // namespace triptych::autograd

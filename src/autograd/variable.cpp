@@ -1,7 +1,7 @@
 #include "autograd/node.h"
 #include "autograd/parameter.h"
 
-namespace triptych {
+namespace triptych::autograd {
 
 GradientSum& Edge::sum() const {
   return node ? node->gradients[result] : *leaf;
@@ -55,4 +55,4 @@ std::optional<Gradient> Variable::gradient() const {
   return state_->edge.leaf->value();
 }
 
-}  // namespace triptych
+}  // namespace triptych::autograd

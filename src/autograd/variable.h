@@ -7,7 +7,7 @@
 #include "parallel/layout.h"
 #include "tensor/tensor.h"
 
-namespace triptych {
+namespace triptych::autograd {
 
 struct Parameter;
 
@@ -44,4 +44,4 @@ class Variable {
   std::shared_ptr<State> state_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::autograd

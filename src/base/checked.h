@@ -5,8 +5,9 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/rooms.h"
 
-namespace triptych {
+namespace triptych::base {
 
 /// A product that refuses to wrap; for sizes that come from files. Throws WorldError naming `where`.
 template <std::integral T>
@@ -30,4 +31,4 @@ inline constexpr int64_t round_up(int64_t a, int64_t multiple) {
   return ceil_div(a, multiple) * multiple;
 }
 
-}  // namespace triptych
+}  // namespace triptych::base

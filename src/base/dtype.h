@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <string_view>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::base {
 
 /// Element types of tensors and kernels.
 enum class DType : uint8_t { kFloat32, kBFloat16, kInt32, kInt64, kUInt8, kFloat64, kFloat16 };
@@ -109,4 +111,4 @@ struct DTypeOf<double> {
 template <typename T>
 inline constexpr DType dtype_of = DTypeOf<T>::value;
 
-}  // namespace triptych
+}  // namespace triptych::base

@@ -2,7 +2,7 @@
 
 #include <system_error>
 
-namespace triptych {
+namespace triptych::base {
 
 Error::Error(ErrorKind kind, std::string_view where, std::string_view message)
     : std::runtime_error(fmt::format("[{}] {}", where, message)), kind_(kind) {}
@@ -32,4 +32,4 @@ void check_failed(const char* condition, const std::string& message, const std::
 }
 
 }  // namespace internal
-}  // namespace triptych
+}  // namespace triptych::base

@@ -6,13 +6,15 @@
 #include <string>
 #include <string_view>
 
+#include "base/rooms.h"
+
 // nvcc evaluates constant expressions as its host compiler does; fmt 9 takes it for one that cannot, and fails.
 #ifdef __CUDACC__
 #define FMT_USE_CONSTEXPR 1
 #endif
 #include <fmt/core.h>
 
-namespace triptych {
+namespace triptych::base {
 
 /// Whose error it is; decides the program's exit code.
 ///   kUser      a wrong config, command line or data set: exit code 2
@@ -58,12 +60,12 @@ namespace internal {
 [[noreturn]] void check_failed(const char* condition, const std::string& message, const std::source_location& where);
 }
 
-}  // namespace triptych
+}  // namespace triptych::base
 
 /// A broken invariant of ours: throws InternalError with the place, the condition and the formatted message.
-#define TRIPTYCH_CHECK(condition, ...)                                                                           \
-  do {                                                                                                           \
-    if (!(condition)) [[unlikely]] {                                                                             \
-      ::triptych::internal::check_failed(#condition, fmt::format(__VA_ARGS__), std::source_location::current()); \
-    }                                                                                                            \
+#define TRIPTYCH_CHECK(condition, ...)                                                                                 \
+  do {                                                                                                                 \
+    if (!(condition)) [[unlikely]] {                                                                                   \
+      ::triptych::base::internal::check_failed(#condition, fmt::format(__VA_ARGS__), std::source_location::current()); \
+    }                                                                                                                  \
   } while (false)

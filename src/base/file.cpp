@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::base {
 namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& path, std::string_view verb, int error_number) {
@@ -120,4 +120,4 @@ void sync_folder(const std::filesystem::path& folder) {
   if (result != 0) fail(folder, "fsync the folder", error_number);
 }
 
-}  // namespace triptych
+}  // namespace triptych::base

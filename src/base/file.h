@@ -7,7 +7,9 @@
 #include <string>
 #include <string_view>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::base {
 
 /// An open file descriptor, closed on destruction. Every failure is a WorldError that names the path and errno.
 /// `pread` may be called from several threads at once.
@@ -48,4 +50,4 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
 /// Makes a folder's entries durable.
 void sync_folder(const std::filesystem::path& folder);
 
-}  // namespace triptych
+}  // namespace triptych::base

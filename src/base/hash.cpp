@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 
-namespace triptych {
+namespace triptych::base {
 
 std::string Hash128::hex() const {
   return fmt::format("{:016x}{:016x}", high, low);
@@ -54,4 +54,4 @@ Hash128 Hasher::digest() const {
   return {h.high64, h.low64};
 }
 
-}  // namespace triptych
+}  // namespace triptych::base

@@ -6,7 +6,9 @@
 #include <span>
 #include <string>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::base {
 
 /// 128-bit XXH3: finds accidental damage, is no defence against somebody who forges files.
 struct Hash128 {
@@ -38,4 +40,4 @@ class Hasher {
   void* state_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::base

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <string_view>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::base {
 
 /// What a random number is for. Equal keys give equal numbers on any mesh, in any order, on any device.
 struct RandomKey {
@@ -60,4 +62,4 @@ inline double philox_normal(RandomKey key, uint64_t i) {
   return radius * (i % 2 == 0 ? std::cos(angle) : std::sin(angle));
 }
 
-}  // namespace triptych
+}  // namespace triptych::base

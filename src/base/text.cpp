@@ -7,7 +7,7 @@
 
 #include <fmt/core.h>
 
-namespace triptych {
+namespace triptych::base {
 
 bool is_utf8(std::string_view text) {
   std::size_t i = 0;
@@ -76,4 +76,4 @@ std::string human_bytes(double bytes) {
   return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.2f} {}", bytes, kUnits[unit]);
 }
 
-}  // namespace triptych
+}  // namespace triptych::base

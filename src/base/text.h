@@ -4,7 +4,9 @@
 #include <string>
 #include <string_view>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::base {
 
 /// True if `text` is well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
 bool is_utf8(std::string_view text);
@@ -15,4 +17,4 @@ std::string nearest_word(std::string_view word, std::span<const std::string> can
 /// "1.50 GiB", "12 B".
 std::string human_bytes(double bytes);
 
-}  // namespace triptych
+}  // namespace triptych::base

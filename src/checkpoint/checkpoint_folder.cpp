@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
@@ -199,4 +199,4 @@ std::vector<std::string> remove_old(const fs::path& folder, int64_t newest_step,
   return removed;
 }
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

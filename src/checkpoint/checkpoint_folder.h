@@ -6,7 +6,9 @@
 #include <string_view>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::checkpoint {
 
 inline constexpr std::string_view kManifestName = "manifest.json";
 inline constexpr std::string_view kLatestName = "latest";
@@ -44,4 +46,4 @@ void remove_leftovers(const std::filesystem::path& folder);
 std::vector<std::string> remove_old(const std::filesystem::path& folder, int64_t newest_step, int64_t keep,
                                     std::vector<std::string>& warnings);
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

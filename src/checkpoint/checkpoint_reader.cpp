@@ -15,7 +15,7 @@
 #include "checkpoint/coverage.h"
 #include "checkpoint/safetensors.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
@@ -291,4 +291,4 @@ void CheckpointReader::verify() {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

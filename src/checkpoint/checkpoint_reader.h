@@ -10,7 +10,7 @@
 #include "checkpoint/manifest.h"
 #include "checkpoint/tensor_box.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 
 /// One committed checkpoint, read onto any mesh: a rank asks for the boxes that it holds, and they are put together
 /// from the pieces that were saved.
@@ -54,4 +54,4 @@ class CheckpointReader {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

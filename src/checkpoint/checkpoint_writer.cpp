@@ -13,7 +13,7 @@
 #include "checkpoint/strict_json.h"
 #include "parallel/agreement.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
@@ -194,4 +194,4 @@ SaveResult CheckpointWriter::save(const RunState& state, std::span<const TensorP
   return result;
 }
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

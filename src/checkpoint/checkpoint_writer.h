@@ -10,7 +10,7 @@
 #include "checkpoint/tensor_box.h"
 #include "parallel/group.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 
 /// A file that is saved beside the tensors, such as the tokenizer's model. Rank 0's are written.
 struct ExtraFile {
@@ -52,4 +52,4 @@ class CheckpointWriter {
   Group& group_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 namespace {
 
 bool share_elements(const Overlap& a, const Overlap& b) {
@@ -55,4 +55,4 @@ std::string check_exact_cover(const ManifestTensor& tensor) {
   return check_exact_cover(overlaps_of(tensor.pieces, zeros, tensor.shape), tensor.shape);
 }
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

@@ -8,7 +8,7 @@
 #include "checkpoint/manifest.h"
 #include "checkpoint/tensor_box.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 
 /// The part that a piece and a box have in common, in the tensor's coordinates; `elements` is 0 if they share none.
 struct Overlap {
@@ -28,4 +28,4 @@ std::string check_exact_cover(std::span<const Overlap> overlaps, std::span<const
 /// The same for the whole tensor.
 std::string check_exact_cover(const ManifestTensor& tensor);
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

@@ -11,7 +11,7 @@
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/checkpoint_reader.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 namespace {
 
 constexpr std::size_t kMaxLines = 16;
@@ -109,4 +109,4 @@ std::string describe_checkpoint(const std::filesystem::path& path, bool verify) 
   return text;
 }
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

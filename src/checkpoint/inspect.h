@@ -3,7 +3,9 @@
 #include <filesystem>
 #include <string>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::checkpoint {
 
 /// A readable summary of a checkpoint: step, model, mesh, files, tensors, parameters, bytes.
 ///
@@ -14,4 +16,4 @@ namespace triptych {
 /// Throws UserError if `path` is no checkpoint of a version that is read here, WorldError if it is damaged.
 std::string describe_checkpoint(const std::filesystem::path& path, bool verify);
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

@@ -9,7 +9,7 @@
 #include "checkpoint/safetensors.h"
 #include "checkpoint/strict_json.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 namespace {
 
 using nlohmann::json;
@@ -276,4 +276,4 @@ Manifest Manifest::from_json(std::string_view text, std::string_view where) {
   return manifest;
 }
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

@@ -11,7 +11,7 @@
 
 #include "checkpoint/tensor_box.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 
 /// A number or a string in a manifest. Non-negative integers come back as uint64_t, negative ones as int64_t,
 /// numbers with a point or an exponent as double. A double must be finite.
@@ -70,4 +70,4 @@ struct Manifest {
   static Manifest from_json(std::string_view text, std::string_view where);
 };
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

@@ -11,7 +11,7 @@
 #include "checkpoint/strict_json.h"
 #include "checkpoint/tensor_box.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 namespace {
 
 using nlohmann::json;
@@ -197,4 +197,4 @@ SafetensorsHeader read_safetensors_header(const File& file) {
   return header;
 }
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 
 /// A tensor to be written: contiguous, row-major, little-endian.
 struct SafetensorsInput {
@@ -58,4 +58,4 @@ std::string_view safetensors_dtype_name(DType dtype);
 /// The inverse; false if the name is none of them.
 bool parse_safetensors_dtype(std::string_view name, DType& dtype);
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 
 using nlohmann::json;
 
@@ -35,4 +35,4 @@ json parse_strict_json(std::string_view text, int max_depth, std::string_view wh
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

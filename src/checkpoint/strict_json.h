@@ -4,10 +4,12 @@
 
 #include <nlohmann/json.hpp>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::checkpoint {
 
 /// Parses JSON from a file that nobody vouches for: refuses more than `max_depth` levels, an object that holds a name
 /// twice, and what is no JSON at all, each with a WorldError naming `where`.
 nlohmann::json parse_strict_json(std::string_view text, int max_depth, std::string_view where);
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

@@ -5,7 +5,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 
 TensorBox whole_tensor(std::string name, DType dtype, std::vector<int64_t> shape) {
   std::vector<int64_t> begin(shape.size(), 0);
@@ -43,4 +43,4 @@ bool is_inside(const TensorBox& box) {
   return true;
 }
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

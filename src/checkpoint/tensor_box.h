@@ -9,7 +9,7 @@
 
 #include "base/dtype.h"
 
-namespace triptych {
+namespace triptych::checkpoint {
 
 /// A rectangular part of a named global tensor: elements begin[d] <= i[d] < begin[d] + shape[d] of `global_shape`.
 /// A tensor of no dimensions is a scalar of one element.
@@ -41,4 +41,4 @@ std::string format_shape(std::span<const int64_t> shape);
 /// The box's place is inside of its tensor: equal number of dims, 0 <= begin, begin + shape <= global_shape.
 bool is_inside(const TensorBox& box);
 
-}  // namespace triptych
+}  // namespace triptych::checkpoint

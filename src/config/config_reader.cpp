@@ -8,7 +8,7 @@
 #include "base/text.h"
 #include "config/toml_source.h"
 
-namespace triptych {
+namespace triptych::config {
 namespace {
 
 using internal::ConfigEntry;
@@ -370,4 +370,4 @@ std::string ConfigReader::documentation() const {
   return text;
 }
 
-}  // namespace triptych
+}  // namespace triptych::config

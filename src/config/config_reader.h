@@ -14,7 +14,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::config {
 
 class ConfigReader;
 
@@ -205,4 +205,4 @@ KeyRules<T>& KeyRules<T>::violate(const std::string& rule, const std::vector<std
   return *this;
 }
 
-}  // namespace triptych
+}  // namespace triptych::config

@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "base/text.h"
 
-namespace triptych::internal {
+namespace triptych::config::internal {
 namespace {
 
 constexpr uint64_t kMaxFileBytes = uint64_t{1} << 20;
@@ -337,4 +337,4 @@ void apply_override(ConfigSource& source, const std::string& text, uint64_t inde
   source.entries[key] = std::move(entry);
 }
 
-}  // namespace triptych::internal
+}  // namespace triptych::config::internal

@@ -7,7 +7,9 @@
 #include <string_view>
 #include <vector>
 
-namespace triptych::internal {
+#include "base/rooms.h"
+
+namespace triptych::config::internal {
 
 /// A value as it was written, apart from the TOML library's types.
 struct ConfigValue {
@@ -67,4 +69,4 @@ std::string quote_toml(std::string_view text);
 /// A TOML float that reads back to the same double.
 std::string format_toml_number(double value);
 
-}  // namespace triptych::internal
+}  // namespace triptych::config::internal

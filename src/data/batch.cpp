@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::data {
 
 Batch::Batch(std::shared_ptr<const std::vector<FieldSpec>> fields, int64_t num_rows)
     : sample_ids(static_cast<std::size_t>(num_rows), kNoSample), fields_(std::move(fields)) {
@@ -46,4 +46,4 @@ void Batch::check_type(const FieldSpec& field, DType asked) {
                  dtype_name(asked));
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -9,7 +9,7 @@
 
 #include "tensor/field.h"
 
-namespace triptych {
+namespace triptych::data {
 
 inline constexpr uint64_t kNoSample = ~uint64_t{0};
 
@@ -63,4 +63,4 @@ class Batch {
   std::shared_ptr<const std::vector<FieldSpec>> fields_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::data

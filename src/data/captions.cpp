@@ -2,7 +2,7 @@
 
 #include "data/dataset.h"
 
-namespace triptych {
+namespace triptych::data {
 
 CaptionSource dataset_captions(std::shared_ptr<const Dataset> dataset) {
   struct State {
@@ -21,4 +21,4 @@ CaptionSource dataset_captions(std::shared_ptr<const Dataset> dataset) {
   };
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -4,11 +4,11 @@
 
 #include "data/tokenizer.h"
 
-namespace triptych {
+namespace triptych::data {
 
 class Dataset;
 
 /// All captions of all samples, in the data set's order; reads (and checks) no images.
 CaptionSource dataset_captions(std::shared_ptr<const Dataset> dataset);
 
-}  // namespace triptych
+}  // namespace triptych::data

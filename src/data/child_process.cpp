@@ -15,7 +15,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 // The first byte of an answer.
@@ -144,4 +144,4 @@ std::string run_in_child(const ChildBlame& blame, const ChildLimits& limits, con
               blame.where, answer);
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::data {
 
 struct ChildLimits {
   int wall_ms = 60000;  ///< then it is killed
@@ -30,4 +30,4 @@ struct ChildBlame {
 /// The child sees a copy of the parent's memory but of no other thread, so `work` must not wait for one.
 std::string run_in_child(const ChildBlame& blame, const ChildLimits& limits, const std::function<std::string()>& work);
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "base/text.h"
 
-namespace triptych {
+namespace triptych::data {
 
 std::vector<std::string> read_class_names_file(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -43,4 +43,4 @@ std::vector<std::string> read_class_names(const std::filesystem::path& folder) {
   return std::filesystem::exists(path) ? read_class_names_file(path) : std::vector<std::string>();
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

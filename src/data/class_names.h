@@ -6,7 +6,9 @@
 #include <string_view>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::data {
 
 /// What the labels of a data set mean: a text file beside its shards, the name of label 0 in the first line.
 inline constexpr std::string_view kClassNamesFile = "classes.txt";
@@ -21,4 +23,4 @@ std::vector<std::string> read_class_names_file(const std::filesystem::path& path
 /// The names of a data set's classes by label; none if its folder has no such file.
 std::vector<std::string> read_class_names(const std::filesystem::path& folder);
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -12,7 +12,7 @@
 #include "data/shard_files.h"
 #include "data/shard_scan.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 // Far below the usual limit of 1024 descriptors, enough that neighbouring reads find their file open.
@@ -218,4 +218,4 @@ void Dataset::read(uint64_t i, SampleBuffer& buffer, SampleParts parts) const {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -12,7 +12,7 @@
 
 #include "data/image_decoder.h"
 
-namespace triptych {
+namespace triptych::data {
 
 /// What the index knows of a sample, without reading it.
 struct SampleRecord {
@@ -92,4 +92,4 @@ class Dataset {
   std::unique_ptr<State> state_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::data

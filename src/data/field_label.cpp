@@ -4,7 +4,7 @@
 #include "base/philox.h"
 #include "data/field_sources.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 constexpr int32_t kNone = -1;
@@ -47,4 +47,4 @@ FieldSource label_field(int64_t num_classes) {
               }};
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -4,7 +4,7 @@
 #include "base/philox.h"
 #include "data/field_sources.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 class PixelsFiller : public RowFiller {
@@ -61,4 +61,4 @@ FieldSource pixels_field(int64_t image_size, const AugmentOptions& augment) {
           .synthesize = synthesize_pixels};
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -1,7 +1,7 @@
 #include "data/field_sources.h"
 #include "data/synthetic_rows.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 class PresenceFiller : public RowFiller {
@@ -30,4 +30,4 @@ FieldSource presence_fields() {
           }};
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

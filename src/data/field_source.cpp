@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 bool gives(const FieldSource& source, std::string_view name) {
@@ -54,4 +54,4 @@ Batch synthetic_batch(std::span<const FieldSource> sources, uint64_t seed, int64
   return batch;
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -14,7 +14,7 @@
 #include "data/dataset.h"
 #include "tensor/field.h"
 
-namespace triptych {
+namespace triptych::data {
 
 /// One sample as the loader has read it: what a filler sees.
 struct LoadedSample {
@@ -90,4 +90,4 @@ bool reads_images(std::span<const FieldSource> sources);
 /// `num_rows` rows of random values from row `first_row` of a global batch on; see FieldSource::synthesize.
 Batch synthetic_batch(std::span<const FieldSource> sources, uint64_t seed, int64_t first_row, int64_t num_rows);
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -7,7 +7,7 @@
 #include "data/tokenizer.h"
 #include "data/transforms.h"
 
-namespace triptych {
+namespace triptych::data {
 
 /// "pixels" uint8 [size, size, 3]: the image in RGB, zero where there is none. Training: augmented by `augment`, drawn
 /// by (seed, position). Evaluation: the square in its middle.
@@ -38,4 +38,4 @@ FieldSource label_field(int64_t num_classes);
 /// "image_present", "text_present" uint8 []: 1 where the sample has an image, where it has a caption.
 FieldSource presence_fields();
 
-}  // namespace triptych
+}  // namespace triptych::data

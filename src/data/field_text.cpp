@@ -5,7 +5,7 @@
 #include "data/field_sources.h"
 #include "data/synthetic_rows.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 enum Row : std::size_t { kTokens, kLengths, kTargets };
@@ -105,4 +105,4 @@ FieldSource text_fields(std::shared_ptr<const Tokenizer> tokenizer, int64_t leng
   return source;
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -5,7 +5,9 @@
 
 #include <hdf5.h>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::data {
 
 /// An HDF5 identifier, closed on destruction with the function that belongs to its kind.
 class Hdf5Handle {
@@ -53,4 +55,4 @@ inline std::string hdf5_reason() {
   return reason.empty() ? "no reason given" : reason.substr(0, 400);
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "data/image_formats.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 bool starts_with(std::span<const std::byte> bytes, std::size_t offset, std::span<const unsigned char> magic) {
@@ -105,4 +105,4 @@ Image decode_image(std::span<const std::byte> encoded) {
   return image;
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -6,7 +6,9 @@
 #include <string_view>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::data {
 
 enum class ImageFormat : uint8_t { kJpeg, kPng, kWebp };
 
@@ -54,4 +56,4 @@ class ImageDecoder {
 /// The whole image, for one call.
 Image decode_image(std::span<const std::byte> encoded);
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -9,7 +9,7 @@
 
 #include "data/image_decoder.h"
 
-namespace triptych::formats {
+namespace triptych::data::formats {
 
 ImageInfo probe_jpeg(std::span<const std::byte> encoded);
 ImageInfo probe_png(std::span<const std::byte> encoded);
@@ -30,4 +30,4 @@ void shape(Image& image, uint32_t width, uint32_t height);
 /// rgb[i] = rgba[i] over white, rounded to nearest.
 void composite_on_white(const uint8_t* rgba, std::size_t num_pixels, uint8_t* rgb);
 
-}  // namespace triptych::formats
+}  // namespace triptych::data::formats

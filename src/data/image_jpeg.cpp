@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "data/image_formats.h"
 
-namespace triptych::formats {
+namespace triptych::data::formats {
 namespace {
 
 constexpr const char* kWhere = "image: JPEG";
@@ -120,4 +120,4 @@ void decode_jpeg(std::span<const std::byte> encoded, unsigned reduction, Image& 
   jpeg_finish_decompress(&info);  // reads on to the end marker, so a cut file is found
 }
 
-}  // namespace triptych::formats
+}  // namespace triptych::data::formats

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "data/image_formats.h"
 
-namespace triptych::formats {
+namespace triptych::data::formats {
 namespace {
 
 constexpr const char* kWhere = "image: PNG";
@@ -145,4 +145,4 @@ void decode_png(std::span<const std::byte> encoded, Image& out, std::vector<uint
   png_read_end(png, nullptr);  // the rest of the pixels' checksum, and the end marker
 }
 
-}  // namespace triptych::formats
+}  // namespace triptych::data::formats

@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "data/image_formats.h"
 
-namespace triptych::formats {
+namespace triptych::data::formats {
 namespace {
 
 constexpr const char* kWhere = "image: WebP";
@@ -80,4 +80,4 @@ void decode_webp(std::span<const std::byte> encoded, Image& out, std::vector<uin
   if (alpha) composite_on_white(scratch.data(), num_pixels, out.pixels.data());
 }
 
-}  // namespace triptych::formats
+}  // namespace triptych::data::formats

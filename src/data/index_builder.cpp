@@ -11,7 +11,7 @@
 #include "data/shard_files.h"
 #include "data/shard_scan.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 /// Adds a problem for every id that a second sample has.
@@ -86,4 +86,4 @@ IndexSummary build_index(const std::filesystem::path& dir, const std::function<v
   return summary;
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -4,7 +4,9 @@
 #include <filesystem>
 #include <functional>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::data {
 
 struct IndexSummary {
   uint64_t num_shards = 0;
@@ -21,4 +23,4 @@ struct IndexSummary {
 IndexSummary build_index(const std::filesystem::path& dir,
                          const std::function<void(uint64_t shards_done, uint64_t num_shards)>& progress = {});
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -14,7 +14,7 @@
 #include "base/file.h"
 #include "data/image_decoder.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -307,4 +307,4 @@ DatasetIndex read_index(const std::filesystem::path& dir) {
   return IndexReader(dir).read();
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -9,7 +9,7 @@
 #include "base/hash.h"
 #include "data/shard_format.h"
 
-namespace triptych {
+namespace triptych::data {
 
 inline constexpr std::string_view kIndexName = "index.json";
 inline constexpr std::string_view kIndexArraysName = "index.bin";
@@ -52,4 +52,4 @@ void write_index(const std::filesystem::path& dir, const DatasetIndex& index);
 /// touched.
 DatasetIndex read_index(const std::filesystem::path& dir);
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -28,7 +28,7 @@
 #include "data/shard_format.h"
 #include "data/shard_writer.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -350,4 +350,4 @@ IngestSummary ingest_pairs(const IngestOptions& options) {
   return Ingest(normal).run();
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -6,7 +6,9 @@
 #include <map>
 #include <string>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::data {
 
 struct IngestOptions {
   std::filesystem::path images;    ///< folder that the image names are relative to; may be empty if no line names one
@@ -38,4 +40,4 @@ struct IngestSummary {
 /// with their line numbers, and `out` stays as it was. The same input gives the same bytes.
 IngestSummary ingest_pairs(const IngestOptions& options);
 
-}  // namespace triptych
+}  // namespace triptych::data

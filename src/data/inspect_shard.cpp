@@ -14,7 +14,7 @@
 #include "data/problems.h"
 #include "data/shard_scan.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 namespace fs = std::filesystem;
@@ -222,4 +222,4 @@ std::string describe_data(const fs::path& path, bool verify) {
                                      : "must be a shard or the folder of a data set.");
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

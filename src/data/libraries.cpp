@@ -3,7 +3,7 @@
 #include <fmt/core.h>
 #include <hdf5.h>
 
-namespace triptych {
+namespace triptych::data {
 
 std::string hdf5_version_text() {
   unsigned major = 0, minor = 0, release = 0;
@@ -11,4 +11,4 @@ std::string hdf5_version_text() {
   return fmt::format("{}.{}.{}", major, minor, release);
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -2,9 +2,11 @@
 
 #include <string>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::data {
 
 /// The version of HDF5, "1.10.8".
 std::string hdf5_version_text();
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -15,7 +15,7 @@
 #include "base/error.h"
 #include "data/row_worker.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 constexpr const char* kWhere = "loader";
@@ -266,4 +266,4 @@ LoaderStats Loader::stats() const {
   return impl_->stats();
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

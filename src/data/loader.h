@@ -9,7 +9,7 @@
 #include "data/batch.h"
 #include "data/field_source.h"
 
-namespace triptych {
+namespace triptych::data {
 
 /// A sample that could not be used, and why.
 struct BadSample {
@@ -96,4 +96,4 @@ class Loader {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -6,7 +6,7 @@
 #include "base/text.h"
 #include "data/shard_format.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 using Json = nlohmann::json;
@@ -73,4 +73,4 @@ PairLine parse_pair_line(std::string_view text) {
   return line;
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

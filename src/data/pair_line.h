@@ -6,7 +6,9 @@
 #include <string_view>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::data {
 
 /// One line of a captions file, as docs/shard-format.md describes it.
 struct PairLine {
@@ -20,4 +22,4 @@ struct PairLine {
 /// Parses and checks one line. Throws UserError with the rule alone; the caller adds file and line.
 PairLine parse_pair_line(std::string_view line);
 
-}  // namespace triptych
+}  // namespace triptych::data

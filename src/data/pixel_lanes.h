@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <cstring>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::data {
 
 /// An RGB pixel as floats and one value more: four are one vector register on every target, three are not. So rows of
 /// floats have room for one value after their last pixel, and pixels are stored in order, each over the fourth value of
@@ -32,4 +34,4 @@ inline void round_to_bytes(const float* __restrict from, std::size_t count, uint
   for (std::size_t i = 0; i < count; ++i) to[i] = static_cast<uint8_t>(static_cast<int32_t>(from[i] + 0.5f));
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

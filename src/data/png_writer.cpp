@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "data/transforms.h"
 
-namespace triptych {
+namespace triptych::data {
 
 std::vector<std::byte> encode_png(uint32_t width, uint32_t height, std::span<const uint8_t> rgb) {
   TRIPTYCH_CHECK(width >= 1 && height >= 1 && uint64_t{width} * height <= kMaxImagePixels &&
@@ -61,4 +61,4 @@ Image contact_sheet(std::span<const Image> images, uint32_t columns, uint32_t ce
   return sheet;
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

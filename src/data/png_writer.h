@@ -7,7 +7,7 @@
 
 #include "data/image_decoder.h"
 
-namespace triptych {
+namespace triptych::data {
 
 /// `rgb[height, width, 3]` as the bytes of a PNG file: lossless, 8 bits a channel. Sizes are at least 1 and agree with
 /// the span (a failed check otherwise).
@@ -18,4 +18,4 @@ std::vector<std::byte> encode_png(uint32_t width, uint32_t height, std::span<con
 /// sheet of one cell.
 Image contact_sheet(std::span<const Image> images, uint32_t columns, uint32_t cell_pixels);
 
-}  // namespace triptych
+}  // namespace triptych::data

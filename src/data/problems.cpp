@@ -4,7 +4,7 @@
 
 #include <fmt/core.h>
 
-namespace triptych {
+namespace triptych::data {
 
 namespace {
 constexpr std::size_t kShown = 20;
@@ -26,4 +26,4 @@ std::string Problems::text() const {
   return text;
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -5,7 +5,9 @@
 #include <string_view>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::data {
 
 /// What is wrong with a data set's samples or lines: the first 20 in words, the rest as a number, so that a user can
 /// mend them together.
@@ -22,4 +24,4 @@ class Problems {
   std::vector<std::string> first_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::data

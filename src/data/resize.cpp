@@ -5,7 +5,7 @@
 #include "data/pixel_lanes.h"
 #include "data/transforms.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 /// The box's side must be positive and lie in [0, inputs], up to the rounding of scaled boxes.
@@ -84,4 +84,4 @@ void Resizer::resize(const Image& image, const Box& box, uint32_t size, std::spa
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

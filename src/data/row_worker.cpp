@@ -7,7 +7,7 @@
 #include "base/philox.h"
 #include "base/text.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 // With one sample in ten bad, sixteen attempts all fail once in 10^16 rows.
@@ -194,4 +194,4 @@ void RowWorker::use_sample(SampleStream::Item item, uint64_t position) {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

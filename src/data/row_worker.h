@@ -11,7 +11,7 @@
 #include "data/loader.h"
 #include "data/sample_order.h"
 
-namespace triptych {
+namespace triptych::data {
 
 /// Work done on behalf of a batch, in nanoseconds and counts.
 struct RowWork {
@@ -101,4 +101,4 @@ class RowWorker {
   Image image_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::data

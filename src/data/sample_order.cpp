@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/philox.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 // Four rounds make a Feistel network of random functions indistinguishable from a random permutation for large halves
@@ -41,4 +41,4 @@ uint64_t SampleOrder::sample(uint64_t epoch, uint64_t index) const {
   return value;
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

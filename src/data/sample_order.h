@@ -2,7 +2,9 @@
 
 #include <cstdint>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::data {
 
 /// The order in which samples are seen: for each epoch a permutation of [0, num_samples) that is computed, not stored.
 /// A pure function of (seed, epoch, index): nothing of the mesh, the threads or the history enters, so any rank finds
@@ -36,4 +38,4 @@ class SampleOrder {
   uint32_t left_bits_, right_bits_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::data {
 
 std::vector<std::string> list_shard_files(const std::filesystem::path& dir) {
   std::vector<std::string> names;
@@ -25,4 +25,4 @@ std::vector<std::string> list_shard_files(const std::filesystem::path& dir) {
   return names;
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

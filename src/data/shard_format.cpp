@@ -4,7 +4,7 @@
 
 #include <fmt/core.h>
 
-namespace triptych {
+namespace triptych::data {
 
 std::string shard_file_name(uint64_t number) {
   return fmt::format("shard_{:05}.h5", number);
@@ -18,4 +18,4 @@ bool is_data_set_id(std::string_view id) {
   return !id.empty() && id.size() <= kMaxDataSetIdBytes && std::all_of(id.begin(), id.end(), allowed);
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

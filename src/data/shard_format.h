@@ -5,7 +5,9 @@
 #include <string>
 #include <string_view>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::data {
 
 // The shard format of docs/shard-format.md: names, version and limits. What a limit is for stands beside it.
 
@@ -51,4 +53,4 @@ std::string shard_file_name(uint64_t number);
 /// True if `id` is 1 to kMaxDataSetIdBytes letters, digits, '-', '_' or '.'.
 bool is_data_set_id(std::string_view id);
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -11,7 +11,7 @@
 #include "data/child_process.h"
 #include "data/hdf5_handle.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 constexpr std::string_view kRemedy = "Write it as docs/shard-format.md says";
@@ -255,4 +255,4 @@ ShardHeader read_shard_header(const std::filesystem::path& path) {
           answer.layout};
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

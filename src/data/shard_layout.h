@@ -5,7 +5,7 @@
 
 #include "data/shard_format.h"
 
-namespace triptych {
+namespace triptych::data {
 
 struct ShardHeader {
   std::string data_set_id;
@@ -17,4 +17,4 @@ struct ShardHeader {
 /// in the file and none overlap. Throws UserError with the rule that is broken and its remedy.
 ShardHeader read_shard_header(const std::filesystem::path& path);
 
-}  // namespace triptych
+}  // namespace triptych::data

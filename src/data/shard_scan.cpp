@@ -12,7 +12,7 @@
 #include "data/image_decoder.h"
 #include "data/shard_layout.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "arrays are read from the file as they are");
@@ -178,4 +178,4 @@ ShardScan scan_shard(const std::filesystem::path& path, Problems& problems) {
   return Scanner(path, problems).run();
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

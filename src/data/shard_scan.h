@@ -10,7 +10,7 @@
 #include "data/problems.h"
 #include "data/shard_format.h"
 
-namespace triptych {
+namespace triptych::data {
 
 /// Hash of all bytes of a shard's file outside `images/bytes` and `captions/bytes`, in the order of the file.
 Hash128 hash_metadata(const File& file, uint64_t file_bytes, const ShardLayout& layout);
@@ -28,4 +28,4 @@ struct ShardScan {
 /// is wrong with the file as a whole is thrown as UserError.
 ShardScan scan_shard(const std::filesystem::path& path, Problems& problems);
 
-}  // namespace triptych
+}  // namespace triptych::data

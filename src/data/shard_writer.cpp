@@ -14,7 +14,7 @@
 #include "data/hdf5_handle.h"
 #include "data/shard_format.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 [[noreturn]] void fail(std::string_view where, std::string_view action) {
@@ -192,4 +192,4 @@ void ShardWriter::close() {
   sync_folder(path_.has_parent_path() ? path_.parent_path() : ".");
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -11,7 +11,7 @@
 
 #include "data/shard_format.h"
 
-namespace triptych {
+namespace triptych::data {
 
 /// A sample as it is given to a writer; borrows everything. An empty image is an absent one.
 struct SampleView {
@@ -55,4 +55,4 @@ class ShardWriter {
   std::vector<int64_t> labels_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::data

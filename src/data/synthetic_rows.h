@@ -5,7 +5,7 @@
 
 #include "base/philox.h"
 
-namespace triptych {
+namespace triptych::data {
 
 /// Whether synthetic row `row` lacks a part ("synthetic/image_absent", "synthetic/text_absent"): one in five does.
 /// Fields that mark the same part ask with the same purpose, and so agree.
@@ -16,4 +16,4 @@ inline bool synthetic_row_lacks(std::string_view purpose, uint64_t seed, int64_t
 inline constexpr std::string_view kSyntheticImageAbsent = "synthetic/image_absent";
 inline constexpr std::string_view kSyntheticTextAbsent = "synthetic/text_absent";
 
-}  // namespace triptych
+}  // namespace triptych::data

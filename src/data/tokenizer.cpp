@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "base/text.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 constexpr const char* kWhere = "tokenizer";
@@ -258,4 +258,4 @@ std::string Tokenizer::piece(int32_t id) const {
   return model_->processor.IdToPiece(id);
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -10,7 +10,7 @@
 
 #include "base/hash.h"
 
-namespace triptych {
+namespace triptych::data {
 
 /// Ids that every tokenizer of Triptych has.
 inline constexpr int32_t kPadId = 0, kUnknownId = 1, kBeginId = 2, kEndId = 3;
@@ -71,4 +71,4 @@ class Tokenizer {
   Hash128 hash_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::data

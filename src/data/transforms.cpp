@@ -9,7 +9,7 @@
 #include "base/philox.h"
 #include "data/pixel_lanes.h"
 
-namespace triptych {
+namespace triptych::data {
 namespace {
 
 // ITU-R BT.601, as JPEG's luma.
@@ -233,4 +233,4 @@ void apply_augmentation(const Augmentation& augmentation, uint32_t size, std::sp
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -6,7 +6,7 @@
 
 #include "data/image_decoder.h"
 
-namespace triptych {
+namespace triptych::data {
 
 /// A rectangle in pixels of an image; sides and corners need not be whole.
 struct Box {
@@ -81,4 +81,4 @@ class Resizer {
 /// saturation, hue, grayscale, black and white points, inversion.
 void apply_augmentation(const Augmentation& augmentation, uint32_t size, std::span<uint8_t> pixels);
 
-}  // namespace triptych
+}  // namespace triptych::data

@@ -4,7 +4,9 @@
 #include <string_view>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::device {
 
 /// Which backend this program is linked with: "cpu" or "cuda".
 std::string_view backend_kind();
@@ -16,4 +18,4 @@ struct BackendFact {
 /// What this machine has for the backend, and what is missing. Needs no device and never throws.
 std::vector<BackendFact> backend_facts();
 
-}  // namespace triptych
+}  // namespace triptych::device

@@ -4,7 +4,7 @@
 
 #include "device/device.h"
 
-namespace triptych {
+namespace triptych::device {
 
 Buffer::Buffer(std::shared_ptr<MemoryPool> pool, std::byte* data, std::size_t size, MemoryPart part)
     : pool_(std::move(pool)), data_(data), size_(size), part_(part) {}
@@ -32,4 +32,4 @@ HostBuffer& HostBuffer::operator=(HostBuffer&& other) noexcept {
   return *this;
 }
 
-}  // namespace triptych
+}  // namespace triptych::device

@@ -10,7 +10,7 @@
 #include "device/memory_stats.h"
 #include "device/stream.h"
 
-namespace triptych {
+namespace triptych::device {
 
 struct DeviceState;
 
@@ -130,4 +130,4 @@ class Device {
 /// a peer has failed.
 void wait_on_host(const Event& event, const std::function<void()>& poll);
 
-}  // namespace triptych
+}  // namespace triptych::device

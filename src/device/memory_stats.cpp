@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/text.h"
 
-namespace triptych {
+namespace triptych::device {
 namespace {
 
 std::string text(std::size_t bytes) {
@@ -72,4 +72,4 @@ std::string memory_remedy(std::size_t asked_bytes, MemoryPart part, const Memory
          "= \"full\", or more ranks";
 }
 
-}  // namespace triptych
+}  // namespace triptych::device

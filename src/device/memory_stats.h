@@ -6,7 +6,9 @@
 #include <string>
 #include <string_view>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::device {
 
 /// What device memory is for: told where it is allocated, so that an error can say which part of a run holds how much.
 enum class MemoryPart : uint8_t { kParameters, kComputeCopies, kGradients, kOptimizerState, kBatches, kOther };
@@ -44,4 +46,4 @@ std::string memory_shortage(std::size_t asked_bytes, MemoryPart part, const Memo
 /// What helps against it, by what takes the most, what was asked for included: a sentence without its full stop.
 std::string memory_remedy(std::size_t asked_bytes, MemoryPart part, const MemoryStats& stats);
 
-}  // namespace triptych
+}  // namespace triptych::device

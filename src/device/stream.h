@@ -5,7 +5,9 @@
 #include <typeindex>
 #include <unordered_map>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::device {
 
 class MemoryPool;
 
@@ -47,4 +49,4 @@ class Stream {
   std::unordered_map<std::type_index, std::shared_ptr<void>> states_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::device

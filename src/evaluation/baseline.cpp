@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 
-namespace triptych {
+namespace triptych::evaluation {
 namespace {
 
 constexpr uint64_t kMaxBaselineBytes = uint64_t{16} << 20;
@@ -46,4 +46,4 @@ std::optional<double> Baseline::value(const std::string& set, const std::string&
   return found == metrics->second.end() ? std::nullopt : std::optional(found->second);
 }
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

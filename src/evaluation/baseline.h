@@ -5,7 +5,9 @@
 #include <optional>
 #include <string>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::evaluation {
 
 /// Results of something else on the evaluation's sets, to stand beside the model's: what launcher/pixel_baseline.py
 /// writes, for instance.
@@ -25,4 +27,4 @@ class Baseline {
   std::map<std::string, std::map<std::string, double>> sets_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::evaluation {
 namespace {
 
 // A softmax's float32 rounding; more would be no log-probability.
@@ -151,4 +151,4 @@ std::vector<DecodedSequence> beam_search(const DecodingStep& step, int64_t num_s
   return results;
 }
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

@@ -5,7 +5,9 @@
 #include <span>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::evaluation {
 
 struct BeamSearchOptions {
   int64_t num_beams = 1;   ///< 1: greedy decoding
@@ -50,4 +52,4 @@ using DecodingStep =
 std::vector<DecodedSequence> beam_search(const DecodingStep& step, int64_t num_samples,
                                          const BeamSearchOptions& options);
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/text.h"
 
-namespace triptych {
+namespace triptych::evaluation {
 namespace {
 
 constexpr int kMaxCharOrder = 10, kMaxWordOrder = 4;
@@ -163,4 +163,4 @@ double ChrfCounter::corpus_score() const {
   return score(total_);
 }
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

@@ -6,7 +6,9 @@
 #include <string>
 #include <string_view>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::evaluation {
 
 struct ChrfOptions {
   int char_order = 6;  ///< n-grams of 1 to this many characters; at most 10
@@ -50,4 +52,4 @@ class ChrfCounter {
   int64_t num_segments_ = 0;
 };
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::evaluation {
 
 ClassificationCounter::ClassificationCounter(int64_t num_classes)
     : num_classes_(num_classes), num_at_rank_(static_cast<std::size_t>(kMaxTopK), 0) {
@@ -56,4 +56,4 @@ std::vector<ClassificationCounter::Cell> ClassificationCounter::confusion() cons
   return cells;
 }
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

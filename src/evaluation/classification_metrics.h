@@ -6,7 +6,9 @@
 #include <utility>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::evaluation {
 
 /// Counts how often a classifier is right, sample by sample. Where another class has the score of the right one, or a
 /// score that is NaN, it counts as being before it: a model that gives all classes the same score is never right.
@@ -45,4 +47,4 @@ class ClassificationCounter {
   std::map<std::pair<int64_t, int64_t>, int64_t> counts_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

@@ -6,7 +6,7 @@
 
 #include "nn/decoding.h"
 
-namespace triptych {
+namespace triptych::evaluation {
 namespace {
 
 // log softmax of each row over what may be written, in place.
@@ -94,4 +94,4 @@ std::vector<DecodedSequence> decode(Inference& inference, const Fields& fields, 
   return beam_search(step, samples, search);
 }
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

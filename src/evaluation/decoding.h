@@ -7,7 +7,7 @@
 #include "evaluation/beam_search.h"
 #include "evaluation/inference.h"
 
-namespace triptych {
+namespace triptych::evaluation {
 
 /// How a decoder writes.
 struct DecodingOptions {
@@ -27,4 +27,4 @@ struct DecodingOptions {
 std::vector<DecodedSequence> decode(Inference& inference, const Fields& fields, std::span<const int32_t> prompt,
                                     int32_t end_token, const DecodingOptions& options);
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

@@ -6,7 +6,7 @@
 #include "execution/batch_feeder.h"
 #include "parallel/redistribute.h"
 
-namespace triptych {
+namespace triptych::evaluation {
 
 std::vector<float> Inference::to_all_hosts(const Variable& value) {
   Group& world = mesh_->world();
@@ -81,4 +81,4 @@ void Inference::run(std::shared_ptr<const Dataset> dataset, std::span<const Fiel
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

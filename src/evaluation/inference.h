@@ -12,7 +12,7 @@
 #include "data/loader.h"
 #include "execution/executor.h"
 
-namespace triptych {
+namespace triptych::evaluation {
 
 struct InferenceOptions {
   int64_t batch = 64;  ///< items a forward pass, over all of `dp`
@@ -63,4 +63,4 @@ class Inference {
   InferenceOptions options_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

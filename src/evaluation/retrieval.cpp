@@ -6,7 +6,7 @@
 #include "kernels/matmul.h"
 #include "tensor/tensor.h"
 
-namespace triptych {
+namespace triptych::evaluation {
 namespace {
 
 constexpr int64_t kBlockQueries = 256;
@@ -92,4 +92,4 @@ std::vector<int64_t> best(std::span<const float> scores, int64_t k) {
   return order;
 }
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

@@ -9,7 +9,7 @@
 #include "evaluation/inference.h"
 #include "evaluation/retrieval_metrics.h"
 
-namespace triptych {
+namespace triptych::evaluation {
 
 /// Embeddings of items of a data set, row-major [n, width]; of an item that has none a row of zeros.
 struct Embeddings {
@@ -43,4 +43,4 @@ Retrieval measure_retrieval(Device& device, const Embeddings& images, const Embe
 /// The best `k` of some scores, best first; of equal ones the lower number first.
 std::vector<int64_t> best(std::span<const float> scores, int64_t k);
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::evaluation {
 namespace {
 
 constexpr std::size_t kDeepest = 10;
@@ -95,4 +95,4 @@ RecallAtK RecallCounter::chance() const {
   return {at(1), at(5), at(10)};
 }
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

@@ -4,7 +4,9 @@
 #include <unordered_map>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::evaluation {
 
 /// Share of queries with a right candidate among the first k.
 struct RecallAtK {
@@ -58,4 +60,4 @@ class RecallCounter {
   int64_t num_counted_ = 0, num_added_ = 0;
 };
 
-}  // namespace triptych
+}  // namespace triptych::evaluation

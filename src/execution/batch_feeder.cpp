@@ -4,7 +4,7 @@
 #include <cstring>
 #include <utility>
 
-namespace triptych {
+namespace triptych::execution {
 namespace {
 
 Fields empty_fields(Device& device, const Batch& batch, std::span<const std::string> names) {
@@ -82,4 +82,4 @@ double BatchFeeder::take_wait_ms() {
   return std::exchange(wait_ms_, 0);
 }
 
-}  // namespace triptych
+}  // namespace triptych::execution

@@ -8,7 +8,7 @@
 #include "data/loader.h"
 #include "tensor/field.h"
 
-namespace triptych {
+namespace triptych::execution {
 
 /// Copies the named fields of a batch onto the device. Waits until the batch may be changed; not for use in steady
 /// steps.
@@ -47,4 +47,4 @@ class BatchFeeder {
   double wait_ms_ = 0;
 };
 
-}  // namespace triptych
+}  // namespace triptych::execution

@@ -7,7 +7,7 @@
 #include "nn/decoding.h"
 #include "parallel/redistribute.h"
 
-namespace triptych {
+namespace triptych::execution {
 namespace {
 
 constexpr int kActivationTag = 1, kGradientTag = 2;
@@ -44,7 +44,7 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
       options_(options),
       model_(&model),
       schedule_(schedule),
-      step_values_(triptych::step_values(objectives)),
+      step_values_(execution::step_values(objectives)),
       route_(route_to(model, slots_of(objectives, false))),
       embed_route_(route_to(model, slots_of(objectives, true))) {
   TRIPTYCH_CHECK(schedule.num_ranks == mesh.shape().pp, "a schedule of {} ranks on pp = {}", schedule.num_ranks,
@@ -304,4 +304,4 @@ Values Executor::infer(const Fields& data, const Route& route, DecodingCache* ca
   return values;
 }
 
-}  // namespace triptych
+}  // namespace triptych::execution

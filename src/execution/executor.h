@@ -15,7 +15,7 @@
 #include "execution/step_values.h"
 #include "parallel/pipeline/schedule.h"
 
-namespace triptych {
+namespace triptych::execution {
 
 /// How steps are run; the same on every rank.
 struct ExecutionOptions {
@@ -107,4 +107,4 @@ class Executor {
   std::deque<std::pair<std::shared_ptr<Pending>, Tensor>> sends_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::execution

@@ -7,7 +7,7 @@
 #include "ops/mean_of_terms.h"
 #include "parallel/redistribute.h"
 
-namespace triptych {
+namespace triptych::execution {
 namespace {
 
 // The pieces one below the other.
@@ -176,4 +176,4 @@ std::map<std::string, double> Losses::gradient_magnitudes() const {
   return all;
 }
 
-}  // namespace triptych
+}  // namespace triptych::execution

@@ -10,7 +10,7 @@
 #include "execution/stage.h"
 #include "objectives/objective.h"
 
-namespace triptych {
+namespace triptych::execution {
 
 /// The objectives of a run on the rank of its last stage, step by step.
 class Losses {
@@ -55,4 +55,4 @@ class Losses {
   std::vector<Values> kept_;  // [microbatches] for the coupled losses; empty once these were evaluated
 };
 
-}  // namespace triptych
+}  // namespace triptych::execution

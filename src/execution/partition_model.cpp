@@ -1,6 +1,6 @@
 #include "execution/partition_model.h"
 
-namespace triptych {
+namespace triptych::execution {
 namespace {
 
 // Bytes that cross a cut, as the FLOPs that the same time would do: a link moves a float in the time of some hundred
@@ -25,4 +25,4 @@ Partition partition_model(const ModelSpec& model, const Route& route, int num_st
   return partition_blocks(costs, num_stages, boundaries);
 }
 
-}  // namespace triptych
+}  // namespace triptych::execution

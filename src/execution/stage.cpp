@@ -4,7 +4,7 @@
 
 #include "nn/decoding.h"
 
-namespace triptych {
+namespace triptych::execution {
 
 const Variable& value_of(const Values& values, const std::string& name) {
   const auto found = values.find(name);
@@ -69,4 +69,4 @@ SlotShape slot_shape(const Slot& slot, int64_t num_samples, const Pass& pass) {
   return {Shape(std::span<const int64_t>(dims)), pass.layout(slot.place), slot.dtype.value_or(pass.dtype)};
 }
 
-}  // namespace triptych
+}  // namespace triptych::execution

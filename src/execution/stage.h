@@ -9,7 +9,7 @@
 #include "models/model.h"
 #include "parallel/pipeline/partition.h"
 
-namespace triptych {
+namespace triptych::execution {
 
 /// Slots by name.
 using Values = std::map<std::string, Variable>;
@@ -49,4 +49,4 @@ struct SlotShape {
 };
 SlotShape slot_shape(const Slot& slot, int64_t num_samples, const Pass& pass);
 
-}  // namespace triptych
+}  // namespace triptych::execution

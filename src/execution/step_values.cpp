@@ -1,6 +1,6 @@
 #include "execution/step_values.h"
 
-namespace triptych {
+namespace triptych::execution {
 
 std::vector<StepValue> step_values(std::span<const ObjectiveSpec> objectives) {
   std::vector<StepValue> values{{"loss", nullptr}};
@@ -13,4 +13,4 @@ std::vector<StepValue> step_values(std::span<const ObjectiveSpec> objectives) {
   return values;
 }
 
-}  // namespace triptych
+}  // namespace triptych::execution

@@ -7,7 +7,7 @@
 
 #include "objectives/objective.h"
 
-namespace triptych {
+namespace triptych::execution {
 
 /// A number that a step finds out, as people read it.
 struct StepValue {
@@ -19,4 +19,4 @@ struct StepValue {
 /// there are several objectives, "loss.<name>" of each, without its weight; then their scalars.
 std::vector<StepValue> step_values(std::span<const ObjectiveSpec> objectives);
 
-}  // namespace triptych
+}  // namespace triptych::execution

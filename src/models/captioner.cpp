@@ -1,6 +1,6 @@
 #include "models/captioner.h"
 
-namespace triptych {
+namespace triptych::models {
 
 ModelSpec captioner(const CaptionerConfig& config) {
   ModelSpec model;
@@ -18,4 +18,4 @@ ModelSpec captioner(const CaptionerConfig& config) {
   return model;
 }
 
-}  // namespace triptych
+}  // namespace triptych::models

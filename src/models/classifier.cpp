@@ -2,7 +2,7 @@
 
 #include "ops/linear.h"
 
-namespace triptych {
+namespace triptych::models {
 namespace {
 
 // New classes have equal scores at first.
@@ -41,4 +41,4 @@ ModelSpec classifier(const ClassifierConfig& config) {
   return model;
 }
 
-}  // namespace triptych
+}  // namespace triptych::models

@@ -2,7 +2,7 @@
 
 #include "models/image_encoder.h"
 
-namespace triptych {
+namespace triptych::models {
 
 struct ClassifierConfig {
   ImageEncoderConfig image;
@@ -13,4 +13,4 @@ struct ClassifierConfig {
 /// with the slot "logits", float32 [C].
 ModelSpec classifier(const ClassifierConfig& config);
 
-}  // namespace triptych
+}  // namespace triptych::models

@@ -4,7 +4,7 @@
 #include "nn/attention_pool.h"
 #include "ops/pooling.h"
 
-namespace triptych {
+namespace triptych::models {
 namespace {
 
 constexpr const char* kMemory = "memory";  // the pooled image
@@ -79,4 +79,4 @@ ModelSpec coca(const CocaConfig& config) {
   return model;
 }
 
-}  // namespace triptych
+}  // namespace triptych::models

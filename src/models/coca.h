@@ -3,7 +3,7 @@
 #include "models/image_encoder.h"
 #include "models/text_stack.h"
 
-namespace triptych {
+namespace triptych::models {
 
 /// Yu et al. 2022, CoCa: an image encoder with attentional pooling, and a causal text decoder in two halves, the first
 /// without cross-attention.
@@ -21,4 +21,4 @@ struct CocaConfig {
 /// is its end token after the unimodal layers.
 ModelSpec coca(const CocaConfig& config);
 
-}  // namespace triptych
+}  // namespace triptych::models

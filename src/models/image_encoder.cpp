@@ -2,7 +2,7 @@
 
 #include "ops/pooling.h"
 
-namespace triptych {
+namespace triptych::models {
 namespace {
 
 Slot image_slot(const ImageEncoderConfig& config) {
@@ -47,4 +47,4 @@ Variable pool_image(const Variable& x, ImageEncoderConfig::Pooling pooling, cons
   return pooling == ImageEncoderConfig::Pooling::kMean ? mean_tokens(whole) : select_token(whole, Tensor());
 }
 
-}  // namespace triptych
+}  // namespace triptych::models

@@ -6,7 +6,7 @@
 #include "models/parts.h"
 #include "nn/embeddings.h"
 
-namespace triptych {
+namespace triptych::models {
 
 /// Vision Transformer (Dosovitskiy et al. 2021): patch embedding, learned positions, pre-norm blocks.
 struct ImageEncoderConfig {
@@ -34,4 +34,4 @@ void append_image_memory(std::vector<BlockSpec>& blocks, const ImageEncoderConfi
 /// x [B, S, H], the stream; returns the sequence's [B, H] as the config pools.
 Variable pool_image(const Variable& x, ImageEncoderConfig::Pooling pooling, const Pass& pass);
 
-}  // namespace triptych
+}  // namespace triptych::models

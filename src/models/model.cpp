@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace triptych {
+namespace triptych::models {
 namespace {
 
 // The slot as the blocks before `boundary` leave it.
@@ -49,4 +49,4 @@ Route route_to(const ModelSpec& model, std::span<const std::string> outputs, std
   return route;
 }
 
-}  // namespace triptych
+}  // namespace triptych::models

@@ -12,7 +12,7 @@
 #include "nn/pass.h"
 #include "tensor/field.h"
 
-namespace triptych {
+namespace triptych::models {
 
 /// A named value that blocks pass on, possibly across stages: [B, dims...].
 struct Slot {
@@ -80,4 +80,4 @@ struct Route {
 ///   given   slots that are there already, and are not passed on: what they would need does not run
 Route route_to(const ModelSpec& model, std::span<const std::string> outputs, std::span<const std::string> given = {});
 
-}  // namespace triptych
+}  // namespace triptych::models

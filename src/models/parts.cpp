@@ -4,7 +4,7 @@
 
 #include "ops/linear.h"
 
-namespace triptych {
+namespace triptych::models {
 
 std::string TransformerSizes::to_string() const {
   return fmt::format("width={} layers={} heads={} feed_forward={}", width, layers, heads, feed_forward);
@@ -49,4 +49,4 @@ Variable ProjectionHead::forward(const Variable& x, const Pass& pass) const {
   return linear(norm_.forward(x, pass), pass.use(*weight_), Variable(), DType::kFloat32);
 }
 
-}  // namespace triptych
+}  // namespace triptych::models

@@ -6,7 +6,7 @@
 #include "models/model.h"
 #include "nn/transformer_block.h"
 
-namespace triptych {
+namespace triptych::models {
 
 /// Sizes of a stack of Transformer blocks.
 struct TransformerSizes {
@@ -47,4 +47,4 @@ class ProjectionHead {
   Parameter* weight_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::models

@@ -4,7 +4,7 @@
 
 #include "nn/embeddings.h"
 
-namespace triptych {
+namespace triptych::models {
 namespace {
 
 struct TokenEmbedding {
@@ -63,4 +63,4 @@ void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name
        }});
 }
 
-}  // namespace triptych
+}  // namespace triptych::models

@@ -5,7 +5,7 @@
 
 #include "models/parts.h"
 
-namespace triptych {
+namespace triptych::models {
 
 /// A Transformer over tokens: an encoder, or a decoder where it is causal.
 struct TextStackConfig {
@@ -29,4 +29,4 @@ void append_token_embedding(std::vector<BlockSpec>& blocks, const std::string& n
 void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name, const std::string& embedding,
                          const TextStackConfig& config);
 
-}  // namespace triptych
+}  // namespace triptych::models

@@ -2,7 +2,7 @@
 
 #include "ops/pooling.h"
 
-namespace triptych {
+namespace triptych::models {
 namespace {
 
 template <typename Pool>
@@ -55,4 +55,4 @@ ModelSpec two_tower(const TwoTowerConfig& config) {
   return model;
 }
 
-}  // namespace triptych
+}  // namespace triptych::models

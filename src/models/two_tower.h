@@ -3,7 +3,7 @@
 #include "models/image_encoder.h"
 #include "models/text_stack.h"
 
-namespace triptych {
+namespace triptych::models {
 
 struct TwoTowerConfig {
   ImageEncoderConfig image;
@@ -20,4 +20,4 @@ void append_text_embedding(std::vector<BlockSpec>& blocks, const TextStackConfig
 /// "text_embedding", float32 [B, E] of unit length.
 ModelSpec two_tower(const TwoTowerConfig& config);
 
-}  // namespace triptych
+}  // namespace triptych::models

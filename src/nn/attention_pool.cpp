@@ -4,7 +4,7 @@
 #include "ops/broadcast.h"
 #include "ops/layer_norm.h"
 
-namespace triptych {
+namespace triptych::nn {
 
 AttentionPool::AttentionPool(ParameterStore& store, const std::string& name, int64_t width, int64_t num_queries,
                              int64_t num_heads)
@@ -19,4 +19,4 @@ Variable AttentionPool::forward(const Variable& x, const Pass& pass) const {
   return add(pass.laid_out(pooled, "batch"), pass.use(attention_.out_bias()));
 }
 
-}  // namespace triptych
+}  // namespace triptych::nn

@@ -4,7 +4,7 @@
 
 #include "nn/transformer_block.h"
 
-namespace triptych {
+namespace triptych::nn {
 
 /// Attentional pooling (Lee et al. 2019, Set Transformer; as in Yu et al. 2022): learned queries, the same for every
 /// sample, attend to a sequence.
@@ -26,4 +26,4 @@ class AttentionPool {
   CrossAttention attention_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::nn

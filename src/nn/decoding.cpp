@@ -5,7 +5,7 @@
 
 #include "kernels/gather.h"
 
-namespace triptych {
+namespace triptych::nn {
 namespace {
 
 // Rows of the first dim.
@@ -49,4 +49,4 @@ void DecodingCache::reorder(Device& device, std::span<const int32_t> rows) {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::nn

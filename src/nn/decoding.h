@@ -5,7 +5,7 @@
 
 #include "tensor/tensor.h"
 
-namespace triptych {
+namespace triptych::nn {
 
 /// What a decoder keeps while it writes token by token: the keys and values of the tokens before, and those of what it
 /// attends to across, by the name of the attention. Belongs to one rank, which has its heads of its stages' blocks.
@@ -38,4 +38,4 @@ class DecodingCache {
   int64_t num_tokens_at_ = -1;  // the position that num_tokens_ is of
 };
 
-}  // namespace triptych
+}  // namespace triptych::nn

@@ -8,7 +8,7 @@
 #include "ops/linear.h"
 #include "ops/slice.h"
 
-namespace triptych {
+namespace triptych::nn {
 namespace {
 
 // Of the images that CLIP was trained on; what matters is that the network's input is near zero mean, unit variance.
@@ -72,4 +72,4 @@ Variable TokenTable::logits(const Variable& x, const Pass& pass) const {
   return linear(x, pass.use(*table_), Variable(), pass.dtype);
 }
 
-}  // namespace triptych
+}  // namespace triptych::nn

@@ -6,7 +6,7 @@
 #include "nn/parameter_store.h"
 #include "nn/pass.h"
 
-namespace triptych {
+namespace triptych::nn {
 
 /// The parallel plan of the embeddings and of what is tied to them.
 inline constexpr PlanRow kEmbeddingsPlan[] = {
@@ -71,4 +71,4 @@ class TokenTable {
   Parameter* table_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::nn

@@ -4,7 +4,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/random.h"
 
-namespace triptych {
+namespace triptych::nn {
 namespace {
 
 // Fills a piece, box by box over its last dim that is not whole: there the global elements of a run are neighbours.
@@ -77,4 +77,4 @@ void ParameterStore::refresh_compute_copies() {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::nn

@@ -9,7 +9,7 @@
 #include "nn/plan.h"
 #include "parallel/mesh.h"
 
-namespace triptych {
+namespace triptych::nn {
 
 /// How a parameter starts, and how it is treated.
 struct ParameterSpec {
@@ -47,4 +47,4 @@ class ParameterStore {
   std::vector<std::unique_ptr<Parameter>> parameters_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::nn

@@ -9,7 +9,7 @@
 #include "ops/redistribute.h"
 #include "ops/residual.h"
 
-namespace triptych {
+namespace triptych::nn {
 
 class DecodingCache;
 
@@ -45,4 +45,4 @@ struct Pass {
   }
 };
 
-}  // namespace triptych
+}  // namespace triptych::nn

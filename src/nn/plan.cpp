@@ -3,7 +3,7 @@
 #include "nn/embeddings.h"
 #include "nn/transformer_block.h"
 
-namespace triptych {
+namespace triptych::nn {
 
 Plan::Plan(std::initializer_list<std::span<const PlanRow>> tables) {
   for (const std::span<const PlanRow> table : tables) {
@@ -25,4 +25,4 @@ Plan sequence_parallel_plan() {
   return Plan({kCommonPlan, kTransformerBlockPlan, kEmbeddingsPlan, kCommonSequencePlan, kEmbeddingsSequencePlan});
 }
 
-}  // namespace triptych
+}  // namespace triptych::nn

@@ -8,7 +8,7 @@
 
 #include "parallel/layout.h"
 
-namespace triptych {
+namespace triptych::nn {
 
 /// One line of a parallel plan: a parameter or an activation, by the name that its module gives it, and where it lies.
 struct PlanRow {
@@ -54,4 +54,4 @@ inline constexpr PlanRow kCommonSequencePlan[] = {
     {"stream", on_tp(1, kBatch)},
 };
 
-}  // namespace triptych
+}  // namespace triptych::nn

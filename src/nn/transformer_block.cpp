@@ -8,7 +8,7 @@
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
 
-namespace triptych {
+namespace triptych::nn {
 namespace {
 
 // A matrix of `inputs` columns, scaled so that its products keep the variance of what they multiply.
@@ -173,4 +173,4 @@ double TransformerBlock::forward_flops(const TransformerBlockConfig& config, int
   return flops;
 }
 
-}  // namespace triptych
+}  // namespace triptych::nn

@@ -7,7 +7,7 @@
 #include "nn/pass.h"
 #include "ops/attention.h"
 
-namespace triptych {
+namespace triptych::nn {
 
 struct TransformerBlockConfig {
   int64_t width = 0;
@@ -107,4 +107,4 @@ class TransformerBlock {
   Parameter *in_weight_, *in_bias_, *down_weight_, *down_bias_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::nn

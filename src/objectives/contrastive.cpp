@@ -10,7 +10,7 @@
 #include "kernels/matmul.h"
 #include "ops/redistribute.h"
 
-namespace triptych {
+namespace triptych::objectives {
 namespace {
 
 constexpr int64_t kBlockRows = 256;  // similarities of a block against 32,768 candidates take 32 MiB
@@ -167,4 +167,4 @@ ObjectiveSpec contrastive_objective(const ContrastiveConfig& config, double weig
           .make = [config](ParameterStore& store) { return std::make_unique<Contrastive>(store, config); }};
 }
 
-}  // namespace triptych
+}  // namespace triptych::objectives

@@ -2,7 +2,7 @@
 
 #include "objectives/objective.h"
 
-namespace triptych {
+namespace triptych::objectives {
 
 struct ContrastiveConfig {
   enum class Kind { kInfoNce, kSigmoid };
@@ -25,4 +25,4 @@ struct ContrastiveConfig {
 /// (InfoNCE: 6) 2*B_local*B*E FLOPs, forward and backward together.
 ObjectiveSpec contrastive_objective(const ContrastiveConfig& config, double weight = 1);
 
-}  // namespace triptych
+}  // namespace triptych::objectives

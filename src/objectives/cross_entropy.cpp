@@ -3,7 +3,7 @@
 #include "kernels/scalars.h"
 #include "ops/cross_entropy.h"
 
-namespace triptych {
+namespace triptych::objectives {
 namespace {
 
 class CrossEntropy : public Objective {
@@ -34,4 +34,4 @@ ObjectiveSpec cross_entropy_objective(const CrossEntropyConfig& config) {
           .make = [config](ParameterStore&) { return std::make_unique<CrossEntropy>(config); }};
 }
 
-}  // namespace triptych
+}  // namespace triptych::objectives

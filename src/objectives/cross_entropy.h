@@ -2,7 +2,7 @@
 
 #include "objectives/objective.h"
 
-namespace triptych {
+namespace triptych::objectives {
 
 /// A softmax cross-entropy of scores against a field of targets, split: the mean over the targets of the global batch
 /// that are not negative.
@@ -15,4 +15,4 @@ struct CrossEntropyConfig {
 };
 ObjectiveSpec cross_entropy_objective(const CrossEntropyConfig& config);
 
-}  // namespace triptych
+}  // namespace triptych::objectives

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace triptych {
+namespace triptych::objectives {
 
 void Objective::count_terms(const Fields&, Stream&, double*) const {
   throw InternalError("objective", "a split loss must count its terms");
@@ -17,4 +17,4 @@ LossCoupling coupling_of(std::span<const ObjectiveSpec> objectives) {
   return coupled ? LossCoupling::kCoupled : LossCoupling::kSplit;
 }
 
-}  // namespace triptych
+}  // namespace triptych::objectives

@@ -12,7 +12,7 @@
 #include "parallel/pipeline/schedule.h"
 #include "tensor/field.h"
 
-namespace triptych {
+namespace triptych::objectives {
 
 /// A number that an objective reports beside its loss, such as a learned temperature.
 struct ScalarSpec {
@@ -59,4 +59,4 @@ struct ObjectiveSpec {
 /// kCoupled if one of them is.
 LossCoupling coupling_of(std::span<const ObjectiveSpec> objectives);
 
-}  // namespace triptych
+}  // namespace triptych::objectives

@@ -3,7 +3,7 @@
 #include "kernels/strided.h"
 #include "ops/trailing.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 Variable add(const Variable& a, const Variable& b) {
   const IndexRule::Applied rule = trailing_rule("add", a, b, true);
@@ -17,4 +17,4 @@ Variable add(const Variable& a, const Variable& b) {
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -2,7 +2,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// y = a + b.
 ///
@@ -15,4 +15,4 @@ namespace triptych {
 /// Throws LayoutError if a is Partial and b is broadcast: b would count on every rank.
 Variable add(const Variable& a, const Variable& b);
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -8,7 +8,7 @@
 #include "kernels/attention.h"
 #include "ops/index_rule.h"
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 // Where queries, keys or values lie: in an input of the operation, as number `part` of the `parts` [.., H] side by
@@ -126,4 +126,4 @@ Variable cross_attention(const Variable& q, const Variable& kv, int64_t num_head
                 {{{0, 0, 1}, {1, 0, 2}, {1, 1, 2}}}, num_heads, mask);
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -2,7 +2,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 struct AttentionMask {
   bool causal = false;  ///< query i sees keys j <= i + T - S
@@ -28,4 +28,4 @@ Variable self_attention(const Variable& qkv, int64_t num_heads, const AttentionM
 /// The same with keys and values side by side in kv [B, T, 2, H].
 Variable cross_attention(const Variable& q, const Variable& kv, int64_t num_heads, const AttentionMask& mask);
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -7,7 +7,7 @@
 #include "ops/letters.h"
 #include "ops/views.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 Variable broadcast(const Variable& x, int64_t size, const Layout& layout, const Mesh& mesh) {
   const Shape repeats{size};
@@ -31,4 +31,4 @@ Variable broadcast(const Variable& x, int64_t size, const Layout& layout, const 
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

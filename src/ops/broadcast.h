@@ -3,7 +3,7 @@
 #include "autograd/variable.h"
 #include "parallel/mesh.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// y [size, ...]: x in every index of a new first dim, in contiguous memory of its own.
 ///
@@ -16,4 +16,4 @@ namespace triptych {
 /// Throws LayoutError if x is Partial, or not Replicate on an axis that shards the new dim.
 Variable broadcast(const Variable& x, int64_t size, const Layout& layout, const Mesh& mesh);
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -4,7 +4,7 @@
 #include "ops/index_rule.h"
 #include "ops/letters.h"
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 // All share the letter of `dim`, so for the rule it has one size in all.
@@ -52,4 +52,4 @@ Variable concatenate(const std::vector<Variable>& xs, int dim) {
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -4,7 +4,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// The tensors of `xs` one after the other along `dim`; their other dims, dtypes and layouts are alike.
 ///
@@ -13,4 +13,4 @@ namespace triptych {
 /// Throws LayoutError if an axis shards `dim`, or if the layouts differ.
 Variable concatenate(const std::vector<Variable>& xs, int dim);
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -4,7 +4,7 @@
 #include "kernels/cross_entropy.h"
 #include "parallel/redistribute.h"
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 // What the layout of the logits makes of the loss, and of the maxima and sums of a rank's slice of the classes.
@@ -88,4 +88,4 @@ Variable cross_entropy(const Variable& logits, const Tensor& targets, double coe
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -2,7 +2,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// The cross-entropy of a softmax over the last dim, whose classes may be sharded.
 ///
@@ -23,4 +23,4 @@ namespace triptych {
 Variable cross_entropy(const Variable& logits, const Tensor& targets, double coefficient, Mesh& mesh,
                        double label_smoothing = 0);
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -1,6 +1,6 @@
 #include "ops/dropout.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 DropoutArgs dropout_args(const Dropout& dropout, const Variable& x, const Mesh& mesh) {
   const Shape& shape = x.tensor().shape();
@@ -16,4 +16,4 @@ DropoutArgs dropout_args(const Dropout& dropout, const Variable& x, const Mesh& 
           .p = dropout.probability};
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -5,7 +5,7 @@
 #include "kernels/residual.h"
 #include "parallel/mesh.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// Which elements a dropout drops: a pure function of the key and the global element, whatever the mesh.
 struct Dropout {
@@ -17,4 +17,4 @@ struct Dropout {
 /// As the kernels take it, for the piece of x [B, S, H] that this rank holds.
 DropoutArgs dropout_args(const Dropout& dropout, const Variable& x, const Mesh& mesh);
 
-}  // namespace triptych
+}  // namespace triptych::ops

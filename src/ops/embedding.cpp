@@ -5,7 +5,7 @@
 #include "kernels/embedding.h"
 #include "ops/index_rule.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 Variable embedding(const Variable& ids, const Variable& table, const Mesh& mesh) {
   const IndexRule::Applied rule = IndexRule("embedding", "bs,vh->bsh").apply({&ids, &table});
@@ -44,14 +44,14 @@ Variable embedding(const Variable& ids, const Variable& table, const Mesh& mesh)
 Variable add_positions(const Variable& x, const Variable& positions) {
   const IndexRule::Applied rule = IndexRule("add_positions", "bsh,sh->bsh").apply({&x, &positions});
   const Tensor y = x.tensor().clone(), rows = positions.tensor().contiguous();
-  add_positions(y.device().stream(), {.x = y.raw(),
-                                      .pos = rows.data<float>(),
-                                      .batch = y.size(0),
-                                      .seq = y.size(1),
-                                      .cols = y.size(2),
-                                      .batch_stride = y.stride(0),
-                                      .row_stride = y.stride(1),
-                                      .dtype = y.dtype()});
+  kernels::add_positions(y.device().stream(), {.x = y.raw(),
+                                               .pos = rows.data<float>(),
+                                               .batch = y.size(0),
+                                               .seq = y.size(1),
+                                               .cols = y.size(2),
+                                               .batch_stride = y.stride(0),
+                                               .row_stride = y.stride(1),
+                                               .dtype = y.dtype()});
   return record("add_positions", {x, positions}, y, x.global_shape(), rule.layout(),
                 [rule](const Gradient& gradient, InputGradients& in) {
                   const Tensor dy = gradient.tensor.contiguous();
@@ -104,4 +104,4 @@ Variable prepend_token(const Variable& x, const Variable& token) {
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

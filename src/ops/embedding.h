@@ -3,7 +3,7 @@
 #include "autograd/variable.h"
 #include "parallel/mesh.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// Rows of a table.
 ///
@@ -21,4 +21,4 @@ Variable add_positions(const Variable& x, const Variable& positions);
 /// y [B, S + 1, H]: the float32 parameter `token` [H] before every sequence of x [B, S, H].
 Variable prepend_token(const Variable& x, const Variable& token);
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -4,7 +4,7 @@
 #include "kernels/gather.h"
 #include "ops/index_rule.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 Variable gather(const Variable& x, const Variable& index) {
   const IndexRule::Applied rule = IndexRule("gather", "bs!h,bk->bkh").apply({&x, &index});
@@ -34,4 +34,4 @@ Variable gather(const Variable& x, const Variable& index) {
       });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

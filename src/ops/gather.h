@@ -2,7 +2,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// y[b, k] = x[b, index[b, k]], and zeros where index[b, k] is negative.
 ///
@@ -14,4 +14,4 @@ namespace triptych {
 /// Throws LayoutError by the rule "bs!h,bk->bkh"; InternalError, on the CPU, for an index that is not below S.
 Variable gather(const Variable& x, const Variable& index);
 
-}  // namespace triptych
+}  // namespace triptych::ops

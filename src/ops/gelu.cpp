@@ -4,7 +4,7 @@
 #include "kernels/gelu.h"
 #include "ops/index_rule.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 Variable gelu(const Variable& h) {
   const IndexRule::Applied rule = IndexRule("gelu", "...->...").apply({&h});
@@ -23,4 +23,4 @@ Variable gelu(const Variable& h) {
       });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

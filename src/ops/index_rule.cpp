@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 constexpr std::string_view kFurther = "ABCDEF";  // the letters of the dims that `...` stands for
@@ -179,4 +179,4 @@ Layout IndexRule::Applied::gradient(std::size_t operand, const Layout& dy, std::
   return layout;
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

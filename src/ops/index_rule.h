@@ -10,7 +10,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// An operation's layout rule, out of index letters as in `einsum`. One line says which layouts it takes and gives,
 /// how its gradients are laid out, and what the errors say:
@@ -62,4 +62,4 @@ class IndexRule {
   std::string_view operation_, rule_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::ops

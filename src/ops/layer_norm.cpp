@@ -4,7 +4,7 @@
 #include "kernels/layer_norm.h"
 #include "ops/index_rule.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, float epsilon) {
   const IndexRule::Applied rule = IndexRule("layer_norm", "...h!,h,h->...h").apply({&x, &weight, &bias});
@@ -55,4 +55,4 @@ Variable layer_norm(const Variable& x, const Variable& weight, const Variable& b
       });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -3,7 +3,7 @@
 #include "autograd/variable.h"
 #include "kernels/layer_norm.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// Layer normalisation over the last dim, statistics in float32.
 ///
@@ -15,4 +15,4 @@ namespace triptych {
 /// same pass. Parameter gradients come out Partial on the axes that shard x. Local: never communicates.
 Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, float epsilon = kLayerNormEpsilon);
 
-}  // namespace triptych
+}  // namespace triptych::ops

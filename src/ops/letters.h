@@ -2,7 +2,9 @@
 
 #include <string>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::ops {
 
 /// "abc" for 3 dims: index letters for rules of operations on any number of dims.
 inline std::string letters_of(int num_dims) {
@@ -12,4 +14,4 @@ inline std::string letters_of(int num_dims) {
 /// A letter that `letters_of` does not give: of a dim that the operands lack.
 inline constexpr char kNewLetter = 'n';
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -8,7 +8,7 @@
 #include "kernels/matmul.h"
 #include "ops/index_rule.h"
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 // The rule by the weight's number of dims, without and with a bias.
@@ -159,4 +159,4 @@ Variable gelu_linear(const Variable& h, const Variable& weight, DType out) {
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

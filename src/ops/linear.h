@@ -2,7 +2,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// y = x W^T (+ bias): a matrix product over the last dim of both.
 ///
@@ -26,4 +26,4 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
 /// one pass over h and saves as many bytes as h has. Layouts as `linear`; no bias.
 Variable gelu_linear(const Variable& h, const Variable& weight, DType out);
 
-}  // namespace triptych
+}  // namespace triptych::ops

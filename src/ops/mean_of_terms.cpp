@@ -4,7 +4,7 @@
 #include "kernels/scalars.h"
 #include "ops/index_rule.h"
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 Tensor divide(const Tensor& sum, double weight, const Tensor& count) {
@@ -24,4 +24,4 @@ Variable mean_of_terms(const Variable& sum, double weight, const Tensor& count) 
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

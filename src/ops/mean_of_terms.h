@@ -2,7 +2,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// weight * sum / count: a loss over what is present in the global batch, as a part of the run's loss.
 ///
@@ -13,4 +13,4 @@ namespace triptych {
 /// Local: never communicates, and the host does not learn the count.
 Variable mean_of_terms(const Variable& sum, double weight, const Tensor& count);
 
-}  // namespace triptych
+}  // namespace triptych::ops

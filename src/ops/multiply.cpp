@@ -3,7 +3,7 @@
 #include "kernels/strided.h"
 #include "ops/trailing.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 Variable multiply(const Variable& a, const Variable& b) {
   const IndexRule::Applied rule = trailing_rule("multiply", a, b, false);
@@ -20,4 +20,4 @@ Variable multiply(const Variable& a, const Variable& b) {
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -2,7 +2,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// y = a * b, element by element.
 ///
@@ -14,4 +14,4 @@ namespace triptych {
 /// Local: never communicates. Throws LayoutError for other layouts.
 Variable multiply(const Variable& a, const Variable& b);
 
-}  // namespace triptych
+}  // namespace triptych::ops

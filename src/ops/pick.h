@@ -2,7 +2,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// y[r] = x[r, index[r]] of every row r, and 0 where index[r] is negative.
 ///
@@ -14,4 +14,4 @@ namespace triptych {
 /// Throws LayoutError by the rule "...v!,...->..."; InternalError, on the CPU, for an index that is not below V.
 Variable pick(const Variable& x, const Variable& index);
 
-}  // namespace triptych
+}  // namespace triptych::ops

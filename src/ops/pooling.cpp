@@ -8,7 +8,7 @@
 #include "kernels/pooling.h"
 #include "ops/index_rule.h"
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 // [B, S, H] to [B, H]: forward(input, y) and backward(dy, dx) call the kernels.
@@ -101,4 +101,4 @@ Variable l2_normalize(const Variable& x) {
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

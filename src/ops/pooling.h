@@ -2,7 +2,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// y[b] = x[b, index[b] + offset] for x [B, S, H], index int32 [B]; undefined: x[b, offset]. Gives [B, H]. No axis
 /// may shard S. With index = lengths and offset = -1, the last token.
@@ -14,4 +14,4 @@ Variable mean_tokens(const Variable& x);
 /// y = x / max(|x|, 1e-12) row by row, for x float32 [B, E]. No axis may shard E.
 Variable l2_normalize(const Variable& x);
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -3,7 +3,7 @@
 #include "autograd/record.h"
 #include "parallel/redistribute.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 Variable redistribute(const Variable& x, const Layout& to, Mesh& mesh) {
   const Layout target = on_mesh(to, mesh);
@@ -15,4 +15,4 @@ Variable redistribute(const Variable& x, const Layout& to, Mesh& mesh) {
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

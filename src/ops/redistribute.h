@@ -2,7 +2,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// The same global tensor, laid out otherwise: the one operation that communicates (parallel/redistribute.h has the
 /// table of collectives).
@@ -14,4 +14,4 @@ namespace triptych {
 /// Throws LayoutError if x is a maximum, which has no gradient.
 Variable redistribute(const Variable& x, const Layout& to, Mesh& mesh);
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -6,7 +6,7 @@
 #include "ops/index_rule.h"
 #include "ops/letters.h"
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 // For each dim of `to` the dim of `from` that it is: of one size and with one product of the dims before it; else -1.
@@ -51,4 +51,4 @@ Variable reshape(const Variable& x, const Shape& shape) {
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

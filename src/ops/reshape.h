@@ -2,7 +2,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// x's elements, in their order, as a tensor of the global shape `shape`; shares x's memory where that is contiguous.
 ///
@@ -12,4 +12,4 @@ namespace triptych {
 /// Throws LayoutError, naming the axis, if it shards a dim that is split or merged.
 Variable reshape(const Variable& x, const Shape& shape);
 
-}  // namespace triptych
+}  // namespace triptych::ops

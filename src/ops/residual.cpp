@@ -4,7 +4,7 @@
 #include "kernels/residual_norm.h"
 #include "ops/index_rule.h"
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 using Applied = IndexRule::Applied;
@@ -125,4 +125,4 @@ ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable&
   return {std::move(made[0]), std::move(made[1])};
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

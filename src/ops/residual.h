@@ -4,7 +4,7 @@
 #include "kernels/layer_norm.h"
 #include "ops/dropout.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// y = x + dropout(z + bias).
 ///
@@ -28,4 +28,4 @@ ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable&
                            const Variable& weight, const Variable& norm_bias, const Mesh& mesh,
                            float epsilon = kLayerNormEpsilon);
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -4,12 +4,12 @@
 #include "kernels/elementwise.h"
 #include "ops/index_rule.h"
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 Tensor scaled(const Tensor& x, float factor) {
   const Tensor input = x.contiguous(), result = Tensor::empty(x.device(), x.dtype(), x.shape());
-  scale(x.device().stream(), input.raw(), result.raw(), factor, x.num_elements(), x.dtype());
+  kernels::scale(x.device().stream(), input.raw(), result.raw(), factor, x.num_elements(), x.dtype());
   return result;
 }
 
@@ -23,4 +23,4 @@ Variable scale(const Variable& x, float factor) {
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

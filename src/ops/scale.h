@@ -2,7 +2,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// y = factor * x, for x of any shape and layout but a maximum; laid out as x. Backward: keeps nothing. Local: never
 /// communicates.
@@ -13,4 +13,4 @@ inline Variable negate(const Variable& x) {
   return scale(x, -1);
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -4,7 +4,7 @@
 #include "ops/index_rule.h"
 #include "ops/letters.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 Variable slice(const Variable& x, int dim, int64_t begin, int64_t length) {
   const Shape global = x.global_shape().with(dim, length);
@@ -20,4 +20,4 @@ Variable slice(const Variable& x, int dim, int64_t begin, int64_t length) {
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -2,7 +2,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// Indices [begin, begin + length) of `dim` of x, in contiguous memory: a copy unless they lie so in x.
 ///
@@ -11,4 +11,4 @@ namespace triptych {
 /// Throws LayoutError if an axis shards `dim`.
 Variable slice(const Variable& x, int dim, int64_t begin, int64_t length);
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -4,7 +4,7 @@
 #include "kernels/softmax.h"
 #include "ops/index_rule.h"
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 using Forward = void (*)(Stream&, const SoftmaxForwardArgs&);
@@ -36,4 +36,4 @@ Variable log_softmax(const Variable& x) {
   return by_rows("log_softmax", x, log_softmax_forward, log_softmax_backward);
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

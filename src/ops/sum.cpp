@@ -5,7 +5,7 @@
 #include "ops/letters.h"
 #include "ops/views.h"
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 // The dims that stay, and then those that are summed.
@@ -72,4 +72,4 @@ Variable mean(const Variable& x, const std::vector<int>& dims) {
   return weighted_sum("mean", x, of, static_cast<float>(1.0 / static_cast<double>(count)));
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -4,7 +4,7 @@
 
 #include "autograd/variable.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 /// The sum of x over `dims`, which y lacks; of x's dtype, summed in float32 and rounded once.
 ///
@@ -15,4 +15,4 @@ Variable sum(const Variable& x, const std::vector<int>& dims);
 /// The same, divided by the number of elements of `dims` over all ranks.
 Variable mean(const Variable& x, const std::vector<int>& dims);
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -3,7 +3,7 @@
 #include <array>
 #include <numeric>
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 // By b's number of dims, of which a has more.
@@ -51,4 +51,4 @@ void add_trailing_gradient(const Tensor& summands, int b_rank, DType b_dtype, co
   add_sum_last(permuted(summands, order), b_rank, layout, 1, in);
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -4,7 +4,7 @@
 #include "ops/index_rule.h"
 #include "ops/views.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 // What `add` and `multiply` share: a [F..., T...] and b [T...], element by element.
 
@@ -19,4 +19,4 @@ Tensor combine(BinaryKernel kernel, const Tensor& a, const Tensor& b);
 /// Adds `summands` [F..., T...], summed over F, to the gradient of b [T...] of b_dtype, input 1.
 void add_trailing_gradient(const Tensor& summands, int b_rank, DType b_dtype, const Layout& layout, InputGradients& in);
 
-}  // namespace triptych
+}  // namespace triptych::ops

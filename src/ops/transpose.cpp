@@ -4,7 +4,7 @@
 #include "ops/letters.h"
 #include "ops/views.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 Variable transpose(const Variable& x, const std::vector<int>& permutation) {
   const std::string letters = letters_of(x.global_shape().rank());
@@ -26,4 +26,4 @@ Variable transpose(const Variable& x, const std::vector<int>& permutation) {
                 });
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -3,7 +3,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/strided.h"
 
-namespace triptych {
+namespace triptych::ops {
 namespace {
 
 SumStridedArgs sum_of(const StridedView& view, int num_kept) {
@@ -65,4 +65,4 @@ void add_sum_last(const StridedView& view, int num_kept, const Layout& layout, i
   sum_strided(view.tensor.device().stream(), args);
 }
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -5,7 +5,7 @@
 
 #include "autograd/record.h"
 
-namespace triptych {
+namespace triptych::ops {
 
 // What the plain operations share: elements of a tensor in another order, or repeated.
 
@@ -28,4 +28,4 @@ Tensor sum_last(const StridedView& view, int num_kept, float factor);
 /// Adds the sum over all dims but those of the input, the first `num_kept`, to its gradient, in float32.
 void add_sum_last(const StridedView& view, int num_kept, const Layout& layout, int input, InputGradients& in);
 
-}  // namespace triptych
+}  // namespace triptych::ops

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace triptych {
+namespace triptych::optim {
 namespace {
 
 // Of dynamic loss scaling (Micikevicius et al. 2018): high at first, since it falls fast and rises slowly.
@@ -73,4 +73,4 @@ void sum_of_squared_gradients(Device& device, const Mesh& mesh, std::span<Parame
   sum_of_squares(device.stream(), mine, sum);
 }
 
-}  // namespace triptych
+}  // namespace triptych::optim

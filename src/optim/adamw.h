@@ -6,7 +6,7 @@
 #include "autograd/parameter.h"
 #include "kernels/optimizer.h"
 
-namespace triptych {
+namespace triptych::optim {
 
 struct AdamWOptions {
   float beta1 = 0.9f;
@@ -54,4 +54,4 @@ class AdamW {
 /// rank only: the sum over all ranks of the mesh is the square of the global norm. Not finite if a gradient is not.
 void sum_of_squared_gradients(Device& device, const Mesh& mesh, std::span<Parameter* const> parameters, double* sum);
 
-}  // namespace triptych
+}  // namespace triptych::optim

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <numbers>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::optim {
 
 struct LearningRateOptions {
   double peak = 1e-3;
@@ -25,4 +27,4 @@ inline double learning_rate(const LearningRateOptions& options, int64_t step) {
   return options.peak * (options.final_share + (1 - options.final_share) * cosine);
 }
 
-}  // namespace triptych
+}  // namespace triptych::optim

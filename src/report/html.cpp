@@ -4,7 +4,7 @@
 
 #include "base/text.h"
 
-namespace triptych {
+namespace triptych::report {
 
 namespace {
 
@@ -62,4 +62,4 @@ std::string base64(std::span<const std::byte> bytes) {
   return text;
 }
 
-}  // namespace triptych
+}  // namespace triptych::report

@@ -5,7 +5,9 @@
 #include <string>
 #include <string_view>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::report {
 
 /// `text` as the content of an HTML element or of a quoted attribute: `& < > " '` as entities; bytes that are not UTF-8
 /// and control characters (but tab and newline) as U+FFFD.
@@ -14,4 +16,4 @@ std::string escape_html(std::string_view text);
 /// RFC 4648, with padding.
 std::string base64(std::span<const std::byte> bytes);
 
-}  // namespace triptych
+}  // namespace triptych::report

@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 
-namespace triptych {
+namespace triptych::report {
 
 namespace {
 
@@ -165,4 +165,4 @@ double resident_mb() {
   return static_cast<double>(resident) * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 20);
 }
 
-}  // namespace triptych
+}  // namespace triptych::report

@@ -8,7 +8,9 @@
 #include <utility>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::report {
 
 /// What one step tells. A number that is not known is NaN (`null` in the file).
 struct StepMetrics {
@@ -62,4 +64,4 @@ std::vector<StepMetrics> read_metrics(const std::filesystem::path& path);
 /// This process's resident memory now, in 2^20 bytes (0 where /proc is not there).
 double resident_mb();
 
-}  // namespace triptych
+}  // namespace triptych::report

@@ -8,7 +8,9 @@
 #include <variant>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::report {
 
 // What a report can show besides curves. Panels are plain data: they name no model and no loss, and all their text is
 // escaped where they are rendered. A panel without data is left out of the page.
@@ -107,4 +109,4 @@ std::string render_panel(const ExamplesPanel& panel);
 /// name. "" if it has nothing to show.
 std::string format_table(const TablePanel& panel);
 
-}  // namespace triptych
+}  // namespace triptych::report

@@ -7,7 +7,7 @@
 #include "report/html.h"
 #include "report/panel.h"
 
-namespace triptych {
+namespace triptych::report {
 namespace {
 
 using Cell = ConfusionPanel::Cell;
@@ -82,4 +82,4 @@ std::string render_panel(const ConfusionPanel& panel) {
   return text + (panel.class_names.size() <= kMaxConfusionClasses ? square(panel) : most_confused(panel));
 }
 
-}  // namespace triptych
+}  // namespace triptych::report

@@ -4,7 +4,7 @@
 #include "report/panel.h"
 #include "report/panel_parts.h"
 
-namespace triptych {
+namespace triptych::report {
 
 std::string render_panel(const ExamplesPanel& panel) {
   if (panel.examples.empty()) return "";
@@ -25,4 +25,4 @@ std::string render_panel(const ExamplesPanel& panel) {
   return text + groups.end();
 }
 
-}  // namespace triptych
+}  // namespace triptych::report

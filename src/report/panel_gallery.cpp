@@ -7,7 +7,7 @@
 #include "report/panel.h"
 #include "report/panel_parts.h"
 
-namespace triptych {
+namespace triptych::report {
 namespace {
 
 std::string picture_hits(const std::vector<GalleryPanel::Hit>& hits) {
@@ -61,4 +61,4 @@ std::string render_panel(const GalleryPanel& panel) {
   return text + groups.end();
 }
 
-}  // namespace triptych
+}  // namespace triptych::report

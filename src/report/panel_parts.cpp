@@ -6,7 +6,7 @@
 
 #include "report/html.h"
 
-namespace triptych {
+namespace triptych::report {
 
 std::string image_html(const ReportPicture& picture, std::string_view css_class) {
   return fmt::format("<img{} src=\"data:image/png;base64,{}\" alt=\"{}\">",
@@ -31,4 +31,4 @@ std::string ItemGroups::before(std::string_view group, std::string_view css_clas
   return text;
 }
 
-}  // namespace triptych
+}  // namespace triptych::report

@@ -5,7 +5,7 @@
 
 #include "report/panel.h"
 
-namespace triptych {
+namespace triptych::report {
 
 /// An `<img>` that holds its picture itself.
 std::string image_html(const ReportPicture& picture, std::string_view css_class);
@@ -27,4 +27,4 @@ class ItemGroups {
   bool is_open_ = false;
 };
 
-}  // namespace triptych
+}  // namespace triptych::report

@@ -8,7 +8,7 @@
 #include "report/panel.h"
 #include "report/svg_curve.h"
 
-namespace triptych {
+namespace triptych::report {
 namespace {
 
 std::string cell_html(const TableValue& value) {
@@ -130,4 +130,4 @@ std::string format_table(const TablePanel& panel) {
   return text;
 }
 
-}  // namespace triptych
+}  // namespace triptych::report

@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-namespace triptych {
+namespace triptych::report {
 
 namespace {
 
@@ -154,4 +154,4 @@ void ProgressLine::write(std::string_view text) {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::report

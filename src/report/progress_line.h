@@ -7,7 +7,7 @@
 
 #include "report/metrics.h"
 
-namespace triptych {
+namespace triptych::report {
 
 /// The progress of a run in one line of at most `width` columns (0: any):
 /// `step 120/2000  loss 2.1345  512 samples/s  93.1 GFLOP/s (81 % of peak)  loader 0.3 ms  eta 3m12s`. Where it does
@@ -57,4 +57,4 @@ class ProgressLine {
   Clock::time_point last_shown_{};
 };
 
-}  // namespace triptych
+}  // namespace triptych::report

@@ -12,7 +12,7 @@
 #include "report/report_style.h"
 #include "report/svg_curve.h"
 
-namespace triptych {
+namespace triptych::report {
 
 namespace {
 
@@ -131,4 +131,4 @@ void write_report(const std::filesystem::path& path, const ReportInput& input) {
   write_file_atomically(path, render_report(input));
 }
 
-}  // namespace triptych
+}  // namespace triptych::report

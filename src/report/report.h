@@ -8,7 +8,7 @@
 #include "report/metrics.h"
 #include "report/panel.h"
 
-namespace triptych {
+namespace triptych::report {
 
 struct ReportInput {
   std::string title;
@@ -27,4 +27,4 @@ std::string render_report(const ReportInput& input);
 /// render_report, written atomically.
 void write_report(const std::filesystem::path& path, const ReportInput& input);
 
-}  // namespace triptych
+}  // namespace triptych::report

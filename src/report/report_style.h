@@ -1,6 +1,8 @@
 #pragma once
 
-namespace triptych::internal {
+#include "base/rooms.h"
+
+namespace triptych::report::internal {
 
 /// The report's style sheet: light and dark by the reader's preference; one column on a narrow screen.
 inline constexpr const char* kReportStyle = R"css(
@@ -105,4 +107,4 @@ pre { background: var(--card); border: 1px solid var(--rule); border-radius: 10p
 @media print { details > pre { white-space: pre-wrap; } }
 )css";
 
-}  // namespace triptych::internal
+}  // namespace triptych::report::internal

@@ -8,7 +8,7 @@
 
 #include "report/html.h"
 
-namespace triptych {
+namespace triptych::report {
 
 namespace {
 
@@ -197,4 +197,4 @@ std::string svg_curve(std::span<const CurvePoint> points, const CurveStyle& styl
   return text + "</svg>\n</svg></figure>\n";
 }
 
-}  // namespace triptych
+}  // namespace triptych::report

@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::report {
 
 struct CurvePoint {
   double x = 0, y = 0;
@@ -36,4 +38,4 @@ std::string short_number(double value);
 /// Round numbers (1, 2 or 5 times a power of ten apart) from `low` to `high`, some four of them.
 std::vector<double> ticks(double low, double high);
 
-}  // namespace triptych
+}  // namespace triptych::report

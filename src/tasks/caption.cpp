@@ -6,7 +6,7 @@
 #include "tasks/results.h"
 #include "tasks/standard_tasks.h"
 
-namespace triptych {
+namespace triptych::tasks {
 namespace {
 
 /// An encoder-decoder that learns to write a picture's captions, word after word, with the true ones before it.
@@ -59,4 +59,4 @@ std::unique_ptr<Task> read_caption_task(ConfigReader& reader, const MeshShape& m
   return std::make_unique<CaptionTask>(reader, mesh);
 }
 
-}  // namespace triptych
+}  // namespace triptych::tasks

@@ -7,7 +7,7 @@
 #include "execution/batch_feeder.h"
 #include "tasks/results.h"
 
-namespace triptych {
+namespace triptych::tasks {
 namespace {
 
 /// A text that captions begin with, such as a language's name.
@@ -154,4 +154,4 @@ EvaluationResults caption_results(Inference& inference, const EvaluationInputs& 
   return results;
 }
 
-}  // namespace triptych
+}  // namespace triptych::tasks

@@ -5,7 +5,7 @@
 
 #include "tasks/task.h"
 
-namespace triptych {
+namespace triptych::tasks {
 
 /// How an evaluation lets a captioner write.
 struct CaptionOptions {
@@ -24,4 +24,4 @@ void read_decoding(ConfigReader& reader, CaptionOptions& options);
 EvaluationResults caption_results(Inference& inference, const EvaluationInputs& inputs,
                                   std::span<const FieldSource> sources, const CaptionOptions& options);
 
-}  // namespace triptych
+}  // namespace triptych::tasks

@@ -10,7 +10,7 @@
 #include "tasks/results.h"
 #include "tasks/standard_tasks.h"
 
-namespace triptych {
+namespace triptych::tasks {
 namespace {
 
 constexpr const char* kLogits = "logits";
@@ -114,8 +114,8 @@ EvaluationResults ClassifyTask::evaluate(Inference& inference, const EvaluationI
     rows.push_back({"chance", {chance(1), chance(kTopK), chance(1)}});
     table.subjects.push_back(
         {.name = set, .notes = {fmt::format("{} pictures", counter.num_samples())}, .rows = std::move(rows)});
-    results.metrics.emplace_back(set + ": top-1", top_1);
-    results.metrics.emplace_back(set + ": top-5", top_5);
+    results.metrics.emplace_back(set + ": top-1 accuracy", top_1);
+    results.metrics.emplace_back(set + ": top-5 accuracy", top_5);
     ConfusionPanel confusion{
         .title = "Confusion on " + set, .caption = "Rows are the true classes.", .class_names = names, .cells = {}};
     for (const ClassificationCounter::Cell& cell : counter.confusion()) {
@@ -135,4 +135,4 @@ std::unique_ptr<Task> read_classify_task(ConfigReader& reader, const MeshShape& 
   return std::make_unique<ClassifyTask>(reader, mesh);
 }
 
-}  // namespace triptych
+}  // namespace triptych::tasks

@@ -10,7 +10,7 @@
 #include "tasks/retrieval_results.h"
 #include "tasks/standard_tasks.h"
 
-namespace triptych {
+namespace triptych::tasks {
 namespace {
 
 /// Contrastive and captioning losses together, on one model: Yu et al. 2022, CoCa.
@@ -80,4 +80,4 @@ std::unique_ptr<Task> read_coca_task(ConfigReader& reader, const MeshShape& mesh
   return std::make_unique<CocaTask>(reader, mesh);
 }
 
-}  // namespace triptych
+}  // namespace triptych::tasks

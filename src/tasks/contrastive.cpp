@@ -5,7 +5,7 @@
 #include "tasks/retrieval_results.h"
 #include "tasks/standard_tasks.h"
 
-namespace triptych {
+namespace triptych::tasks {
 namespace {
 
 /// Two towers whose embeddings of a pair meet: Radford et al. 2021, CLIP; Zhai et al. 2023, SigLIP.
@@ -52,4 +52,4 @@ std::unique_ptr<Task> read_contrastive_task(ConfigReader& reader, const MeshShap
   return std::make_unique<ContrastiveTask>(reader, mesh);
 }
 
-}  // namespace triptych
+}  // namespace triptych::tasks

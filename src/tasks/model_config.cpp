@@ -2,7 +2,7 @@
 
 #include "kernels/attention.h"
 
-namespace triptych {
+namespace triptych::tasks {
 
 void read_sizes(ConfigReader& reader, const std::string& section, TransformerSizes& sizes, const MeshShape& mesh) {
   const std::string heads = section + ".heads";
@@ -127,4 +127,4 @@ void read_augmentation(ConfigReader& reader, AugmentOptions& options) {
   require_order("ratio", a.min_ratio, a.max_ratio);
 }
 
-}  // namespace triptych
+}  // namespace triptych::tasks

@@ -11,7 +11,7 @@
 
 // Keys that several tasks have, each bound and checked in one place.
 
-namespace triptych {
+namespace triptych::tasks {
 
 /// `section`.width, layers, heads, feed_forward, and what `tp` asks of them.
 void read_sizes(ConfigReader& reader, const std::string& section, TransformerSizes& sizes, const MeshShape& mesh);
@@ -32,4 +32,4 @@ void read_contrastive(ConfigReader& reader, ContrastiveConfig& config);
 /// data.augment.
 void read_augmentation(ConfigReader& reader, AugmentOptions& options);
 
-}  // namespace triptych
+}  // namespace triptych::tasks

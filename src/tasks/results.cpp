@@ -6,7 +6,7 @@
 #include "data/image_decoder.h"
 #include "data/png_writer.h"
 
-namespace triptych {
+namespace triptych::tasks {
 namespace {
 
 std::string folder_name(const std::string& path) {
@@ -102,4 +102,4 @@ void require_parts(const Dataset& dataset, bool images, bool captions, bool labe
   if (labels && !dataset.has_labels()) refuse("labels");
 }
 
-}  // namespace triptych
+}  // namespace triptych::tasks

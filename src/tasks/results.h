@@ -10,7 +10,7 @@
 
 // What the results of several tasks have in common.
 
-namespace triptych {
+namespace triptych::tasks {
 
 inline constexpr int64_t kNumExamples = 6;  ///< that a report shows of a set
 
@@ -43,4 +43,4 @@ void require_labels_below(const Dataset& dataset, int64_t num_classes);
 /// Throws UserError if the set has none of the parts that are asked for, with the measure's name.
 void require_parts(const Dataset& dataset, bool images, bool captions, bool labels, std::string_view measure);
 
-}  // namespace triptych
+}  // namespace triptych::tasks

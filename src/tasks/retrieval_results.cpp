@@ -5,7 +5,7 @@
 #include "evaluation/retrieval.h"
 #include "tasks/results.h"
 
-namespace triptych {
+namespace triptych::tasks {
 namespace {
 
 constexpr int64_t kHits = 5;
@@ -123,4 +123,4 @@ EvaluationResults retrieval_results(Inference& inference, const EvaluationInputs
   return results;
 }
 
-}  // namespace triptych
+}  // namespace triptych::tasks

@@ -5,7 +5,7 @@
 
 #include "tasks/task.h"
 
-namespace triptych {
+namespace triptych::tasks {
 
 /// Retrieval between the slots "image_embedding" and "text_embedding" on each of the sets, in both directions, with
 /// examples. Collective; the results are rank 0's.
@@ -17,4 +17,4 @@ EvaluationResults retrieval_results(Inference& inference, const EvaluationInputs
 std::vector<SearchHit> search_images(Inference& inference, const SearchQuery& query,
                                      std::span<const FieldSource> sources, int64_t text_length);
 
-}  // namespace triptych
+}  // namespace triptych::tasks

@@ -1,6 +1,6 @@
 #include "tasks/standard_tasks.h"
 
-namespace triptych {
+namespace triptych::tasks {
 
 TaskTable standard_tasks() {
   static constexpr TaskKind kTasks[] = {
@@ -12,4 +12,4 @@ TaskTable standard_tasks() {
   return kTasks;
 }
 
-}  // namespace triptych
+}  // namespace triptych::tasks

@@ -2,7 +2,7 @@
 
 #include "tasks/task.h"
 
-namespace triptych {
+namespace triptych::tasks {
 
 /// The tasks of the `triptych` program; the first is that of a config that names none.
 TaskTable standard_tasks();
@@ -13,4 +13,4 @@ std::unique_ptr<Task> read_classify_task(ConfigReader& reader, const MeshShape& 
 std::unique_ptr<Task> read_caption_task(ConfigReader& reader, const MeshShape& mesh);
 std::unique_ptr<Task> read_coca_task(ConfigReader& reader, const MeshShape& mesh);
 
-}  // namespace triptych
+}  // namespace triptych::tasks

@@ -16,9 +16,11 @@
 #include "parallel/mesh.h"
 #include "report/panel.h"
 
-namespace triptych {
-
+namespace triptych::evaluation {
 class Inference;
+}
+
+namespace triptych::tasks {
 
 /// What an evaluation works with beside the model.
 struct EvaluationInputs {
@@ -83,4 +85,4 @@ struct TaskKind {
 /// Passed to whoever reads configs: a program's own tasks are rows of a table of its own.
 using TaskTable = std::span<const TaskKind>;
 
-}  // namespace triptych
+}  // namespace triptych::tasks

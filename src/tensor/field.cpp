@@ -1,6 +1,6 @@
 #include "tensor/field.h"
 
-namespace triptych {
+namespace triptych::tensor {
 
 Shape FieldSpec::batch_shape(int64_t num_samples) const {
   std::vector<int64_t> all{num_samples};
@@ -37,4 +37,4 @@ std::vector<Fields> Fields::cut(int count) const {
   return result;
 }
 
-}  // namespace triptych
+}  // namespace triptych::tensor

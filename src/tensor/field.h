@@ -9,7 +9,7 @@
 
 #include "tensor/tensor.h"
 
-namespace triptych {
+namespace triptych::tensor {
 
 /// What a field of a batch is: its name, and what it holds of one sample.
 struct FieldSpec {
@@ -44,4 +44,4 @@ class Fields {
   std::map<std::string, Tensor, std::less<>> tensors_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::tensor

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::tensor {
 
 /// Up to 6 dimensions, outermost first. A value: no allocation.
 class Shape {
@@ -55,4 +55,4 @@ class Shape {
   int rank_ = 0;
 };
 
-}  // namespace triptych
+}  // namespace triptych::tensor

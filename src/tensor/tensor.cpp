@@ -5,7 +5,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/strided.h"
 
-namespace triptych {
+namespace triptych::tensor {
 namespace {
 
 static_assert(Shape::kMaxRank <= kMaxStridedDims);
@@ -147,4 +147,4 @@ void Tensor::wait() const {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::tensor

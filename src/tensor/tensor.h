@@ -9,7 +9,7 @@
 #include "device/device.h"
 #include "tensor/shape.h"
 
-namespace triptych {
+namespace triptych::tensor {
 
 /// A local, row-major array in device memory, or a view of a slice of one. Copies share the memory; `clone` copies it.
 /// Knows nothing of ranks: layouts are the Variable's. The host never reads or writes through `raw` and `data`, which
@@ -105,4 +105,4 @@ std::vector<T> Tensor::to_vector() const {
   return values;
 }
 
-}  // namespace triptych
+}  // namespace triptych::tensor

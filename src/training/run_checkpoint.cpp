@@ -1,6 +1,6 @@
 #include "training/run_checkpoint.h"
 
-namespace triptych {
+namespace triptych::training {
 namespace {
 
 constexpr const char* kTokenizerFile = "tokenizer.model";
@@ -91,4 +91,4 @@ std::vector<ExtraFile> extra_files(const Tokenizer* tokenizer) {
   return {{kTokenizerFile, tokenizer->bytes()}};
 }
 
-}  // namespace triptych
+}  // namespace triptych::training

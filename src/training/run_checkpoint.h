@@ -13,7 +13,7 @@
 
 // What a run puts into its checkpoints, and takes out of them on any mesh.
 
-namespace triptych {
+namespace triptych::training {
 
 /// What this rank writes to a checkpoint: its parameters and moments, each global element by one rank. The pieces point
 /// to the tensors, or, where the host cannot read the device's memory, to copies in `memory`.
@@ -35,4 +35,4 @@ std::shared_ptr<const Tokenizer> read_tokenizer(CheckpointReader& reader, const 
 /// The files that a checkpoint carries beside its tensors. `tokenizer` may be null.
 std::vector<ExtraFile> extra_files(const Tokenizer* tokenizer);
 
-}  // namespace triptych
+}  // namespace triptych::training

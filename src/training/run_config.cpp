@@ -5,7 +5,7 @@
 #include "config/config_reader.h"
 #include "parallel/pipeline/schedules.h"
 
-namespace triptych {
+namespace triptych::training {
 namespace {
 
 // Words in the file, values in the program; filled by `read`, turned round by `resolve`.
@@ -233,4 +233,4 @@ std::string run_config_documentation(TaskTable tasks) {
   return text;
 }
 
-}  // namespace triptych
+}  // namespace triptych::training

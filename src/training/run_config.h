@@ -13,7 +13,7 @@
 #include "parallel/mesh.h"
 #include "tasks/task.h"
 
-namespace triptych {
+namespace triptych::training {
 
 struct RunOptions {
   std::string dir = "runs/default";
@@ -96,4 +96,4 @@ std::string_view precision_name(DType precision);
 /// The tables of docs/configuration.md: the keys of all runs, then each task's.
 std::string run_config_documentation(TaskTable tasks);
 
-}  // namespace triptych
+}  // namespace triptych::training

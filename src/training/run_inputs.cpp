@@ -3,7 +3,7 @@
 #include "checkpoint/checkpoint_folder.h"
 #include "training/run_checkpoint.h"
 
-namespace triptych {
+namespace triptych::training {
 namespace {
 
 std::shared_ptr<const Tokenizer> open_tokenizer(const RunConfig& config) {
@@ -43,4 +43,4 @@ RunInputs open_run_inputs(const RunConfig& config, const TrainingRequest& reques
   return inputs;
 }
 
-}  // namespace triptych
+}  // namespace triptych::training

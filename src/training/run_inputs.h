@@ -10,7 +10,7 @@
 #include "data/tokenizer.h"
 #include "training/run_config.h"
 
-namespace triptych {
+namespace triptych::training {
 
 struct TrainingRequest {
   std::string resume;      ///< "latest", a step or a path; empty: a new run
@@ -31,4 +31,4 @@ std::filesystem::path checkpoints_of(const RunConfig& config);
 /// replace another without being asked to.
 RunInputs open_run_inputs(const RunConfig& config, const TrainingRequest& request);
 
-}  // namespace triptych
+}  // namespace triptych::training

@@ -4,7 +4,7 @@
 
 #include "report/report.h"
 
-namespace triptych {
+namespace triptych::training {
 
 void write_run_report(const RunConfig& config, int64_t num_parameters, const std::vector<Panel>& panels) {
   const std::filesystem::path folder = config.run.dir;
@@ -26,4 +26,4 @@ void write_run_report(const RunConfig& config, int64_t num_parameters, const std
   write_report(folder / "report.html", input);
 }
 
-}  // namespace triptych
+}  // namespace triptych::training

@@ -6,9 +6,9 @@
 #include "report/panel.h"
 #include "training/run_config.h"
 
-namespace triptych {
+namespace triptych::training {
 
 /// run.dir/report.html from the run's metrics and, after an evaluation, its panels.
 void write_run_report(const RunConfig& config, int64_t num_parameters, const std::vector<Panel>& panels);
 
-}  // namespace triptych
+}  // namespace triptych::training

@@ -8,7 +8,7 @@
 #include "parallel/agreement.h"
 #include "parallel/pipeline/schedules.h"
 
-namespace triptych {
+namespace triptych::training {
 
 Session::Session(const RunConfig& config, Group& world, const RankPlace& place)
     : device_(place.num_threads, place.local_rank),
@@ -54,4 +54,4 @@ Fields synthetic_fields(Session& session, const RunConfig& config) {
   return to_device(session.device(), batch, names);
 }
 
-}  // namespace triptych
+}  // namespace triptych::training

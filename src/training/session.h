@@ -6,7 +6,7 @@
 #include "execution/executor.h"
 #include "training/run_config.h"
 
-namespace triptych {
+namespace triptych::training {
 
 /// What a rank has of its machine.
 struct RankPlace {
@@ -44,4 +44,4 @@ class Session {
 /// with one rank.
 Fields synthetic_fields(Session& session, const RunConfig& config);
 
-}  // namespace triptych
+}  // namespace triptych::training

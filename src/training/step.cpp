@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-namespace triptych {
+namespace triptych::training {
 namespace {
 
 // A step queues while the one before it is still running; more in flight would only take memory.
@@ -72,4 +72,4 @@ std::unique_ptr<StepReport> TrainingStep::take(std::size_t newer) {
   return report;
 }
 
-}  // namespace triptych
+}  // namespace triptych::training

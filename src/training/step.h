@@ -9,7 +9,7 @@
 #include "optim/adamw.h"
 #include "training/session.h"
 
-namespace triptych {
+namespace triptych::training {
 
 /// What a step found out, the same on every rank.
 struct StepReport {
@@ -54,4 +54,4 @@ class TrainingStep {
   std::size_t next_ = 0;
 };
 
-}  // namespace triptych
+}  // namespace triptych::training

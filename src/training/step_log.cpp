@@ -2,7 +2,7 @@
 
 #include "kernels/gemm_peak.h"
 
-namespace triptych {
+namespace triptych::training {
 
 StepLog::StepLog(const RunConfig& config, Session& session) : config_(&config), session_(&session) {}
 
@@ -30,4 +30,4 @@ StepMetrics StepLog::line(const StepReport& report, double loader_wait_ms) {
   return line;
 }
 
-}  // namespace triptych
+}  // namespace triptych::training

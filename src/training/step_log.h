@@ -6,7 +6,7 @@
 #include "report/metrics.h"
 #include "training/step.h"
 
-namespace triptych {
+namespace triptych::training {
 
 /// Makes lines of metrics out of steps' reports: adds the time that a step took, and what that comes to. Every rank
 /// has one.
@@ -29,4 +29,4 @@ class StepLog {
   Clock::time_point last_ = Clock::now();
 };
 
-}  // namespace triptych
+}  // namespace triptych::training

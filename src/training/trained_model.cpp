@@ -6,7 +6,7 @@
 #include "training/run_checkpoint.h"
 #include "training/run_inputs.h"
 
-namespace triptych {
+namespace triptych::training {
 
 TrainedModel::TrainedModel(const RunConfig& config, World& world, const std::string& checkpoint) {
   Group& group = world.group();
@@ -30,4 +30,4 @@ TrainedModel::TrainedModel(const RunConfig& config, World& world, const std::str
   inference_ = std::make_unique<Inference>(session_->device(), session_->mesh(), session_->executor(), options);
 }
 
-}  // namespace triptych
+}  // namespace triptych::training

@@ -8,7 +8,7 @@
 #include "parallel/world.h"
 #include "training/session.h"
 
-namespace triptych {
+namespace triptych::training {
 
 /// A run's model out of a checkpoint of any mesh, for evaluation and search. Collective.
 class TrainedModel {
@@ -30,4 +30,4 @@ class TrainedModel {
   std::unique_ptr<Inference> inference_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::training

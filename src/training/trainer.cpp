@@ -15,7 +15,7 @@
 #include "training/step.h"
 #include "training/step_log.h"
 
-namespace triptych {
+namespace triptych::training {
 namespace {
 
 constexpr const char* kLossScale = "loss_scale";
@@ -182,4 +182,4 @@ void train(const RunConfig& config, World& world, const TrainingRequest& request
   Trainer(config, world, request).run();
 }
 
-}  // namespace triptych
+}  // namespace triptych::training

@@ -4,7 +4,7 @@
 #include "training/run_config.h"
 #include "training/run_inputs.h"
 
-namespace triptych {
+namespace triptych::training {
 
 /// Trains as the config says, or goes on from a checkpoint of any mesh, until training.stop_after or training.steps,
 /// and leaves a checkpoint there. Writes into run.dir: config.toml (effective), metrics.jsonl, checkpoints/,
@@ -14,4 +14,4 @@ namespace triptych {
 /// set-up and of saving are AgreedError on every rank.
 void train(const RunConfig& config, World& world, const TrainingRequest& request);
 
-}  // namespace triptych
+}  // namespace triptych::training

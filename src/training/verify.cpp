@@ -6,7 +6,7 @@
 
 #include "training/session.h"
 
-namespace triptych {
+namespace triptych::training {
 namespace {
 
 struct Errors {
@@ -85,4 +85,4 @@ VerifyResult verify(const RunConfig& config, Group& world, const RankPlace& plac
   return result;
 }
 
-}  // namespace triptych
+}  // namespace triptych::training

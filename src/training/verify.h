@@ -5,7 +5,7 @@
 #include "parallel/world.h"
 #include "training/session.h"
 
-namespace triptych {
+namespace triptych::training {
 
 struct VerifyResult {
   double loss = 0, reference_loss = 0;
@@ -24,4 +24,4 @@ struct VerifyResult {
 /// reduced while backward still runs. The one rank runs its step alone.
 VerifyResult verify(const RunConfig& config, Group& world, const RankPlace& place);
 
-}  // namespace triptych
+}  // namespace triptych::training

@@ -7,7 +7,7 @@
 
 #include "support/one_rank.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using Values = std::vector<float>;
@@ -171,4 +171,4 @@ TEST_F(GradientSumTest, SumsOneLayoutAlone) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -12,7 +12,7 @@
 #include "autograd/record.h"
 #include "parallel/in_process_group.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 constexpr int kParameters = 7;
@@ -371,4 +371,4 @@ TEST(ReducerTied, EveryStageGetsTheSumOverAllThatHaveTheParameter) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -10,10 +10,9 @@
 #include "autograd/record.h"
 #include "support/gradient_check.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Values = std::vector<float>;
 
 // y = factor * x; `runs` counts its backwards.
@@ -404,4 +403,4 @@ TEST_F(ParameterGradient, WorkThatNobodyNeedsIsNotKept) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

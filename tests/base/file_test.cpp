@@ -13,7 +13,7 @@
 #include "base/hash.h"
 #include "data/scratch_folder.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::ScratchFolder;
@@ -122,4 +122,4 @@ TEST(Hash, ThreeWaysAgree) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

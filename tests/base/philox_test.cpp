@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using Words = std::array<uint32_t, 4>;
@@ -85,4 +85,4 @@ TEST(PhiloxNormal, HasANormalsMoments) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

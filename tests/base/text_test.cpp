@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using namespace std::string_literals;
@@ -80,4 +80,4 @@ TEST(HumanBytes, PicksTheUnit) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

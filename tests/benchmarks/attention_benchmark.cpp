@@ -5,7 +5,7 @@
 
 #include "kernels/attention.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 /// Self-attention on a packed qkv [B, S, 3, N, D] with N = 4 and D = 64, on one thread.
@@ -72,4 +72,4 @@ void attention_sizes(benchmark::internal::Benchmark* made) {
 BENCHMARK(self_attention)->Apply(attention_sizes)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

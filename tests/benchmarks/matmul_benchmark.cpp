@@ -2,7 +2,7 @@
 
 #include "kernels/matmul.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 /// What a call costs beside its arithmetic, whose rates `triptych bench gemm` prints.
@@ -14,4 +14,4 @@ void smallest_product(benchmark::State& state) {
 BENCHMARK(smallest_product);
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

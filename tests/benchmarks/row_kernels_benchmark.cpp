@@ -18,7 +18,7 @@
 #include "kernels/random.h"
 #include "kernels/residual_norm.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 constexpr int64_t kRows = 4160;  // 64 images of 65 tokens
@@ -298,4 +298,4 @@ BENCHMARK(cross_entropy<BFloat16>)->ArgName("backward")->Arg(0)->Arg(1);
 BENCHMARK(patches);
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

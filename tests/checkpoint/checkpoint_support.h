@@ -21,7 +21,7 @@
 #include "checkpoint/checkpoint_writer.h"
 #include "parallel/in_process_group.h"
 
-namespace triptych {
+namespace triptych::test {
 
 namespace fs = std::filesystem;
 
@@ -166,4 +166,4 @@ inline TensorBox slice_of(const TensorBox& whole, std::size_t dim, int rank, int
   return box;
 }
 
-}  // namespace triptych
+}  // namespace triptych::test

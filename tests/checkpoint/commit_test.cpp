@@ -7,7 +7,7 @@
 #include "checkpoint/inspect.h"
 #include "checkpoint_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using Names = std::vector<std::string>;
@@ -260,4 +260,4 @@ TEST_F(Commit, DescribesItself) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -4,7 +4,7 @@
 #include "checkpoint_support.h"
 #include "parallel/agreement.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 class Damage : public CheckpointTest {
@@ -202,4 +202,4 @@ TEST_F(Damage, AFailureToReadReachesEveryRank) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

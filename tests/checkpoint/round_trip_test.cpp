@@ -3,7 +3,7 @@
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 /// The tensors of a small model, with shapes that do not divide.
@@ -229,4 +229,4 @@ TEST_F(RoundTrip, ACheckpointOfAnotherModelListsTheDifferences) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -5,7 +5,7 @@
 
 #include "checkpoint_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 class Safetensors : public CheckpointTest {
@@ -156,4 +156,4 @@ TEST_F(Safetensors, AMutatedFileIsReadOrRefusedButNeverWorse) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

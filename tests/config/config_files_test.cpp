@@ -6,7 +6,7 @@
 
 #include "config_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 class ConfigFiles : public ::testing::Test {
@@ -84,4 +84,4 @@ TEST_F(ConfigFiles, RefusesATreeOfIncludesWithoutEnd) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

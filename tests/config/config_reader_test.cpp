@@ -6,7 +6,7 @@
 
 #include "config_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 TEST(ConfigReader, AnEmptyTextKeepsTheDefaults) {
@@ -287,4 +287,4 @@ TEST(ConfigReader, MutatedFilesNeverDoMoreThanThrowAUserError) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -6,7 +6,7 @@
 
 #include "config/config_reader.h"
 
-namespace triptych {
+namespace triptych::test {
 
 inline bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
@@ -64,4 +64,4 @@ inline Options read_options(std::string_view text, const std::vector<std::string
   return options;
 }
 
-}  // namespace triptych
+}  // namespace triptych::test

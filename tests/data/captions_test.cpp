@@ -4,7 +4,7 @@
 
 #include "small_data_set.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 TEST(Captions, AreAllOfAllSamplesInOrder) {
@@ -25,4 +25,4 @@ TEST(Captions, AreAllOfAllSamplesInOrder) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

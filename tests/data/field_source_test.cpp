@@ -10,10 +10,8 @@
 #include "base/philox.h"
 #include "loader_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 LoaderOptions evaluation_options(std::vector<FieldSource> fields) {
   LoaderOptions options = training_options();
@@ -295,4 +293,4 @@ TEST(SyntheticBatch, IsAFunctionOfTheSeedAndTheGlobalRow) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "image_fixtures.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::image_fixtures;
@@ -132,4 +132,4 @@ TEST(ImageDecoder, SurvivesMutations) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

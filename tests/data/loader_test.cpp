@@ -10,10 +10,8 @@
 #include "data/sample_order.h"
 #include "loader_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 void expect_equal(const Batch& a, const Batch& b) {
   EXPECT_EQ(a.step, b.step);
@@ -411,4 +409,4 @@ TEST(Loader, CountsItsWork) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

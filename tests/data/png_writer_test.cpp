@@ -13,7 +13,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 std::vector<uint8_t> noise(std::size_t num_bytes, unsigned seed) {
@@ -95,4 +95,4 @@ TEST(ContactSheet, TakesAnyNumberOfImages) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

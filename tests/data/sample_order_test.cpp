@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 std::vector<uint64_t> epoch_order(const SampleOrder& order, uint64_t epoch) {
@@ -96,4 +96,4 @@ TEST(SampleOrder, PositionsRunThroughEpochs) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

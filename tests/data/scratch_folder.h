@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/rooms.h"
+
 namespace triptych::test {
 
 /// A folder of its own under the system's temporary one, removed with all it holds.

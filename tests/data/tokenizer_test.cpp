@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "scratch_folder.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 std::vector<std::string> small_corpus() {
@@ -223,4 +223,4 @@ TEST(Tokenizer, RefusesMutatedModels) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

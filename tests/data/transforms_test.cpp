@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "image_fixtures.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::image_fixtures;
@@ -292,4 +292,4 @@ TEST(DecodeReduction, LeavesAtLeastTheTargetSize) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -17,7 +17,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 // The period is prime, so that no two pieces of a large copy are alike.
@@ -232,4 +232,4 @@ TEST(Stream, KeepsStateByType) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 std::size_t rounded(std::size_t bytes) {
@@ -234,4 +234,4 @@ TEST(Stream, KeepsOneStateOfEachType) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

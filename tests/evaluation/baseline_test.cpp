@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 class BaselineFile : public testing::Test {
@@ -49,4 +49,4 @@ TEST_F(BaselineFile, AnythingElseIsTheUsersError) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "support/tolerance.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using Tokens = std::vector<int32_t>;
@@ -244,4 +244,4 @@ TEST(BeamSearch, RefusesWhatIsNoLanguageModel) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

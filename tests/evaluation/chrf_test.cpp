@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "support/tolerance.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 struct Case {
@@ -94,4 +94,4 @@ TEST(Chrf, RefusesWhatIsNoText) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using Cells = std::vector<ClassificationCounter::Cell>;
@@ -71,4 +71,4 @@ TEST(ClassificationCounter, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -19,10 +19,9 @@
 #include "support/rank_model.h"
 #include "support/tolerance.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Tokens = std::vector<int32_t>;
 
 constexpr int64_t kLength = 5, kVocabulary = 8, kSize = 4, kPictures = 5;
@@ -217,4 +216,4 @@ INSTANTIATE_TEST_SUITE_P(Meshes, Decode,
                          });
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -19,10 +19,8 @@
 #include "support/rank_model.h"
 #include "support/tolerance.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 constexpr int64_t kSize = 6, kLength = 9, kVocabulary = 26, kEmbedding = 5;
 constexpr uint64_t kSamples = 13, kWithoutImage = 4, kBroken = 7;
@@ -174,4 +172,4 @@ INSTANTIATE_TEST_SUITE_P(Meshes, InferenceOverADataSet,
                          });
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

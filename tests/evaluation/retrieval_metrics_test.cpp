@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "support/tolerance.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -145,4 +145,4 @@ TEST(RecallCounter, RefusesWhatIsNotTheWholeMatrix) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

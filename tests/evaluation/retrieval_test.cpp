@@ -7,7 +7,7 @@
 
 #include "base/philox.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 constexpr int64_t kWidth = 5;
@@ -102,4 +102,4 @@ TEST(Best, IsByScoreThenByNumber) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -7,10 +7,8 @@
 
 #include "data/loader_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 TEST(BatchFeeder, BringsTheNamedFieldsOfEachBatchInOrder) {
   Device device(1);
@@ -55,4 +53,4 @@ TEST(BatchFeeder, RefusesAFieldThatTheLoaderLacks) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

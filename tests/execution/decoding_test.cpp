@@ -16,10 +16,8 @@
 #include "support/rank_model.h"
 #include "support/tolerance.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 constexpr int64_t kLength = 7, kVocabulary = 22, kSize = 6;
 
@@ -165,4 +163,4 @@ std::vector<Case> cases() {
 INSTANTIATE_TEST_SUITE_P(Meshes, CachedDecoding, ::testing::ValuesIn(cases()), name_of);
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

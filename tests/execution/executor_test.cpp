@@ -18,10 +18,8 @@
 #include "support/rank_model.h"
 #include "support/tolerance.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 constexpr int64_t kRows = 24;  // of the global batch
 
@@ -262,4 +260,4 @@ TEST(Executor, FieldsAreThoseOfTheRanksStages) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

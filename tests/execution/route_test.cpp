@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "models/two_tower.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 // A block that is never made.
@@ -125,4 +125,4 @@ TEST(Route, ATextsEmbeddingNeedsTheTextsTowerAlone) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

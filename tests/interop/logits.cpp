@@ -22,7 +22,7 @@
 #include "support/rank_model.h"
 #include "support/tolerance.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::ReferenceFile;
@@ -190,7 +190,7 @@ int run(const std::filesystem::path& folder) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test
 
 int main(int argc, char** argv) {
   if (argc != 2) {
@@ -199,7 +199,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    return triptych::run(argv[1]);
+    return triptych::test::run(argv[1]);
   } catch (const std::exception& error) {
     fmt::print(stderr, "interop_logits: {}\n", error.what());
     return 1;

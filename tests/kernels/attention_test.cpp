@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -408,4 +408,4 @@ TEST(Attention, RefusesWhatTheContractExcludes) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

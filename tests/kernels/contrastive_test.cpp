@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using Doubles = std::vector<double>;
@@ -207,4 +207,4 @@ TEST(InfoNce, RefusesALabelThatIsNoColumn) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

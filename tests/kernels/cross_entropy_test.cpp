@@ -5,7 +5,7 @@
 
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using Doubles = std::vector<double>;
@@ -377,4 +377,4 @@ TEST(CrossEntropy, OracleGradientIsTheDerivative) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

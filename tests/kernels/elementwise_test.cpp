@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -350,4 +350,4 @@ TEST(Positions, AddAndSum) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -2,7 +2,7 @@
 
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -101,4 +101,4 @@ TEST(Embedding, BackwardTakesGroupsOfAnyLength) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -149,4 +149,4 @@ TEST(Pick, TakesOneElementARow) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -4,7 +4,7 @@
 
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -91,4 +91,4 @@ TEST(Gelu, OracleGradientIsTheDerivative) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

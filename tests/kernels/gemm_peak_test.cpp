@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 // A rate in FLOP/s, not in GFLOP/s nor a time: loose bounds, since a test must not depend on the machine's speed.
@@ -24,4 +24,4 @@ TEST(GemmPeak, RefusesTypesWithoutProducts) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

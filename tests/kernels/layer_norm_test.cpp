@@ -2,7 +2,7 @@
 
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -181,4 +181,4 @@ TEST(LayerNorm, ARowHasTheSameBitsInAnyBatch) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

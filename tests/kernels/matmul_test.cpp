@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -347,4 +347,4 @@ TEST(Matmul, RefusesWhatTheContractExcludes) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

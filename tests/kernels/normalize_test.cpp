@@ -2,7 +2,7 @@
 
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -83,4 +83,4 @@ TEST(L2Normalize, ZerosHugeAndTinyRowsStayFinite) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -290,4 +290,4 @@ TEST(DecideUpdate, MovesTheLossScale) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -43,4 +43,4 @@ TEST(Patchify, IsTheConvolutionsOrder) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

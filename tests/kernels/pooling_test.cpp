@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -87,4 +87,4 @@ TEST(MeanPool, RefusesLengthsOutsideOfTheSequence) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

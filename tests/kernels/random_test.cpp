@@ -2,7 +2,7 @@
 
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -67,4 +67,4 @@ TEST(FillNormal, HasTheMomentsOfANormal) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

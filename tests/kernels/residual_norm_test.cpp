@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -155,4 +155,4 @@ TEST(ResidualNorm, RefusesTheNormOfSomethingElse) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

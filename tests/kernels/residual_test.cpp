@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -174,4 +174,4 @@ TEST(Residual, RefusesADzThatItWouldNotWrite) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -51,4 +51,4 @@ TEST(Scalars, AddsAndDivides) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

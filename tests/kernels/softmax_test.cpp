@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -117,4 +117,4 @@ TEST(Softmax, TakesMaskedLogitsAndShowsWhatIsNoNumber) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

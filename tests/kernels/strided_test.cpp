@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "kernel_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -235,4 +235,4 @@ TEST(SumStrided, DoesNotDependOnThreads) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

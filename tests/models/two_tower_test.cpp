@@ -20,10 +20,9 @@
 #include "support/rank_model.h"
 #include "support/tolerance.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Pooling = ImageEncoderConfig::Pooling;
 using Kind = ContrastiveConfig::Kind;
 
@@ -186,4 +185,4 @@ INSTANTIATE_TEST_SUITE_P(Variants, TwoTower,
                          name_of);
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

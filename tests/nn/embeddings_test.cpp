@@ -4,10 +4,9 @@
 
 #include "module_check.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Rows = std::vector<double>;
 
 // ---- Tokens: a table read twice, at both ends of a model.
@@ -137,4 +136,4 @@ TEST(PatchEmbeddingTest, EqualsDoubleAndItsCentralDifferencesOnEveryMesh) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -12,10 +12,8 @@
 #include "parallel/in_process_group.h"
 #include "support/gradient_check.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 constexpr PlanRow kRows[] = {
     {"rows", on_tp(0)},
@@ -159,4 +157,4 @@ TEST(PlanTest, SequenceParallelismMovesTheStreamAlone) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

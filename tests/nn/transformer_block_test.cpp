@@ -4,10 +4,9 @@
 
 #include "module_check.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Rows = std::vector<double>;
 
 constexpr std::size_t kBatch = 2, kSequence = 3, kMemory = 5, kWidth = 4, kMemoryWidth = 3, kHeads = 2, kInner = 6;
@@ -231,4 +230,4 @@ TEST(TransformerBlockTest, RecomputationAndBackwardInHalvesGiveTheSameBits) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -6,10 +6,9 @@
 #include "ops/scale.h"
 #include "ops/softmax.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Variables = std::vector<Variable>;
 using Kind = ContrastiveConfig::Kind;
 
@@ -88,4 +87,4 @@ INSTANTIATE_TEST_SUITE_P(Kinds, ContrastiveComposition, ::testing::Values(Kind::
                          [](const auto& param) { return param.param == Kind::kInfoNce ? "infonce" : "sigmoid"; });
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

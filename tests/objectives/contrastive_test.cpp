@@ -7,10 +7,9 @@
 #include "parallel/in_process_group.h"
 #include "support/gradient_check.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Kind = ContrastiveConfig::Kind;
 using Rows = std::vector<double>;
 
@@ -234,4 +233,4 @@ TEST(ContrastiveBlocks, GiveTheLossOfTheWhole) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -9,10 +9,9 @@
 #include "parallel/redistribute.h"
 #include "support/gradient_check.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Rows = std::vector<double>;
 
 constexpr int64_t kBatch = 4, kSequence = 3, kClasses = 5, kMicrobatches = 2;
@@ -131,4 +130,4 @@ TEST(ObjectiveTest, OneCoupledLossMakesTheRunCoupled) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

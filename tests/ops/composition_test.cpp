@@ -19,10 +19,9 @@
 #include "ops/slice.h"
 #include "ops/softmax.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Variables = std::vector<Variable>;
 using Index = std::vector<int32_t>;
 
@@ -231,4 +230,4 @@ TEST(CompositionInFloat32, L2Normalize) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

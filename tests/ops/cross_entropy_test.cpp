@@ -10,10 +10,9 @@
 #include "parallel/redistribute.h"
 #include "support/gradient_check.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Rows = std::vector<double>;
 using Targets = std::vector<int32_t>;
 
@@ -273,4 +272,4 @@ TEST(CrossEntropy, RefusesWhatItCannotTake) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

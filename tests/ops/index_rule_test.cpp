@@ -12,10 +12,8 @@
 
 #include "support/gradient_check.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 const Placement kReplicate = Placement::replicate(), kPartial = Placement::partial();
 
@@ -484,4 +482,4 @@ TEST(IndexRuleSimulation, LocalResultsAndGradientsMakeUpTheGlobalOnes) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -12,10 +12,9 @@
 #include "parallel/redistribute.h"
 #include "support/gradient_check.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Rows = std::vector<double>;
 
 constexpr int64_t kBatch = 3, kSequence = 2, kIn = 6, kOut = 5;
@@ -162,4 +161,4 @@ TEST(MadeWeight, MayBeASliceThatIsNotContiguous) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

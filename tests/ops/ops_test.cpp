@@ -11,10 +11,9 @@
 #include "ops/residual.h"
 #include "support/gradient_check.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Rows = std::vector<double>;
 
 Rows matrix_product(const Rows& x, const Rows& w, std::size_t in, const Rows& bias) {
@@ -413,4 +412,4 @@ TEST(Layouts, OperationsRefuseWhatTheyCannotTake) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -15,10 +15,9 @@
 #include "parallel/redistribute.h"
 #include "support/gradient_check.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Index = std::vector<int32_t>;
 
 const Placement kPartial = Placement::partial();
@@ -323,4 +322,4 @@ TEST(PlainLayouts, AGradientThatDoesNotFitTheResultIsRefused) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

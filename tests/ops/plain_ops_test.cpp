@@ -19,10 +19,9 @@
 #include "ops/transpose.h"
 #include "support/gradient_check.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Rows = std::vector<double>;
 using Index = std::vector<int32_t>;
 
@@ -454,4 +453,4 @@ TEST(Plain, WrongArgumentsAreRefused) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

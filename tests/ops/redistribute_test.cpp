@@ -8,10 +8,8 @@
 #include "parallel/in_process_group.h"
 #include "support/layout_cases.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 // The gradient of sum(w * redistribute(x)) is w, for every x: of every `stride`-th pair of layouts over `axes`. For
 // every other pair the gradient comes as summands of w where the result is replicated, as from a region with sharded
@@ -62,4 +60,4 @@ TEST(RedistributeOp, PassesTheGradientOn) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

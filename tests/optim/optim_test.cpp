@@ -9,10 +9,8 @@
 #include "parallel/in_process_group.h"
 #include "support/gradient_check.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 // A parameter with a gradient of its own, without a reducer.
 Parameter make_parameter(Device& device, const std::string& name, const Shape& shape) {
@@ -201,4 +199,4 @@ TEST(SumOfSquaredGradients, CountsEachGlobalElementOnce) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -4,7 +4,7 @@
 
 #include "parallel/in_process_group.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using Texts = std::vector<std::string>;
@@ -86,4 +86,4 @@ TEST(Agreement, SaysWhichRankCouldNotDoWhat) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -17,7 +17,7 @@
 
 // What every group does, whatever carries it. Called by every rank of `group`, whose buffers are in the memory of
 // `device` (on the CPU that is the host's); the expected values come from closed formulas, never from another group.
-namespace triptych::contract {
+namespace triptych::test::contract {
 
 using test::DeviceArray;
 
@@ -279,4 +279,4 @@ inline void check_refusals(Group& group, Device&) {
   }
 }
 
-}  // namespace triptych::contract
+}  // namespace triptych::test::contract

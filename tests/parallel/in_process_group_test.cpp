@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "tests/parallel/group_contract.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -178,4 +178,4 @@ TEST(InProcessGroup, StartReturnsBeforeThePeerComes) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

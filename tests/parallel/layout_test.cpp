@@ -9,10 +9,8 @@
 #include "parallel/in_process_group.h"
 #include "support/layout_cases.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 Layout on_axes(Placement dp, Placement cp, Placement tp) {
   return Layout().with(Axis::kDp, dp).with(Axis::kCp, cp).with(Axis::kTp, tp);
@@ -116,4 +114,4 @@ TEST(LocalShape, FollowsTheDefinitionForEveryLayout) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

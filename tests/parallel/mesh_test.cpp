@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "parallel/in_process_group.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 std::string refusal(const MeshShape& shape, int num_ranks) {
@@ -203,4 +203,4 @@ TEST(Mesh, OfOneRankNeedsNoOther) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

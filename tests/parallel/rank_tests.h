@@ -12,7 +12,7 @@
 #include "parallel/group.h"
 #include "tests/parallel/group_contract.h"
 
-namespace triptych {
+namespace triptych::test {
 
 /// Tests that every rank of a program runs, the same ones in the same order, each with a device of its own.
 class RankTests {
@@ -80,4 +80,4 @@ inline void add_contract(RankTests& tests, int num_ranks) {
   tests.add("RefusesWrongArguments", contract::check_refusals);
 }
 
-}  // namespace triptych
+}  // namespace triptych::test

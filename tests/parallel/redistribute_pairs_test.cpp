@@ -7,10 +7,8 @@
 #include "parallel/redistribute.h"
 #include "support/layout_cases.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 const std::vector<ReduceOp> kBothReductions{ReduceOp::kSum, ReduceOp::kMax};
 
@@ -117,4 +115,4 @@ TEST(RedistributePairs, LevelsThatLeaveOneOutAreRefused) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

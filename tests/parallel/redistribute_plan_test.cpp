@@ -9,10 +9,9 @@
 #include "base/error.h"
 #include "support/layout_cases.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Kind = RedistributeStep::Kind;
 
 const MeshShape kShape{.dp = 2, .cp = 3, .tp = 4};
@@ -157,4 +156,4 @@ TEST(RedistributePlan, RefusesWhatHasNoMeaning) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

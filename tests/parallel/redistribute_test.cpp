@@ -8,7 +8,7 @@
 
 #include "parallel/in_process_group.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 // The whole tensor, the same on every rank: element i is i + 1.
@@ -172,4 +172,4 @@ TEST(ShardRange, PiecesCoverTheDimInOrder) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -14,7 +14,7 @@
 #include "parallel/shared_segment.h"
 #include "tests/parallel/group_contract.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -229,4 +229,4 @@ TEST(SharedSegment, IsNotTakenForAnother) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 // Sets a variable, or removes it if there is no value, for as long as it lives.
@@ -69,4 +69,4 @@ TEST(World, AbortEndsTheProcessWithTheExitCode) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 struct Best {
@@ -115,4 +115,4 @@ TEST(Partition, RefusesWhatHasNoAnswer) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

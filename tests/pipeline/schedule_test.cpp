@@ -15,7 +15,7 @@
 #include "parallel/pipeline/schedules.h"
 #include "pipeline/pipeline_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::words;
@@ -259,4 +259,4 @@ TEST(Schedule, RanksThatOwnSeveralStagesGiveTheSameGradients) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

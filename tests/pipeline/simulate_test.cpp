@@ -9,7 +9,7 @@
 #include "parallel/pipeline/schedules.h"
 #include "pipeline/pipeline_support.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::by_hand;
@@ -388,4 +388,4 @@ TEST(Draw, TakesFinerColumnsForUnevenCosts) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

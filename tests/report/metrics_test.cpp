@@ -15,7 +15,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -198,4 +198,4 @@ TEST(ResidentMemory, SeesMemoryThatIsTouched) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -11,7 +11,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 StepMetrics example(int64_t step) {
@@ -136,4 +136,4 @@ TEST(ProgressLine, APipeIsNoTerminal) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

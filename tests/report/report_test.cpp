@@ -18,7 +18,7 @@
 #include "report/html.h"
 #include "report/svg_curve.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 std::vector<std::byte> bytes_of(std::string_view text) {
@@ -343,4 +343,4 @@ TEST_F(Report, AFolderThatIsNotThereIsAnError) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -41,6 +41,10 @@ constexpr Tolerance tolerance(DType dtype) {
 /// epsilon or an approximation of GELU that differs changes more.
 constexpr double kBetweenLibraries = 1e-5;
 
+/// A loss, or a parameter's gradient, on several ranks against one rank, in float32: the same terms in another order,
+/// through some tens of operations one after the other. A summand that is left out, or is counted twice, changes more.
+constexpr double kBetweenMeshes = 1e-5;
+
 /// 2-norm of (actual - expected) over the 2-norm of expected; 0 if both are all zeros; infinite if a value is not
 /// finite or if only expected is all zeros.
 template <typename Actual, typename Expected>

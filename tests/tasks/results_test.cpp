@@ -11,10 +11,8 @@
 #include "data/scratch_folder.h"
 #include "data/small_data_set.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 std::string error_of(const std::function<void()>& act) {
   try {
@@ -115,4 +113,4 @@ TEST(Results, WhatASetLacksIsNamed) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -10,13 +10,12 @@
 #include "data/scratch_folder.h"
 #include "data/small_data_set.h"
 #include "parallel/in_process_group.h"
+#include "support/tolerance.h"
 #include "tests/tasks/rotation/rotation_task.h"
 #include "training/verify.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 constexpr const char* kConfig = R"(
 task = "rotation"
@@ -81,8 +80,8 @@ TEST(Rotation, ParallelEqualsSerial) {
   config.parallel = {.mesh = {.pp = 2, .dp = 1, .tp = 2}, .schedule = "1f1b", .microbatches = 3};
   run_ranks(4, [&](Group& world) {
     const VerifyResult result = verify(config, world, RankPlace{});
-    EXPECT_LT(result.loss_error, 1e-5);
-    EXPECT_LT(result.worst_error, 1e-5) << result.worst_parameter;
+    EXPECT_LT(result.loss_error, kBetweenMeshes);
+    EXPECT_LT(result.worst_error, kBetweenMeshes) << result.worst_parameter;
   });
 }
 
@@ -91,4 +90,4 @@ TEST(Rotation, IsUnknownToAProgramWithoutIt) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

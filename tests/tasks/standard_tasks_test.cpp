@@ -15,10 +15,9 @@
 #include "parallel/in_process_group.h"
 #include "training/session.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
-using namespace test;
 using Names = std::vector<std::string>;
 
 constexpr const char* kImage =
@@ -198,7 +197,7 @@ TEST(StandardTasks, AnEvaluationGivesItsNumbersAndPanels) {
   EXPECT_EQ(std::get<GalleryPanel>(contrastive.panels[1]).queries.size(), 12u);
 
   const Found classify = evaluate(config_of("classify"), 1, {path});
-  EXPECT_EQ(names_of(classify), (Names{"all of it: top-1", "all of it: top-5"}));
+  EXPECT_EQ(names_of(classify), (Names{"all of it: top-1 accuracy", "all of it: top-5 accuracy"}));
   EXPECT_EQ(classify.titles, (Names{"Classification", "Confusion on all of it", "Examples"}));
   EXPECT_EQ(classify.metrics[1].second, 0) << "equal scores for all classes are never right";
   const auto& table = std::get<TablePanel>(classify.panels[0]);
@@ -263,4 +262,4 @@ TEST(StandardTasks, OnlyTasksThatCompareTextsWithPicturesSearch) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

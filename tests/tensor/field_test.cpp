@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 TEST(FieldSpecTest, CountsTheBytesOfASample) {
@@ -74,4 +74,4 @@ TEST_F(FieldsTest, TakesNoOtherNumberOfSamples) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using Values = std::vector<int32_t>;
@@ -177,4 +177,4 @@ TEST_F(TensorTest, OfNoElements) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

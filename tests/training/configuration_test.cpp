@@ -9,7 +9,7 @@
 #include "tasks/standard_tasks.h"
 #include "training/run_config.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 const std::filesystem::path kRoot = TRIPTYCH_SOURCE_DIR;
@@ -98,4 +98,4 @@ TEST(Configuration, AMeshIsHeldAgainstTheRanksWhereStepsRunOnIt) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -23,12 +23,11 @@
 #include "data/tokenizer.h"
 #include "parallel/in_process_group.h"
 #include "report/metrics.h"
+#include "support/tolerance.h"
 #include "tasks/standard_tasks.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
-
-using namespace test;
 
 constexpr int64_t kVocabulary = 60;
 constexpr const char* kConfig = R"(
@@ -207,7 +206,8 @@ TEST_F(Training, GoesOnOnAnotherMesh) {
     const std::vector<StepMetrics> found = metrics(dir);
     ASSERT_EQ(found.size(), expected.size());
     for (std::size_t i = 0; i < found.size(); ++i) {
-      EXPECT_NEAR(found[i].loss, expected[i].loss, 1e-5 * expected[i].loss) << dir << " step " << found[i].step;
+      EXPECT_NEAR(found[i].loss, expected[i].loss, kBetweenMeshes * expected[i].loss)
+          << dir << " step " << found[i].step;
     }
   }
 }
@@ -308,4 +308,4 @@ TEST_F(Training, AStepWithoutFiniteGradientsChangesNothingAndIsCounted) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -6,7 +6,7 @@
 #include <fmt/core.h>
 #include <omp.h>
 
-namespace triptych {
+namespace triptych::device {
 namespace {
 
 std::string processor() {
@@ -44,4 +44,4 @@ std::vector<BackendFact> backend_facts() {
           {"OpenMP", fmt::format("{} threads by default", omp_get_max_threads())}};
 }
 
-}  // namespace triptych
+}  // namespace triptych::device

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "device/cpu/memory_pool.h"
 
-namespace triptych {
+namespace triptych::device {
 
 struct DeviceState {};
 struct Event::State {};
@@ -105,4 +105,4 @@ Event Device::record() {
 
 void Device::wait(const Event&) {}
 
-}  // namespace triptych
+}  // namespace triptych::device

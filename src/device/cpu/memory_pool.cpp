@@ -13,7 +13,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
 #endif
 
-namespace triptych {
+namespace triptych::device {
 namespace {
 
 constexpr std::size_t kAlignment = 64;  // a cache line, and the widest vector
@@ -101,4 +101,4 @@ MemoryStats MemoryPool::stats() const {
   return stats_;
 }
 
-}  // namespace triptych
+}  // namespace triptych::device

@@ -9,7 +9,7 @@
 
 #include "device/device.h"
 
-namespace triptych {
+namespace triptych::device {
 
 /// Best fit over large segments, splitting blocks and merging free neighbours, so that a steady training step asks the
 /// system for nothing and memory freed in one size serves another. Thread-safe.
@@ -42,4 +42,4 @@ class MemoryPool {
   MemoryStats stats_;
 };
 
-}  // namespace triptych
+}  // namespace triptych::device

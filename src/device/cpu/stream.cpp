@@ -6,7 +6,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::device {
 
 Stream::Stream(int num_threads, void* native, MemoryPool* pool)
     : num_threads_(num_threads), native_(native), pool_(pool) {}
@@ -29,4 +29,4 @@ std::byte* Stream::scratch(std::size_t bytes) {
   return scratch_;
 }
 
-}  // namespace triptych
+}  // namespace triptych::device

@@ -2,7 +2,7 @@
 
 #include "device/cuda/cuda_info.h"
 
-namespace triptych {
+namespace triptych::device {
 
 std::string_view backend_kind() {
   return "cuda";
@@ -17,4 +17,4 @@ std::vector<BackendFact> backend_facts() {
   return facts;
 }
 
-}  // namespace triptych
+}  // namespace triptych::device

@@ -10,7 +10,7 @@
 #include "device/cuda/staging_ring.h"
 #include "device/device.h"
 
-namespace triptych {
+namespace triptych::device {
 
 /// The stream that kernels are launched on.
 inline cudaStream_t cuda_stream(const Stream& stream) {
@@ -36,4 +36,4 @@ struct DeviceState {
   StagingRing staging;
 };
 
-}  // namespace triptych
+}  // namespace triptych::device

@@ -6,7 +6,7 @@
 
 #include "base/text.h"
 
-namespace triptych {
+namespace triptych::device {
 namespace {
 
 std::string version_text(int version) {
@@ -64,4 +64,4 @@ std::vector<std::string> CudaInfo::gpu_lines() const {
   return lines;
 }
 
-}  // namespace triptych
+}  // namespace triptych::device

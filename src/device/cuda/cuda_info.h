@@ -4,7 +4,9 @@
 #include <string>
 #include <vector>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::device {
 
 struct GpuInfo {
   std::string name;
@@ -29,4 +31,4 @@ struct CudaInfo {
 /// Never throws for what is missing: that is what it reports.
 CudaInfo cuda_info();
 
-}  // namespace triptych
+}  // namespace triptych::device

@@ -11,7 +11,7 @@
 #include "device/cuda/cuda_device.h"
 #include "device/cuda/memory_pool.h"
 
-namespace triptych {
+namespace triptych::device {
 namespace {
 
 constexpr int kLeastCapability = 8;  // the kernels use bfloat16 tensor cores and cp.async, which came with 8.0
@@ -165,7 +165,7 @@ void Device::read(void* host, const void* from, std::size_t bytes) {
   if (bytes == 0) return;
   const cudaStream_t compute = state_->compute->get();
   // A copy to pageable memory blocks inside the driver, where no watch could end a wait for a dead peer.
-  if (!state_->watches->empty()) triptych::wait_on_host(CudaEvent(state_->events, compute), *state_->watches);
+  if (!state_->watches->empty()) device::wait_on_host(CudaEvent(state_->events, compute), *state_->watches);
   TRIPTYCH_CUDA(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, compute));
   TRIPTYCH_CUDA(cudaStreamSynchronize(compute));
 }
@@ -183,7 +183,7 @@ void Device::synchronize() {
     if (state_->watches->empty()) {
       TRIPTYCH_CUDA(cudaStreamSynchronize(stream));
     } else {
-      triptych::wait_on_host(CudaEvent(state_->events, stream), *state_->watches);
+      device::wait_on_host(CudaEvent(state_->events, stream), *state_->watches);
     }
   }
 }
@@ -231,4 +231,4 @@ void Device::wait(const Event& event) {
   if (event.state_) event.state_->event.block(state_->compute->get());
 }
 
-}  // namespace triptych
+}  // namespace triptych::device

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-namespace triptych {
+namespace triptych::device {
 namespace {
 
 using namespace std::chrono_literals;
@@ -105,4 +105,4 @@ void Naps::next() {
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::device

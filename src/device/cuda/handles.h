@@ -9,12 +9,14 @@
 
 #include <cuda_runtime_api.h>
 
-namespace triptych {
+#include "base/rooms.h"
+
+namespace triptych::device {
 
 /// Throws WorldError that names the call and CUDA's own text unless it succeeded.
 void check_cuda(cudaError_t code, std::string_view call);
 /// check_cuda(cudaSomething(...)), naming the call as it is written.
-#define TRIPTYCH_CUDA(call) ::triptych::check_cuda((call), #call)
+#define TRIPTYCH_CUDA(call) ::triptych::device::check_cuda((call), #call)
 
 /// A stream of the GPU that the thread is bound to. It never waits for the legacy default stream, nor that for it.
 class CudaStream {
@@ -105,4 +107,4 @@ class Naps {
   int num_naps_ = 0;
 };
 
-}  // namespace triptych
+}  // namespace triptych::device

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/text.h"
 
-namespace triptych {
+namespace triptych::device {
 namespace {
 
 std::size_t read_attribute(cudaMemPool_t pool, cudaMemPoolAttr attribute) {
@@ -71,4 +71,4 @@ void MemoryPool::throw_out_of_memory(std::size_t asked_bytes, MemoryPart part) c
                   human_bytes(static_cast<double>(free_bytes)), memory_remedy(asked_bytes, part, now)));
 }
 
-}  // namespace triptych
+}  // namespace triptych::device

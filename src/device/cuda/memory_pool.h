@@ -10,7 +10,7 @@
 #include "device/cuda/handles.h"
 #include "device/device.h"
 
-namespace triptych {
+namespace triptych::device {
 
 /// CUDA's own pool of the GPU, in the order of the compute stream: what that stream has freed it may use again at once.
 /// Nothing goes back to the driver while the program runs, so a steady step asks the driver for nothing.
@@ -37,4 +37,4 @@ class MemoryPool {
   mutable std::size_t most_held_bytes_ = 0;
 };
 
-}  // namespace triptych
+}  // namespace triptych::device

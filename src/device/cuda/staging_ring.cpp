@@ -6,7 +6,7 @@
 
 #include "base/checked.h"
 
-namespace triptych {
+namespace triptych::device {
 namespace {
 
 constexpr std::size_t kRingBytes = std::size_t{8} << 20;
@@ -61,4 +61,4 @@ void StagingRing::write(void* to, const void* host, std::size_t bytes, cudaStrea
   }
 }
 
-}  // namespace triptych
+}  // namespace triptych::device

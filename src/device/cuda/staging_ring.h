@@ -8,7 +8,7 @@
 
 #include "device/cuda/handles.h"
 
-namespace triptych {
+namespace triptych::device {
 
 /// Page-locked memory that small writes to the GPU pass through, so that the host neither waits for them nor has to
 /// keep what it wrote. It waits only when the ring is full of copies that the GPU has not reached yet.
@@ -36,4 +36,4 @@ class StagingRing {
   std::size_t end_ = 0;       // of the youngest piece
 };
 
-}  // namespace triptych
+}  // namespace triptych::device

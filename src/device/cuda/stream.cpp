@@ -5,7 +5,7 @@
 #include "base/checked.h"
 #include "device/cuda/memory_pool.h"
 
-namespace triptych {
+namespace triptych::device {
 namespace {
 
 constexpr int64_t kScratchGranularity = 1 << 20;  // so that it grows a few times, not with every new shape
@@ -33,4 +33,4 @@ std::byte* Stream::scratch(std::size_t bytes) {
   return scratch_;
 }
 
-}  // namespace triptych
+}  // namespace triptych::device

@@ -15,7 +15,7 @@
 #include "emulator/runtime/counters.h"
 #include "emulator/runtime/runtime.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 class CudaDeviceTest : public ::testing::Test {
@@ -155,4 +155,4 @@ TEST_F(CudaDeviceTest, AWatchEndsEveryWaitOfTheHost) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test

@@ -10,7 +10,7 @@
 #include "tests/parallel/group_contract.h"
 #include "tests/parallel/rank_tests.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 void check_transport(Group& group, std::string_view expected) {
@@ -40,7 +40,7 @@ void check_mesh(Group& world, Device& device) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test
 
 // usage: test_parallel_mpi shared|mpi|pieces NUM_RANKS
 int main(int argc, char** argv) {

@@ -12,7 +12,7 @@
 #include "tests/parallel/group_contract.h"
 #include "tests/parallel/rank_tests.h"
 
-namespace triptych {
+namespace triptych::test {
 namespace {
 
 using test::DeviceArray;
@@ -117,7 +117,7 @@ void check_mesh(Group& world, Device& device) {
 }
 
 }  // namespace
-}  // namespace triptych
+}  // namespace triptych::test
 
 // usage: test_parallel_nccl NUM_RANKS
 int main(int argc, char** argv) {

@@ -2,5 +2,5 @@
 #include "tests/tasks/rotation/rotation_task.h"
 
 int main(int argc, char** argv) {
-  return triptych::run_program(argc, argv, triptych::test::tasks_with_rotation());
+  return triptych::launcher::run_program(argc, argv, triptych::test::tasks_with_rotation());
 }

@@ -1,0 +1,82 @@
+#pragma once
+
+/// The rooms' namespaces, lowest first. Each is named after its room, and its code names what stands in the rooms below
+/// without a prefix: those that CMakeLists.txt lets it include, of which this has the nearest ones. So a class of one
+/// room is never another's, and one that is used from above, or across, does not compile. Where two rooms below have
+/// the same name, the call says which: `kernels::scale`. tests/architecture/check_names.py keeps the two lists equal.
+namespace triptych {
+
+namespace base {}
+namespace config {
+using namespace base;
+}
+namespace pipeline {
+using namespace base;
+}
+namespace device {
+using namespace base;
+}
+namespace kernels {
+using namespace device;
+}
+namespace tensor {
+using namespace kernels;
+}
+namespace parallel {
+using namespace tensor;
+}
+namespace autograd {
+using namespace parallel;
+}
+namespace ops {
+using namespace autograd;
+}
+namespace nn {
+using namespace ops;
+}
+namespace models {
+using namespace nn;
+}
+namespace objectives {
+using namespace models;
+using namespace pipeline;
+}
+namespace optim {
+using namespace autograd;
+}
+namespace data {
+using namespace tensor;
+}
+namespace execution {
+using namespace data;
+using namespace objectives;
+}
+namespace checkpoint {
+using namespace parallel;
+}
+namespace report {
+using namespace base;
+}
+namespace evaluation {
+using namespace execution;
+}
+namespace tasks {
+using namespace config;
+using namespace evaluation;
+using namespace report;
+}
+namespace training {
+using namespace checkpoint;
+using namespace optim;
+using namespace tasks;
+}
+
+/// What is made of all rooms: the program, and the tests.
+namespace launcher {
+using namespace training;
+}
+namespace test {
+using namespace launcher;
+}
+
+}  // namespace triptych
