@@ -62,8 +62,8 @@ void layer_norm_forward(benchmark::State& state) {
   std::vector<T> y(x.size());
   std::vector<float> weight = normals(cols), mean(kRows), rstd(kRows);
   for (auto _ : state) {
-    layer_norm_forward(stream, {x.data(), weight.data(), weight.data(), y.data(), mean.data(), rstd.data(), kRows, cols,
-                                kLayerNormEpsilon, dtype_of<T>});
+    kernels::layer_norm_forward(stream, {x.data(), weight.data(), weight.data(), y.data(), mean.data(), rstd.data(),
+                                         kRows, cols, kLayerNormEpsilon, dtype_of<T>});
   }
   set_rate<T>(state, 2);
 }
@@ -77,8 +77,8 @@ void layer_norm_backward(benchmark::State& state) {
   std::vector<T> dx(x.size());
   std::vector<float> weight = normals(cols), dweight = weight, dbias = weight, mean(kRows), rstd(kRows, 1.0f);
   for (auto _ : state) {
-    layer_norm_backward(stream, {dy.data(), x.data(), weight.data(), mean.data(), rstd.data(), add.data(), dx.data(),
-                                 dweight.data(), dbias.data(), kRows, cols, dtype_of<T>});
+    kernels::layer_norm_backward(stream, {dy.data(), x.data(), weight.data(), mean.data(), rstd.data(), add.data(),
+                                          dx.data(), dweight.data(), dbias.data(), kRows, cols, dtype_of<T>});
   }
   set_rate<T>(state, 4);
 }
@@ -88,7 +88,7 @@ void gelu_forward(benchmark::State& state) {
   Stream stream(1);
   const std::vector<T> h = activations<T>(kRows * state.range(0));
   std::vector<T> a(h.size());
-  for (auto _ : state) gelu_forward(stream, h.data(), a.data(), kRows * state.range(0), dtype_of<T>);
+  for (auto _ : state) kernels::gelu_forward(stream, h.data(), a.data(), kRows * state.range(0), dtype_of<T>);
   set_rate<T>(state, 2);
 }
 
@@ -98,7 +98,7 @@ void gelu_backward(benchmark::State& state) {
   const std::vector<T> h = activations<T>(kRows * state.range(0)), da = h;
   std::vector<T> dh(h.size()), a(h.size());
   for (auto _ : state) {
-    gelu_backward(stream, {h.data(), da.data(), dh.data(), a.data(), kRows * state.range(0), dtype_of<T>});
+    kernels::gelu_backward(stream, {h.data(), da.data(), dh.data(), a.data(), kRows * state.range(0), dtype_of<T>});
   }
   set_rate<T>(state, 4);
 }
@@ -112,13 +112,13 @@ void residual_forward(benchmark::State& state) {
   std::vector<T> out(x.size());
   const float p = static_cast<float>(state.range(1)) / 100.0f;
   for (auto _ : state) {
-    residual_forward(stream, {x.data(),
-                              z.data(),
-                              bias.data(),
-                              out.data(),
-                              dtype_of<T>,
-                              dtype_of<T>,
-                              {64, 65, cols, 0, 0, 65, random_key(1, "bench", 0), p}});
+    kernels::residual_forward(stream, {x.data(),
+                                       z.data(),
+                                       bias.data(),
+                                       out.data(),
+                                       dtype_of<T>,
+                                       dtype_of<T>,
+                                       {64, 65, cols, 0, 0, 65, random_key(1, "bench", 0), p}});
   }
   set_rate<T>(state, 3);
 }
@@ -163,7 +163,7 @@ void sum_rows(benchmark::State& state) {
   const int64_t cols = state.range(0);
   const std::vector<T> x = activations<T>(kRows * cols);
   std::vector<float> out(static_cast<std::size_t>(cols));
-  for (auto _ : state) sum_rows(stream, {x.data(), out.data(), kRows, cols, cols, dtype_of<T>});
+  for (auto _ : state) kernels::sum_rows(stream, {x.data(), out.data(), kRows, cols, cols, dtype_of<T>});
   set_rate<T>(state, 1);
 }
 

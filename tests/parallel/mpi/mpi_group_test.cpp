@@ -44,7 +44,7 @@ void check_mesh(Group& world, Device& device) {
 
 // usage: test_parallel_mpi shared|mpi|pieces NUM_RANKS
 int main(int argc, char** argv) {
-  using namespace triptych;
+  using namespace triptych::test;
   ::testing::InitGoogleTest(&argc, argv);
   if (argc != 3) return 2;
   const std::string_view transport = argv[1];

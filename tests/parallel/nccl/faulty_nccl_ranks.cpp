@@ -12,7 +12,7 @@
 
 namespace {
 
-using namespace triptych;
+using namespace triptych::test;
 using namespace std::chrono_literals;
 
 void run(std::string_view fault, World& world) {

@@ -121,7 +121,7 @@ void check_mesh(Group& world, Device& device) {
 
 // usage: test_parallel_nccl NUM_RANKS
 int main(int argc, char** argv) {
-  using namespace triptych;
+  using namespace triptych::test;
   ::testing::InitGoogleTest(&argc, argv);
   if (argc != 2) return 2;
   const std::unique_ptr<World> world = make_world({.timeout = std::chrono::seconds(120)});
