@@ -7,10 +7,11 @@ Three sets come out, each a folder with images/ and captions.jsonl as `triptych 
   unseen_style     EmojiOne's drawings of the training concepts: a hand that training never saw
   unseen_concepts  Noto's drawings of the held-out concepts: things that training never saw
 
-The captions of a drawing are of one of two kinds, the sets the same:
+The captions of a drawing are of one of two kinds:
 
   keywords         up to six: names, keywords and the group, in English and Chinese, to learn to find pictures by
-  names            two: "en: " and the English name, "zh: " and the Chinese one, to learn to write after a prompt
+  names            two: "en: " and the English name, "zh: " and the Chinese one, to learn to write after a prompt;
+                   without the drawings with a skin tone, whose names differ by that alone
 
 The packages are fetched with `apt-get download` and read in place; nothing is installed. The same packages give the
 same bytes. docs/quickstart-data.md says what is in the sets, why, and under which licences.
@@ -60,7 +61,7 @@ class Sample(NamedTuple):
 # ---- the three sets
 
 
-def make_sets(members, captions_of):
+def make_sets(members, captions_of, with_tones):
     """Returns ({set: [Sample]}, facts to print); captions_of is a function of emoji_names.CAPTIONS."""
     emoji = read_emoji_test(members[UNICODE][PACKAGES[UNICODE][0]].decode())
     cldr = PACKAGES[CLDR]
@@ -95,7 +96,7 @@ def make_sets(members, captions_of):
                 add("unseen_style", "emojione", ID_EMOJIONE + number, each, png, number)
 
     num_toned = 0
-    for number, each in enumerate(toned):
+    for number, each in enumerate(toned if with_tones else []):
         # Of couples only those of one tone: all 25 mixtures would be a fifth of the set, for two drawings' worth.
         if len(set(each.tones())) > 1 or is_held_out(each):
             continue
@@ -155,13 +156,14 @@ def main():
     sources = options.out / "sources"
     stamp_file = sources / "stamp.json"
     made_from = {"version": VERSION, "packages": sorted(deb.name for deb in debs.values())}
+    with_tones = options.captions == "keywords"
     if options.captions != "keywords":
-        made_from["captions"] = options.captions
+        made_from |= {"captions": options.captions, "with_tones": with_tones}
     stamp = json.loads(stamp_file.read_text()) if stamp_file.exists() else {}
     if options.fresh or stamp.get("made_from") != made_from:
         say("reading " + ", ".join(made_from["packages"]))
         members = {package: read_members(deb, PACKAGES[package]) for package, deb in debs.items()}
-        sets, facts = make_sets(members, CAPTIONS[options.captions])
+        sets, facts = make_sets(members, CAPTIONS[options.captions], with_tones)
         # Beside the final place, then renamed: whoever finds sources/ finds all of it.
         incoming = options.out / "sources.incoming"
         shutil.rmtree(incoming, ignore_errors=True)
