@@ -24,6 +24,7 @@ constexpr std::string_view kIndexFormat = "triptych-index";
 constexpr uint64_t kIndexVersion = 1;
 constexpr uint64_t kMaxJsonBytes = kMaxShards * 1500;  // a shard's entry has about 900 bytes
 constexpr uint64_t kMaxSamples = uint64_t{1} << 40;    // keeps the sizes below from wrapping
+constexpr int kMaxDepth = 8;
 
 /// The first bytes of index.bin.
 struct ArraysHeader {
@@ -86,7 +87,11 @@ class IndexReader {
     }
     const std::string text = read_text_file(json_path_, kMaxJsonBytes);
     try {
-      parse(Json::parse(text));
+      // Our own nests five levels; without a bound the stack would be the bound when it is written for its checksum.
+      parse(Json::parse(text, [&](int depth, Json::parse_event_t, const Json&) {
+        if (depth > kMaxDepth) refuse(fmt::format("must nest at most {} levels, found more", kMaxDepth));
+        return true;
+      }));
     } catch (const Json::exception& error) {
       refuse(fmt::format("cannot be read as JSON of the expected form ({})", std::string(error.what()).substr(0, 200)));
     }

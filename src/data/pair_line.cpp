@@ -36,6 +36,10 @@ PairLine parse_pair_line(std::string_view text) {
 
   PairLine line;
   bool caption_given = false;
+  // As it was written, in a few words: a list in a list in a list needs stack for each, and is as long as the line.
+  const auto shown = [](const Json& value) {
+    return value.is_structured() ? std::string(value.type_name()) : value.dump(-1, ' ', true).substr(0, 100);
+  };
   for (const auto& [key, value] : json.items()) {
     if (key == "image") {
       if (value.is_null()) continue;
@@ -57,12 +61,12 @@ PairLine parse_pair_line(std::string_view text) {
       for (const Json& caption : value) add_caption(caption, line);
     } else if (key == "id") {
       if (!value.is_number_unsigned())
-        refuse(fmt::format("'id' must be an integer 0 to 2^64-1, found {}", value.dump()));
+        refuse(fmt::format("'id' must be an integer 0 to 2^64-1, found {}", shown(value)));
       line.id = value.get<uint64_t>();
     } else if (key == "label") {
       if (value.is_null()) continue;
       if (!value.is_number_integer() || value.get<int64_t>() < 0) {
-        refuse(fmt::format("'label' must be an integer 0 to 2^63-1, found {}", value.dump()));
+        refuse(fmt::format("'label' must be an integer 0 to 2^63-1, found {}", shown(value)));
       }
       line.label = value.get<int64_t>();
     } else {
