@@ -82,7 +82,9 @@ TEST(ImageRemarks, TellWhatIsNotApplied) {
     const std::string said = line.substr(std::min(space + 1, line.size()));
     const std::vector<std::string> remarks = image_remarks(read_bytes(image_fixtures() / line.substr(0, space)));
     ASSERT_EQ(remarks.size(), said.empty() ? 0u : 1u) << (remarks.empty() ? "" : remarks[0]);
-    if (!said.empty()) EXPECT_NE(remarks[0].find(said), std::string::npos) << remarks[0];
+    if (!said.empty()) {
+      EXPECT_NE(remarks[0].find(said), std::string::npos) << remarks[0];
+    }
   }
   EXPECT_EQ(count, 18);
   EXPECT_TRUE(image_remarks({}).empty());

@@ -353,7 +353,9 @@ TEST(Loader, ReplacesWithoutASampleTwiceInABatch) {
       num_replaced += static_cast<int>(std::ranges::count_if(batch.attempts, [](int32_t k) { return k > 0; }));
     }
     EXPECT_GT(num_replaced, 40) << n;
-    if (n >= 60) EXPECT_EQ(num_twice, 0) << n;
+    if (n >= 60) {
+      EXPECT_EQ(num_twice, 0) << n;
+    }
   }
 }
 
