@@ -5,38 +5,27 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include "data/ingest.h"
+#include "data/parallel_for.h"
+#include "launcher/progress_count.h"
 
 namespace triptych::launcher {
 namespace {
 
 int ingest(IngestOptions options) {
-  constexpr uint64_t kEvery = 1000;  // samples between two signs of life
-  const bool terminal = ::isatty(STDERR_FILENO) == 1;
-  uint64_t shown = 0;
-  if (terminal) {
-    options.progress = [&](uint64_t samples) {
-      if (samples % kEvery != 0) return;
-      fmt::print(stderr, "\r{} samples", samples);
-      std::fflush(stderr);
-      shown = samples;
-    };
-  }
-  const auto end_line = [&] {
-    if (shown != 0) fmt::print(stderr, "\n");
-  };
-  IngestSummary summary;
-  try {
-    summary = ingest_pairs(options);
-  } catch (...) {
-    end_line();
-    throw;
-  }
-  end_line();
+  ProgressCount progress("samples");
+  options.progress = [&](uint64_t samples) { progress.show(samples); };
+  const IngestSummary summary = ingest_pairs(options);
+  progress.end();
   fmt::print("{}: {} samples in {} shards, {} images, {} captions, data set {}\n", options.out.string(),
              summary.num_samples, summary.num_shards, summary.num_images, summary.num_captions, summary.data_set_id);
+  for (const auto& [remark, met] : summary.remarks) {
+    fmt::print("{} image{}, the first of line {}: {}\n", met.count, met.count == 1 ? "" : "s", met.first_line, remark);
+  }
+  for (const std::string& name : summary.kept) {
+    fmt::print("kept {} of the older data set; train it again if the captions have changed much\n", name);
+  }
   for (const auto& [key, count] : summary.ignored_keys) {
     fmt::print("ignored the key '{}' of {} lines: only image, caption, captions, id and label are packed\n", key,
                count);
@@ -57,14 +46,20 @@ void register_ingest(CLI::App& app, std::function<int()>& run) {
   pairs->add_option("--classes", options->classes,
                     "a text file with the names of the labels 0, 1, ..., one a line; becomes classes.txt");
   pairs
-      ->add_option("--out", options->out,
-                   "the data set's folder: absent, empty, or an older data set, which is replaced when the new one is "
-                   "complete")
+      ->add_option(
+          "--out", options->out,
+          "the data set's folder: absent, empty, or an older data set of an ingest, which is replaced when the "
+          "new one is complete; a tokenizer trained there is kept")
       ->required();
   pairs->add_option("--samples-per-shard", options->samples_per_shard, "a shard also ends at 1 GiB of images")
       ->capture_default_str();
+  pairs->add_flag("--decode", options->decode,
+                  "decodes every image whole, so that cut and damaged ones are found now and not in training");
+  options->threads = num_processors();
+  pairs->add_option("--threads", options->threads, "of --decode")->check(CLI::Range(1, 256))->capture_default_str();
   pairs->footer(
-      "A line is an object with these keys; others are ignored:\n"
+      "A line is an object with these keys; others are ignored, but for other tools' names of these (file_name, "
+      "text):\n"
       "  image      file name relative to --images (JPEG, PNG or WebP, packed as it is), or null or absent\n"
       "  captions   array of strings; or caption, one string; may be absent if there is an image\n"
       "  id         integer 0 to 2^64-1, unique; without it, the line's number\n"

@@ -7,8 +7,11 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "base/error.h"
 #include "checkpoint/inspect.h"
 #include "data/inspect_shard.h"
+#include "data/parallel_for.h"
+#include "launcher/progress_count.h"
 
 namespace triptych::launcher {
 namespace {
@@ -30,20 +33,33 @@ bool is_data(const fs::path& path) {
 void register_inspect(CLI::App& app, std::function<int()>& run) {
   CLI::App* command = app.add_subcommand("inspect", "Describes a shard, a data set or a checkpoint");
   const auto path = std::make_shared<fs::path>();
-  const auto verify = std::make_shared<bool>(false);
+  const auto options = std::make_shared<InspectOptions>();
+  options->threads = num_processors();
   command->add_option("PATH", *path, "a shard (*.h5), a data set's folder, or a checkpoint: its folder or `latest`")
       ->required();
-  command->add_flag("--verify", *verify, "reads every byte and compares all checksums; names what is damaged");
+  command->add_flag("--verify", options->verify, "reads every byte and compares all checksums; names what is damaged");
+  command->add_flag("--decode", options->decode,
+                    "of data: decodes every image whole; names those whose pixels are cut or damaged");
+  command->add_option("--threads", options->threads, "of --decode")->check(CLI::Range(1, 256))->capture_default_str();
   command->footer(
       "Exit code 1 if something is damaged, 2 if PATH is neither.\n"
       "\n"
       "Examples:\n"
       "  triptych inspect data/mine\n"
       "  triptych inspect data/mine/shard_00000.h5 --verify\n"
+      "  triptych inspect data/mine --decode\n"
       "  triptych inspect runs/quickstart/checkpoints/latest");
-  command->callback([path, verify, &run] {
-    run = [path, verify] {
-      fmt::print("{}", is_data(*path) ? describe_data(*path, *verify) : describe_checkpoint(*path, *verify));
+  command->callback([path, options, &run] {
+    run = [path, options] {
+      if (!is_data(*path) && options->decode) {
+        throw UserError(path->string(), "is no data, and --decode is about images. Name a shard or a data set.");
+      }
+      ProgressCount progress("samples");
+      options->progress = [&](uint64_t done) { progress.show(done); };
+      const std::string text =
+          is_data(*path) ? describe_data(*path, *options) : describe_checkpoint(*path, options->verify);
+      progress.end();
+      fmt::print("{}", text);
       return 0;
     };
   });

@@ -5,7 +5,9 @@
 namespace triptych::data {
 
 Batch::Batch(std::shared_ptr<const std::vector<FieldSpec>> fields, int64_t num_rows)
-    : sample_ids(static_cast<std::size_t>(num_rows), kNoSample), fields_(std::move(fields)) {
+    : sample_ids(static_cast<std::size_t>(num_rows), kNoSample),
+      attempts(static_cast<std::size_t>(num_rows)),
+      fields_(std::move(fields)) {
   for (const FieldSpec& field : *fields_) {
     TRIPTYCH_CHECK(&at(field.name) == &field, "two fields are named {}", field.name);
     arrays.emplace_back(static_cast<std::size_t>(num_rows * field.row_bytes()));

@@ -25,6 +25,9 @@ class Batch {
   int64_t first_index = 0;  ///< of the first row, within the global batch
   /// [B] index in the data set; kNoSample in rows that pad an evaluation's last batch.
   std::vector<uint64_t> sample_ids;
+  /// [B] how many samples of the row's position could not be used before this one: 0 nearly always. In an evaluation,
+  /// which replaces nothing, 1 where the row's sample cannot be used.
+  std::vector<int32_t> attempts;
   /// [B] which of its sample's captions a row is, in an evaluation over captions; else empty.
   std::vector<uint32_t> caption_numbers;
   /// Of each field, in the order of fields(): [B, dims...].

@@ -1,8 +1,11 @@
 #include "data/dataset.h"
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <deque>
 #include <mutex>
+#include <thread>
 #include <unordered_set>
 
 #include "base/checked.h"
@@ -17,6 +20,10 @@ namespace {
 
 // Far below the usual limit of 1024 descriptors, enough that neighbouring reads find their file open.
 constexpr std::size_t kMaxOpenShards = 128;
+
+// Network file systems and busy disks fail for a moment; a disk that stays away is told soon all the same.
+constexpr std::array<std::chrono::milliseconds, 3> kPauses{std::chrono::milliseconds(20), std::chrono::milliseconds(80),
+                                                           std::chrono::milliseconds(300)};
 
 std::string rebuild(const std::filesystem::path& dir) {
   return fmt::format("If that was meant, run `triptych index {}`; if not, bring the file back", dir.string());
@@ -73,6 +80,13 @@ struct Dataset::State {
       open_order.push_back(shard);
     }
     return slot;
+  }
+
+  /// Lets the next reader open a shard anew, for what a reader that failed had open.
+  void forget(uint32_t shard) {
+    const std::lock_guard lock(mutex);
+    files[shard].reset();
+    std::erase(open_order, shard);
   }
 
   uint32_t shard_of(uint64_t i) const {
@@ -177,13 +191,20 @@ void Dataset::read(uint64_t i, SampleBuffer& buffer, SampleParts parts) const {
   const uint32_t shard = state_->shard_of(i);
   const IndexRecord& record = state_->index.records[i];
   buffer.id = record.id;
-  const auto read_checked = [&](const File& file, std::span<std::byte> out, uint64_t offset, uint64_t checksum,
-                                std::string_view what) {
-    try {
-      file.pread(out, offset);
-    } catch (const WorldError& error) {
-      throw WorldError((path() / shard_name(shard)).string(),
-                       fmt::format("{}: its {} cannot be read: {}", sample_name(i), what, error.what()));
+  const auto read_checked = [&](std::span<std::byte> out, uint64_t offset, uint64_t checksum, std::string_view what) {
+    for (std::size_t attempt = 0;; ++attempt) {
+      try {
+        state_->file(shard)->pread(out, offset);
+        break;
+      } catch (const WorldError& error) {
+        if (attempt == kPauses.size()) {
+          throw WorldError((path() / shard_name(shard)).string(),
+                           fmt::format("{}: its {} cannot be read, in {} attempts: {}", sample_name(i), what,
+                                       attempt + 1, error.what()));
+        }
+        state_->forget(shard);
+        std::this_thread::sleep_for(kPauses[attempt]);
+      }
     }
     if (hash64(out) != checksum) {
       throw WorldError(
@@ -201,9 +222,8 @@ void Dataset::read(uint64_t i, SampleBuffer& buffer, SampleParts parts) const {
   buffer.caption_ends.clear();
   if (num_captions == 0) buffer.caption_bytes.clear();
   if (image_bytes == 0 && num_captions == 0) return;
-  const std::shared_ptr<const File> file = state_->file(shard);
   if (image_bytes != 0) {
-    read_checked(*file, buffer.image, record.image_offset, record.image_checksum, "image bytes");
+    read_checked(buffer.image, record.image_offset, record.image_checksum, "image bytes");
   }
   if (num_captions != 0) {
     const uint64_t first = state_->first_caption[shard] + record.first_caption;
@@ -213,7 +233,7 @@ void Dataset::read(uint64_t i, SampleBuffer& buffer, SampleParts parts) const {
       buffer.caption_ends.push_back(bytes);
     }
     buffer.caption_bytes.resize(bytes);
-    read_checked(*file, std::as_writable_bytes(std::span(buffer.caption_bytes)), record.captions_offset,
+    read_checked(std::as_writable_bytes(std::span(buffer.caption_bytes)), record.captions_offset,
                  record.caption_checksum, "caption bytes");
   }
 }

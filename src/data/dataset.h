@@ -82,8 +82,9 @@ class Dataset {
   /// "shard_00000.h5 sample 17 (id 42)", with the sample's place in its shard; for messages.
   std::string sample_name(uint64_t i) const;
   SampleRecord record(uint64_t i) const;
-  /// Reads the asked parts and checks their checksums; the other parts of `buffer` become empty. Throws WorldError that
-  /// names the file and the sample.
+  /// Reads the asked parts and checks their checksums; the other parts of `buffer` become empty. A read that fails is
+  /// tried again, three times in 0.4 seconds, on the file opened anew. Throws WorldError that names the file and the
+  /// sample.
   void read(uint64_t i, SampleBuffer& buffer, SampleParts parts = SampleParts::kAll) const;
 
  private:

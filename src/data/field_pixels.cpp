@@ -21,12 +21,12 @@ class PixelsFiller : public RowFiller {
     const ImageInfo info = probe_image(encoded);
     Augmentation augmentation;
     if (sample.training) {
-      augmentation = draw_augmentation(augment_, sample.seed, sample.position, info.width, info.height);
+      augmentation = draw_augmentation(augment_, sample.seed, sample.position, info.seen_width(), info.seen_height());
     } else {
-      augmentation.crop = center_square(info.width, info.height);
+      augmentation.crop = center_square(info.seen_width(), info.seen_height());
     }
     decoder_.decode(encoded, decode_reduction(augmentation.crop, size_), image_);
-    resizer_.resize(image_, scale_box(augmentation.crop, info.width, info.height, image_), size_, out);
+    resizer_.resize(image_, scale_box(augmentation.crop, info.seen_width(), info.seen_height(), image_), size_, out);
     apply_augmentation(augmentation, size_, out);
   }
 

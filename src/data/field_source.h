@@ -54,8 +54,8 @@ class RowFiller {
   /// Fills the sample's rows, a function of what it sees alone. It may be called again for the same rows, with another
   /// sample: then the later call counts.
   ///
-  /// Throws WorldError if the image is not sound: the sample is replaced. Every rank must judge a sample alike,
-  /// whatever fields it has, so what only this filler can see is an error of another kind, which ends the run.
+  /// Throws WorldError if the sample cannot be used, such as an image that is not sound: it is replaced, on all ranks
+  /// that read the row. An error of another kind ends the run.
   virtual void fill(const LoadedSample& sample, FieldRows rows) = 0;
   /// Fills rows that have no sample: the padding of an evaluation's last batch, or a sample that cannot be used.
   virtual void clear(FieldRows rows) = 0;

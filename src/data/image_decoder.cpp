@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "data/image_formats.h"
+#include "data/image_metadata.h"
 
 namespace triptych::data {
 namespace {
@@ -73,15 +74,12 @@ std::string_view image_format_name(ImageFormat format) {
 }
 
 ImageInfo probe_image(std::span<const std::byte> encoded) {
-  switch (detect_format(encoded)) {
-    case ImageFormat::kJpeg:
-      return formats::probe_jpeg(encoded);
-    case ImageFormat::kPng:
-      return formats::probe_png(encoded);
-    case ImageFormat::kWebp:
-      break;
-  }
-  return formats::probe_webp(encoded);
+  const ImageFormat format = detect_format(encoded);
+  ImageInfo info = format == ImageFormat::kJpeg  ? formats::probe_jpeg(encoded)
+                   : format == ImageFormat::kPng ? formats::probe_png(encoded)
+                                                 : formats::probe_webp(encoded);
+  info.orientation = exif_orientation(format, encoded);
+  return info;
 }
 
 void ImageDecoder::decode(std::span<const std::byte> encoded, unsigned reduction, Image& out) {
@@ -89,14 +87,19 @@ void ImageDecoder::decode(std::span<const std::byte> encoded, unsigned reduction
   if (scratch_.capacity() > kKeepBytes) scratch_ = {};
   if (out.pixels.capacity() > kKeepBytes) out.pixels = {};
   TRIPTYCH_CHECK(reduction == 1 || reduction == 2 || reduction == 4 || reduction == 8, "reduction {}", reduction);
-  switch (detect_format(encoded)) {
+  const ImageFormat format = detect_format(encoded);
+  switch (format) {
     case ImageFormat::kJpeg:
-      return formats::decode_jpeg(encoded, reduction, out, scratch_);
+      formats::decode_jpeg(encoded, reduction, out, scratch_);
+      break;
     case ImageFormat::kPng:
-      return formats::decode_png(encoded, out, scratch_, rows_);
+      formats::decode_png(encoded, out, scratch_, rows_);
+      break;
     case ImageFormat::kWebp:
-      return formats::decode_webp(encoded, out, scratch_);
+      formats::decode_webp(encoded, out, scratch_);
+      break;
   }
+  apply_orientation(exif_orientation(format, encoded), out, scratch_);
 }
 
 Image decode_image(std::span<const std::byte> encoded) {

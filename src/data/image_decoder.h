@@ -20,10 +20,15 @@ inline constexpr uint64_t kMaxImagePixels = uint64_t{64} << 20;
 
 struct ImageInfo {
   ImageFormat format;
-  uint32_t width, height;  ///< pixels, as stored: an EXIF orientation is not applied, here or when decoding
+  uint32_t width, height;   ///< pixels, as stored
+  uint8_t orientation = 1;  ///< 1 to 8, how the stored pixels are to be seen (EXIF); decoding applies it
+
+  /// The size as seen, which decoding gives: 5 to 8 lie on their side.
+  uint32_t seen_width() const { return orientation >= 5 ? height : width; }
+  uint32_t seen_height() const { return orientation >= 5 ? width : height; }
 };
 
-/// What the header of an encoded image says; reads no pixel and allocates nothing that depends on the claimed size.
+/// What the headers of an encoded image say; reads no pixel and allocates nothing that depends on the claimed size.
 /// Throws WorldError with the reason on an unknown format, a broken header, an animation, or more than
 /// kMaxImagePixels. Thread-safe.
 ImageInfo probe_image(std::span<const std::byte> encoded);
@@ -39,7 +44,8 @@ struct Image {
 class ImageDecoder {
  public:
   /// Decodes `encoded` into `out`, reusing its memory. Grey is expanded, a palette applied, 16 bits rounded to 8, CMYK
-  /// converted as a plain ink model, transparency composited on white. Colour profiles and gamma are ignored.
+  /// converted as a plain ink model, transparency composited on white, and the image turned to how its EXIF orientation
+  /// says that it is seen. Colour profiles and gamma are ignored; image_remarks() tells of them.
   ///
   ///   reduction   1, 2, 4 or 8: a JPEG is decoded at 1/reduction of its size (sides rounded up) by a scaled inverse
   ///               DCT, at a fraction of the cost; other formats come whole
@@ -49,7 +55,7 @@ class ImageDecoder {
   void decode(std::span<const std::byte> encoded, unsigned reduction, Image& out);
 
  private:
-  std::vector<uint8_t> scratch_;  // pixels with alpha, or one row of them
+  std::vector<uint8_t> scratch_;  // pixels with alpha, or one row of them; those that are turned
   std::vector<uint8_t*> rows_;
 };
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>
 
@@ -28,11 +29,20 @@ struct ErrorSink {
   std::longjmp(sink->jump, 1);
 }
 
+/// Bytes between the last pixels and the end marker that are all zero: cameras and editors fill up with them.
+bool is_filling(j_common_ptr info) {
+  if (info->err->msg_code != JWRN_EXTRANEOUS_DATA || info->err->msg_parm.i[1] != JPEG_EOI) return false;
+  const auto* decompress = reinterpret_cast<j_decompress_ptr>(info);
+  // The decoder has read just behind the last of them, all of the file being in memory.
+  const JOCTET* end = decompress->src->next_input_byte;
+  return std::all_of(end - info->err->msg_parm.i[0], end, [](JOCTET byte) { return byte == 0; });
+}
+
 void on_message(j_common_ptr info, int level) {
   if (level >= 0) return;  // tracing
   // Every warning is a sign of damage (bytes that no part of the image claims come from a header that lies about its
-  // height), but for an Adobe marker of an unknown kind.
-  if (info->err->msg_code != JWRN_ADOBE_XFORM) fail(info);
+  // height), but for an Adobe marker of an unknown kind, and filling.
+  if (info->err->msg_code != JWRN_ADOBE_XFORM && !is_filling(info)) fail(info);
 }
 
 void on_progress(j_common_ptr info) {
@@ -95,7 +105,7 @@ ImageInfo probe_jpeg(std::span<const std::byte> encoded) {
   if (setjmp(jpeg.errors.jump) != 0) jpeg.rethrow();
   jpeg.read_header(encoded);
   check_size(kWhere, jpeg.info.image_width, jpeg.info.image_height);
-  return {ImageFormat::kJpeg, jpeg.info.image_width, jpeg.info.image_height};
+  return {.format = ImageFormat::kJpeg, .width = jpeg.info.image_width, .height = jpeg.info.image_height};
 }
 
 void decode_jpeg(std::span<const std::byte> encoded, unsigned reduction, Image& out, std::vector<uint8_t>& scratch) {

@@ -94,7 +94,7 @@ ImageInfo probe_png(std::span<const std::byte> encoded) {
   }
   const uint32_t width = big_endian(encoded, 16), height = big_endian(encoded, 20);
   check_size(kWhere, width, height);
-  return {ImageFormat::kPng, width, height};
+  return {.format = ImageFormat::kPng, .width = width, .height = height};
 }
 
 void decode_png(std::span<const std::byte> encoded, Image& out, std::vector<uint8_t>& scratch,

@@ -54,7 +54,9 @@ WebPBitstreamFeatures read_features(std::span<const std::byte> encoded) {
 
 ImageInfo probe_webp(std::span<const std::byte> encoded) {
   const WebPBitstreamFeatures features = read_features(encoded);
-  return {ImageFormat::kWebp, static_cast<uint32_t>(features.width), static_cast<uint32_t>(features.height)};
+  return {.format = ImageFormat::kWebp,
+          .width = static_cast<uint32_t>(features.width),
+          .height = static_cast<uint32_t>(features.height)};
 }
 
 void decode_webp(std::span<const std::byte> encoded, Image& out, std::vector<uint8_t>& scratch) {

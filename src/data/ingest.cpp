@@ -2,31 +2,29 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstring>
 #include <fstream>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "data/class_names.h"
 #include "data/image_decoder.h"
+#include "data/image_metadata.h"
 #include "data/index_builder.h"
-#include "data/index_file.h"
 #include "data/pair_line.h"
+#include "data/parallel_for.h"
 #include "data/problems.h"
-#include "data/shard_files.h"
 #include "data/shard_format.h"
 #include "data/shard_writer.h"
+#include "data/staging_folder.h"
 
 namespace triptych::data {
 namespace {
@@ -35,7 +33,25 @@ namespace fs = std::filesystem;
 
 // A sample's captions escaped as JSON, with room to spare; bounds the memory that one line takes.
 constexpr std::size_t kMaxLineBytes = std::size_t{4} << 20;
-constexpr uint64_t kMaxIgnoredKeys = 100;  // distinct ones that are named in the summary
+constexpr uint64_t kMaxNamed = 100;  // distinct ignored keys, and remarks, in the summary
+
+/// What a file is that holds no JSON lines, by its first bytes, and the remedy; empty if it may hold some.
+std::string other_format(std::string_view head) {
+  const auto begins = [&](std::string_view magic) { return head.starts_with(magic); };
+  if (begins("\xFF\xFE") || begins("\xFE\xFF") || (head.size() >= 2 && (head[0] == '\0') != (head[1] == '\0'))) {
+    return "is UTF-16, and lines must be UTF-8. Convert it: iconv -f UTF-16 -t UTF-8 IN > OUT.";
+  }
+  if (begins("\x1F\x8B")) return "is compressed by gzip. Unpack it first: gunzip -k FILE.";
+  if (begins("\x28\xB5\x2F\xFD")) return "is compressed by zstd. Unpack it first: unzstd FILE.";
+  if (begins("BZh")) return "is compressed by bzip2. Unpack it first: bunzip2 -k FILE.";
+  if (begins("\xFD"
+             "7zXZ"))
+    return "is compressed by xz. Unpack it first: unxz -k FILE.";
+  if (begins("PK\x03\x04")) return "is a zip archive. Unpack it first, and name the file of JSON lines in it.";
+  if (begins("PAR1")) return "is a Parquet file. Write its rows as JSON lines first.";
+  if (begins("SQLite format 3")) return "is a database. Write its rows as JSON lines first.";
+  return {};
+}
 
 /// Lines of a file, without ever holding more than one of at most kMaxLineBytes.
 class LineReader {
@@ -45,8 +61,16 @@ class LineReader {
     std::error_code ignored;
     if (fs::is_regular_file(path, ignored)) stream_.open(path, std::ios::binary);
     if (!stream_.is_open()) {
-      throw UserError(path.string(), "is no file that can be read. Name a file of JSON lines with --captions.");
+      throw UserError(path.string(),
+                      "is no file that can be read. Name a file of JSON lines with --captions; it is "
+                      "read twice, so it cannot be a pipe.");
     }
+    std::array<char, 16> head{};
+    stream_.read(head.data(), head.size());
+    const std::string other = other_format({head.data(), static_cast<std::size_t>(stream_.gcount())});
+    if (!other.empty()) throw UserError(path.string(), other);
+    stream_.clear();
+    stream_.seekg(0);
   }
 
   /// False at the end. `too_long`: the line was skipped.
@@ -125,106 +149,20 @@ class ImageFolder {
   fs::path folder_, root_;
 };
 
+/// A line on its way into a shard.
+struct Item {
+  uint64_t number = 0;  // of the line
+  PairLine line;
+  std::vector<std::byte> image;
+  std::string problem;  // of the image
+  std::vector<std::string> remarks;
+};
+
 /// The text of an error that was thrown with the rule alone.
 std::string_view rule_of(const Error& error) {
   const std::string_view text = error.what();
   return text.starts_with("[line] ") ? text.substr(7) : text;
 }
-
-/// The folder that becomes `out` when it is complete. What a killed run left under the same name is cleared away.
-class StagingFolder {
- public:
-  explicit StagingFolder(const fs::path& out) : out_(out), path_(out.string() + ".partial") {
-    check_replaceable(out_);
-    clear(path_);
-    try {
-      fs::create_directories(path_);
-    } catch (const fs::filesystem_error& error) {
-      throw WorldError(path_.string(), fmt::format("cannot be created ({}).", error.code().message()));
-    }
-  }
-  ~StagingFolder() {
-    std::error_code ignored;
-    if (!committed_) fs::remove_all(path_, ignored);
-  }
-  StagingFolder(const StagingFolder&) = delete;
-  StagingFolder& operator=(const StagingFolder&) = delete;
-
-  const fs::path& path() const { return path_; }
-
-  /// Puts the folder in the place of `out`. An older data set goes only after the new one is there.
-  void commit() {
-    sync_folder(path_);
-    if (!replace()) {
-      throw WorldError(out_.string(),
-                       fmt::format("the finished data set cannot be renamed to it ({}).", describe_errno(errno)));
-    }
-    committed_ = true;
-    sync_folder(out_.has_parent_path() ? out_.parent_path() : ".");
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-
- private:
-  /// rename(2) takes the place of nothing or of an empty folder; an older data set is exchanged in one step where the
-  /// file system can, and moved aside first where it cannot. Afterwards `path_` holds what is to be removed, if
-  /// anything.
-  bool replace() const {
-    if (::rename(path_.c_str(), out_.c_str()) == 0) return true;
-    if (errno != ENOTEMPTY && errno != EEXIST) return false;
-    if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, out_.c_str(), RENAME_EXCHANGE) == 0) return true;
-    if (errno != EINVAL && errno != ENOSYS) return false;
-    const std::string aside = out_.string() + ".replaced";
-    return ::rename(out_.c_str(), aside.c_str()) == 0 && ::rename(path_.c_str(), out_.c_str()) == 0 &&
-           ::rename(aside.c_str(), path_.c_str()) == 0;
-  }
-
-  /// Only what an ingest has made may be replaced: nothing, an empty folder, or a data set and nothing else.
-  static void check_replaceable(const fs::path& folder) {
-    std::error_code error;
-    const fs::file_status status = fs::symlink_status(folder, error);
-    if (status.type() == fs::file_type::not_found) return;
-    if (status.type() != fs::file_type::directory) {
-      throw UserError(folder.string(), "exists and is no folder. Choose another --out.");
-    }
-    bool any = false, has_index = false;
-    for (const auto& entry : fs::directory_iterator(folder, error)) {
-      const std::string name = entry.path().filename().string();
-      any = true;
-      has_index |= name == kIndexName;
-      if (name != kIndexName && name != kIndexArraysName && name != kClassNamesFile && !is_shard_name(name)) {
-        throw UserError(folder.string(),
-                        fmt::format("holds {}, which no ingest has made, so it is not replaced. Remove the "
-                                    "folder or choose another --out.",
-                                    name));
-      }
-    }
-    if (error) throw WorldError(folder.string(), fmt::format("cannot be listed ({}).", error.message()));
-    if (any && !has_index) {
-      throw UserError(folder.string(),
-                      "holds shards without an index, so it is not replaced. Run `triptych index` on it, "
-                      "remove it, or choose another --out.");
-    }
-  }
-
-  static bool is_shard_name(const std::string& name) { return name.starts_with("shard_") && name.ends_with(".h5"); }
-
-  static void clear(const fs::path& folder) {
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator(folder, error)) {
-      const std::string name = entry.path().filename().string();
-      // Unfinished files have the number of a process at the end.
-      if (!name.starts_with("shard_") && !name.starts_with("index.") && !name.starts_with(kClassNamesFile)) {
-        throw UserError(folder.string(),
-                        fmt::format("is where the data set is made, but holds {}. Remove that folder.", name));
-      }
-    }
-    fs::remove_all(folder, error);
-  }
-
-  fs::path out_, path_;
-  bool committed_ = false;
-};
 
 /// The same input gives the same id, in the form of a UUID of version 8 (RFC 9562: custom contents).
 std::string make_data_set_id(const IngestOptions& options) {
@@ -247,17 +185,13 @@ class Ingest {
         data_set_id_(make_data_set_id(options)) {}
 
   IngestSummary run() {
-    std::string_view text;
-    bool too_long = false;
-    while (lines_.next(text, too_long)) {
-      if (text.empty() && !too_long) continue;
-      try {
-        if (too_long) throw UserError("line", fmt::format("is longer than {} bytes", kMaxLineBytes));
-        take(parse_pair_line(text));
-      } catch (const UserError& error) {
-        problems_.add(fmt::format("line {}: {}", lines_.number(), rule_of(error)));
-        writer_.reset();  // nothing is kept, but the rest is still checked
-      }
+    // Several at a time where they are worth several threads; an image may have 64 MiB.
+    std::vector<Item> items(options_.decode ? 2 * static_cast<std::size_t>(options_.threads) : 1);
+    for (bool more = true; more;) {
+      std::size_t count = 0;
+      while (count < items.size() && (more = next_line(items[count]))) ++count;
+      parallel_for(options_.threads, count, [&](uint64_t i) { read_image(items[i]); });
+      for (std::size_t i = 0; i < count; ++i) check(items[i].number, [&] { take(items[i]); });
     }
     if (!problems_.empty()) {
       throw UserError(options_.captions.string(),
@@ -275,17 +209,64 @@ class Ingest {
     summary_.num_captions = index.num_captions;
     summary_.num_images = index.num_images;
     summary_.data_set_id = data_set_id_;
+    summary_.kept = staging_.kept();
     return std::move(summary_);
   }
 
  private:
-  void take(const PairLine& line) {
-    for (const std::string& key : line.ignored_keys) {
-      if (summary_.ignored_keys.size() < kMaxIgnoredKeys || summary_.ignored_keys.contains(key))
-        ++summary_.ignored_keys[key];
+  /// Runs what may refuse a line, and keeps its words.
+  template <typename Work>
+  bool check(uint64_t line, const Work& work) {
+    try {
+      work();
+      return true;
+    } catch (const UserError& error) {
+      problems_.add(fmt::format("line {}: {}", line, rule_of(error)));
+      writer_.reset();  // nothing is kept, but the rest is still checked
+      return false;
     }
-    const uint64_t id = line.id.value_or(lines_.number());
-    const auto [known, is_new] = ids_.try_emplace(id, lines_.number());
+  }
+
+  /// The next line that has a sample; false at the end.
+  bool next_line(Item& item) {
+    std::string_view text;
+    bool too_long = false;
+    while (lines_.next(text, too_long)) {
+      if (!too_long && text.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+      item.number = lines_.number();
+      const bool is_sound = check(item.number, [&] {
+        if (too_long) throw UserError("line", fmt::format("is longer than {} bytes", kMaxLineBytes));
+        item.line = parse_pair_line(text);
+      });
+      if (is_sound) return true;
+    }
+    return false;
+  }
+
+  /// On any thread.
+  void read_image(Item& item) const {
+    item.image.clear();
+    item.problem.clear();
+    item.remarks.clear();
+    if (item.line.image.empty()) return;
+    try {
+      images_.read(item.line.image, item.image);
+      if (options_.decode) decode_image(item.image);
+      item.remarks = image_remarks(item.image);
+    } catch (const UserError& error) {
+      item.problem = rule_of(error);
+    } catch (const WorldError& error) {
+      item.problem = fmt::format("the image '{}': {}", item.line.image, error.what());
+    }
+  }
+
+  void take(Item& item) {
+    const PairLine& line = item.line;
+    for (const std::string& key : line.ignored_keys) {
+      if (summary_.ignored_keys.size() < kMaxNamed || summary_.ignored_keys.contains(key)) ++summary_.ignored_keys[key];
+    }
+    const uint64_t id = line.id.value_or(item.number);
+    const auto [known, is_new] = ids_.try_emplace(id, item.number);
     if (!is_new) {
       throw UserError("line", fmt::format("the id {} was already that of line {}{}", id, known->second,
                                           line.id ? "" : "; a line without 'id' has its number as id"));
@@ -294,16 +275,20 @@ class Ingest {
       throw UserError("line", fmt::format("the label {} names none of the {} classes of {}, which are counted from 0",
                                           *line.label, classes_.size(), options_.classes.string()));
     }
-    image_.clear();
-    if (!line.image.empty()) images_.read(line.image, image_);
+    if (!item.problem.empty()) throw UserError("line", item.problem);
+    for (const std::string& remark : item.remarks) {
+      if (summary_.remarks.size() == kMaxNamed && !summary_.remarks.contains(remark)) continue;
+      IngestRemark& known_remark = summary_.remarks[remark];
+      if (known_remark.count++ == 0) known_remark.first_line = item.number;
+    }
     if (options_.progress) options_.progress(ids_.size());
     if (!problems_.empty()) return;
 
     const std::vector<std::string_view> captions(line.captions.begin(), line.captions.end());
-    if (writer_ && (writer_->num_samples() == options_.samples_per_shard || !writer_->has_room(image_.size())))
+    if (writer_ && (writer_->num_samples() == options_.samples_per_shard || !writer_->has_room(item.image.size())))
       close_shard();
     if (!writer_) writer_.emplace(staging_.path() / shard_file_name(num_shards_), data_set_id_);
-    writer_->add({id, image_, captions, line.label});
+    writer_->add({id, item.image, captions, line.label});
   }
 
   void close_shard() {
@@ -327,7 +312,6 @@ class Ingest {
   std::optional<ShardWriter> writer_;
   uint64_t num_shards_ = 0;
   std::unordered_map<uint64_t, uint64_t> ids_;  // to the line that has it
-  std::vector<std::byte> image_;
 };
 
 }  // namespace

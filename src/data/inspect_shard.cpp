@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -10,7 +12,9 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "data/dataset.h"
+#include "data/image_decoder.h"
 #include "data/index_file.h"
+#include "data/parallel_for.h"
 #include "data/problems.h"
 #include "data/shard_scan.h"
 
@@ -134,6 +138,38 @@ std::string examples_text(const fs::path& dir, const DatasetIndex& index) {
   return text;
 }
 
+/// Decodes the images of `count` samples; `read` gives a sample's name and its image, empty if it has none, and may
+/// throw WorldError. Names the samples whose image is not whole and sound.
+std::string decode_all(const fs::path& path, uint64_t count, const InspectOptions& options,
+                       const std::function<std::string(uint64_t, std::vector<std::byte>&)>& read) {
+  constexpr uint64_t kTogether = 256;  // samples between two reports of progress
+  std::vector<std::string> faults(kTogether);
+  Problems problems;
+  std::atomic<uint64_t> num_images = 0;
+  for (uint64_t first = 0; first < count; first += kTogether) {
+    const uint64_t part = std::min(kTogether, count - first);
+    parallel_for(options.threads, part, [&](uint64_t k) {
+      faults[k].clear();
+      std::vector<std::byte> image;
+      std::string name;
+      try {
+        name = read(first + k, image);
+        if (image.empty()) return;
+        ++num_images;
+        decode_image(image);
+      } catch (const WorldError& error) {
+        faults[k] = fmt::format("{}{}{}", name, name.empty() ? "" : ": ", error.what());
+      }
+    });
+    for (uint64_t k = 0; k < part; ++k) {
+      if (!faults[k].empty()) problems.add(faults[k]);
+    }
+    if (options.progress) options.progress(first + part);
+  }
+  if (!problems.empty()) throw WorldError(path.string(), fmt::format("has {}", problems.text()));
+  return fmt::format("  decoded     all {} images are whole\n", num_images.load());
+}
+
 /// Compares what a shard holds now with what its index recorded.
 std::string compare_with_index(const fs::path& path, const DatasetIndex& now) {
   const fs::path dir = path.has_parent_path() ? path.parent_path() : fs::path(".");
@@ -170,7 +206,7 @@ std::string compare_with_index(const fs::path& path, const DatasetIndex& now) {
   throw UserError(path.string(), fmt::format("is not in the index beside it. Run `triptych index {}`.", dir.string()));
 }
 
-std::string describe_shard(const fs::path& path, bool verify) {
+std::string describe_shard(const fs::path& path, const InspectOptions& options) {
   Problems problems;
   ShardScan scan = scan_shard(path, problems);
   DatasetIndex index;
@@ -184,11 +220,18 @@ std::string describe_shard(const fs::path& path, bool verify) {
       fmt::format("{}: {} version {}\n  data set    {}\n  file        {}\n", path.string(), kShardFormatName,
                   kShardFormatVersion, index.data_set_id, human_bytes(static_cast<double>(index.shards[0].bytes)));
   text += counts_text(index) + examples_text(path.parent_path(), index);
-  if (verify) text += compare_with_index(path, index);
-  return text;
+  if (options.verify) text += compare_with_index(path, index);
+  if (!options.decode) return text;
+  const File file = File::open_read(path);
+  return text + decode_all(path, index.records.size(), options, [&](uint64_t i, std::vector<std::byte>& image) {
+           const IndexRecord& record = index.records[i];
+           image.resize(record.image_bytes);
+           file.pread(image, record.image_offset);
+           return fmt::format("sample {} (id {})", i, record.id);
+         });
 }
 
-std::string describe_folder(const fs::path& dir, bool verify) {
+std::string describe_folder(const fs::path& dir, const InspectOptions& options) {
   const Dataset dataset = Dataset::open(dir);
   const DatasetIndex index = read_index(dir);
   uint64_t bytes = 0;
@@ -196,7 +239,16 @@ std::string describe_folder(const fs::path& dir, bool verify) {
   std::string text = fmt::format("{}: data set\n  data set    {}\n  shards      {}, {} in all\n", dir.string(),
                                  index.data_set_id, index.shards.size(), human_bytes(static_cast<double>(bytes)));
   text += counts_text(index) + examples_text(dir, index);
-  if (!verify) return text;
+  const auto decoded = [&]() -> std::string {
+    if (!options.decode) return {};
+    return decode_all(dir, dataset.size(), options, [&](uint64_t i, std::vector<std::byte>& image) {
+      SampleBuffer buffer;
+      dataset.read(i, buffer, SampleParts::kImage);
+      image = std::move(buffer.image);
+      return dataset.sample_name(i);
+    });
+  };
+  if (!options.verify) return text + decoded();
   Problems problems;
   SampleBuffer buffer;
   for (uint64_t i = 0; i < dataset.size(); ++i) {
@@ -207,16 +259,16 @@ std::string describe_folder(const fs::path& dir, bool verify) {
     }
   }
   if (!problems.empty()) throw WorldError(dir.string(), fmt::format("has {}", problems.text()));
-  return text + fmt::format("  verified    the checksums of all {} samples\n", dataset.size());
+  return text + fmt::format("  verified    the checksums of all {} samples\n", dataset.size()) + decoded();
 }
 
 }  // namespace
 
-std::string describe_data(const fs::path& path, bool verify) {
+std::string describe_data(const fs::path& path, const InspectOptions& options) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
-  if (status.type() == fs::file_type::directory) return describe_folder(path, verify);
-  if (status.type() == fs::file_type::regular) return describe_shard(path, verify);
+  if (status.type() == fs::file_type::directory) return describe_folder(path, options);
+  if (status.type() == fs::file_type::regular) return describe_shard(path, options);
   throw UserError(path.string(), status.type() == fs::file_type::not_found
                                      ? "does not exist. Name a shard or the folder of a data set."
                                      : "must be a shard or the folder of a data set.");

@@ -6,10 +6,12 @@
 #include <condition_variable>
 #include <limits>
 #include <mutex>
+#include <numeric>
 #include <unordered_set>
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <nlohmann/json.hpp>
 
 #include "base/checked.h"
 #include "base/error.h"
@@ -22,6 +24,9 @@ constexpr const char* kWhere = "loader";
 constexpr std::size_t kMaxExamples = 100;  // of bad samples in the statistics
 constexpr uint64_t kMinJudged = 100;       // samples before a share of bad ones means anything
 constexpr uint64_t kMaxBatchBytes = uint64_t{8} << 30;
+
+/// What ranks tell each other of a batch; the greatest counts.
+enum BatchState : int32_t { kSound, kReplaced, kFailed };
 
 void check_batch_bytes(const LoaderOptions& o) {
   const auto rows = static_cast<uint64_t>(o.global_batch / o.dp_size);
@@ -107,7 +112,7 @@ class Loader::Impl {
         ready_.wait(lock, [&] { return scheduled.chunks_left == 0; });
       }
       const std::chrono::duration<double, std::milli> waited = std::chrono::steady_clock::now() - start;
-      if (scheduled.error) std::rethrow_exception(scheduled.error);
+      settle(scheduled);
       account(scheduled, waited.count());
     } catch (...) {
       failure_ = std::current_exception();
@@ -155,6 +160,8 @@ class Loader::Impl {
     }
     scheduled.batch.step = step;
     scheduled.batch.first_index = options_.dp_rank * rows;
+    std::ranges::fill(scheduled.batch.attempts, 0);
+    scheduled.error = nullptr;
 
     // Few enough tasks that handing them out costs nothing, enough that the threads end together.
     const int64_t chunk = std::clamp<int64_t>(rows / (4 * options_.threads), 1, 16);
@@ -188,8 +195,133 @@ class Loader::Impl {
     if (--scheduled.chunks_left == 0) ready_.notify_one();
   }
 
-  /// Takes a finished scheduled's tally over into the statistics; throws if too many samples are bad.
-  void account(Scheduled& scheduled, double wait_ms) {
+  /// Brings the rows of a finished batch to what all ranks can use, and takes over what was bad. Collective over the
+  /// ranks that agree; throws on all of them what one has thrown.
+  void settle(Scheduled& scheduled) {
+    RowAgreement* ranks = options_.agreement;
+    if (ranks == nullptr) {
+      if (scheduled.error) std::rethrow_exception(scheduled.error);
+      for (const BadSample& bad : first_met(scheduled)) report(bad);
+      judge(scheduled, scheduled.batch.attempts);
+      return;
+    }
+    const bool all_used = std::ranges::all_of(scheduled.batch.attempts, [](int32_t n) { return n == 0; });
+    const BatchState state = greatest(all_used ? kSound : kReplaced, scheduled);
+    std::vector<int32_t> attempts;  // of the global batch; none: all zero
+    for (bool is_settled = state == kSound; !is_settled;) {
+      attempts.assign(static_cast<std::size_t>(options_.global_batch), 0);
+      const std::span<int32_t> mine = std::span(attempts).subspan(static_cast<std::size_t>(scheduled.batch.first_index),
+                                                                  static_cast<std::size_t>(stream_->num_rows()));
+      std::ranges::copy(scheduled.batch.attempts, mine.begin());
+      ranks->raise(attempts);
+      is_settled = greatest(advance(scheduled, mine) ? kReplaced : kSound, scheduled) == kSound;
+    }
+    if (state == kSound) {
+      judge(scheduled, attempts);
+      return;
+    }
+    nlohmann::json mine = nlohmann::json::array();
+    for (const BadSample& bad : first_met(scheduled)) {
+      mine.push_back({{"sample", bad.sample}, {"name", bad.name}, {"reason", bad.reason + " (" + ranks->name() + ")"}});
+    }
+    const auto replace = nlohmann::json::error_handler_t::replace;  // a library's message may be of any bytes
+    for (const std::string& text : ranks->gather(mine.dump(-1, ' ', false, replace))) {
+      for (const auto& bad : nlohmann::json::parse(text))
+        report(
+            {bad.at("sample").get<uint64_t>(), bad.at("name").get<std::string>(), bad.at("reason").get<std::string>()});
+    }
+    judge(scheduled, attempts);
+  }
+
+  /// The greatest of the ranks' states; throws on all ranks if one has failed.
+  BatchState greatest(BatchState mine, const Scheduled& scheduled) {
+    int32_t state = scheduled.error ? kFailed : mine;
+    options_.agreement->raise(std::span(&state, 1));
+    if (state == kFailed) {
+      options_.agreement->together([&] {
+        if (scheduled.error) std::rethrow_exception(scheduled.error);
+      });
+    }
+    return static_cast<BatchState>(state);
+  }
+
+  /// Fills the rows again that are behind `attempts`; true if one of them had to go on beyond it.
+  bool advance(Scheduled& scheduled, std::span<const int32_t> attempts) {
+    bool is_beyond = false;
+    try {
+      if (mender_ == nullptr) mender_ = std::make_unique<RowWorker>(stream_);
+      for (std::size_t r = 0; r < attempts.size(); ++r) {
+        if (scheduled.batch.attempts[r] >= attempts[r]) continue;
+        mender_->refill(scheduled.batch, static_cast<int64_t>(r), attempts[r]);
+        is_beyond |= scheduled.batch.attempts[r] > attempts[r];
+      }
+      scheduled.work.add(mender_->work);
+      std::ranges::move(mender_->bad, std::back_inserter(scheduled.bad));
+      mender_->work = {};
+      mender_->bad.clear();
+    } catch (...) {
+      scheduled.error = std::current_exception();
+    }
+    return is_beyond;
+  }
+
+  /// What this rank could not use and nobody has told of yet, in the order of the rows.
+  std::vector<BadSample> first_met(Scheduled& scheduled) const {
+    std::ranges::sort(scheduled.bad, [](const BadRow& a, const BadRow& b) {
+      return std::pair(a.row, a.attempt) < std::pair(b.row, b.attempt);
+    });
+    std::vector<BadSample> result;
+    for (const BadRow& row : scheduled.bad) {
+      if (!reported_.contains(row.bad.sample)) result.push_back(row.bad);
+    }
+    return result;
+  }
+
+  void report(const BadSample& bad) {
+    if (!reported_.insert(bad.sample).second) return;
+    if (stats_.bad.size() < kMaxExamples) stats_.bad.push_back(bad);
+    if (options_.on_bad_sample) options_.on_bad_sample(bad);
+  }
+
+  /// Counts samples and bad ones, of all ranks that agree, and throws if they are too many.
+  void judge(const Scheduled& scheduled, std::span<const int32_t> attempts) {
+    const Batch& batch = scheduled.batch;
+    const bool alone = options_.agreement == nullptr;
+    const int64_t first = batch.step * options_.global_batch + (alone ? batch.first_index : 0);
+    const int64_t end = first + (alone ? stream_->num_rows() : options_.global_batch);
+    const int64_t num_bad = std::accumulate(attempts.begin(), attempts.end(), int64_t{0});
+    const int64_t last = options_.training ? end : std::min(end, static_cast<int64_t>(stream_->num_items()));
+    num_judged_ += static_cast<uint64_t>(std::max<int64_t>(last - first, 0) + (options_.training ? num_bad : 0));
+    stats_.num_bad += static_cast<uint64_t>(num_bad);
+    const auto hopeless = std::ranges::find(attempts, kMaxAttempts);
+    if (options_.training && hopeless != attempts.end()) {
+      fail(fmt::format("a row needs one sound sample; {} were tried for row {} of step {} and all are bad. {}",
+                       kMaxAttempts, (hopeless - attempts.begin()) + (alone ? batch.first_index : 0), batch.step,
+                       examples()));
+    }
+    const double judged = static_cast<double>(std::max(num_judged_, kMinJudged));
+    if (static_cast<double>(stats_.num_bad) <= options_.max_bad_fraction * judged) return;
+    fail(fmt::format("at most {:g} % of the samples may be bad; {} of {} are. {}", options_.max_bad_fraction * 100,
+                     stats_.num_bad, num_judged_, examples()));
+  }
+
+  std::string examples() const {
+    std::string text = "Examples: ";
+    for (std::size_t i = 0; i < std::min<std::size_t>(stats_.bad.size(), 5); ++i) {
+      text += fmt::format("{}{}: {}", i == 0 ? "" : "; ", stats_.bad[i].name, stats_.bad[i].reason);
+    }
+    return text + ". Repair the data set and index it again, or raise the limit (data.max_bad_fraction).";
+  }
+
+  /// Every rank that agrees comes to the same, so all of them throw alike.
+  [[noreturn]] void fail(const std::string& text) const {
+    const WorldError error(kWhere, text);
+    if (options_.agreement != nullptr) options_.agreement->together([&] { throw error; });
+    throw error;
+  }
+
+  /// Takes a finished batch's tally over into the statistics.
+  void account(const Scheduled& scheduled, double wait_ms) {
     const RowWork& work = scheduled.work;
     const double total_ns = std::max(1.0, static_cast<double>(work.storage_ns + work.decode_ns + work.collate_ns));
     stats_.wait_ms += wait_ms;
@@ -202,28 +334,6 @@ class Loader::Impl {
     stats_.num_batches += 1;
     stats_.num_samples += work.num_samples;
     stats_.bytes_read += work.bytes_read;
-    stats_.num_bad += scheduled.bad.size();
-    std::ranges::sort(scheduled.bad, [](const BadRow& a, const BadRow& b) {
-      return std::pair(a.row, a.attempt) < std::pair(b.row, b.attempt);
-    });
-    for (const BadRow& row : scheduled.bad) {
-      if (!reported_.insert(row.bad.sample).second) continue;
-      if (stats_.bad.size() < kMaxExamples) stats_.bad.push_back(row.bad);
-      if (options_.on_bad_sample) options_.on_bad_sample(row.bad);
-    }
-    const double judged = static_cast<double>(std::max(stats_.num_samples, kMinJudged));
-    if (static_cast<double>(stats_.num_bad) > options_.max_bad_fraction * judged) throw_too_many_bad();
-  }
-
-  [[noreturn]] void throw_too_many_bad() const {
-    std::string examples;
-    for (std::size_t i = 0; i < std::min<std::size_t>(stats_.bad.size(), 5); ++i) {
-      examples += fmt::format("{}{}: {}", i == 0 ? "" : "; ", stats_.bad[i].name, stats_.bad[i].reason);
-    }
-    throw WorldError(kWhere,
-                     fmt::format("at most {:g} % of the samples may be bad; {} of {} are. Examples: {}. Repair the "
-                                 "data set and index it again, or raise the limit.",
-                                 options_.max_bad_fraction * 100, stats_.num_bad, stats_.num_samples, examples));
   }
 
   std::shared_ptr<SampleStream> stream_;
@@ -235,7 +345,9 @@ class Loader::Impl {
   int64_t next_step_;
   const int64_t num_steps_;
   LoaderStats stats_;
+  uint64_t num_judged_ = 0;
   std::unordered_set<uint64_t> reported_;
+  std::unique_ptr<RowWorker> mender_;  // of rows that another rank could not use
   std::exception_ptr failure_;
 
   std::mutex mutex_;

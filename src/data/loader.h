@@ -8,6 +8,7 @@
 
 #include "data/batch.h"
 #include "data/field_source.h"
+#include "data/row_agreement.h"
 
 namespace triptych::data {
 
@@ -15,7 +16,7 @@ namespace triptych::data {
 struct BadSample {
   uint64_t sample = 0;
   std::string name;    ///< the data set's name for it: shard and place
-  std::string reason;  ///< the error's text
+  std::string reason;  ///< the error's text, and the rank that met it where several agree
 };
 
 /// What an evaluation goes through once, in order.
@@ -33,13 +34,16 @@ struct LoaderOptions {
   int prefetch = 3;  ///< batches in flight: scheduled, in work or ready, but not yet taken
   bool training = true;
   EvaluationItems items = EvaluationItems::kSamples;  ///< used when not training
-  double max_bad_fraction = 0.01;  ///< of the samples this rank has seen, or of 100 while they are fewer
+  /// Of the samples that the ranks that agree have seen (alone: this rank), or of 100 while they are fewer.
+  double max_bad_fraction = 0.01;
   int64_t start_step = 0;
-  /// Ranks that hold different parts of a model must agree which samples are bad, or they would pair an image with
-  /// another's text. So where no source reads images, each image is still decoded once a run (at the lowest cost) to
-  /// see that it is sound. Turn off only if no rank uses images.
+  /// Where no source reads images, each image is still decoded once (at the lowest cost) to see that it is sound: for
+  /// an evaluation of texts, which leaves out those of a picture that cannot be used. A training in which some rank
+  /// reads the images has the agreement instead.
   bool check_unused_images = true;
-  /// Called from next(), once for each bad sample.
+  /// Of the ranks that train together; null for one rank. Used by next(), which is collective then. Must outlive this.
+  RowAgreement* agreement = nullptr;
+  /// Called from next(), once for each bad sample, on every rank that agrees.
   std::function<void(const BadSample&)> on_bad_sample;
 };
 
@@ -54,7 +58,7 @@ struct LoaderStats {
   int64_t num_batches = 0;
   uint64_t num_samples = 0;  ///< seen, bad ones included
   uint64_t bytes_read = 0;
-  uint64_t num_bad = 0;        ///< times that a bad sample was met
+  uint64_t num_bad = 0;        ///< times that a bad sample was met, by all ranks that agree
   std::vector<BadSample> bad;  ///< each bad sample once, the first 100 of them
 };
 
@@ -63,11 +67,13 @@ struct LoaderStats {
 /// Training: row r of step s is position p = s * global_batch + r of an endless stream; its sample comes from
 /// SampleOrder(seed), its caption and what fillers draw from (seed, p). So a batch is a pure function of (seed, s, r)
 /// and of the data set, whatever threads, dp_size, prefetch and start_step are. A sample that cannot be used is
-/// reported and replaced by another, drawn from (seed, p, attempt). One that turns bad after it was used ends the run
-/// instead, since other ranks may not see it so.
+/// reported and replaced by another that the batch does not have, drawn from (seed, p, attempt). Ranks that read the
+/// same rows agree on it: a row has the first of its position's samples that all of them can use. So they train on the
+/// same samples whatever only one of them cannot read, and on those of one rank that finds the same ones bad.
 ///
 /// Evaluation (training = false): position p is sample p with its first caption, or caption p of all captions, once, in
-/// order. The last batch is padded with rows of kNoSample. A sample that cannot be used keeps its row, cleared.
+/// order. The last batch is padded with rows of kNoSample. A sample that cannot be used, by any rank, keeps its row,
+/// cleared on all.
 ///
 /// A sample cannot be used if it cannot be read, its image is not sound or its caption is not UTF-8; any other error of
 /// a filler ends the run.
@@ -83,8 +89,9 @@ class Loader {
 
   /// Batches of one pass in evaluation: ceil(items / global_batch). Endless in training: INT64_MAX.
   int64_t num_steps() const;
-  /// The next batch, waiting for it if needed. Throws what a worker threw, and WorldError with examples once more than
-  /// max_bad_fraction of the samples were bad; the loader is then at its end. One caller at a time.
+  /// The next batch, waiting for it if needed. Throws what a worker threw (of ranks that agree, on all of them what one
+  /// threw), and WorldError with examples once more than max_bad_fraction of the samples were bad; the loader is then
+  /// at its end. One caller at a time.
   Batch next();
   /// Gives the memory of a batch that next() gave back for use in a later one.
   void recycle(Batch&& batch);

@@ -10,9 +10,6 @@
 namespace triptych::data {
 namespace {
 
-// With one sample in ten bad, sixteen attempts all fail once in 10^16 rows.
-constexpr int kMaxAttempts = 16;
-
 /// Adds the time it lives to a counter, also when it is left by an exception.
 class Timer {
  public:
@@ -43,7 +40,7 @@ SampleStream::SampleStream(std::shared_ptr<const Dataset> source, LoaderOptions 
     : dataset(std::move(source)),
       options(std::move(with)),
       fields(std::make_shared<const std::vector<FieldSpec>>(fields_of(options.fields))),
-      order(options.seed, dataset->size()),
+      order(options.seed, dataset->size(), options.training ? static_cast<uint64_t>(options.global_batch) : 1),
       sound(dataset->size()) {
   for (const FieldSource& field : options.fields) reads = reads | field.reads;
   if (options.training || options.items != EvaluationItems::kCaptions) return;
@@ -59,12 +56,33 @@ uint64_t SampleStream::num_items() const {
   return first_caption_.empty() ? dataset->size() : first_caption_.back();
 }
 
-uint64_t SampleStream::training_sample(uint64_t position, int attempt) const {
-  const SampleOrder::Place place = order.place(position);
-  if (attempt == 0) return order.sample(place.epoch, place.index);
-  const auto words = philox4x32(random_key(options.seed, "replacement", position), static_cast<uint64_t>(attempt));
-  const uint64_t word = uint64_t{words[0]} << 32 | words[1];
-  return order.sample(place.epoch, word % order.num_samples());
+std::vector<uint64_t> SampleStream::batch_samples(int64_t step) const {
+  std::vector<uint64_t> samples;
+  const auto first = static_cast<uint64_t>(step) * static_cast<uint64_t>(options.global_batch);
+  for (uint64_t r = 0; r < static_cast<uint64_t>(options.global_batch); ++r) {
+    samples.push_back(order.sample_at(first + r));
+  }
+  std::ranges::sort(samples);
+  return samples;
+}
+
+uint64_t SampleStream::replacement(uint64_t position, int attempt, std::span<const uint64_t> batch_samples) const {
+  const uint64_t n = order.num_samples(), batch = static_cast<uint64_t>(options.global_batch), row = position % batch;
+  const uint64_t epoch = order.place(position - row).epoch;
+  const RandomKey key = random_key(options.seed, "replacement", position);
+  // At first row r draws among the places r, r + batch, ... of one epoch, so that two rows do not draw the same sample;
+  // a small set has few of them, which may all be bad.
+  const uint64_t num_places = (n - row + batch - 1) / batch;
+  constexpr uint64_t kDraws = 32;
+  const uint64_t num_own_draws = attempt <= 4 ? kDraws / 2 : 0;
+  uint64_t sample = 0;
+  for (uint64_t draw = 0; draw < kDraws; ++draw) {
+    const auto words = philox4x32(key, static_cast<uint64_t>(attempt) * kDraws + draw);
+    const uint64_t word = uint64_t{words[0]} << 32 | words[1];
+    sample = order.sample(epoch, draw < num_own_draws ? row + batch * (word % num_places) : word % n);
+    if (!std::ranges::binary_search(batch_samples, sample)) break;
+  }
+  return sample;
 }
 
 SampleStream::Item SampleStream::evaluation_item(uint64_t position) const {
@@ -89,12 +107,10 @@ void RowWorker::make_fillers() {
   }
 }
 
-void RowWorker::fill(Batch& batch, int64_t begin, int64_t end, const std::atomic<bool>& stopping) {
+template <typename Body>
+void RowWorker::with_fillers(const Body& body) {
   try {
-    for (int64_t row = begin; row < end; ++row) {
-      if (stopping) return;
-      fill_row(batch, row);
-    }
+    body();
     const Timer timer(work.collate_ns);
     for (const Filler& f : fillers_) f.filler->finish();
   } catch (...) {
@@ -103,7 +119,26 @@ void RowWorker::fill(Batch& batch, int64_t begin, int64_t end, const std::atomic
   }
 }
 
-void RowWorker::fill_row(Batch& batch, int64_t row) {
+void RowWorker::fill(Batch& batch, int64_t begin, int64_t end, const std::atomic<bool>& stopping) {
+  with_fillers([&] {
+    for (int64_t row = begin; row < end && !stopping; ++row) fill_row(batch, row, 0);
+  });
+}
+
+void RowWorker::refill(Batch& batch, int64_t row, int attempt) {
+  with_fillers([&] { fill_row(batch, row, attempt); });
+}
+
+uint64_t RowWorker::training_sample(uint64_t position, int64_t step, int attempt) {
+  if (attempt == 0) return stream_->order.sample_at(position);
+  if (batch_step_ != step) {
+    batch_samples_ = stream_->batch_samples(step);
+    batch_step_ = step;
+  }
+  return stream_->replacement(position, attempt, batch_samples_);
+}
+
+void RowWorker::fill_row(Batch& batch, int64_t row, int first_attempt) {
   const LoaderOptions& options = stream_->options;
   const auto r = static_cast<std::size_t>(row);
   for (std::size_t i = 0; i < rows_.size(); ++i) rows_[i] = batch.row_bytes(i, row);
@@ -120,38 +155,26 @@ void RowWorker::fill_row(Batch& batch, int64_t row) {
     return;
   }
   const int num_attempts = options.training ? kMaxAttempts : 1;
-  for (int attempt = 0; attempt < num_attempts; ++attempt) {
+  for (int attempt = first_attempt; attempt < num_attempts; ++attempt) {
     SampleStream::Item item{};
     if (options.training) {
-      item.sample = stream_->training_sample(position, attempt);
+      item.sample = training_sample(position, batch.step, attempt);
     } else {
       item = stream_->evaluation_item(position);
     }
-    const uint64_t sample = item.sample;
-    batch.sample_ids[r] = sample;
+    batch.attempts[r] = attempt;
+    batch.sample_ids[r] = item.sample;
     if (over_captions) batch.caption_numbers[r] = item.caption;
     ++work.num_samples;
     try {
       use_sample(item, position);
-      stream_->sound.insert(sample);
+      stream_->sound.insert(item.sample);
       return;
     } catch (const WorldError& error) {
-      if (stream_->sound.contains(sample)) {
-        throw WorldError("loader",
-                         fmt::format("a sample must not change during a run; {} was sound before and is not any "
-                                     "more: {} Resume the run; if it is bad for good, it will be replaced.",
-                                     stream_->dataset->sample_name(sample), error.what()));
-      }
-      bad.push_back({row, attempt, {sample, stream_->dataset->sample_name(sample), error.what()}});
+      bad.push_back({row, attempt, {item.sample, stream_->dataset->sample_name(item.sample), error.what()}});
     }
   }
-  if (options.training) {
-    throw WorldError(
-        "loader",
-        fmt::format("a row needs one sound sample; {} were tried for row {} of step {} and all are "
-                    "bad, the last being {}: {}. Repair the data set and index it again.",
-                    kMaxAttempts, batch.first_index + row, batch.step, bad.back().bad.name, bad.back().bad.reason));
-  }
+  batch.attempts[r] = num_attempts;
   clear();
 }
 

@@ -28,6 +28,9 @@ struct BadRow {
   BadSample bad;
 };
 
+/// Samples that are tried for a row of a training. With one sample in ten bad, all fail once in 10^16 rows.
+inline constexpr int kMaxAttempts = 16;
+
 /// A set of samples that grows. Thread-safe.
 class SampleSet {
  public:
@@ -48,15 +51,17 @@ struct SampleStream {
   std::shared_ptr<const std::vector<FieldSpec>> fields;  ///< of all the sources
   SampleParts reads = SampleParts::kNone;                ///< what any source reads
   SampleOrder order;
-  /// Samples that were used once. Each rank meets a sample first at the same position of the stream, so all of them
-  /// judge it then; later a rank without images need not look at its image again.
+  /// Samples that were used once: one whose image no source reads need not be looked at again.
   SampleSet sound;
 
   int64_t num_rows() const { return options.global_batch / options.dp_size; }
   /// Of one pass of an evaluation.
   uint64_t num_items() const;
-  /// The sample at a position of the training stream; attempts after the first are replacements.
-  uint64_t training_sample(uint64_t position, int attempt) const;
+  /// The samples of a global batch of the training stream, sorted.
+  std::vector<uint64_t> batch_samples(int64_t step) const;
+  /// What replaces the sample at a position of the training stream, for attempt > 0: none of the batch's own samples,
+  /// which are given sorted, and none that replaces another of its rows, as far as a data set of few batches allows it.
+  uint64_t replacement(uint64_t position, int attempt, std::span<const uint64_t> batch_samples) const;
   struct Item {
     uint64_t sample = 0;
     uint32_t caption = 0;
@@ -75,16 +80,21 @@ class RowWorker {
   explicit RowWorker(std::shared_ptr<SampleStream> stream);
 
   /// Fills rows [begin, end) of `batch`, whose step and first index are set, or ends after a row once `stopping`. A
-  /// sample that cannot be used goes to `bad`. Throws WorldError when no replacement can be used either, or when a
-  /// sample that was sound before is so no longer: other ranks may still hold it for sound.
+  /// sample that cannot be used goes to `bad` and counts in batch.attempts; a row with kMaxAttempts has none.
   void fill(Batch& batch, int64_t begin, int64_t end, const std::atomic<bool>& stopping);
+  /// Fills a row again with the sample of this attempt, or of the first later one that can be used. In an evaluation,
+  /// clears the row.
+  void refill(Batch& batch, int64_t row, int attempt);
 
   RowWork work;
   std::vector<BadRow> bad;
 
  private:
   void make_fillers();
-  void fill_row(Batch& batch, int64_t row);
+  template <typename Body>
+  void with_fillers(const Body& body);
+  void fill_row(Batch& batch, int64_t row, int first_attempt);
+  uint64_t training_sample(uint64_t position, int64_t step, int attempt);
   void use_sample(SampleStream::Item item, uint64_t position);
 
   struct Filler {
@@ -97,6 +107,8 @@ class RowWorker {
   std::vector<Filler> fillers_;             // one a source
   std::vector<std::span<std::byte>> rows_;  // of the row in work, one a field
   SampleBuffer buffer_;
+  std::vector<uint64_t> batch_samples_;  // of batch_step_, where a sample of it had to be replaced
+  int64_t batch_step_ = -1;
   ImageDecoder checker_;  // of images that no source reads
   Image image_;
 };

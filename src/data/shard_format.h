@@ -50,6 +50,9 @@ struct ShardLayout {
 /// "shard_00007.h5".
 std::string shard_file_name(uint64_t number);
 
+/// True if `id` has the form that `triptych ingest` gives: a UUID of version 8 (RFC 9562: custom contents).
+bool is_ingest_id(std::string_view id);
+
 /// True if `id` is 1 to kMaxDataSetIdBytes letters, digits, '-', '_' or '.'.
 bool is_data_set_id(std::string_view id);
 

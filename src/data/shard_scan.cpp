@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "base/text.h"
+#include "data/caption_text.h"
 #include "data/image_decoder.h"
 #include "data/shard_layout.h"
 
@@ -140,7 +141,12 @@ class Scanner {
       const std::string_view caption = rest.substr(0, scan_.caption_bytes[c]);
       rest.remove_prefix(caption.size());
       if (caption.empty()) add_problem(i, fmt::format("caption {} is empty; leave it out", c - begin));
-      if (!is_utf8(caption)) add_problem(i, fmt::format("caption {} is not UTF-8", c - begin));
+      if (!is_utf8(caption)) {
+        add_problem(i, fmt::format("caption {} is not UTF-8", c - begin));
+      } else if (!caption.empty() && !has_visible_text(caption)) {
+        add_problem(i, fmt::format("caption {} has no text, only {}, of which no token is left; leave it out",
+                                   c - begin, code_points(caption)));
+      }
     }
   }
 

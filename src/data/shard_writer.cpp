@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "data/caption_text.h"
 #include "data/child_process.h"
 #include "data/hdf5_handle.h"
 #include "data/shard_format.h"
@@ -112,6 +113,9 @@ void ShardWriter::add(const SampleView& sample) {
   for (std::size_t k = 0; k < sample.captions.size(); ++k) {
     const std::string_view caption = sample.captions[k];
     if (caption.empty()) refuse(fmt::format("caption {} is empty. Leave it out", k));
+    if (!has_visible_text(caption)) {
+      refuse(fmt::format("caption {} has no text, only {}. Leave it out", k, code_points(caption)));
+    }
     if (caption.size() > kMaxCaptionBytes) {
       refuse(fmt::format("caption {} has {} bytes, at most {} are allowed", k, caption.size(), kMaxCaptionBytes));
     }

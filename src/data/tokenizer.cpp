@@ -17,7 +17,6 @@ namespace triptych::data {
 namespace {
 
 constexpr const char* kWhere = "tokenizer";
-constexpr uint64_t kMaxModelBytes = uint64_t{256} << 20;
 constexpr int64_t kMinVocabulary = 8, kMaxVocabulary = 1 << 24;
 
 // The library trusts a model's tables without bounds, so damage must be found before it sees them: a model ends with a
@@ -141,6 +140,10 @@ std::string train_tokenizer(const CaptionSource& captions, int64_t num_captions,
   return model + seal_of(model);
 }
 
+bool is_own_tokenizer(const std::filesystem::path& path) {
+  return is_sealed(read_text_file(path, kMaxTokenizerBytes));
+}
+
 struct Tokenizer::Model {
   sentencepiece::SentencePieceProcessor processor;
 };
@@ -181,7 +184,7 @@ std::shared_ptr<const Tokenizer> Tokenizer::from_bytes(std::string bytes, std::s
 }
 
 std::shared_ptr<const Tokenizer> Tokenizer::from_file(const std::filesystem::path& path) {
-  return from_bytes(read_text_file(path, kMaxModelBytes), path.string());
+  return from_bytes(read_text_file(path, kMaxTokenizerBytes), path.string());
 }
 
 int64_t Tokenizer::size() const {

@@ -15,6 +15,10 @@ namespace triptych::data {
 /// Ids that every tokenizer of Triptych has.
 inline constexpr int32_t kPadId = 0, kUnknownId = 1, kBeginId = 2, kEndId = 3;
 
+/// The file in a data set's folder where `triptych tokenizer train` puts its own.
+inline constexpr std::string_view kTokenizerName = "tokenizer.model";
+inline constexpr uint64_t kMaxTokenizerBytes = uint64_t{256} << 20;
+
 /// Gives the captions one after another; false at the end.
 using CaptionSource = std::function<bool(std::string&)>;
 
@@ -31,6 +35,9 @@ struct TokenizerTraining {
 /// Throws UserError on options out of range, on a corpus without text, on captions that are not UTF-8, and when the
 /// vocabulary is too small for the corpus's characters.
 std::string train_tokenizer(const CaptionSource& captions, int64_t num_captions, const TokenizerTraining& options);
+
+/// Whether the file is a tokenizer that train_tokenizer made, whole. Throws WorldError if it cannot be read.
+bool is_own_tokenizer(const std::filesystem::path& path);
 
 /// A trained SentencePiece model. Immutable and thread-safe.
 class Tokenizer {

@@ -1,9 +1,13 @@
 #include "evaluation/inference.h"
 
 #include <algorithm>
+#include <cstdio>
+
+#include <fmt/core.h>
 
 #include "data/field_sources.h"
 #include "execution/batch_feeder.h"
+#include "execution/group_agreement.h"
 #include "parallel/redistribute.h"
 
 namespace triptych::evaluation {
@@ -33,6 +37,29 @@ std::vector<float> Inference::infer(const Fields& data, const std::string& outpu
   return rows;
 }
 
+void Inference::tell_left_out(const Dataset& dataset, const LoaderStats& stats) {
+  if (!is_first() || stats.num_bad == 0 || !told_.insert(dataset.path().string()).second) return;
+  fmt::print(
+      stderr, "triptych: warning: {}: {} of {} samples cannot be used and are left out, the first being {}: {}\n",
+      dataset.path().string(), stats.bad.size(), dataset.size(), stats.bad.front().name, stats.bad.front().reason);
+}
+
+void Inference::for_batches(const std::shared_ptr<const Dataset>& dataset, LoaderOptions options,
+                            const std::function<void(Batch&)>& consume) {
+  const std::unique_ptr<RowAgreement> agreement = make_row_agreement(mesh_->world());
+  options.agreement = agreement.get();
+  options.threads = options_.threads;
+  options.training = false;
+  options.max_bad_fraction = 1;  // left out and told, not an end
+  Loader loader(dataset, std::move(options));
+  for (int64_t step = 0; step < loader.num_steps(); ++step) {
+    Batch batch = loader.next();
+    consume(batch);
+    loader.recycle(std::move(batch));
+  }
+  tell_left_out(*dataset, loader.stats());
+}
+
 void Inference::run(std::shared_ptr<const Dataset> dataset, std::span<const FieldSource> sources, EvaluationItems items,
                     std::span<const std::string> outputs, const std::function<void(const InferredRows&)>& consume) {
   const int dp = mesh_->size(Axis::kDp);
@@ -45,17 +72,12 @@ void Inference::run(std::shared_ptr<const Dataset> dataset, std::span<const Fiel
   options.global_batch = rows * dp;
   options.dp_rank = mesh_->rank(Axis::kDp);
   options.dp_size = dp;
-  options.threads = options_.threads;
-  options.training = false;
   options.items = items;
-  options.max_bad_fraction = options_.max_bad_fraction;
-  Loader loader(dataset, std::move(options));
   Group& world = mesh_->world();
-  for (int64_t step = 0; step < loader.num_steps(); ++step) {
-    Batch batch = loader.next();
+  for_batches(dataset, std::move(options), [&](Batch& batch) {
     const Values values = executor_->infer(to_device(*device_, batch, names), outputs);
     InferredRows result;
-    result.first_item = static_cast<uint64_t>(step * rows * dp);
+    result.first_item = static_cast<uint64_t>(batch.step * rows * dp);
     result.num_items = std::min(rows * dp, static_cast<int64_t>(num_items - result.first_item));
     for (const std::string& name : outputs) {
       std::vector<float> all = to_all_hosts(values.empty() ? Variable() : value_of(values, name));
@@ -77,8 +99,7 @@ void Inference::run(std::shared_ptr<const Dataset> dataset, std::span<const Fiel
       result.text_present.push_back(all[at + static_cast<std::size_t>(rows)] != 0);
     }
     consume(result);
-    loader.recycle(std::move(batch));
-  }
+  });
 }
 
 }  // namespace triptych::evaluation

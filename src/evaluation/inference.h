@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,7 +18,6 @@ namespace triptych::evaluation {
 struct InferenceOptions {
   int64_t batch = 64;  ///< items a forward pass, over all of `dp`
   int threads = 1;     ///< that read and decode, a rank
-  double max_bad_fraction = 0.01;
 };
 
 /// What a forward pass gave for some items of a data set.
@@ -50,6 +50,12 @@ class Inference {
   void run(std::shared_ptr<const Dataset> dataset, std::span<const FieldSource> sources, EvaluationItems items,
            std::span<const std::string> outputs, const std::function<void(const InferredRows&)>& consume);
 
+  /// Goes once through a data set's items, in the batches that `options` ask for (fields, batch, dp, items; the rest is
+  /// set here). An item that some rank cannot use is cleared on all of them, and the first rank tells their number once
+  /// a data set. `consume` may do collective work.
+  void for_batches(const std::shared_ptr<const Dataset>& dataset, LoaderOptions options,
+                   const std::function<void(Batch&)>& consume);
+
   /// One forward pass over rows that every rank has alike; a slot of it, [rows, dims...].
   std::vector<float> infer(const Fields& data, const std::string& output);
 
@@ -60,7 +66,10 @@ class Inference {
   Device* device_;
   Mesh* mesh_;
   Executor* executor_;
+  void tell_left_out(const Dataset& dataset, const LoaderStats& stats);
+
   InferenceOptions options_;
+  std::set<std::string> told_;  // data sets
 };
 
 }  // namespace triptych::evaluation

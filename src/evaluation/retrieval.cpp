@@ -11,6 +11,20 @@ namespace {
 
 constexpr int64_t kBlockQueries = 256;
 
+/// Those that are present, and only their groups of `groups`.
+Embeddings present_rows(const Embeddings& all, std::vector<int64_t>& groups) {
+  Embeddings result{.width = all.width, .rows = {}, .present = {}};
+  std::vector<int64_t> left;
+  for (int64_t i = 0; i < all.count(); ++i) {
+    if (!all.has(i)) continue;
+    const auto row = all.rows.begin() + i * all.width;
+    result.rows.insert(result.rows.end(), row, row + all.width);
+    left.push_back(groups[static_cast<std::size_t>(i)]);
+  }
+  groups = std::move(left);
+  return result;
+}
+
 }  // namespace
 
 Embeddings embed(Inference& inference, std::shared_ptr<const Dataset> dataset, std::span<const FieldSource> sources,
@@ -23,7 +37,9 @@ Embeddings embed(Inference& inference, std::shared_ptr<const Dataset> dataset, s
     result.rows.insert(result.rows.end(), values.begin(), values.end());
     for (int64_t i = 0; i < rows.num_items; ++i) {
       const auto at = static_cast<std::size_t>(i);
-      if (of_text ? rows.text_present[at] : rows.image_present[at]) continue;
+      const bool is_present = of_text ? rows.text_present[at] : rows.image_present[at];
+      result.present.push_back(is_present);
+      if (is_present) continue;
       const int64_t row = static_cast<int64_t>(rows.first_item) + i;
       std::fill_n(result.rows.begin() + row * result.width, result.width, 0.0f);
     }
@@ -52,11 +68,12 @@ std::vector<float> similarities(Device& device, const Embeddings& queries, int64
   return scores.to_vector<float>();
 }
 
-Retrieval measure_retrieval(Device& device, const Embeddings& images, const Embeddings& texts,
+Retrieval measure_retrieval(Device& device, const Embeddings& all_images, const Embeddings& all_texts,
                             const std::vector<int64_t>& sample_of_text) {
-  std::vector<int64_t> samples(static_cast<std::size_t>(images.count()));
+  std::vector<int64_t> samples(static_cast<std::size_t>(all_images.count())), text_samples = sample_of_text;
   std::iota(samples.begin(), samples.end(), 0);
-  RecallCounter to_text(samples, sample_of_text), to_image(sample_of_text, samples);
+  const Embeddings images = present_rows(all_images, samples), texts = present_rows(all_texts, text_samples);
+  RecallCounter to_text(samples, text_samples), to_image(text_samples, samples);
   for (int64_t first = 0; first < images.count(); first += kBlockQueries) {
     const int64_t count = std::min(kBlockQueries, images.count() - first);
     const std::vector<float> scores = similarities(device, images, first, count, texts);

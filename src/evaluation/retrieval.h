@@ -15,6 +15,8 @@ namespace triptych::evaluation {
 struct Embeddings {
   int64_t width = 0;
   std::vector<float> rows;
+  std::vector<bool> present;  ///< [n] which items have one; empty: all
+  bool has(int64_t item) const { return present.empty() || present[static_cast<std::size_t>(item)]; }
   int64_t count() const { return width == 0 ? 0 : static_cast<int64_t>(rows.size()) / width; }
 };
 
@@ -30,7 +32,8 @@ std::vector<int64_t> samples_of_captions(const Dataset& dataset);
 std::vector<float> similarities(Device& device, const Embeddings& queries, int64_t first, int64_t count,
                                 const Embeddings& candidates);
 
-/// A picture finds any of its captions, and each caption its picture.
+/// A picture finds any of its captions, and each caption its picture. What has no embedding is neither asked nor among
+/// the candidates.
 struct Retrieval {
   RecallAtK image_to_text, text_to_image;
   RecallAtK image_to_text_chance, text_to_image_chance;

@@ -1,7 +1,9 @@
 #include "tasks/caption_results.h"
 
 #include <algorithm>
+#include <optional>
 
+#include "data/field_sources.h"
 #include "evaluation/chrf.h"
 #include "evaluation/decoding.h"
 #include "execution/batch_feeder.h"
@@ -44,10 +46,10 @@ std::vector<std::string> references_of(const Tokenizer& tokenizer, const std::ve
   return references;
 }
 
-// Texts for all pictures of a set, by prompt.
-std::vector<std::vector<std::string>> write_texts(Inference& inference, std::shared_ptr<const Dataset> dataset,
-                                                  std::span<const FieldSource> sources, const Tokenizer& tokenizer,
-                                                  const std::vector<Prompt>& prompts, const CaptionOptions& options) {
+// Texts for all pictures of a set, by prompt and sample; none where the picture cannot be used.
+std::vector<std::vector<std::optional<std::string>>> write_texts(
+    Inference& inference, std::shared_ptr<const Dataset> dataset, std::span<const FieldSource> sources,
+    const Tokenizer& tokenizer, const std::vector<Prompt>& prompts, const CaptionOptions& options) {
   const DecodingOptions decoding{.length = options.text_length,
                                  .num_tokens = tokenizer.size(),
                                  .never = {kPadId, kUnknownId, kBeginId},
@@ -55,25 +57,24 @@ std::vector<std::vector<std::string>> write_texts(Inference& inference, std::sha
                                  .alpha = options.alpha};
   LoaderOptions loading;
   loading.fields = {sources.begin(), sources.end()};
+  loading.fields.push_back(presence_fields());
   loading.global_batch = std::min(inference.options().batch, static_cast<int64_t>(dataset->size()));
-  loading.threads = inference.options().threads;
-  loading.training = false;
-  loading.max_bad_fraction = inference.options().max_bad_fraction;
-  Loader loader(dataset, std::move(loading));
   std::vector<std::string> names;
   for (const FieldSpec& field : fields_of(sources)) names.push_back(field.name);
-  std::vector<std::vector<std::string>> texts(prompts.size());
-  for (int64_t step = 0; step < loader.num_steps(); ++step) {
-    Batch batch = loader.next();
+  std::vector<std::vector<std::optional<std::string>>> texts(prompts.size());
+  inference.for_batches(dataset, std::move(loading), [&](Batch& batch) {
+    const std::span<const uint8_t> has_image = batch.values<uint8_t>("image_present");
     const Fields fields = to_device(inference.device(), batch, names);
     for (std::size_t p = 0; p < prompts.size(); ++p) {
+      std::size_t row = 0;
       for (const DecodedSequence& sequence : decode(inference, fields, prompts[p].tokens, kEndId, decoding)) {
-        texts[p].push_back(tokenizer.decode(sequence.tokens));
+        texts[p].emplace_back();
+        if (has_image[row++] != 0) texts[p].back() = tokenizer.decode(sequence.tokens);
       }
     }
-    loader.recycle(std::move(batch));
-  }
-  for (std::vector<std::string>& of_prompt : texts) of_prompt.resize(dataset->size());  // without the padding
+  });
+  for (std::vector<std::optional<std::string>>& of_prompt : texts)
+    of_prompt.resize(dataset->size());  // without the padding
   return texts;
 }
 
@@ -113,7 +114,7 @@ EvaluationResults caption_results(Inference& inference, const EvaluationInputs& 
   ExamplesPanel examples{.title = "Captions written", .examples = {}};
   for (const std::string& path : inputs.sets) {
     const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
-    const std::vector<std::vector<std::string>> texts =
+    const std::vector<std::vector<std::optional<std::string>>> texts =
         write_texts(inference, dataset, sources, tokenizer, prompts, options);
     if (!inference.is_first()) continue;
     const std::string set = set_name(path);
@@ -123,9 +124,10 @@ EvaluationResults caption_results(Inference& inference, const EvaluationInputs& 
       ChrfCounter chrf;
       int64_t num_exact = 0;
       for (int64_t i = 0; i < count; ++i) {
+        if (!texts[p][static_cast<std::size_t>(i)]) continue;
         const std::vector<std::string> references = references_of(tokenizer, captions_of(*dataset, i), prompts[p].text);
         if (references.empty()) continue;
-        const std::string& text = texts[p][static_cast<std::size_t>(i)];
+        const std::string& text = *texts[p][static_cast<std::size_t>(i)];
         const double score = chrf.add(text, references);
         const bool exact = std::find(references.begin(), references.end(), text) != references.end();
         num_exact += exact ? 1 : 0;

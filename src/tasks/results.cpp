@@ -30,16 +30,24 @@ std::vector<int64_t> example_numbers(int64_t count) {
 }
 
 std::optional<ReportPicture> picture_of(const Dataset& dataset, int64_t sample, const std::string& description) {
-  SampleBuffer buffer;
-  dataset.read(static_cast<uint64_t>(sample), buffer, SampleParts::kImage);
-  if (buffer.image.empty()) return std::nullopt;
-  const Image image = decode_image(buffer.image);
-  return ReportPicture{encode_png(image.width, image.height, image.pixels), description};
+  try {
+    SampleBuffer buffer;
+    dataset.read(static_cast<uint64_t>(sample), buffer, SampleParts::kImage);
+    if (buffer.image.empty()) return std::nullopt;
+    const Image image = decode_image(buffer.image);
+    return ReportPicture{encode_png(image.width, image.height, image.pixels), description};
+  } catch (const WorldError&) {  // left out, as it was when the model was measured on it
+    return std::nullopt;
+  }
 }
 
 std::vector<std::string> captions_of(const Dataset& dataset, int64_t sample) {
   SampleBuffer buffer;
-  dataset.read(static_cast<uint64_t>(sample), buffer, SampleParts::kCaptions);
+  try {
+    dataset.read(static_cast<uint64_t>(sample), buffer, SampleParts::kCaptions);
+  } catch (const WorldError&) {  // left out, as it was when the model was measured on it
+    return std::vector<std::string>(dataset.record(static_cast<uint64_t>(sample)).num_captions);
+  }
   std::vector<std::string> captions;
   for (std::size_t k = 0; k < buffer.num_captions(); ++k) captions.emplace_back(buffer.caption(k));
   return captions;

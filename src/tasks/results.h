@@ -20,10 +20,10 @@ std::string set_name(const std::string& path);
 /// Evenly spaced numbers below `count`, at most kNumExamples: examples are not chosen by how well they do.
 std::vector<int64_t> example_numbers(int64_t count);
 
-/// A sample's image as a picture of the report; nothing if it has none.
+/// A sample's image as a picture of the report; nothing if it has none that can be used.
 std::optional<ReportPicture> picture_of(const Dataset& dataset, int64_t sample, const std::string& description);
 
-/// The captions of a sample.
+/// The captions of a sample; empty ones if they cannot be read.
 std::vector<std::string> captions_of(const Dataset& dataset, int64_t sample);
 
 /// A share as a table shows it.

@@ -1,6 +1,7 @@
 #include "tasks/retrieval_results.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "evaluation/retrieval.h"
 #include "tasks/results.h"
@@ -45,11 +46,20 @@ void add_examples(GalleryPanel& gallery, const std::string& set, const Dataset& 
     const auto found = std::find(sample_of_text.begin(), sample_of_text.end(), sample);
     return found == sample_of_text.end() ? std::string() : caption(found - sample_of_text.begin());
   };
+  const auto scores_of = [&](const Embeddings& queries, int64_t query, const Embeddings& candidates) {
+    std::vector<float> scores = similarities(device, queries, query, 1, candidates);
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      if (!candidates.has(static_cast<int64_t>(i))) scores[i] = -std::numeric_limits<float>::infinity();
+    }
+    return scores;
+  };
   for (const int64_t query : example_numbers(texts.count())) {
-    const std::vector<float> scores = similarities(device, texts, query, 1, images);
+    if (!texts.has(query)) continue;
+    const std::vector<float> scores = scores_of(texts, query, images);
     GalleryPanel::Query shown{
         .group = set + ", text to image", .picture = {}, .text = caption(query), .truth = {}, .hits = {}};
     for (const int64_t hit : best(scores, kHits)) {
+      if (!images.has(hit)) continue;
       shown.hits.push_back({.picture = picture_of(dataset, hit, first_caption(hit)),
                             .text = {},
                             .score = scores[static_cast<std::size_t>(hit)],
@@ -58,13 +68,15 @@ void add_examples(GalleryPanel& gallery, const std::string& set, const Dataset& 
     gallery.queries.push_back(std::move(shown));
   }
   for (const int64_t query : example_numbers(images.count())) {
-    const std::vector<float> scores = similarities(device, images, query, 1, texts);
+    if (!images.has(query)) continue;
+    const std::vector<float> scores = scores_of(images, query, texts);
     GalleryPanel::Query shown{.group = set + ", image to text",
                               .picture = picture_of(dataset, query, first_caption(query)),
                               .text = {},
                               .truth = first_caption(query),
                               .hits = {}};
     for (const int64_t hit : best(scores, kHits)) {
+      if (!texts.has(hit)) continue;
       shown.hits.push_back({.picture = {},
                             .text = caption(hit),
                             .score = scores[static_cast<std::size_t>(hit)],
@@ -87,9 +99,11 @@ std::vector<SearchHit> search_images(Inference& inference, const SearchQuery& qu
   const auto width = static_cast<int64_t>(text.size());
   const Embeddings images = embed(inference, query.dataset, sources, EvaluationItems::kSamples, "image_embedding");
   const std::vector<float> scores =
-      similarities(inference.device(), {.width = width, .rows = std::move(text)}, 0, 1, images);
+      similarities(inference.device(), {.width = width, .rows = std::move(text), .present = {}}, 0, 1, images);
   std::vector<SearchHit> hits;
-  for (const int64_t sample : best(scores, query.top)) {
+  for (const int64_t sample : best(scores, images.count())) {
+    if (!images.has(sample)) continue;
+    if (static_cast<int64_t>(hits.size()) == query.top) break;
     hits.push_back({.sample = sample, .score = scores[static_cast<std::size_t>(sample)]});
   }
   return hits;

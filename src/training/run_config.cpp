@@ -95,7 +95,7 @@ void read_data(ConfigReader& reader, RunConfig& c) {
   reader.read("data.tokenizer", d.tokenizer, "SentencePiece model; empty: tokenizer.model in data.path.");
   reader.read("data.threads", d.threads, "That read and decode, a rank.").at_least(1).at_most(1024);
   reader.read("data.prefetch", d.prefetch, "Batches in flight, at most.").at_least(1).at_most(1024);
-  reader.read("data.max_bad_fraction", d.max_bad_fraction, "Share of unusable samples beyond which the run stops.")
+  reader.read("data.max_bad_fraction", d.max_bad_fraction, "Share of unusable samples beyond which training stops.")
       .at_least(0)
       .at_most(1);
 }

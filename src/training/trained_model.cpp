@@ -24,9 +24,7 @@ TrainedModel::TrainedModel(const RunConfig& config, World& world, const std::str
     require_same_model(*reader, *session_);
     load_parameters(*reader, *session_);
   });
-  const InferenceOptions options{.batch = config.evaluation.batch,
-                                 .threads = config.data.threads,
-                                 .max_bad_fraction = config.data.max_bad_fraction};
+  const InferenceOptions options{.batch = config.evaluation.batch, .threads = config.data.threads};
   inference_ = std::make_unique<Inference>(session_->device(), session_->mesh(), session_->executor(), options);
 }
 

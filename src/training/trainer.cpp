@@ -5,7 +5,9 @@
 #include <optional>
 
 #include "base/file.h"
+#include "data/sample_order.h"
 #include "execution/batch_feeder.h"
+#include "execution/group_agreement.h"
 #include "parallel/agreement.h"
 #include "report/metrics.h"
 #include "report/progress_line.h"
@@ -97,9 +99,8 @@ class Trainer {
     const std::vector<std::string> names = session_->executor().fields();
     const Mesh& mesh = session_->mesh();
     LoaderOptions options;
-    const std::vector<FieldSource> sources = config_.task->fields(inputs_.tokenizer);
-    options.fields = sources_of(sources, names);
-    options.check_unused_images = reads_images(sources);
+    options.fields = sources_of(config_.task->fields(inputs_.tokenizer), names);
+    options.check_unused_images = false;  // a rank that reads the images tells the others
     options.global_batch = config_.training.global_batch;
     options.dp_rank = mesh.rank(Axis::kDp);
     options.dp_size = mesh.size(Axis::kDp);
@@ -108,7 +109,9 @@ class Trainer {
     options.prefetch = config_.data.prefetch;
     options.max_bad_fraction = config_.data.max_bad_fraction;
     options.start_step = step_;
-    if (mesh.rank(Axis::kTp) == 0 && mesh.coordinate().pp == 0) {
+    agreement_ = make_row_agreement(group_);
+    options.agreement = agreement_.get();
+    if (is_first_) {
       options.on_bad_sample = [](const BadSample& bad) {
         fmt::print(stderr, "triptych: warning: {} is replaced: {}\n", bad.name, bad.reason);
       };
@@ -123,6 +126,13 @@ class Trainer {
         fmt::format("{} parameters, {} samples, pp {} x dp {} x tp {}, {}, {} microbatches, batch {}, steps {} to {}",
                     parameters, inputs_.dataset->size(), m.pp, m.dp, m.tp, config_.parallel.schedule,
                     config_.parallel.microbatches, config_.training.global_batch, step_ + 1, end));
+    const auto batch = static_cast<uint64_t>(config_.training.global_batch);
+    if (SampleOrder(config_.run.seed, inputs_.dataset->size(), batch).goes_round()) {
+      progress_->print(
+          fmt::format("note: {} samples are fewer than two batches of {}: so that no batch has a sample twice, they go "
+                      "round in one order until a batch ends with an epoch",
+                      inputs_.dataset->size(), batch));
+    }
   }
 
   void tell(StepLog& log, const StepReport& report) {
@@ -166,6 +176,7 @@ class Trainer {
   RunInputs inputs_;
   std::optional<Session> session_;
   std::optional<AdamW> optimizer_;
+  std::unique_ptr<RowAgreement> agreement_;  // of the loader
   std::optional<Loader> loader_;
   std::optional<BatchFeeder> feeder_;
   std::optional<TrainingStep> steps_;

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "data/image_metadata.h"
 #include "image_fixtures.h"
 
 namespace triptych::test {
@@ -50,14 +51,43 @@ TEST(ImageDecoder, GivesThePixelsThatPillowGives) {
     EXPECT_LE(worst, c.tolerance);
     if (c.reduction == 1) {
       const ImageInfo info = probe_image(encoded);
-      EXPECT_EQ(info.width, c.width);
-      EXPECT_EQ(info.height, c.height);
+      EXPECT_EQ(info.seen_width(), c.width);
+      EXPECT_EQ(info.seen_height(), c.height);
       const std::string kind = c.file.substr(c.file.rfind('.') + 1);
       EXPECT_EQ(info.format, kind == "jpg"   ? ImageFormat::kJpeg
                              : kind == "png" ? ImageFormat::kPng
                                              : ImageFormat::kWebp);
     }
   }
+}
+
+TEST(ImageDecoder, TurnsWhatIsReducedToo) {
+  ImageDecoder decoder;
+  Image whole, small;
+  const std::vector<std::byte> encoded = read_bytes(image_fixtures() / "oriented_6.jpg");
+  decoder.decode(encoded, 1, whole);
+  decoder.decode(encoded, 2, small);
+  EXPECT_EQ(whole.width, 9u);  // stored 14 x 9
+  EXPECT_EQ(whole.height, 14u);
+  EXPECT_EQ(small.width, 5u);
+  EXPECT_EQ(small.height, 7u);
+}
+
+TEST(ImageRemarks, TellWhatIsNotApplied) {
+  std::ifstream in(image_fixtures() / "remarks.txt");
+  int count = 0;
+  for (std::string line; std::getline(in, line); ++count) {
+    SCOPED_TRACE(line);
+    const std::size_t space = std::min(line.find(' '), line.size());
+    const std::string said = line.substr(std::min(space + 1, line.size()));
+    const std::vector<std::string> remarks = image_remarks(read_bytes(image_fixtures() / line.substr(0, space)));
+    ASSERT_EQ(remarks.size(), said.empty() ? 0u : 1u) << (remarks.empty() ? "" : remarks[0]);
+    if (!said.empty()) {
+      EXPECT_NE(remarks[0].find(said), std::string::npos) << remarks[0];
+    }
+  }
+  EXPECT_EQ(count, 18);
+  EXPECT_TRUE(image_remarks({}).empty());
 }
 
 TEST(ImageDecoder, RefusesLiesBombsAndForeignFiles) {
@@ -90,7 +120,8 @@ TEST(ImageDecoder, FindsTheClaimedSizeTooLargeInTheHeader) {
 
 TEST(ImageDecoder, RefusesEveryTruncation) {
   for (const Case& c : cases()) {
-    if (c.reduction != 1 || c.width > 64) continue;
+    if (c.reduction != 1 || c.width > 64 || c.file.starts_with("slack_")) continue;
+    if (c.file.ends_with(".webp") && c.file.starts_with("oriented_")) continue;  // the EXIF block comes last
     const std::vector<std::byte> encoded = read_bytes(image_fixtures() / c.file);
     ImageDecoder decoder;
     Image image;

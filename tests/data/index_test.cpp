@@ -232,26 +232,27 @@ TEST(Index, HashesAreThoseOfTheDocument) {
 TEST(Inspect, DescribesShardsAndFolders) {
   const ScratchFolder folder;
   write_shard(folder / "a.h5", {{1, tiny_png(), {"red \x1b[31m apple", "一"}, 7}, {2, {}, {"x"}, {}}});
-  const std::string alone = describe_data(folder / "a.h5", true);
+  const std::string alone = describe_data(folder / "a.h5", {.verify = true});
   EXPECT_NE(alone.find("samples     2 (1 with an image, 2 with captions)"), std::string::npos) << alone;
   EXPECT_NE(alone.find("PNG 1x1, 67 B"), std::string::npos) << alone;
   EXPECT_NE(alone.find("red ?[31m apple | 一"), std::string::npos) << alone;
   EXPECT_NE(alone.find("no index.json lies beside it"), std::string::npos) << alone;
-  expect_error(ErrorKind::kUser, "is no indexed data set", [&] { describe_data(folder.path(), false); });
+  expect_error(ErrorKind::kUser, "is no indexed data set", [&] { describe_data(folder.path(), {}); });
   build_index(folder.path());
-  EXPECT_NE(describe_data(folder / "a.h5", true).find("checksums of all 2 samples agree"), std::string::npos);
-  EXPECT_NE(describe_data(folder.path(), true).find("checksums of all 2 samples"), std::string::npos);
-  EXPECT_NE(describe_data(folder.path(), false).find("labels      1, 7 to 7"), std::string::npos);
+  EXPECT_NE(describe_data(folder / "a.h5", {.verify = true}).find("checksums of all 2 samples agree"),
+            std::string::npos);
+  EXPECT_NE(describe_data(folder.path(), {.verify = true}).find("checksums of all 2 samples"), std::string::npos);
+  EXPECT_NE(describe_data(folder.path(), {}).find("labels      1, 7 to 7"), std::string::npos);
 
   // A caption that is still UTF-8, but not what was indexed.
   const uint64_t at = Dataset::open(folder.path()).record(1).captions_offset;
   poke(folder / "a.h5", at, 'y');
-  EXPECT_NO_THROW(describe_data(folder.path(), false));
+  EXPECT_NO_THROW(describe_data(folder.path(), {}));
   expect_error(ErrorKind::kWorld, "a.h5 sample 1 (id 2): its caption bytes",
-               [&] { describe_data(folder.path(), true); });
+               [&] { describe_data(folder.path(), {.verify = true}); });
   expect_error(ErrorKind::kWorld, "sample 1 (id 2) is not what was indexed",
-               [&] { describe_data(folder / "a.h5", true); });
-  expect_error(ErrorKind::kUser, "does not exist", [&] { describe_data(folder / "b.h5", true); });
+               [&] { describe_data(folder / "a.h5", {.verify = true}); });
+  expect_error(ErrorKind::kUser, "does not exist", [&] { describe_data(folder / "b.h5", {.verify = true}); });
 }
 
 }  // namespace

@@ -8,7 +8,10 @@
 #include "base/hash.h"
 #include "data/class_names.h"
 #include "data/dataset.h"
+#include "data/inspect_shard.h"
+#include "data/tokenizer.h"
 #include "shard_support.h"
+#include "small_data_set.h"
 
 namespace triptych::test {
 namespace {
@@ -129,6 +132,43 @@ TEST_F(IngestTest, ReplacesOnlyADataSet) {
   EXPECT_THROW(ingest_pairs(options("{}")), UserError);
   expect_samples(Dataset::open(out()), {{1, {}, {"new"}, {}}});
 
+  // A tokenizer that was trained there is ours, and stays; one from elsewhere is not.
+  const CaptionSource captions = [n = 0](std::string& caption) mutable {
+    caption = "a picture of number " + std::to_string(n);
+    return n++ < 100;
+  };
+  const std::string tokenizer = train_tokenizer(captions, 100, {.vocabulary = 100});
+  write_text(out() / "tokenizer.model", tokenizer);
+  write_text(out() / "index.bin.tmp4711", "left by a kill");
+  const IngestSummary again = ingest_pairs(options("{\"caption\": \"newer\"}"));
+  EXPECT_EQ(again.kept, std::vector<std::string>{"tokenizer.model"});
+  EXPECT_EQ(file_text(out() / "tokenizer.model"), tokenizer);
+  EXPECT_FALSE(fs::exists(out() / "index.bin.tmp4711"));
+  expect_samples(Dataset::open(out()), {{1, {}, {"newer"}, {}}});
+  write_text(out() / "tokenizer.model", "somebody's");
+  expect_error(ErrorKind::kUser, "holds tokenizer.model, which `triptych tokenizer train` has not made",
+               [&] { ingest_pairs(options(kLines)); });
+  EXPECT_EQ(file_text(out() / "tokenizer.model"), "somebody's");
+  fs::remove(out() / "tokenizer.model");
+  // Nor are shards that the index does not list, links, folders, and data sets that others made.
+  write_text(out() / "shard_00042.h5", "mine");
+  expect_error(ErrorKind::kUser, "holds shard_00042.h5, which is not in its index",
+               [&] { ingest_pairs(options(kLines)); });
+  EXPECT_EQ(file_text(out() / "shard_00042.h5"), "mine");
+  fs::remove(out() / "shard_00042.h5");
+  fs::create_directory(out() / "classes.txt");
+  expect_error(ErrorKind::kUser, "holds classes.txt", [&] { ingest_pairs(options(kLines)); });
+  fs::remove(out() / "classes.txt");
+  make_data_set(folder_ / "foreign", 3, [](uint64_t) { return SmallSample{.image = {}, .captions = {"theirs"}}; });
+  IngestOptions onto_foreign = options(kLines);
+  onto_foreign.out = folder_ / "foreign";
+  expect_error(ErrorKind::kUser, "of data set small, that no ingest has made", [&] { ingest_pairs(onto_foreign); });
+  EXPECT_EQ(Dataset::open(folder_ / "foreign").size(), 3u);
+  write_text(out() / "index.json", "{");
+  expect_error(ErrorKind::kUser, "its index does not say what it holds", [&] { ingest_pairs(options(kLines)); });
+  fs::remove_all(out());
+  ingest_pairs(options("{\"caption\": \"new\"}"));
+
   write_text(out() / "notes.txt", "mine");
   expect_error(ErrorKind::kUser, "holds notes.txt, which no ingest has made", [&] { ingest_pairs(options(kLines)); });
   EXPECT_EQ(file_text(out() / "notes.txt"), "mine");
@@ -183,6 +223,86 @@ TEST_F(IngestTest, RefusesBadLinesWithTheirNumbers) {
   expect_refused("{\"caption\": \"a\"}\n\"" + std::string(5 << 20, 'a') + "\"\n[]",
                  "line 2: is longer than 4194304 bytes\n  line 3: must be an object");
   expect_refused(std::string(1 << 20, '['), "is not JSON");
+}
+
+TEST_F(IngestTest, NamesTheMistakesThatPeopleMake) {
+  expect_refused("{\"caption\": \"a\", \"caption\": \"b\"}", "line 1: has the key 'caption' twice");
+  expect_refused("{\"caption\": \"a\", \"meta\": {\"x\": 1, \"x\": 2}}", "has the key 'x' twice");
+  expect_refused("{\"file_name\": \"a.png\", \"text\": \"apple\"}",
+                 "found file_name, text; rename 'file_name' to 'image', 'text' to 'caption'");
+  expect_refused("{\"image\": \"a.png\", \"conversations\": []}",
+                 "has no caption under the keys that are read: image, captions (or caption), id, label");
+  expect_refused("{\"Image\": \"a.png\", \"caption\": \"a\"}", "rename 'Image' to 'image'");
+  expect_refused("{\"url\": \"x\"}", "has neither image nor captions under the keys that are read");
+  expect_refused("[\n{\"caption\": \"a\"},\n]", "; it is a piece of an array");
+  expect_refused("[{\"caption\": \"a\"}]", "must be an object, found array; it is a piece of an array");
+  expect_refused("{\"caption\": \"a\"},", "there is a comma behind the object");
+  expect_refused("{\"caption\": \"a\",}", "there is a comma before a closing bracket");
+  expect_refused("{'caption': 'a'}", "strings stand in double quotes");
+  expect_refused("{\"caption\": NaN}", "NaN is not JSON");
+  expect_refused("{\"caption\": \"it's None\", \"id\": None}", "None is not JSON");
+  expect_refused("{\n\"caption\": \"a\"\n}", "an object may not go over several lines");
+  expect_refused("{\"caption\": \"a\"}\r{\"caption\": \"b\"}", "carriage returns");
+  ingest_pairs(options("{\"image\": \"a.png\", \"label\": 3, \"title\": \"metadata\"}\n   \n\t\r\n"));
+  EXPECT_EQ(Dataset::open(out()).size(), 1u);
+}
+
+TEST_F(IngestTest, NamesFilesThatHoldNoLines) {
+  for (const auto& [bytes, part] :
+       std::initializer_list<std::pair<std::string_view, std::string_view>>{{{"\xFF\xFE{\0\"\0", 6}, "is UTF-16"},
+                                                                            {{"\xFE\xFF\0{", 4}, "is UTF-16"},
+                                                                            {{"{\0\"\0", 4}, "is UTF-16"},
+                                                                            {"\x1F\x8B\x08xx", "is compressed by gzip"},
+                                                                            {"PAR1xxxx", "is a Parquet file"}}) {
+    expect_refused(bytes, part);
+  }
+}
+
+TEST_F(IngestTest, RefusesCaptionsWithoutText) {
+  expect_refused("{\"caption\": \"   \"}", "a caption has no text, only U+0020 U+0020 U+0020");
+  expect_refused("{\"captions\": [\"a\", \"\\u200b\\ufeff\"]}", "only U+200B U+FEFF, of which no token is left");
+  expect_refused("{\"caption\": \"\\u00a0\\n\"}", "only U+00A0 U+000A");
+  ingest_pairs(options("{\"caption\": \"\\u200b .\"}"));
+  EXPECT_EQ(Dataset::open(out()).num_captions(), 1u);
+}
+
+TEST_F(IngestTest, DecodesIfAskedAndTellsWhatImagesSay) {
+  std::string lines;
+  for (const char* name : {"420.jpg", "cut.jpg", "wide.png", "wide.jpg", "slack_420.jpg", "filled_420.jpg"}) {
+    fs::copy_file(image_fixtures() / name, folder_ / "images" / name);
+    lines += fmt::format("{{\"image\": \"{}\", \"caption\": \"a\"}}\n", name);
+  }
+  IngestOptions wanted = options(lines);
+  const IngestSummary summary = ingest_pairs(wanted);
+  ASSERT_EQ(summary.remarks.size(), 2u);
+  const auto& [profile, of_profile] = *summary.remarks.begin();
+  const auto& [cut, of_cut] = *summary.remarks.rbegin();
+  EXPECT_NE(profile.find("colour profile"), std::string::npos);
+  EXPECT_EQ(of_profile.count, 2u);
+  EXPECT_EQ(of_profile.first_line, 3u);
+  EXPECT_NE(cut.find("ends before its pixels do"), std::string::npos);
+  EXPECT_EQ(of_cut.first_line, 2u);
+  expect_error(ErrorKind::kWorld, "has 1 problem:\n  shard_00000.h5 sample 1 (id 2): [image: JPEG]",
+               [&] { describe_data(out(), {.decode = true, .threads = 3}); });
+  expect_error(ErrorKind::kWorld, "has 1 problem:\n  sample 1 (id 2): [image: JPEG]",
+               [&] { describe_data(out() / "shard_00000.h5", {.decode = true}); });
+  for (const int threads : {1, 4}) {
+    wanted.decode = true;
+    wanted.threads = threads;
+    expect_error(ErrorKind::kUser, "has 1 problem:\n  line 2: the image 'cut.jpg': [image: JPEG]",
+                 [&] { ingest_pairs(wanted); });
+    EXPECT_EQ(Dataset::open(out()).size(), 6u) << "the older one is left";
+  }
+  // In order, whatever the threads.
+  lines.erase(lines.find("{\"image\": \"cut.jpg\""),
+              lines.find("{\"image\": \"wide.png\"") - lines.find("{\"image\": \"cut.jpg\""));
+  write_text(wanted.captions, lines);
+  ingest_pairs(wanted);
+  const Hash128 of_four = hash_file(out() / "shard_00000.h5");
+  wanted.decode = false;
+  ingest_pairs(wanted);
+  EXPECT_EQ(hash_file(out() / "shard_00000.h5"), of_four);
+  EXPECT_NE(describe_data(out(), {.verify = true, .decode = true}).find("all 5 images are whole"), std::string::npos);
 }
 
 TEST_F(IngestTest, RefusesBadImages) {

@@ -13,7 +13,7 @@ import sys
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 out = pathlib.Path(sys.argv[1])
 (out / "broken").mkdir(parents=True, exist_ok=True)
@@ -133,6 +133,61 @@ def main():
     save("lossy_alpha.webp", Image.fromarray(rgba), quality=80)
     expect("lossy_alpha.webp", on_white(np.array(Image.open(out / "lossy_alpha.webp").convert("RGBA"))), tolerance=2)
 
+    # Stored turned or mirrored, in each of the ways that EXIF has; Pillow's own exif_transpose says how it is seen
+    lying = picture(9, 14, 3)
+    for kind, options in {"png": {}, "webp": dict(lossless=True), "jpg": dict(quality=95, subsampling=0)}.items():
+        for orientation in range(1, 9):
+            name = f"oriented_{orientation}.{kind}"
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            save(name, Image.fromarray(lying), exif=exif, **options)
+            seen = ImageOps.exif_transpose(Image.open(out / name)).convert("RGB")
+            expect(name, np.array(seen), tolerance=2 if kind == "jpg" else 0)
+    # EXIF blocks that point outside themselves, are cut or state nonsense count as none
+    big = b"MM\0*" + struct.pack(">I", 8)
+    for number, tiff in enumerate([
+            b"", b"MM", b"MM\0*\xff\xff\xff\xff", big, big + b"\xff\xff", big + struct.pack(">HHHI", 1, 0x0112, 3, 1),
+            big + struct.pack(">HHHIHH", 1, 0x0112, 3, 1, 9, 0), big + struct.pack(">HHHIHH", 1, 0x0112, 3, 1, 0, 0),
+            big + struct.pack(">HHHIHH", 1, 0x0112, 2, 1, 6, 0), big + struct.pack(">HHHIHH", 1, 0x0112, 3, 2, 6, 0)]):
+        name = f"hostile_exif_{number}.png"
+        (out / name).write_bytes(png_bytes(rgb, 8, 2, extra=chunk(b"eXIf", tiff)))
+        expect(name, rgb)
+    little = b"II*\0" + struct.pack("<IHHHII", 8, 1, 0x0112, 4, 1, 6)
+    (out / "little_exif.png").write_bytes(png_bytes(rgb, 8, 2, extra=chunk(b"eXIf", little)))
+    expect("little_exif.png", np.rot90(rgb, -1))
+    damaged = chunk(b"eXIf", little)
+    (out / "exif_checksum.png").write_bytes(png_bytes(rgb, 8, 2, extra=damaged[:-1] + bytes([damaged[-1] ^ 1])))
+    expect("exif_checksum.png", rgb)
+
+    # Bytes behind the picture, and zeros before a JPEG's end marker, are nobody's
+    for name, slack in {"rgb.png": b"\0" * 999, "420.jpg": b"slack\xff\xd9", "lossless.webp": b"more"}.items():
+        (out / f"slack_{name}").write_bytes((out / name).read_bytes() + slack)
+        expect(f"slack_{name}", np.array(Image.open(out / name).convert("RGB")), tolerance=2, file=f"slack_{name}")
+    whole_jpeg = (out / "420.jpg").read_bytes()
+    (out / "filled_420.jpg").write_bytes(whole_jpeg[:-2] + b"\0" * 300 + whole_jpeg[-2:])
+    expect("filled_420.jpg", np.array(Image.open(out / "420.jpg").convert("RGB")), tolerance=2)
+
+    # What decoding passes over is told: remarks.txt has a file and a part of what is said of it, or nothing
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    other = srgb.replace("sRGB".encode("utf-16-be"), "Wide".encode("utf-16-be")).replace(b"sRGB", b"Wide")
+    remark_lines = []
+    for kind, options in {"png": {}, "webp": dict(lossless=True), "jpg": dict(quality=95)}.items():
+        save(f"srgb.{kind}", Image.fromarray(rgb), icc_profile=srgb, **options)
+        save(f"wide.{kind}", Image.fromarray(rgb), icc_profile=other, **options)
+        remark_lines += [f"srgb.{kind}", f"wide.{kind} profile other than sRGB"]
+        data = (out / {"png": "rgb.png", "webp": "lossless.webp", "jpg": "420.jpg"}[kind]).read_bytes()
+        (out / f"cut.{kind}").write_bytes(data[:len(data) * 8 // 10])
+        remark_lines.append(f"cut.{kind} ends before its pixels do")
+    for name, extra, said in [("gamma", chunk(b"gAMA", struct.pack(">I", 100000)), "gamma other than sRGB's (1)"),
+                              ("usual_gamma", chunk(b"gAMA", struct.pack(">I", 45455)), ""),
+                              ("srgb_gamma", chunk(b"sRGB", b"\0") + chunk(b"gAMA", struct.pack(">I", 100000)), ""),
+                              ("cicp", chunk(b"cICP", bytes([9, 16, 0, 1])), "cICP")]:
+        (out / f"{name}.png").write_bytes(png_bytes(rgb, 8, 2, extra=extra))
+        remark_lines.append(f"{name}.png {said}")
+    Image.fromarray(rgb).save(out / "animated.png", save_all=True, append_images=[Image.fromarray(255 - rgb)])
+    remark_lines += ["animated.png first picture", "oriented_6.jpg", "rgb16.png", "cmyk.jpg", "slack_420.jpg"]
+    (out / "remarks.txt").write_text("\n".join(remark_lines) + "\n")
+
     # Files that lie, explode or are of another kind
     broken = {
         "bomb.png": png_bytes(rgb, 8, 2, header_size=(100000, 100000)),
@@ -159,6 +214,7 @@ def main():
     scans = [i for i in range(len(progressive) - 1) if progressive[i:i + 2] == b"\xff\xda"]
     scan = progressive[scans[0]:scans[1]]
     last = progressive[scans[-1]:-2]
+    broken["filled_not_with_zeros.jpg"] = jpeg[:-2] + b"\0" * 20 + b"x" + jpeg[-2:]
     broken["scan_bomb.jpg"] = progressive[:-2] + last * 500 + b"\xff\xd9"
     broken["second_scan.jpg"] = jpeg[:-2] + scan + b"\xff\xd9"
     webp = (out / "lossy.webp").read_bytes()

@@ -88,6 +88,53 @@ TEST(SampleOrder, ReachesVastDataSets) {
   EXPECT_LT(*seen.begin(), n / 2);
 }
 
+TEST(SampleOrder, NoBatchHasASampleTwiceAndEveryEpochHasAll) {
+  for (const uint64_t n : {1u, 2u, 3u, 5u, 7u, 11u, 12u, 16u, 29u, 50u}) {
+    for (uint64_t batch = 1; batch <= n; ++batch) {
+      const SampleOrder order(7 * n + batch, n, batch);
+      const uint64_t num_epochs = 2 * batch + 3;
+      std::vector<uint64_t> stream;
+      for (uint64_t p = 0; p < n * num_epochs; ++p) stream.push_back(order.sample_at(p));
+      for (uint64_t first = 0; first + batch <= stream.size(); first += batch) {
+        const std::set<uint64_t> distinct(stream.begin() + static_cast<std::ptrdiff_t>(first),
+                                          stream.begin() + static_cast<std::ptrdiff_t>(first + batch));
+        ASSERT_EQ(distinct.size(), batch) << n << " samples, the batch of " << batch << " at " << first;
+      }
+      for (uint64_t first = 0; first < stream.size(); first += n) {
+        const std::set<uint64_t> distinct(stream.begin() + static_cast<std::ptrdiff_t>(first),
+                                          stream.begin() + static_cast<std::ptrdiff_t>(first + n));
+        ASSERT_EQ(distinct.size(), n) << "the epoch at " << first;
+      }
+      // Any position can be asked first.
+      for (const uint64_t p : {stream.size() - 1, stream.size() / 2, stream.size() / 3}) {
+        EXPECT_EQ(SampleOrder(7 * n + batch, n, batch).sample_at(p), stream[p]);
+      }
+    }
+  }
+}
+
+TEST(SampleOrder, ChangesOnlyWhatWouldStandTwiceInABatch) {
+  constexpr uint64_t kN = 47, kBatch = 12;
+  const SampleOrder order(3, kN, kBatch);
+  uint64_t moved = 0, repeats = 0;
+  for (uint64_t epoch = 0; epoch < 50; ++epoch) {
+    std::set<uint64_t> before;
+    const uint64_t begin = epoch * kN, tail = begin % kBatch;
+    for (uint64_t k = 1; k <= tail; ++k) before.insert(order.sample(epoch - 1, kN - k));
+    for (uint64_t i = 0; i < kN; ++i) {
+      if (tail > 0 && i < kBatch - tail) repeats += before.contains(order.sample(epoch, i));
+      moved += order.sample_at(begin + i) != order.sample(epoch, i);
+    }
+  }
+  EXPECT_GT(repeats, 10u);
+  EXPECT_EQ(moved, 2 * repeats);
+  EXPECT_FALSE(order.goes_round());
+  EXPECT_FALSE(SampleOrder(3, 12, 12).goes_round());
+  EXPECT_TRUE(SampleOrder(3, 13, 12).goes_round());
+  EXPECT_TRUE(SampleOrder(3, 22, 12).goes_round());
+  EXPECT_FALSE(SampleOrder(3, 23, 12).goes_round());
+}
+
 TEST(SampleOrder, PositionsRunThroughEpochs) {
   const SampleOrder order(5, 10);
   EXPECT_EQ(order.place(37).epoch, 3u);

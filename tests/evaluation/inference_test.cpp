@@ -78,7 +78,7 @@ struct Ready {
   Ready(Group& world, const MeshShape& shape, int64_t batch)
       : rank(world, shape, small_towers(), {contrastive_objective({})}, gpipe(shape.pp, 1, LossCoupling::kCoupled),
              {.seed = 9}),
-        inference(rank.device, rank.mesh, rank.executor, {.batch = batch, .threads = 2, .max_bad_fraction = 1}) {}
+        inference(rank.device, rank.mesh, rank.executor, {.batch = batch, .threads = 2}) {}
 
   RankModel rank;
   Inference inference;

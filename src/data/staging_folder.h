@@ -1,0 +1,42 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/rooms.h"
+
+namespace triptych::data {
+
+/// The folder in which a data set is made, beside `out`, which it becomes when it is complete. What a killed run left
+/// under its name is cleared away.
+///
+/// Only what is provably of this program is ever replaced: nothing, an empty folder, or a data set that an ingest made:
+/// its index, the shards that this index lists, class names, unfinished files of those names. A tokenizer that was
+/// trained there is carried over.
+class StagingFolder {
+ public:
+  /// Throws UserError that names what is in the way, WorldError if the folder cannot be made.
+  explicit StagingFolder(const std::filesystem::path& out);
+  /// Removes the folder if it was not committed.
+  ~StagingFolder();
+  StagingFolder(const StagingFolder&) = delete;
+  StagingFolder& operator=(const StagingFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+
+  /// Puts the folder in the place of `out`. An older data set goes only after the new one is there.
+  void commit();
+  /// Names of the older folder's files that are in the new one: tokenizers.
+  const std::vector<std::string>& kept() const { return kept_; }
+
+ private:
+  void check_replaceable();
+  bool replace() const;
+
+  std::filesystem::path out_, path_;
+  std::vector<std::string> kept_;
+  bool committed_ = false;
+};
+
+}  // namespace triptych::data
