@@ -5,6 +5,7 @@ who was killed, and leaves nothing behind."""
 import importlib.machinery
 import importlib.util
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -49,6 +50,17 @@ class RunRanks(unittest.TestCase):
         self.assertEqual(result.returncode, 128 + 9)
         self.assertRegex(result.stderr, r"rank 1 of 2 was ended by signal 9 \(SIGKILL\)")
         self.assertEqual(result.stderr.count("\n"), 1, "and nothing else")
+
+    def test_says_what_a_crash_may_come_from(self):
+        hint = module().Job.hint
+        self.assertEqual(hint(signal.SIGPIPE), "")
+        self.assertIn("defect", hint(signal.SIGSEGV))
+        limit = resource.getrlimit(resource.RLIMIT_AS)
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (8 << 30, limit[1]))
+            self.assertIn(f"limited to {8 << 30} bytes", hint(signal.SIGSEGV))
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, limit)
 
     def test_leaves_nothing_behind(self):
         for end in ("exit 0", "kill -KILL $$", "kill -KILL $PPID; sleep 50"):  # the parent is mpirun
