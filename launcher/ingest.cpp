@@ -7,6 +7,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include "base/console.h"
 #include "data/ingest.h"
 
 namespace triptych::launcher {
@@ -19,13 +20,13 @@ int ingest(IngestOptions options) {
   if (terminal) {
     options.progress = [&](uint64_t samples) {
       if (samples % kEvery != 0) return;
-      fmt::print(stderr, "\r{} samples", samples);
+      print_progress(fmt::format("\r{} samples", samples));
       std::fflush(stderr);
       shown = samples;
     };
   }
   const auto end_line = [&] {
-    if (shown != 0) fmt::print(stderr, "\n");
+    if (shown != 0) print_progress("\n");
   };
   IngestSummary summary;
   try {
@@ -35,11 +36,10 @@ int ingest(IngestOptions options) {
     throw;
   }
   end_line();
-  fmt::print("{}: {} samples in {} shards, {} images, {} captions, data set {}\n", options.out.string(),
-             summary.num_samples, summary.num_shards, summary.num_images, summary.num_captions, summary.data_set_id);
+  print("{}: {} samples in {} shards, {} images, {} captions, data set {}\n", options.out.string(), summary.num_samples,
+        summary.num_shards, summary.num_images, summary.num_captions, summary.data_set_id);
   for (const auto& [key, count] : summary.ignored_keys) {
-    fmt::print("ignored the key '{}' of {} lines: only image, caption, captions, id and label are packed\n", key,
-               count);
+    print("ignored the key '{}' of {} lines: only image, caption, captions, id and label are packed\n", key, count);
   }
   return 0;
 }

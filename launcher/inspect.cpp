@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "base/console.h"
 #include "checkpoint/inspect.h"
 #include "data/inspect_shard.h"
 
@@ -43,7 +44,7 @@ void register_inspect(CLI::App& app, std::function<int()>& run) {
       "  triptych inspect runs/quickstart/checkpoints/latest");
   command->callback([path, verify, &run] {
     run = [path, verify] {
-      fmt::print("{}", is_data(*path) ? describe_data(*path, *verify) : describe_checkpoint(*path, *verify));
+      print("{}", is_data(*path) ? describe_data(*path, *verify) : describe_checkpoint(*path, *verify));
       return 0;
     };
   });
