@@ -13,6 +13,11 @@ constexpr double kDeviations = 6, kLeastShare = 0.1;
 // Between two warnings of a kind.
 constexpr int64_t kQuietSteps = 100;
 
+// "nan", whatever its sign.
+std::string shown(double value) {
+  return std::isnan(value) ? "nan" : fmt::format("{:g}", value);
+}
+
 }  // namespace
 
 std::string LossWatch::see(const StepReport& report) {
@@ -26,7 +31,7 @@ std::string LossWatch::see(const StepReport& report) {
   }
   if (row_++ == 0) {
     since_ = report.step;
-    cause_ = fmt::format("loss {:g}, gradient norm {:g}", loss, report.grad_norm);
+    cause_ = fmt::format("loss {}, gradient norm {}", shown(loss), shown(report.grad_norm));
   }
   if ((has_loss_ && options_.scales_loss) || report.step < skips_quiet_until_) return "";
   skips_quiet_until_ = report.step + kQuietSteps;
