@@ -34,9 +34,8 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       "  mpirun -np 2 triptych train configs/quickstart.toml --set parallel.dp=2 --resume latest\n"
       "SIGTERM, SIGINT, SIGHUP, SIGUSR1 or SIGUSR2 to any rank: all stop behind the step in work and save; a second\n"
       "one ends them at once. docs/operations.md says what a scheduler is to send.\n"
-      "Exit code: 0 done, 75 stopped by a signal and saved (go on with --resume latest), 1 the world failed (disk, "
-      "peer,\n"
-      "numbers that are not finite), 2 the config or data are wrong.");
+      "Exit code: 0 done, 75 stopped by a signal and saved (go on with --resume latest), 1 the world failed (disk,\n"
+      "peer, numbers that are not finite), 2 the config or data are wrong.");
   command->callback([arguments, request, &run] {
     run = [arguments, request] {
       return run_on_ranks(*arguments, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
