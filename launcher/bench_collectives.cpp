@@ -12,6 +12,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "launcher/ranks.h"
@@ -95,7 +96,7 @@ class Bench {
     print_head();
     for (uint64_t bytes = options_.min_bytes; bytes <= options_.max_bytes; bytes *= 4) measure(bytes);
     if (group_.rank() == 0) {
-      fmt::print(
+      print(
           "\nMedians of {} rounds; a round's time is its slowest rank's. size: a rank's larger buffer. bus: what the\n"
           "best algorithm would have to move through each rank. copy: every rank at once copies `size` from shared\n"
           "memory that its neighbour has just written. share: bus / copy.\n",
@@ -106,10 +107,10 @@ class Bench {
  private:
   void print_head() const {
     if (group_.rank() != 0) return;
-    fmt::print("{} ranks on {}, collectives over {}, messages over MPI, float32\n\n", group_.size(), host_,
-               group_.transport());
-    fmt::print("{:>10}  {:<14} {:>11} {:>11} {:>11} {:>11} {:>7}\n", "size", "collective", "time us", "alg GB/s",
-               "bus GB/s", "copy GB/s", "share");
+    print("{} ranks on {}, collectives over {}, messages over MPI, float32\n\n", group_.size(), host_,
+          group_.transport());
+    print("{:>10}  {:<14} {:>11} {:>11} {:>11} {:>11} {:>7}\n", "size", "collective", "time us", "alg GB/s", "bus GB/s",
+          "copy GB/s", "share");
   }
 
   std::vector<Collective> collectives() {
@@ -176,9 +177,9 @@ class Bench {
       const double time = median(times[i]);
       const double algorithm_rate = static_cast<double>(bytes) / time;
       const double bus_rate = algorithm_rate * all[i].bus_factor;
-      fmt::print("{:>10}  {:<14} {:>11.1f} {:>11.2f} {:>11.2f} {:>11.2f} {:>6.0f}%\n",
-                 i == 0 ? human_bytes(static_cast<double>(bytes)) : "", all[i].name, time * 1e6, algorithm_rate / 1e9,
-                 bus_rate / 1e9, copy_rate / 1e9, 100 * bus_rate / copy_rate);
+      print("{:>10}  {:<14} {:>11.1f} {:>11.2f} {:>11.2f} {:>11.2f} {:>6.0f}%\n",
+            i == 0 ? human_bytes(static_cast<double>(bytes)) : "", all[i].name, time * 1e6, algorithm_rate / 1e9,
+            bus_rate / 1e9, copy_rate / 1e9, 100 * bus_rate / copy_rate);
     }
   }
 

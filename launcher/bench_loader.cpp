@@ -12,6 +12,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "data/captions.h"
@@ -98,9 +99,10 @@ double measure_decoding(const std::vector<std::vector<std::byte>>& images, const
       if (!failed.test_and_set()) error = std::current_exception();
     }
   };
-  std::vector<std::thread> team;
-  for (int i = 0; i < threads; ++i) team.emplace_back(work);
-  for (std::thread& thread : team) thread.join();
+  {
+    std::vector<std::jthread> team;  // joined where one cannot be started, too
+    for (int i = 0; i < threads; ++i) team.emplace_back(work);
+  }
   if (error) std::rethrow_exception(error);
   return static_cast<double>(num_done) / seconds_since(start);
 }
@@ -132,8 +134,8 @@ LoaderRun measure_loader(const std::shared_ptr<const Dataset>& data, const Loade
 
 void print_shares(const char* name, double storage, double decode, double collate) {
   const double total = std::max(storage + decode + collate, 1e-9);
-  fmt::print("{:<16} storage {:.1f} %, decode {:.1f} %, collate {:.1f} %\n", name, 100 * storage / total,
-             100 * decode / total, 100 * collate / total);
+  print("{:<16} storage {:.1f} %, decode {:.1f} %, collate {:.1f} %\n", name, 100 * storage / total,
+        100 * decode / total, 100 * collate / total);
 }
 
 }  // namespace
@@ -162,11 +164,11 @@ int bench_loader(const BenchLoaderOptions& bench) {
   options.prefetch = bench.prefetch;
   options.max_bad_fraction = 0;  // decoding alone knows no replacement
 
-  fmt::print("data set         {} ({} samples, {} of images)\n", bench.data.empty() ? "synthetic" : dir.string(),
-             data->size(), human_bytes(static_cast<double>(image_bytes)));
-  fmt::print("setting          {} threads, batch {}, {} px, {} tokens, {} batches in flight; median of {} rounds\n",
-             options.threads, options.global_batch, bench.image_size, tokenizer != nullptr ? bench.text_length : 0,
-             options.prefetch, bench.rounds);
+  print("data set         {} ({} samples, {} of images)\n", bench.data.empty() ? "synthetic" : dir.string(),
+        data->size(), human_bytes(static_cast<double>(image_bytes)));
+  print("setting          {} threads, batch {}, {} px, {} tokens, {} batches in flight; median of {} rounds\n",
+        options.threads, options.global_batch, bench.image_size, tokenizer != nullptr ? bench.text_length : 0,
+        options.prefetch, bench.rounds);
   // In turn, so that whatever else the machine does meets both.
   std::vector<double> decode_rates, loader_rates, ratios, first_ms;
   LoaderStats stats;
@@ -178,12 +180,12 @@ int bench_loader(const BenchLoaderOptions& bench) {
     first_ms.push_back(run.first_batch_ms);
     stats = run.stats;
   }
-  fmt::print("decoding alone   {:.0f} samples/s\n", median(decode_rates));
-  fmt::print(
+  print("decoding alone   {:.0f} samples/s\n", median(decode_rates));
+  print(
       "loader           {:.0f} samples/s, {:.1f} MiB/s read, first batch after {:.1f} ms\n", median(loader_rates),
       static_cast<double>(stats.bytes_read) / static_cast<double>(stats.num_samples) * median(loader_rates) / (1 << 20),
       median(first_ms));
-  fmt::print("loader/decoding  {:.1f} % (at least 90 % is wanted)\n", 100 * median(ratios));
+  print("loader/decoding  {:.1f} % (at least 90 % is wanted)\n", 100 * median(ratios));
   print_shares("worker time", stats.storage_ms, stats.decode_ms, stats.collate_ms);
   print_shares("consumer waits", stats.wait_storage_ms, stats.wait_decode_ms, stats.wait_collate_ms);
   return 0;

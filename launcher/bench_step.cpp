@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
 
+#include "base/console.h"
 #include "kernels/gemm_peak.h"
 #include "launcher/ranks.h"
 #include "optim/adamw.h"
@@ -104,7 +105,7 @@ int bench_step(const StepOptions& options) {
     line["system_allocations_in_timed_steps"] = memory.num_system_allocations - allocations;
     line["first_loss"] = first_loss;
     line["last_loss"] = loss;
-    fmt::print("{}\n", line.dump());
+    print("{}\n", line.dump());
     return 0;
   });
 }
@@ -115,18 +116,18 @@ struct GemmOptions {
 
 int bench_gemm(const GemmOptions& options) {
   Device device(options.threads);
-  fmt::print("{}\n{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10} {:>8}\n", device.description(), "m", "n", "k", "product",
-             "dtype", "GFLOP/s", "of peak");
+  print("{}\n{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10} {:>8}\n", device.description(), "m", "n", "k", "product", "dtype",
+        "GFLOP/s", "of peak");
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
     const double peak = measure_gemm_peak(device.stream(), dtype);
     for (const GemmRate& row : measure_gemm_table(device.stream(), dtype)) {
-      fmt::print("{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10.1f} {:>7.1f}%\n", row.m, row.n, row.k,
-                 row.transpose_a   ? "dW"
-                 : row.transpose_b ? "y"
-                                   : "dx",
-                 dtype_name(dtype), row.gflops, row.gflops / peak * 1e11);
+      print("{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10.1f} {:>7.1f}%\n", row.m, row.n, row.k,
+            row.transpose_a   ? "dW"
+            : row.transpose_b ? "y"
+                              : "dx",
+            dtype_name(dtype), row.gflops, row.gflops / peak * 1e11);
     }
-    fmt::print("peak {}, {} threads: {:.1f} GFLOP/s\n", dtype_name(dtype), options.threads, peak / 1e9);
+    print("peak {}, {} threads: {:.1f} GFLOP/s\n", dtype_name(dtype), options.threads, peak / 1e9);
   }
   return 0;
 }

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "base/console.h"
 #include "launcher/ranks.h"
 
 namespace triptych::launcher {
@@ -18,14 +19,14 @@ void register_config(CLI::App& app, std::function<int()>& run, TaskTable tasks) 
   add_config_arguments(*check, *arguments);
   check->callback([arguments, &run] {
     run = [arguments] {
-      fmt::print("{}", load_run_config(arguments->file, arguments->overrides, arguments->tasks).effective_toml);
+      print("{}", load_run_config(arguments->file, arguments->overrides, arguments->tasks).effective_toml);
       return 0;
     };
   });
   CLI::App* document = command->add_subcommand("document", "Prints docs/configuration.md: every key, default and rule");
   document->callback([tasks, &run] {
     run = [tasks] {
-      fmt::print("{}", run_config_documentation(tasks));
+      print("{}", run_config_documentation(tasks));
       return 0;
     };
   });

@@ -9,6 +9,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include "base/console.h"
 #include "base/text.h"
 #include "data/libraries.h"
 #include "device/backend.h"
@@ -23,7 +24,7 @@ namespace triptych::launcher {
 namespace {
 
 void print_row(std::string_view name, std::string_view value) {
-  fmt::print("{:<12} {}\n", name, value);
+  print("{:<12} {}\n", name, value);
 }
 
 // What the program beside this one says of its backend.

@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "base/console.h"
 #include "launcher/ranks.h"
 #include "parallel/agreement.h"
 #include "training/run_report.h"
@@ -35,16 +36,16 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
   });
   TrainedModel model(config, world, options.checkpoint);
   Inference& inference = model.inference();
-  if (inference.is_first()) fmt::print("{}\n", model.folder().string());
+  if (inference.is_first()) print("{}\n", model.folder().string());
   const EvaluationResults results = config.task->evaluate(
       inference, {.sets = config.evaluation.sets, .tokenizer = model.tokenizer(), .baselines = baselines});
   const int64_t parameters = model.session().num_parameters();
   if (!inference.is_first()) return 0;
   for (const Panel& panel : results.panels) {
-    if (const auto* table = std::get_if<TablePanel>(&panel)) fmt::print("\n{}\n{}", table->title, format_table(*table));
+    if (const auto* table = std::get_if<TablePanel>(&panel)) print("\n{}\n{}", table->title, format_table(*table));
   }
   write_run_report(config, parameters, results.panels);
-  fmt::print("\nreport: {}/report.html\n", config.run.dir);
+  print("\nreport: {}/report.html\n", config.run.dir);
   return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include "base/console.h"
 #include "data/index_builder.h"
 
 namespace triptych::launcher {
@@ -16,11 +17,11 @@ int index(const std::filesystem::path& dir) {
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
   const IndexSummary summary = build_index(dir, [&](uint64_t done, uint64_t num_shards) {
     if (!terminal) return;
-    fmt::print(stderr, "\r{} of {} shards{}", done, num_shards, done == num_shards ? "\n" : "");
+    print_progress(fmt::format("\r{} of {} shards{}", done, num_shards, done == num_shards ? "\n" : ""));
     std::fflush(stderr);
   });
-  fmt::print("{}: {} samples in {} shards, {} images, {} captions; wrote index.json and index.bin\n", dir.string(),
-             summary.num_samples, summary.num_shards, summary.num_images, summary.num_captions);
+  print("{}: {} samples in {} shards, {} images, {} captions; wrote index.json and index.bin\n", dir.string(),
+        summary.num_samples, summary.num_shards, summary.num_images, summary.num_captions);
   return 0;
 }
 

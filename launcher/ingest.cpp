@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "base/console.h"
 #include "data/ingest.h"
 #include "data/parallel_for.h"
 #include "launcher/progress_count.h"
@@ -18,17 +19,16 @@ int ingest(IngestOptions options) {
   options.progress = [&](uint64_t samples) { progress.show(samples); };
   const IngestSummary summary = ingest_pairs(options);
   progress.end();
-  fmt::print("{}: {} samples in {} shards, {} images, {} captions, data set {}\n", options.out.string(),
-             summary.num_samples, summary.num_shards, summary.num_images, summary.num_captions, summary.data_set_id);
+  print("{}: {} samples in {} shards, {} images, {} captions, data set {}\n", options.out.string(), summary.num_samples,
+        summary.num_shards, summary.num_images, summary.num_captions, summary.data_set_id);
   for (const auto& [remark, met] : summary.remarks) {
-    fmt::print("{} image{}, the first of line {}: {}\n", met.count, met.count == 1 ? "" : "s", met.first_line, remark);
+    print("{} image{}, the first of line {}: {}\n", met.count, met.count == 1 ? "" : "s", met.first_line, remark);
   }
   for (const std::string& name : summary.kept) {
-    fmt::print("kept {} of the older data set; train it again if the captions have changed much\n", name);
+    print("kept {} of the older data set; train it again if the captions have changed much\n", name);
   }
   for (const auto& [key, count] : summary.ignored_keys) {
-    fmt::print("ignored the key '{}' of {} lines: only image, caption, captions, id and label are packed\n", key,
-               count);
+    print("ignored the key '{}' of {} lines: only image, caption, captions, id and label are packed\n", key, count);
   }
   return 0;
 }

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "checkpoint/inspect.h"
 #include "data/inspect_shard.h"
@@ -59,7 +60,7 @@ void register_inspect(CLI::App& app, std::function<int()>& run) {
       const std::string text =
           is_data(*path) ? describe_data(*path, *options) : describe_checkpoint(*path, options->verify);
       progress.end();
-      fmt::print("{}", text);
+      print("{}", text);
       return 0;
     };
   });

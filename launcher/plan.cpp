@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "base/console.h"
 #include "parallel/pipeline/draw.h"
 #include "parallel/pipeline/schedules.h"
 #include "parallel/pipeline/simulate.h"
@@ -28,9 +29,9 @@ int plan_schedule(const ScheduleOptions& options) {
   const Schedule schedule = make_schedule(options.schedule, options.stages, options.microbatches, coupling);
   const Simulation simulation =
       simulate(schedule, StageCosts::uniform(schedule.num_stages, options.forward_cost, options.backward_cost));
-  fmt::print("schedule {}, {} stages, {} microbatches, {} loss, forward {:g}, backward {:g}\n\n{}", options.schedule,
-             options.stages, options.microbatches, options.objective, options.forward_cost, options.backward_cost,
-             draw(simulation));
+  print("schedule {}, {} stages, {} microbatches, {} loss, forward {:g}, backward {:g}\n\n{}", options.schedule,
+        options.stages, options.microbatches, options.objective, options.forward_cost, options.backward_cost,
+        draw(simulation));
   return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <unistd.h>
 
+#include "base/console.h"
 #include "launcher/bench_collectives.h"
 #include "launcher/bench_loader.h"
 #include "launcher/bench_step.h"
@@ -34,9 +35,21 @@ void let_idle_threads_sleep(char** argv) {
   ::execv("/proc/self/exe", argv);  // if that fails, the program runs as it is, only slower
 }
 
+// What people read must have come through, or the exit code says so. A training run tells its progress by other means
+// and goes on without a reader.
+int end_with(int exit_code) {
+  const int lost = flush_standard_output();
+  if (lost == 0 || exit_code != 0) return exit_code;
+  return report_error(WorldError(
+      "output", fmt::format("standard output must take what is printed, some was lost: {}. Free what it goes to, or "
+                            "keep its reader",
+                            describe_errno(lost))));
+}
+
 }  // namespace
 
 int run_program(int argc, char** argv, TaskTable tasks) {
+  secure_standard_streams();
   let_idle_threads_sleep(argv);
   CLI::App app("Triptych trains image-text Transformers on many ranks.", "triptych");
   app.set_version_flag("--version", "triptych " TRIPTYCH_VERSION);
@@ -66,10 +79,10 @@ int run_program(int argc, char** argv, TaskTable tasks) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return end_with(app.exit(error) == 0 ? 0 : 2);
   }
   try {
-    return run();
+    return end_with(run());
   } catch (const std::exception& error) {
     return report_error(error);
   }

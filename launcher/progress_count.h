@@ -1,13 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <string>
 
-#include <fmt/core.h>
 #include <unistd.h>
 
-#include "base/rooms.h"
+#include "base/console.h"
 
 namespace triptych::launcher {
 
@@ -22,13 +20,12 @@ class ProgressCount {
   void show(uint64_t count) {
     constexpr uint64_t kEvery = 1000;
     if (!on_terminal_ || count / kEvery == shown_ / kEvery) return;
-    fmt::print(stderr, "\r{} {}", count, what_);
-    std::fflush(stderr);
+    print_progress(fmt::format("\r{} {}", count, what_));
     shown_ = count;
   }
   /// The line is done; what is printed next begins a new one.
   void end() {
-    if (shown_ != 0) fmt::print(stderr, "\n");
+    if (shown_ != 0) print_progress("\n");
     shown_ = 0;
   }
 

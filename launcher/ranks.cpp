@@ -2,11 +2,12 @@
 
 #include <exception>
 #include <memory>
+#include <new>
 #include <span>
 
 #include <CLI/CLI.hpp>
-#include <fmt/core.h>
 
+#include "base/console.h"
 #include "base/hash.h"
 #include "launcher/backend.h"
 #include "parallel/agreement.h"
@@ -20,9 +21,19 @@ void add_config_arguments(CLI::App& command, ConfigArguments& arguments) {
       ->allow_extra_args(false);
 }
 
+namespace {
+
+constexpr const char* kOutOfMemory =
+    "[memory] the system must give the memory that is asked for, it refused. Free some, or raise the limit on the "
+    "address space (`ulimit -v`)";
+
+}  // namespace
+
 int report_error(const std::exception& error, const std::string& who) {
   const auto* ours = dynamic_cast<const Error*>(&error);
-  fmt::print(stderr, "triptych: error: {}{}\n", error.what(), who.empty() ? "" : fmt::format(" ({})", who));
+  const bool is_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+  print_error(
+      fmt::format("{}{}", is_memory ? kOutOfMemory : error.what(), who.empty() ? "" : fmt::format(" ({})", who)));
   return ours != nullptr ? ours->exit_code() : 1;
 }
 

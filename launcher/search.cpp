@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "base/console.h"
 #include "base/file.h"
 #include "data/image_decoder.h"
 #include "data/png_writer.h"
@@ -44,7 +45,7 @@ void write_pictures(const Dataset& dataset, const std::vector<SearchHit>& hits, 
   const Image sheet = contact_sheet(pictures, 5, 128);
   const std::vector<std::byte> png = encode_png(sheet.width, sheet.height, sheet.pixels);
   write_file_atomically(out, std::string_view(reinterpret_cast<const char*>(png.data()), png.size()));
-  fmt::print("pictures: {}\n", out.string());
+  print("pictures: {}\n", out.string());
 }
 
 int search(const SearchOptions& options, const RunConfig& config, World& world) {
@@ -63,10 +64,10 @@ int search(const SearchOptions& options, const RunConfig& config, World& world) 
       model.inference(),
       {.text = options.text, .dataset = dataset, .tokenizer = model.tokenizer(), .top = options.top});
   if (!model.inference().is_first()) return 0;
-  fmt::print("\"{}\" in {} ({} pictures)\n", options.text, path, dataset->size());
+  print("\"{}\" in {} ({} pictures)\n", options.text, path, dataset->size());
   for (const SearchHit& hit : hits) {
     const auto sample = static_cast<uint64_t>(hit.sample);
-    fmt::print("{:>8.4f}  {}  {}\n", hit.score, dataset->sample_name(sample), first_caption(*dataset, sample));
+    print("{:>8.4f}  {}  {}\n", hit.score, dataset->sample_name(sample), first_caption(*dataset, sample));
   }
   if (!options.out.empty()) write_pictures(*dataset, hits, options.out);
   return 0;

@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -41,10 +42,9 @@ void print_lengths(const Tokenizer& tokenizer, const std::shared_ptr<const Datas
   const auto quantile = [&](double q) {
     return lengths[static_cast<std::size_t>(q * static_cast<double>(lengths.size() - 1))];
   };
-  fmt::print(
-      "tokens a caption, begin and end included: median {}, 99 % at most {}, longest {}; unknown pieces {:.3g} %\n",
-      quantile(0.5), quantile(0.99), lengths.back(),
-      100.0 * static_cast<double>(num_unknown) / static_cast<double>(std::max<uint64_t>(num_pieces, 1)));
+  print("tokens a caption, begin and end included: median {}, 99 % at most {}, longest {}; unknown pieces {:.3g} %\n",
+        quantile(0.5), quantile(0.99), lengths.back(),
+        100.0 * static_cast<double>(num_unknown) / static_cast<double>(std::max<uint64_t>(num_pieces, 1)));
 }
 
 int train(const TrainOptions& options) {
@@ -54,9 +54,8 @@ int train(const TrainOptions& options) {
   const auto tokenizer =
       Tokenizer::from_bytes(train_tokenizer(dataset_captions(data_set), num_captions, options.training), out.string());
   write_file_atomically(out, tokenizer->bytes());
-  fmt::print("{}: {} pieces ({}) from {} captions, {}, hash {}\n", out.string(), tokenizer->size(),
-             options.training.model, num_captions, human_bytes(static_cast<double>(tokenizer->bytes().size())),
-             tokenizer->hash().hex());
+  print("{}: {} pieces ({}) from {} captions, {}, hash {}\n", out.string(), tokenizer->size(), options.training.model,
+        num_captions, human_bytes(static_cast<double>(tokenizer->bytes().size())), tokenizer->hash().hex());
   print_lengths(*tokenizer, data_set);
   return 0;
 }
@@ -66,8 +65,8 @@ int encode(const std::string& file, const std::string& text) {
   std::vector<int32_t> ids(std::max<std::size_t>(64, 4 * text.size() + 2));
   const int32_t length = tokenizer->encode(text, ids);
   ids.resize(static_cast<std::size_t>(length));
-  for (const int32_t id : ids) fmt::print("{:6}  {}\n", id, tokenizer->piece(id));
-  fmt::print("{} tokens; they read: {}\n", length, tokenizer->decode(ids));
+  for (const int32_t id : ids) print("{:6}  {}\n", id, tokenizer->piece(id));
+  print("{} tokens; they read: {}\n", length, tokenizer->decode(ids));
   return 0;
 }
 

@@ -5,9 +5,16 @@
 #include <CLI/CLI.hpp>
 
 #include "launcher/ranks.h"
+#include "launcher/stop_signals.h"
 #include "training/trainer.h"
 
 namespace triptych::launcher {
+namespace {
+
+// EX_TEMPFAIL of sysexits.h: to be tried again.
+constexpr int kStoppedExitCode = 75;
+
+}  // namespace
 
 void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   CLI::App* command = app.add_subcommand("train", "Trains the model of a config, or goes on with a run");
@@ -25,12 +32,18 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       "  triptych train configs/quickstart.toml\n"
       "  mpirun -np 4 triptych train configs/quickstart.toml --set parallel.tp=2 --set parallel.pp=2\n"
       "  mpirun -np 2 triptych train configs/quickstart.toml --set parallel.dp=2 --resume latest\n"
-      "Exit code: 0 done, 1 the world failed (disk, peer), 2 the config or data are wrong.");
+      "SIGTERM, SIGINT, SIGHUP, SIGUSR1 or SIGUSR2 to any rank: all stop behind the step in work and save; a second\n"
+      "one ends them at once. docs/operations.md says what a scheduler is to send.\n"
+      "Exit code: 0 done, 75 stopped by a signal and saved (go on with --resume latest), 1 the world failed (disk,\n"
+      "peer, numbers that are not finite), 2 the config or data are wrong.");
   command->callback([arguments, request, &run] {
     run = [arguments, request] {
       return run_on_ranks(*arguments, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
-        train(config, world, *request);
-        return 0;
+        StopSignals signals;
+        TrainingRequest watched = *request;
+        watched.on_start = [&signals] { signals.begin(); };
+        watched.stop_signal = &StopSignals::arrived;
+        return train(config, world, watched).stop_signal == 0 ? 0 : kStoppedExitCode;
       });
     };
   });

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "base/console.h"
 #include "launcher/ranks.h"
 #include "parallel/pipeline/schedules.h"
 #include "training/session.h"
@@ -50,11 +51,11 @@ bool run_one(const RunConfig& config, World& world, double tolerance) {
   const VerifyResult result = verify(config, world.group(), rank_place(config, world.node_rank(), world.node_size()));
   const bool good = result.loss_error <= tolerance && result.worst_error <= tolerance;
   if (world.group().rank() == 0) {
-    fmt::print("{}\n  loss {:.9f}, one rank {:.9f}, relative error {:.2e}\n", describe(config), result.loss,
-               result.reference_loss, result.loss_error);
-    fmt::print("  {} gradients, worst {}: relative error {:.2e} ({} {:.0e})\n", result.num_parameters,
-               result.worst_parameter.empty() ? "none" : result.worst_parameter, result.worst_error,
-               good ? "within" : "BEYOND", tolerance);
+    print("{}\n  loss {:.9f}, one rank {:.9f}, relative error {:.2e}\n", describe(config), result.loss,
+          result.reference_loss, result.loss_error);
+    print("  {} gradients, worst {}: relative error {:.2e} ({} {:.0e})\n", result.num_parameters,
+          result.worst_parameter.empty() ? "none" : result.worst_parameter, result.worst_error,
+          good ? "within" : "BEYOND", tolerance);
   }
   return good;
 }
@@ -69,7 +70,7 @@ int run_verify(const VerifyOptions& options) {
     std::size_t num_good = 0;
     for (const RunConfig& one : configs) num_good += run_one(one, world, options.tolerance) ? 1 : 0;
     if (options.all && world.group().rank() == 0) {
-      fmt::print("{} of {} combinations within {:.0e}\n", num_good, configs.size(), options.tolerance);
+      print("{} of {} combinations within {:.0e}\n", num_good, configs.size(), options.tolerance);
     }
     return num_good == configs.size() ? 0 : 1;
   });

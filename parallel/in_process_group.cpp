@@ -312,7 +312,15 @@ void run_ranks(int size, const std::function<void(Group& world)>& body, const In
   };
   {
     std::vector<std::jthread> threads;
-    for (int rank = 0; rank < size; ++rank) threads.emplace_back(run_rank, rank);
+    try {
+      for (int rank = 0; rank < size; ++rank) threads.emplace_back(run_rank, rank);
+    } catch (const std::system_error& error) {  // those that run would wait for the others
+      const std::string why = fmt::format("{} of {} ranks could start: {}. Raise `ulimit -u` or use fewer ranks",
+                                          threads.size(), size, error.what());
+      const std::lock_guard lock(world->mutex);
+      world->fail(std::make_exception_ptr(WorldError("ranks", why)), why);
+      world->changed.notify_all();
+    }
   }
   if (world->first_failure) std::rethrow_exception(world->first_failure);
 }

@@ -6,7 +6,8 @@
 #include <cstdlib>
 
 #include "base/checked.h"
-#include "base/error.h"
+#include "base/console.h"
+#include "parallel/time_limit.h"
 
 namespace triptych::parallel {
 namespace {
@@ -157,8 +158,10 @@ std::optional<SharedSegment> share_segment(MPI_Comm comm, std::size_t bytes) {
     try {
       segment = SharedSegment::create(bytes);
       ticket = segment.ticket();
-    } catch (const WorldError&) {
-      segment = SharedSegment();  // all ranks go through MPI then
+    } catch (const WorldError& error) {
+      print_warning(
+          fmt::format("{}. Collectives of this machine's ranks go through MPI, which is slower", error.what()));
+      segment = SharedSegment();
     }
   }
   check_mpi(MPI_Bcast(&ticket, sizeof ticket, MPI_BYTE, 0, comm), "shared memory", "MPI_Bcast");
@@ -206,6 +209,7 @@ void MpiGroup::abort(int exit_code) {
 std::unique_ptr<Group> MpiGroup::split(int color, int key, std::string name) {
   GroupIdentity part = split_identity(color, key, std::move(name));
   MPI_Comm comm = MPI_COMM_NULL;
+  const TimeLimit limit(timeout(), part.where(), "have joined this group");
   check_mpi(MPI_Comm_split(comm_, color < 0 ? MPI_UNDEFINED : color, key, &comm), identity()->where(),
             "MPI_Comm_split");
   if (comm == MPI_COMM_NULL) return nullptr;

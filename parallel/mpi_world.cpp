@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "parallel/mpi_group.h"
+#include "parallel/time_limit.h"
 #include "parallel/world.h"
 
 namespace triptych::parallel {
@@ -56,6 +57,7 @@ bool has_a_core_each(MPI_Comm node, int node_size) {
 class MpiWorld : public World {
  public:
   explicit MpiWorld(const WorldOptions& options) {
+    const TimeLimit limit(options.timeout, "world", "have started MPI and found each other");
     int level = 0;
     check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &level), "world", "MPI_Init_thread");
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
@@ -82,6 +84,7 @@ class MpiWorld : public World {
     if (std::uncaught_exceptions() > num_exceptions_) abort_mpi(1);
     group_.reset();
     context_->progress->remove(&context_->requests);
+    const TimeLimit limit(context_->progress->timeout(), "world", "have ended");
     MPI_Finalize();
   }
 

@@ -9,13 +9,12 @@
 #include <numeric>
 #include <unordered_set>
 
-#include <boost/asio/post.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <nlohmann/json.hpp>
 
 #include "base/checked.h"
 #include "base/error.h"
 #include "data/row_worker.h"
+#include "data/thread_team.h"
 
 namespace triptych::data {
 namespace {
@@ -88,15 +87,14 @@ class Loader::Impl {
         next_step_(options_.start_step),
         num_steps_(options_.training ? std::numeric_limits<int64_t>::max()
                                      : ceil_div(narrow<int64_t>(stream_->num_items()), options_.global_batch)),
-        pool_(static_cast<std::size_t>(options_.threads)) {
+        team_(options_.threads) {
     for (int i = 0; i < options_.threads; ++i) workers_.push_back(std::make_unique<RowWorker>(stream_));
     for (int64_t i = 0; i < options_.prefetch; ++i) schedule(next_step_ + i);
   }
 
   ~Impl() {
     stopping_ = true;
-    pool_.stop();  // what waits in the queue is dropped, what runs ends after its sample
-    pool_.join();
+    team_.end();  // what runs ends after its sample
   }
 
   int64_t num_steps() const { return num_steps_; }
@@ -167,8 +165,7 @@ class Loader::Impl {
     const int64_t chunk = std::clamp<int64_t>(rows / (4 * options_.threads), 1, 16);
     scheduled.chunks_left = ceil_div(rows, chunk);
     for (int64_t begin = 0; begin < rows; begin += chunk) {
-      boost::asio::post(
-          pool_, [this, &scheduled, begin, end = std::min(begin + chunk, rows)] { fill(scheduled, begin, end); });
+      team_.post([this, &scheduled, begin, end = std::min(begin + chunk, rows)] { fill(scheduled, begin, end); });
     }
   }
 
@@ -354,7 +351,7 @@ class Loader::Impl {
   std::condition_variable ready_;
   std::vector<std::unique_ptr<RowWorker>> workers_;  // those that no thread uses; under mutex_
   std::atomic<bool> stopping_ = false;
-  boost::asio::thread_pool pool_;  // last: its threads use the rest
+  ThreadTeam team_;  // last: its threads use the rest
 };
 
 Loader::Loader(std::shared_ptr<const Dataset> dataset, LoaderOptions options) {

@@ -1,10 +1,8 @@
 #include "evaluation/inference.h"
 
 #include <algorithm>
-#include <cstdio>
 
-#include <fmt/core.h>
-
+#include "base/console.h"
 #include "data/field_sources.h"
 #include "execution/batch_feeder.h"
 #include "execution/group_agreement.h"
@@ -39,9 +37,9 @@ std::vector<float> Inference::infer(const Fields& data, const std::string& outpu
 
 void Inference::tell_left_out(const Dataset& dataset, const LoaderStats& stats) {
   if (!is_first() || stats.num_bad == 0 || !told_.insert(dataset.path().string()).second) return;
-  fmt::print(
-      stderr, "triptych: warning: {}: {} of {} samples cannot be used and are left out, the first being {}: {}\n",
-      dataset.path().string(), stats.bad.size(), dataset.size(), stats.bad.front().name, stats.bad.front().reason);
+  print_warning(fmt::format("{}: {} of {} samples cannot be used and are left out, the first being {}: {}",
+                            dataset.path().string(), stats.bad.size(), dataset.size(), stats.bad.front().name,
+                            stats.bad.front().reason));
 }
 
 void Inference::for_batches(const std::shared_ptr<const Dataset>& dataset, LoaderOptions options,

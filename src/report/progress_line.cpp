@@ -10,6 +10,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/text.h"
+
 namespace triptych::report {
 
 namespace {
@@ -131,7 +133,7 @@ void ProgressLine::show(int columns) {
 void ProgressLine::print(std::string_view message) {
   const int columns = terminal_columns(descriptor_);
   if (line_is_open_) write(fmt::format("\r{:<{}}\r", "", std::max(columns - 1, 0)));
-  write(fmt::format("{}\n", message));
+  write(printable(message) + "\n");
   if (line_is_open_) {
     line_is_open_ = false;
     if (columns > 0) show(columns);

@@ -17,7 +17,9 @@ namespace {
 class CocaTask : public Task {
  public:
   CocaTask(ConfigReader& reader, const MeshShape& mesh) {
-    reader.read("model.embedding", model_.embedding, "Dims of the space in which images and texts meet.").at_least(1);
+    reader.read("model.embedding", model_.embedding, "Dims of the space in which images and texts meet.")
+        .at_least(2)  // of one, unit vectors are 1 or -1, and no gradient changes them
+        .at_most(65536);
     read_dropout(reader, model_.image.dropout);
     model_.text.dropout = model_.image.dropout;
     read_image_encoder(reader, model_.image, false, mesh);

@@ -8,8 +8,12 @@ void read_sizes(ConfigReader& reader, const std::string& section, TransformerSiz
   const std::string heads = section + ".heads";
   reader.read(section + ".width", sizes.width, "Of the residual stream.").at_least(1).at_most(65536);
   reader.read(section + ".layers", sizes.layers, "Transformer blocks.").at_least(1).at_most(1024);
-  reader.read(heads, sizes.heads, "Attention heads; divide the width; a multiple of parallel.tp.").at_least(1);
-  reader.read(section + ".feed_forward", sizes.feed_forward, "Inner width; a multiple of parallel.tp.").at_least(1);
+  reader.read(heads, sizes.heads, "Attention heads; divide the width; a multiple of parallel.tp.")
+      .at_least(1)
+      .at_most(65536);
+  reader.read(section + ".feed_forward", sizes.feed_forward, "Inner width; a multiple of parallel.tp.")
+      .at_least(1)
+      .at_most(1 << 20);
   if (sizes.width % sizes.heads != 0) {
     reader.problem(heads, fmt::format("must divide {}.width: {} heads, width {}", section, sizes.heads, sizes.width),
                    "Choose a width that is a multiple of the heads");
@@ -32,7 +36,9 @@ void read_sizes(ConfigReader& reader, const std::string& section, TransformerSiz
 
 void read_image_encoder(ConfigReader& reader, ImageEncoderConfig& config, bool has_pooling, const MeshShape& mesh) {
   reader.read("model.image.size", config.size, "Pixels a side.").at_least(1).at_most(4096);
-  reader.read("model.image.patch", config.patch, "Pixels a side of a patch; divides the size.").at_least(1);
+  reader.read("model.image.patch", config.patch, "Pixels a side of a patch; divides the size.")
+      .at_least(1)
+      .at_most(4096);
   if (config.size % config.patch != 0) {
     reader.problem("model.image.patch",
                    fmt::format("must divide model.image.size: patch {}, size {}", config.patch, config.size),
@@ -81,8 +87,12 @@ void read_contrastive(ConfigReader& reader, ContrastiveConfig& config) {
   std::string kind = "infonce";
   double temperature = 0.07, minimum_temperature = 0.01;
   reader.read("objective.kind", kind, "infonce (CLIP) or sigmoid (SigLIP).").one_of({"infonce", "sigmoid"});
-  reader.read("objective.temperature", temperature, "Initial; learned. Similarities are divided by it.").positive();
-  reader.read("objective.minimum_temperature", minimum_temperature, "The learned temperature stays above.").positive();
+  reader.read("objective.temperature", temperature, "Initial; learned. Similarities are divided by it.")
+      .at_least(1e-4)
+      .at_most(1e4);
+  reader.read("objective.minimum_temperature", minimum_temperature, "The learned temperature stays above.")
+      .at_least(1e-4)
+      .at_most(1e4);
   reader.read("objective.bias", config.initial_bias, "Initial bias of the sigmoid loss; learned.");
   config.kind = kind == "sigmoid" ? ContrastiveConfig::Kind::kSigmoid : ContrastiveConfig::Kind::kInfoNce;
   config.initial_scale = static_cast<float>(1 / temperature);

@@ -13,6 +13,8 @@ struct Words {
   std::string task, recompute = "none", precision = "fp32";
 };
 
+constexpr int kMostRanks = 65536;
+
 void read_task_name(ConfigReader& reader, Words& words, TaskTable tasks) {
   std::vector<std::string> names;
   std::string summaries;
@@ -30,29 +32,39 @@ void read_run(ConfigReader& reader, RunConfig& c) {
   reader.read("run.device", c.run.device, "What computes: cpu, or cuda with one GPU a rank (a build with CUDA).")
       .one_of({"cpu", "cuda"});
   reader.read("run.seed", c.run.seed, "Of initial weights, sample order, augmentation and dropout.");
-  reader.read("run.threads", c.run.threads, "Threads a rank; 0 shares the node's cores among its ranks.").at_least(0);
+  reader.read("run.threads", c.run.threads, "Threads a rank; 0 shares the node's cores among its ranks.")
+      .at_least(0)
+      .at_most(1024);
   reader.read("run.timeout_s", c.run.timeout_s, "Seconds after which a peer that does not answer is an error.")
-      .at_least(1);
+      .at_least(1)
+      .at_most(10'000'000);
 }
 
 void read_parallel(ConfigReader& reader, RunConfig& c, Words& words) {
   ParallelOptions& p = c.parallel;
-  reader.read("parallel.pp", p.mesh.pp, "Pipeline stages.").at_least(1);
-  reader.read("parallel.dp", p.mesh.dp, "Replicas of the model, each with its share of the batch.").at_least(1);
-  reader.read("parallel.tp", p.mesh.tp, "Ranks that share every block: heads, feed-forward, vocabulary.").at_least(1);
+  reader.read("parallel.pp", p.mesh.pp, "Pipeline stages.").at_least(1).at_most(kMostRanks);
+  reader.read("parallel.dp", p.mesh.dp, "Replicas of the model, each with its share of the batch.")
+      .at_least(1)
+      .at_most(kMostRanks);
+  reader.read("parallel.tp", p.mesh.tp, "Ranks that share every block: heads, feed-forward, vocabulary.")
+      .at_least(1)
+      .at_most(kMostRanks);
   reader
       .read("parallel.schedule", p.schedule,
             fmt::format("Order of a step's work in the pipeline. {}.", describe_schedules()))
       .one_of(schedule_names());
   reader.read("parallel.microbatches", p.microbatches, "Pieces of a replica's batch that go through the pipeline.")
-      .at_least(1);
+      .at_least(1)
+      .at_most(65536);
   reader.read("parallel.sequence_parallel", p.sequence_parallel,
               "Between the blocks, share activations over tp by sequence.");
   reader
       .read("parallel.recompute", words.recompute,
             "full keeps only the inputs of Transformer blocks and runs them again in backward.")
       .one_of({"none", "full"});
-  reader.read("parallel.bucket_mb", p.bucket_mb, "MiB of gradients that are reduced together.").positive();
+  reader.read("parallel.bucket_mb", p.bucket_mb, "MiB of gradients that are reduced together.")
+      .positive()
+      .at_most(65536);
 }
 
 void read_training(ConfigReader& reader, RunConfig& c, Words& words) {
@@ -68,6 +80,10 @@ void read_training(ConfigReader& reader, RunConfig& c, Words& words) {
             "Samples a step over all replicas; a multiple of parallel.dp * parallel.microbatches.")
       .at_least(1)
       .at_most(int64_t{1} << 24);
+  reader
+      .read("training.max_skipped_steps", t.max_skipped_steps,
+            "So many steps in a row whose loss or gradient is not finite end the run; 0: never.")
+      .at_least(0);
   reader
       .read("training.precision", words.precision,
             "Of activations and matrix products; weights, sums, norms and losses stay fp32. fp16, with a dynamic loss "
@@ -142,6 +158,11 @@ void check_together(ConfigReader& reader, RunConfig& c, const Words& words, Mesh
         "optimizer.warmup_steps",
         fmt::format("must not exceed training.steps: {} > {}", c.learning_rate.warmup_steps, c.training.steps),
         "Lower it");
+  }
+  // Of one sample there is nothing to contrast: its loss is 0 or its bias's alone, whatever the model.
+  if (c.training.global_batch == 1 && coupling_of(c.task->objectives()) == LossCoupling::kCoupled) {
+    reader.problem("training.global_batch", "must be at least 2 where samples are contrasted, found 1",
+                   "Set it to 2 or more");
   }
   if (mesh_use != MeshUse::kSteps) return;
   const auto num_blocks = static_cast<int64_t>(c.task->model().blocks.size());

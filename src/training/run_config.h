@@ -36,6 +36,7 @@ struct TrainingOptions {
   int64_t steps = 1000;
   int64_t stop_after = 0;  ///< 0: at `steps`
   int64_t global_batch = 64;
+  int64_t max_skipped_steps = 25;  ///< in a row; 0: any number
   DType precision = DType::kFloat32;
   bool tf32 = false;
 };

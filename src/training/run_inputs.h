@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,11 @@ namespace triptych::training {
 struct TrainingRequest {
   std::string resume;      ///< "latest", a step or a path; empty: a new run
   bool overwrite = false;  ///< a new run may replace one in run.dir
+
+  /// Called where set-up is over, before anything is written: from there on a signal need not end the process.
+  std::function<void()> on_start;
+  /// The signal that asks this rank to stop, or 0. Called once a step.
+  std::function<int()> stop_signal;
 };
 
 /// What a training run reads, opened and checked before anything is allocated or written.

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -18,6 +19,7 @@ struct StepReport {
   double grad_norm = 0;        ///< over all parameters and ranks, before clipping
   int64_t num_skipped = 0;     ///< steps of the run so far that changed nothing
   double loss_scale = 1;       ///< after this step
+  int64_t num_stopping = 0;    ///< ranks that want the run to stop
 
   double loss() const { return values.front(); }
 };
@@ -32,14 +34,21 @@ class TrainingStep {
   TrainingStep(Session& session, AdamW& optimizer);
 
   /// Queues the update that follows `step` finished ones.
-  void run(std::span<const Fields> microbatches, int64_t step, double learning_rate);
+  ///   wants_to_stop   asked behind this rank's backward; the sum over all ranks, which the step makes anyway, carries
+  ///                   the answers, so that all ranks find them in the same report
+  void run(std::span<const Fields> microbatches, int64_t step, double learning_rate,
+           const std::function<bool()>& wants_to_stop = {});
+  /// How many steps may have been queued, on any rank, since the step whose report is taken with `take(1)`: 0 on the
+  /// CPU, where a report is there when `run` returns.
+  int64_t most_newer() const { return session_->device().host_can_read() ? 0 : 1; }
   /// The oldest report that was not taken yet, if it is there or if `newer` steps have been queued since; null if not.
   /// Waits at most for that step. Throws WorldError if a peer fails meanwhile.
   std::unique_ptr<StepReport> take(std::size_t newer);
 
  private:
   struct InFlight {
-    Tensor sums;  // float64 on the device: the step's values, then the squared norm, then the norm
+    // float64 on the device: the step's values, the squared norm, how many ranks want to stop; behind them the norm
+    Tensor sums;
     HostBuffer sums_on_host, update_on_host;
     Event arrived;
     int64_t step = 0;

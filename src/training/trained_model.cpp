@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "parallel/agreement.h"
+#include "training/finite.h"
 #include "training/run_checkpoint.h"
 #include "training/run_inputs.h"
 
@@ -23,6 +24,7 @@ TrainedModel::TrainedModel(const RunConfig& config, World& world, const std::str
   together(group, [&] {
     require_same_model(*reader, *session_);
     load_parameters(*reader, *session_);
+    require_finite_model(first_not_finite(*session_), folder_);
   });
   const InferenceOptions options{.batch = config.evaluation.batch, .threads = config.data.threads};
   inference_ = std::make_unique<Inference>(session_->device(), session_->mesh(), session_->executor(), options);

@@ -1,16 +1,23 @@
 #include "training/trainer.h"
 
+#include <algorithm>
+#include <cstring>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 
+#include "base/console.h"
 #include "base/file.h"
+#include "checkpoint/checkpoint_folder.h"
 #include "data/sample_order.h"
 #include "execution/batch_feeder.h"
 #include "execution/group_agreement.h"
 #include "parallel/agreement.h"
 #include "report/metrics.h"
 #include "report/progress_line.h"
+#include "training/finite.h"
+#include "training/loss_watch.h"
 #include "training/run_checkpoint.h"
 #include "training/run_report.h"
 #include "training/session.h"
@@ -22,10 +29,16 @@ namespace {
 
 constexpr const char* kLossScale = "loss_scale";
 
+// "SIGUSR1".
+std::string signal_name(int number) {
+  const char* const name = ::sigabbrev_np(number);
+  return name == nullptr ? fmt::format("{}", number) : fmt::format("SIG{}", name);
+}
+
 class Trainer {
  public:
   Trainer(const RunConfig& config, World& world, const TrainingRequest& request)
-      : config_(config), group_(world.group()), is_first_(world.group().rank() == 0) {
+      : config_(config), request_(request), group_(world.group()), is_first_(world.group().rank() == 0) {
     together(group_, [&] { inputs_ = open_run_inputs(config_, request); });
     session_.emplace(config_, group_, rank_place(config_, world.node_rank(), world.node_size()));
     together(group_, [&] {
@@ -34,9 +47,13 @@ class Trainer {
     });
     together(group_, [&] { start_loader(); });
     steps_.emplace(*session_, *optimizer_);
+    watch_.emplace(LossWatch::Options{.max_skipped = config_.training.max_skipped_steps,
+                                      .num_skipped = skipped_,
+                                      .scales_loss = config_.adamw.scale_loss});
+    if (request.on_start) request.on_start();
   }
 
-  void run() {
+  TrainingEnd run() {
     const int64_t end = config_.training.stop_after > 0 ? config_.training.stop_after : config_.training.steps;
     const std::filesystem::path folder = config_.run.dir;
     together(group_, [&] {
@@ -52,23 +69,34 @@ class Trainer {
     if (is_first_) announce(parameters, end);
     int64_t saved = inputs_.checkpoint ? step_ : -1;
     StepLog log(config_, *session_);
-    while (step_ < end) {
+    const auto wants_to_stop = [this] { return request_.stop_signal && request_.stop_signal() != 0; };
+    while (step_ < std::min(end, halt_at_)) {
       const Fields& batch = feeder_->next();
-      steps_->run(batch.cut(config_.parallel.microbatches), step_, learning_rate(config_.learning_rate, step_));
+      steps_->run(batch.cut(config_.parallel.microbatches), step_, learning_rate(config_.learning_rate, step_),
+                  wants_to_stop);
       ++step_;
       const bool save_now = step_ == end || (config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0);
       if (step_ < end) feeder_->prefetch();
       // Of the step before this one, or of this one too if it is done or its weights are to be saved.
       while (const std::unique_ptr<StepReport> report = steps_->take(save_now ? 0 : 1)) tell(log, *report);
-      if (!save_now) continue;
+      // While numbers are not finite there is nothing new to keep, and good checkpoints would be removed for it.
+      if (!save_now || !watch_->is_sound()) continue;
       save();
       saved = step_;
       log.start_clock();
     }
+    while (const std::unique_ptr<StepReport> report = steps_->take(0)) tell(log, *report);
+    if (watch_->is_lost()) throw_lost();
     if (saved != step_) save();
-    if (!is_first_) return;
+    const TrainingEnd result{.step = step_, .stop_signal = step_ < end ? agreed_signal() : 0};
+    if (!is_first_) return result;
     progress_->finish();
     write_run_report(config_, parameters, {});
+    if (result.stop_signal != 0) {
+      progress_->print(fmt::format("stopped after step {} of {}, as signal {} asked. Go on with --resume latest", step_,
+                                   end, signal_name(result.stop_signal)));
+    }
+    return result;
   }
 
  private:
@@ -88,6 +116,7 @@ class Trainer {
     same(state.cursor, "global_batch", static_cast<uint64_t>(config_.training.global_batch), "training.global_batch");
     same(state.cursor, "num_samples", inputs_.dataset->size(), "a data set of samples");
     load_states(reader, *session_, optimizer_->states());
+    require_finite_model(first_not_finite(*session_), reader.folder());
     step_ = state.step;
     skipped_ = state.skipped_steps;
     loss_scale_ = state.extra.contains(kLossScale) ? get_double(state.extra, kLossScale) : 0;
@@ -113,7 +142,7 @@ class Trainer {
     options.agreement = agreement_.get();
     if (is_first_) {
       options.on_bad_sample = [](const BadSample& bad) {
-        fmt::print(stderr, "triptych: warning: {} is replaced: {}\n", bad.name, bad.reason);
+        print_warning(fmt::format("{} is replaced: {}", bad.name, bad.reason));
       };
     }
     loader_.emplace(inputs_.dataset, std::move(options));
@@ -138,13 +167,48 @@ class Trainer {
   void tell(StepLog& log, const StepReport& report) {
     skipped_ = report.num_skipped;
     loss_scale_ = report.loss_scale;
+    const std::string warning = watch_->see(report);
+    // Other ranks may have queued that many steps when they see this report.
+    if (watch_->is_lost() || report.num_stopping > 0) {
+      halt_at_ = std::min(halt_at_, report.step + steps_->most_newer());
+    }
     const StepMetrics line = log.line(report, feeder_->take_wait_ms());
     if (!is_first_) return;
     metrics_->write(line);
     progress_->update(line);
+    if (!warning.empty()) progress_->print("warning: " + warning);
   }
 
+  // Of the first rank that was asked to stop.
+  int agreed_signal() {
+    const int mine = request_.stop_signal ? request_.stop_signal() : 0;
+    for (const std::string& of_rank : group_.all_gather_string(fmt::format("{}", mine))) {
+      if (of_rank != "0") return std::stoi(of_rank);
+    }
+    throw InternalError("training", fmt::format("the run stopped after step {}, and no rank was asked to", step_));
+  }
+
+  [[noreturn]] void throw_lost() {
+    throw AgreedError(
+        ErrorKind::kWorld,
+        fmt::format("[training] a loss and its gradient must be finite: no step since step {} changed anything ({}), "
+                    "and training.max_skipped_steps is {}. {}",
+                    watch_->since(), watch_->cause(), config_.training.max_skipped_steps, remedy()));
+  }
+
+  // What to do where numbers are not finite any more.
+  std::string remedy() const {
+    const std::vector<int64_t> steps = list_steps(checkpoints_of(config_));
+    return "Lower optimizer.learning_rate, warm up for longer or set training.clip_norm; then " +
+           (steps.empty() ? std::string("start anew: there is no checkpoint yet")
+                          : fmt::format("go on from the newest checkpoint (--resume {}) or an earlier one, or start "
+                                        "anew",
+                                        steps.back()));
+  }
+
+  // Where the last steps changed nothing nobody knows what the parameters are good for: nothing older gives way.
   void save() {
+    const int64_t keep = watch_->is_sound() ? config_.checkpoint.keep : 0;
     const Dataset& dataset = *inputs_.dataset;
     RunState state;
     state.step = step_;
@@ -160,17 +224,28 @@ class Trainer {
     const MeshShape& m = config_.parallel.mesh;
     state.mesh = {{"pp", m.pp}, {"dp", m.dp}, {"tp", m.tp}};
     together(group_, [&] {
+      const std::string bad = first_not_finite(session_->device(), optimizer_->states());
+      if (!bad.empty()) {
+        throw WorldError("training", fmt::format("what is saved must be finite: after step {}, {} holds an infinity or "
+                                                 "NaN. Nothing was saved. {}",
+                                                 step_, bad, remedy()));
+      }
       if (is_first_) metrics_->sync();
     });
-    CheckpointWriter writer(checkpoints_of(config_), config_.checkpoint.keep, group_);
+    CheckpointWriter writer(checkpoints_of(config_), keep, group_);
     const OwnedPieces owned = owned_pieces(session_->mesh(), optimizer_->states());
     const SaveResult result = writer.save(state, owned.pieces, extra_files(inputs_.tokenizer.get()));
     if (!is_first_) return;
     progress_->print(fmt::format("saved {}", result.folder.string()));
+    if (keep != config_.checkpoint.keep) {
+      progress_->print(fmt::format("warning: steps {} to {} changed nothing ({}). Older checkpoints are kept",
+                                   watch_->since(), step_, watch_->cause()));
+    }
     for (const std::string& warning : result.warnings) progress_->print("warning: " + warning);
   }
 
   RunConfig config_;
+  TrainingRequest request_;
   Group& group_;
   bool is_first_;
   RunInputs inputs_;
@@ -180,17 +255,19 @@ class Trainer {
   std::optional<Loader> loader_;
   std::optional<BatchFeeder> feeder_;
   std::optional<TrainingStep> steps_;
+  std::optional<LossWatch> watch_;
   std::optional<MetricsWriter> metrics_;  // of rank 0, as the next
   std::optional<ProgressLine> progress_;
-  int64_t step_ = 0;     // queued so far
-  int64_t skipped_ = 0;  // as the last report says
+  int64_t step_ = 0;                                       // queued so far
+  int64_t halt_at_ = std::numeric_limits<int64_t>::max();  // the step behind which all ranks stop before the end
+  int64_t skipped_ = 0;                                    // as the last report says
   double loss_scale_ = 0;
 };
 
 }  // namespace
 
-void train(const RunConfig& config, World& world, const TrainingRequest& request) {
-  Trainer(config, world, request).run();
+TrainingEnd train(const RunConfig& config, World& world, const TrainingRequest& request) {
+  return Trainer(config, world, request).run();
 }
 
 }  // namespace triptych::training

@@ -71,6 +71,25 @@ TEST(NearestWord, SuggestsNothingThatIsFar) {
   EXPECT_EQ(nearest_word("temperature", {}), "");
 }
 
+TEST(Printable, WritesOutWhatATerminalActsOn) {
+  EXPECT_EQ(printable("\x1b[2J\x07\r\x7f"), "\\x1b[2J\\x07\\x0d\\x7f");
+  EXPECT_EQ(printable(std::string_view("a\0b", 3)), "a\\x00b");
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "2J"),
+            "\\u009b2J")
+      << "the C1 form of ESC [";
+  EXPECT_EQ(printable("\xe2\x80\xaegnp.exe"), "\\u202egnp.exe") << "right-to-left override";
+  EXPECT_EQ(printable("\xe2\x81\xa6\xe2\x80\xa8\xd8\x9c"), "\\u2066\\u2028\\u061c");
+  EXPECT_EQ(printable("\xff\xc3"), "\\xff\\xc3") << "no UTF-8";
+  EXPECT_EQ(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80") << "a surrogate";
+}
+
+TEST(Printable, LeavesTextAsItIs) {
+  for (const std::string text : {"", "two\nlines\tand a tab", "Grüße, 世界 🐈", "\xc2\xa0", "~", "\\x1b"}) {
+    EXPECT_EQ(printable(text), text);
+  }
+}
+
 TEST(HumanBytes, PicksTheUnit) {
   EXPECT_EQ(human_bytes(0), "0 B");
   EXPECT_EQ(human_bytes(1023), "1023 B");

@@ -134,6 +134,25 @@ def losses(run):
     return {json.loads(line)["step"]: re.search(r'"loss":([^,]+)', line)[1] for line in lines}
 
 
+def ranks_of(launcher):
+    """The processes of this machine that run-ranks or mpirun started, by rank."""
+    parents, ranks = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            for variable in (folder / "environ").read_bytes().split(b"\0"):
+                if variable.startswith(b"OMPI_COMM_WORLD_RANK="):
+                    ranks[int(folder.name)] = int(variable.split(b"=")[1])
+        except (OSError, IndexError):  # it has ended meanwhile
+            continue
+
+    def descends(process):
+        while process in parents and process != launcher:
+            process = parents[process]
+        return process == launcher
+    return {rank: process for process, rank in ranks.items() if descends(process)}
+
+
 def make_data(folder, program):
     """run.toml, a config a task, and a data set with labels and a tokenizer in data; `program` calls Triptych."""
     (folder / "run.toml").write_text(CONFIG)

@@ -1,16 +1,37 @@
 #!/usr/bin/python3
-"""launcher/run-ranks starts as many ranks as asked, more than there are cores too, and passes exit codes on."""
+"""launcher/run-ranks starts as many ranks as asked, more than there are cores too, passes exit codes and signals on, says
+who was killed, and leaves nothing behind."""
 
+import importlib.machinery
+import importlib.util
 import os
+import resource
+import signal
 import subprocess
+import sys
+import time
 import unittest
 from pathlib import Path
+from unittest import mock
+
+sys.dont_write_bytecode = True
 
 RUN_RANKS = Path(__file__).parents[2] / "launcher" / "run-ranks"
 
 
-def run_ranks(*arguments):
-    return subprocess.run([RUN_RANKS, *arguments], capture_output=True, text=True, timeout=60, check=False)
+def run_ranks(*arguments, **options):
+    return subprocess.run([RUN_RANKS, *arguments], capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+def module():
+    loader = importlib.machinery.SourceFileLoader("run_ranks", str(RUN_RANKS))
+    loaded = importlib.util.module_from_spec(importlib.util.spec_from_loader("run_ranks", loader))
+    loader.exec_module(loaded)
+    return loaded
+
+
+def folders():
+    return {path for base in ("/dev/shm", "/tmp") for path in Path(base).glob("triptych-ranks.*")}
 
 
 class RunRanks(unittest.TestCase):
@@ -24,8 +45,76 @@ class RunRanks(unittest.TestCase):
         self.assertEqual(run_ranks("2", "bash", "-c", "exit $((OMPI_COMM_WORLD_RANK * 2))").returncode, 2)
 
     def test_ends_when_a_rank_is_killed(self):
-        script = '[ "$OMPI_COMM_WORLD_RANK" = 0 ] && sleep 50; kill -KILL $$'
-        self.assertEqual(run_ranks("2", "bash", "-c", script).returncode, 128 + 9)
+        script = '[ "$OMPI_COMM_WORLD_RANK" = 0 ] && sleep 50; sleep 2; kill -KILL $$'
+        result = run_ranks("2", "bash", "-c", script)
+        self.assertEqual(result.returncode, 128 + 9)
+        self.assertRegex(result.stderr, r"rank 1 of 2 was ended by signal 9 \(SIGKILL\)")
+        self.assertEqual(result.stderr.count("\n"), 1, "and nothing else")
+
+    def test_says_what_a_crash_may_come_from(self):
+        hint = module().Job.hint
+        self.assertEqual(hint(signal.SIGPIPE), "")
+        self.assertIn("defect", hint(signal.SIGSEGV))
+        limit = resource.getrlimit(resource.RLIMIT_AS)
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (8 << 30, limit[1]))
+            self.assertIn(f"limited to {8 << 30} bytes", hint(signal.SIGSEGV))
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, limit)
+
+    def test_leaves_nothing_behind(self):
+        for end in ("exit 0", "kill -KILL $$", "kill -KILL $PPID; sleep 50"):  # the parent is mpirun
+            before = folders()
+            run_ranks("2", "bash", "-c", f'touch "$OMPI_MCA_orte_tmpdir_base/x" 2>/dev/null; {end}')
+            self.assertEqual(folders() - before, set(), end)
+
+    def test_works_without_a_home_or_a_usable_tmpdir(self):
+        for name, value in (("HOME", None), ("TMPDIR", "/no/such/folder"), ("TMPDIR", "/etc/passwd"),
+                            ("TMPDIR", "/tmp/" + "j" * 90)):
+            environment = {key: text for key, text in os.environ.items() if key != name}
+            with self.subTest(name, value=value):
+                result = run_ranks("2", "true", env=environment | ({name: value} if value else {}))
+                self.assertEqual(result.returncode, 0, result.stderr)
+
+    def signalled(self, script, *numbers):
+        """Its exit code and what it said, with these signals sent once both ranks run."""
+        ready = "echo ready"
+        with subprocess.Popen([RUN_RANKS, "2", "bash", "-c", script.replace("READY", ready)], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True) as process:
+            for _ in range(2):
+                self.assertEqual(process.stdout.readline(), "ready\n")
+            for number in numbers:
+                process.send_signal(number)
+                time.sleep(0.3)
+            said = process.communicate(timeout=60)[1]
+        return process.returncode, said
+
+    def test_passes_signals_on(self):
+        script = "trap 'exit 75' USR1; trap 'exit 76' USR2; READY; while true; do sleep 0.1; done"
+        for number, code in ((signal.SIGTERM, 75), (signal.SIGINT, 75), (signal.SIGUSR2, 76)):
+            with self.subTest(number.name):
+                found, said = self.signalled(script, number)
+                self.assertEqual(found, code, said)
+                self.assertEqual(said.count("run-ranks:"), 1, said)
+                self.assertNotIn("mpirun", said)
+                self.assertIn(number.name, said)
+
+    def test_ranks_that_answer_no_signal_end_by_it(self):
+        self.assertEqual(self.signalled("READY; sleep 50", signal.SIGTERM)[0], 128 + signal.SIGTERM)
+        script = "trap '' USR1; READY; sleep 50"
+        self.assertEqual(self.signalled(script, signal.SIGHUP, signal.SIGTERM)[0], 128 + signal.SIGHUP)
+
+    def test_says_where_shared_memory_is_too_small(self):
+        run = module()
+        with mock.patch.object(run, "free_bytes", return_value=1 << 20), mock.patch.object(run, "say") as say:
+            self.assertEqual(run.Job(4, ["true"]).shared_folder(Path("/elsewhere")), Path("/elsewhere"))
+        self.assertEqual(say.call_args[0][0], "/dev/shm")
+        self.assertIn(f"{4 * run.SHARED_BYTES_A_RANK} bytes there, {1 << 20} can be had", say.call_args[0][1])
+
+    def test_lets_through_what_ranks_print(self):
+        script = "printf 'a counter\\rstill it' >&2; printf -- '%.0s-' {1..80} >&2; printf '\\ntext\\n' >&2"
+        result = run_ranks("1", "bash", "-c", script)
+        self.assertEqual(result.stderr, "a counter\nstill it" + "-" * 80 + "\ntext\n", "of which Python made a newline")
 
     def test_refuses_what_cannot_be_run(self):
         for arguments, code, says in ((("0", "true"), 2, "found '0'"), (("two", "true"), 2, "found 'two'"), (("2",), 2, ""),

@@ -15,22 +15,7 @@ import unittest
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-from small_runs import REPOSITORY, RUN_RANKS, SmallRuns, draw, losses  # noqa: E402  (found beside this file)
-
-def ranks_of(mpirun):
-    """The processes that mpirun started on this machine, by rank."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            environment = (folder / "environ").read_bytes().split(b"\0") if parent == mpirun else []
-        except (OSError, IndexError):  # it has ended meanwhile
-            continue
-        for variable in environment:
-            if variable.startswith(b"OMPI_COMM_WORLD_RANK="):
-                found[int(variable.split(b"=")[1])] = int(folder.name)
-    return found
-
+from small_runs import REPOSITORY, RUN_RANKS, SmallRuns, draw, losses, ranks_of  # noqa: E402  (found beside this file)
 
 class Training(SmallRuns):
     def test_tells_how_it_goes_once_for_all_ranks(self):

@@ -25,6 +25,7 @@
 #include "report/metrics.h"
 #include "support/tolerance.h"
 #include "tasks/standard_tasks.h"
+#include "training/trained_model.h"
 
 namespace triptych::test {
 namespace {
@@ -155,15 +156,24 @@ class Training : public ::testing::Test {
     }
   }
   void expect_refused(const RunConfig& c, const TrainingRequest& request, const std::string& part) {
+    expect_ended(c, request, ErrorKind::kUser, {part});
+  }
+
+  void expect_ended(const RunConfig& c, const TrainingRequest& request, ErrorKind kind,
+                    const std::vector<std::string>& parts) {
     try {
       run(c, request);
-      ADD_FAILURE() << "was not refused: " << part;
+      ADD_FAILURE() << "did not fail with: " << parts.front();
     } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::kUser) << error.what();
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+      EXPECT_EQ(error.kind(), kind);
+      for (const std::string& part : parts) {
+        EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+      }
     }
   }
 
+  // Overrides with which the first update makes the model useless, all its numbers finite.
+  const std::vector<std::string> kLost{"optimizer.learning_rate=1e25", "optimizer.warmup_steps=0"};
   ScratchFolder folder_;
 };
 
@@ -260,51 +270,132 @@ TEST_F(Training, NeedsADataSetATokenizerAndRowsForIt) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
 }
 
-// A checkpoint with one weight that is not a number gives a loss that is none: nothing may be updated, on any rank.
-TEST_F(Training, AStepWithoutFiniteGradientsChangesNothingAndIsCounted) {
+// Parameters of 1e25, after one step, give losses that are no numbers: from there nothing may be updated, on any rank.
+TEST_F(Training, AStepWithoutFiniteNumbersChangesNothingAndIsCounted) {
   for (const MeshShape& mesh : {MeshShape{}, MeshShape{.dp = 2, .tp = 2}}) {
     const std::string dir = fmt::format("dp{}", mesh.dp);
-    RunConfig c = config(dir, mesh);
-    c.training.stop_after = 2;
+    RunConfig c = config(dir, mesh, kLost);
+    c.training.max_skipped_steps = 4;
+    c.training.stop_after = 1;
     run(c);
-    CheckpointReader reader = checkpoint(dir, "2");
-    auto values = tensors(checkpoint(dir, "2"));
-    values.at("image.blocks.0.feed_forward.in.weight")[5] = std::numeric_limits<float>::quiet_NaN();
-    std::vector<TensorPiece> pieces;
-    for (const auto& [name, tensor] : reader.manifest().tensors) {
-      TensorPiece piece;
-      static_cast<TensorBox&>(piece) = whole_tensor(name, tensor.dtype, tensor.shape);
-      piece.data = reinterpret_cast<const std::byte*>(values.at(name).data());
-      pieces.push_back(piece);
-    }
-    const std::vector<ExtraFile> extra{{"tokenizer.model", reader.read_file("tokenizer.model")}};
-    CheckpointWriter(folder_ / dir / "checkpoints", 0, *make_self_group("writer"))
-        .save(reader.manifest().run, pieces, extra);
-
-    c.training.stop_after = 5;
+    c.training.stop_after = 4;
+    c.checkpoint.keep = 1;
     run(c, {.resume = "latest"});
     const std::vector<StepMetrics> lines = metrics(dir);
-    ASSERT_EQ(lines.size(), 5u);
-    EXPECT_TRUE(std::isfinite(lines[1].loss));
-    EXPECT_EQ(lines[1].skipped, 0);
-    for (std::size_t i = 2; i < 5; ++i) {
+    ASSERT_EQ(lines.size(), 4u);
+    EXPECT_TRUE(std::isfinite(lines[0].loss));
+    for (std::size_t i = 1; i < 4; ++i) {
       EXPECT_FALSE(std::isfinite(lines[i].loss));
-      EXPECT_EQ(lines[i].skipped, static_cast<int64_t>(i) - 1);
+      EXPECT_EQ(lines[i].skipped, static_cast<int64_t>(i));
     }
-    EXPECT_EQ(checkpoint(dir, "5").manifest().run.skipped_steps, 3);
-    auto after = tensors(checkpoint(dir, "5"));
-    for (auto* all : {&values, &after}) {  // NaN is not equal to itself
-      float& poisoned = all->at("image.blocks.0.feed_forward.in.weight")[5];
-      EXPECT_TRUE(std::isnan(poisoned));
-      poisoned = 0;
-    }
-    EXPECT_EQ(values, after);
+    EXPECT_EQ(list_steps(folder_ / dir / "checkpoints"), (std::vector<int64_t>{1, 4})) << "nothing good gives way";
+    EXPECT_EQ(checkpoint(dir, "4").manifest().run.skipped_steps, 3);
+    EXPECT_EQ(tensors(checkpoint(dir, "1")), tensors(checkpoint(dir, "4")));
 
-    run(c, {.resume = "5"});  // nothing is left to do
-    c.training.stop_after = 6;
-    run(c, {.resume = "5"});
+    c.training.stop_after = 5;
+    run(c, {.resume = "4"});
     EXPECT_EQ(metrics(dir).back().skipped, 4) << "the count goes on";
   }
+}
+
+TEST_F(Training, EndsWhereNothingIsLearntAnyMore) {
+  for (const MeshShape& mesh : {MeshShape{}, MeshShape{.dp = 2}, MeshShape{.pp = 2}}) {
+    RunConfig c = config(fmt::format("pp{}dp{}", mesh.pp, mesh.dp), mesh, kLost);
+    c.training.max_skipped_steps = 4;
+    c.checkpoint.every = 1;
+    c.checkpoint.keep = 1;
+    expect_ended(c, {}, ErrorKind::kWorld, {"no step since step 2 changed anything (loss", "--resume 1"});
+    EXPECT_EQ(metrics(fmt::format("pp{}dp{}", mesh.pp, mesh.dp)).back().step, 5);
+    EXPECT_EQ(list_steps(std::filesystem::path(c.run.dir) / "checkpoints"), std::vector<int64_t>{1});
+  }
+}
+
+// A decay of 1 - 1e38 * 1e10 is not a float: the first update makes parameters infinite.
+TEST_F(Training, ParametersThatAreNotFiniteAreNeverSaved) {
+  RunConfig c = config("run");
+  c.training.stop_after = 3;
+  run(c);
+  c = config("run", {.dp = 2}, {"optimizer.learning_rate=1e37", "optimizer.weight_decay=1e10"});
+  c.checkpoint.every = 1;
+  c.checkpoint.keep = 1;
+  expect_ended(c, {.resume = "latest"}, ErrorKind::kWorld, {"after step 4", "holds an infinity or NaN", "--resume 3"});
+  EXPECT_EQ(list_steps(folder_ / "run/checkpoints"), std::vector<int64_t>{3});
+}
+
+TEST_F(Training, ACheckpointThatIsNotFiniteIsRefused) {
+  RunConfig c = config("run");
+  c.training.stop_after = 2;
+  run(c);
+  CheckpointReader reader = checkpoint("run", "2");
+  auto values = tensors(checkpoint("run", "2"));
+  values.at("image.blocks.0.feed_forward.in.weight")[5] = std::numeric_limits<float>::quiet_NaN();
+  std::vector<TensorPiece> pieces;
+  for (const auto& [name, tensor] : reader.manifest().tensors) {
+    TensorPiece piece;
+    static_cast<TensorBox&>(piece) = whole_tensor(name, tensor.dtype, tensor.shape);
+    piece.data = reinterpret_cast<const std::byte*>(values.at(name).data());
+    pieces.push_back(piece);
+  }
+  const std::vector<ExtraFile> extra{{"tokenizer.model", reader.read_file("tokenizer.model")}};
+  CheckpointWriter(folder_ / "run/checkpoints", 0, *make_self_group("writer"))
+      .save(reader.manifest().run, pieces, extra);
+  const std::string says = "image.blocks.0.feed_forward.in.weight holds an infinity or NaN";
+  c.training.stop_after = 5;
+  expect_refused(c, {.resume = "latest"}, says);
+  const std::unique_ptr<Group> group = make_self_group("one");
+  ThreadWorld world(*group);
+  try {
+    TrainedModel(c, world, "2");
+    ADD_FAILURE() << "was not refused";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find(says), std::string::npos) << error.what();
+  }
+}
+
+// A signal reaches one rank, whichever, in its third step: all stop behind that one, and the run goes on as if nothing
+// had been.
+TEST_F(Training, AllRanksStopBehindTheSameStepAndGoOnWithTheSameBits) {
+  for (const MeshShape& mesh : {MeshShape{}, MeshShape{.dp = 2}, MeshShape{.pp = 2}}) {
+    const int num_ranks = mesh.pp * mesh.dp;
+    const std::string whole = fmt::format("whole{}{}", mesh.pp, mesh.dp);
+    run(config(whole, mesh));
+    for (int asked = 0; asked < num_ranks; ++asked) {
+      const std::string dir = fmt::format("pp{}dp{}asked{}", mesh.pp, mesh.dp, asked);
+      RunConfig c = config(dir, mesh);
+      c.checkpoint.every = 2;
+      std::vector<TrainingEnd> ends(static_cast<std::size_t>(num_ranks));
+      run_ranks(num_ranks, [&](Group& group) {
+        ThreadWorld world(group);
+        TrainingRequest request;
+        int num_steps = 0;
+        request.on_start = [&] {  // of the rank that writes
+          EXPECT_FALSE(group.rank() == 0 && std::filesystem::exists(folder_ / dir / "metrics.jsonl"));
+        };
+        request.stop_signal = [&, rank = group.rank()] { return rank == asked && ++num_steps >= 3 ? 12 : 0; };
+        ends[static_cast<std::size_t>(group.rank())] = train(c, world, request);
+      });
+      for (const TrainingEnd& end : ends) {
+        EXPECT_EQ(end.step, 3);
+        EXPECT_EQ(end.stop_signal, 12);
+      }
+      EXPECT_EQ(list_steps(folder_ / dir / "checkpoints"), (std::vector<int64_t>{2, 3}));
+      run(config(dir, mesh), {.resume = "latest"});
+      expect_same_bits(metrics(whole), metrics(dir));
+      EXPECT_EQ(tensors(checkpoint(whole, "20")), tensors(checkpoint(dir, "20")));
+    }
+  }
+}
+
+TEST_F(Training, ASignalInTheLastStepChangesNothing) {
+  RunConfig c = config("run");
+  c.training.stop_after = 2;
+  const std::unique_ptr<Group> group = make_self_group("one");
+  ThreadWorld world(*group);
+  int num_steps = 0;
+  TrainingRequest request;
+  request.stop_signal = [&] { return ++num_steps >= 2 ? 15 : 0; };
+  EXPECT_EQ(train(c, world, request).stop_signal, 0);
+  EXPECT_EQ(list_steps(folder_ / "run/checkpoints"), std::vector<int64_t>{2});
 }
 
 }  // namespace

@@ -1,0 +1,54 @@
+#include "launcher/stop_signals.h"
+
+#include <array>
+#include <csignal>
+
+namespace triptych::launcher {
+namespace {
+
+constexpr std::array kCaught{SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
+
+// A handler reaches nothing but what is static.
+volatile std::sig_atomic_t first_signal = 0;
+
+void set_handler(int number, void (*handler)(int)) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART;  // what the run waits for in system calls goes on
+  sigaction(number, &action, nullptr);
+}
+
+void keep_first(int number) {
+  if (first_signal == 0) {
+    first_signal = number;
+    return;
+  }
+  set_handler(number, SIG_DFL);
+  raise(number);  // delivered when this returns
+}
+
+}  // namespace
+
+void StopSignals::begin() {
+  has_begun_ = true;
+  for (const int number : kCaught) {
+    struct sigaction old {};
+    sigaction(number, nullptr, &old);
+    if (old.sa_handler == SIG_DFL) set_handler(number, keep_first);
+  }
+}
+
+StopSignals::~StopSignals() {
+  if (!has_begun_) return;
+  for (const int number : kCaught) {
+    struct sigaction now {};
+    sigaction(number, nullptr, &now);
+    if (now.sa_handler == keep_first) set_handler(number, SIG_DFL);
+  }
+}
+
+int StopSignals::arrived() {
+  return first_signal;
+}
+
+}  // namespace triptych::launcher

@@ -1,0 +1,61 @@
+#include "data/thread_team.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <latch>
+#include <string>
+#include <thread>
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+namespace triptych::test {
+namespace {
+
+TEST(ThreadTeam, RunsWhatIsPostedOnSoManyThreads) {
+  ThreadTeam team(3);
+  std::latch all(3);  // opens only if three run at once
+  for (int i = 0; i < 3; ++i) team.post([&] { all.arrive_and_wait(); });
+  all.wait();
+}
+
+TEST(ThreadTeam, WaitsForWhatRuns) {
+  std::atomic<bool> has_ended = false;
+  std::latch started(1);
+  ThreadTeam team(2);
+  team.post([&] {
+    started.count_down();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    has_ended = true;
+  });
+  started.wait();
+  team.end();
+  EXPECT_TRUE(has_ended);
+}
+
+#ifndef __SANITIZE_ADDRESS__  // the sanitizer's shadow does not fit into a limit
+// In a process of its own, whose address space ends after a few threads' stacks.
+TEST(ThreadTeam, IsAnErrorWhereTheSystemStartsOnlySome) {
+  EXPECT_EXIT(
+      {
+        ::alarm(20);  // what hangs is killed
+        const rlimit limit{.rlim_cur = rlim_t{400} << 20, .rlim_max = rlim_t{400} << 20};
+        ::setrlimit(RLIMIT_AS, &limit);
+        try {
+          ThreadTeam team(1000);
+          std::_Exit(1);
+        } catch (const WorldError& error) {
+          const std::string says = error.what();
+          std::_Exit(says.find("must start 1000 threads, it started ") != std::string::npos ? 0 : 2);
+        }
+      },
+      ::testing::ExitedWithCode(0), "");
+}
+#endif
+
+}  // namespace
+}  // namespace triptych::test
