@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/console.h"
+#include "base/program_identity.h"
 #include "base/text.h"
 #include "data/libraries.h"
 #include "device/backend.h"
@@ -42,7 +43,7 @@ void print_other_backend() {
 
 int doctor(bool backend_only) {
   if (!backend_only) {
-    print_row("program", fmt::format("triptych {}", TRIPTYCH_VERSION));
+    print_row("program", fmt::format("triptych {}", program_version()));
     print_row("memory", human_bytes(static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
                                     static_cast<double>(::sysconf(_SC_PAGE_SIZE))));
   }

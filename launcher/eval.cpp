@@ -11,6 +11,7 @@
 #include "base/console.h"
 #include "launcher/ranks.h"
 #include "parallel/agreement.h"
+#include "training/run_folder.h"
 #include "training/run_report.h"
 #include "training/trained_model.h"
 
@@ -27,13 +28,21 @@ struct EvalOptions {
 
 int evaluate(const EvalOptions& options, const RunConfig& config, World& world) {
   std::vector<Baseline> baselines;
+  std::vector<SharedFact> facts;
   together(world.group(), [&] {
     if (config.evaluation.sets.empty()) {
       throw UserError("evaluation.sets", "names no data set. Set it, for example to [\"data/emoji/unseen_style\"]");
     }
-    for (const std::string& path : config.evaluation.sets) config.task->check_evaluation_set(Dataset::open(path));
+    require_report_of_ours(config.run.dir);  // before the work, not after it
+    for (const std::string& path : config.evaluation.sets) {
+      const Dataset set = Dataset::open(path);
+      config.task->check_evaluation_set(set);
+      facts.push_back({fmt::format("samples of {} (hash)", path), set.content_hash().hex()});
+    }
     for (const std::filesystem::path& file : options.baselines) baselines.push_back(Baseline::read(file));
   });
+  require_equal_facts(world.group(), "evaluation.sets", world.host(), facts,
+                      "Put the same data before every node: an older copy may be left on one");
   TrainedModel model(config, world, options.checkpoint);
   Inference& inference = model.inference();
   if (inference.is_first()) print("{}\n", model.folder().string());

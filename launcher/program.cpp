@@ -5,9 +5,11 @@
 #include <functional>
 
 #include <CLI/CLI.hpp>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include "base/console.h"
+#include "base/program_identity.h"
 #include "launcher/bench_collectives.h"
 #include "launcher/bench_loader.h"
 #include "launcher/bench_step.h"
@@ -52,7 +54,7 @@ int run_program(int argc, char** argv, TaskTable tasks) {
   secure_standard_streams();
   let_idle_threads_sleep(argv);
   CLI::App app("Triptych trains image-text Transformers on many ranks.", "triptych");
-  app.set_version_flag("--version", "triptych " TRIPTYCH_VERSION);
+  app.set_version_flag("--version", fmt::format("triptych {}", program_version()));
   app.require_subcommand(1);
   app.footer("Every subcommand has --help. docs/ has the formats, the configuration and how it all works.");
   app.set_help_all_flag("--help-all", "The help of all subcommands");

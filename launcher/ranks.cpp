@@ -9,6 +9,8 @@
 
 #include "base/console.h"
 #include "base/hash.h"
+#include "base/program_identity.h"
+#include "device/backend.h"
 #include "launcher/backend.h"
 #include "parallel/agreement.h"
 
@@ -39,21 +41,18 @@ int report_error(const std::exception& error, const std::string& who) {
 
 namespace {
 
-// Ranks that were started with different files or overrides would wait for each other in collectives that do not match.
-void require_equal_configs(const RunConfig& config, World& world) {
-  const std::vector<std::string> hashes = world.group().all_gather_string(
-      fmt::format("{:016x} on {}", hash64(std::as_bytes(std::span(config.effective_toml))), world.host()));
-  const auto hash_of = [&](std::size_t rank) { return hashes[rank].substr(0, hashes[rank].find(' ')); };
-  together(world.group(), [&] {
-    for (std::size_t rank = 1; rank < hashes.size(); ++rank) {
-      if (hash_of(rank) == hash_of(0)) continue;
-      throw UserError("config",
-                      fmt::format("every rank must have the same one: rank 0 has {}, rank {} has {}. Start "
-                                  "all ranks with one file and the same --set; `triptych config check` prints "
-                                  "what a rank sees",
-                                  hashes[0], rank, hashes[rank]));
-    }
-  });
+// Ranks that were started with different files, overrides or programs would wait for each other in collectives that do
+// not match, or compute what does not fit together.
+void require_equal_programs(const RunConfig& config, World& world) {
+  const uint64_t config_hash = hash64(std::as_bytes(std::span(config.effective_toml)));
+  const std::vector<SharedFact> facts{{"config", fmt::format("{:016x}", config_hash)},
+                                      {"program", fmt::format("triptych {}", program_version())},
+                                      {"backend", std::string(backend_kind())},
+                                      {"compiler", compiler_text()},
+                                      {"build (hash)", world.group().size() > 1 ? program_hash() : ""}};
+  require_equal_facts(world.group(), "ranks", world.host(), facts,
+                      "Start all ranks with one program, one file and the same --set; `triptych config check` prints "
+                      "what a rank sees");
 }
 
 }  // namespace
@@ -76,7 +75,7 @@ int run_on_ranks(const ConfigArguments& arguments, MeshUse mesh_use,
     together(group, [&] {
       config = load_run_config(arguments.file, arguments.overrides, arguments.tasks, mesh_use, group.size());
     });
-    require_equal_configs(config, *world);
+    require_equal_programs(config, *world);
     together(group, [&] { require_backend(config.run.device); });
     return body(config, *world);
   } catch (const AgreedError& error) {

@@ -32,4 +32,19 @@ struct JointWork {
 ///   `[checkpoint] rank 2 of 4 could not write its shard: [runs/a/...] cannot ... (errno 28: No space left on device)`
 std::vector<std::string> together(Group& group, const JointWork& what, const std::function<std::string()>& work);
 
+/// Something that all ranks must have in common: a name that follows "every rank must have the same", and its value.
+struct SharedFact {
+  std::string name;
+  std::string value;
+};
+
+/// Compares facts over all ranks. Where some differ, every rank throws an AgreedError of the user's kind that names
+/// each of them with the ranks and hosts that have each value:
+///   `[data/a] every rank must have the same samples (hash): ranks 0-2 on n1 have 3f.., rank 3 on n2 has 9c... REMEDY`
+///   where, remedy  the error's place and its last sentence, of which the first rank's are taken
+///   host           this rank's machine
+/// Collective, blocks.
+void require_equal_facts(Group& group, std::string_view where, const std::string& host,
+                         const std::vector<SharedFact>& facts, std::string_view remedy);
+
 }  // namespace triptych::parallel

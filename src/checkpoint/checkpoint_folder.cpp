@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <exception>
 #include <system_error>
 #include <utility>
 
@@ -11,6 +12,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "checkpoint/manifest.h"
+#include "checkpoint/owned_folder.h"
 
 namespace triptych::checkpoint {
 namespace {
@@ -36,6 +39,15 @@ int64_t parse_step(std::string_view digits) {
 bool has_manifest(const fs::path& folder) {
   std::error_code error;
   return fs::is_regular_file(folder / kManifestName, error);
+}
+
+/// True if a file could be `latest` on its way: a beginning of the line that names a step.
+bool is_begun_latest(const fs::path& file) {
+  std::error_code error;
+  if (!fs::is_regular_file(fs::symlink_status(file, error)) || fs::file_size(file, error) > kMaxLatestBytes)
+    return false;
+  const std::string text = read_text_file(file, kMaxLatestBytes);
+  return std::string_view(kStepPrefix).starts_with(text) || text.starts_with(kStepPrefix);
 }
 
 /// "Steps there: 10, 20." for the end of a message.
@@ -100,6 +112,17 @@ std::vector<int64_t> list_steps(const fs::path& folder) {
   return steps;
 }
 
+std::vector<SavedStep> list_saves(const fs::path& folder) {
+  std::vector<SavedStep> saves;
+  for (const int64_t step : list_steps(folder)) {
+    saves.push_back({step, read_save_number(folder / step_folder_name(step) / kManifestName)});
+  }
+  std::sort(saves.begin(), saves.end(), [](const SavedStep& a, const SavedStep& b) {
+    return std::pair(a.save_number, a.step) < std::pair(b.save_number, b.step);
+  });
+  return saves;
+}
+
 fs::path resolve_checkpoint(const fs::path& path) {
   std::error_code error;
   if (fs::is_directory(path, error)) {
@@ -133,67 +156,78 @@ fs::path resolve_checkpoint(const fs::path& folder, std::string_view which) {
   return resolve_checkpoint(fs::path(which));
 }
 
-void move_into_place(const fs::path& temporary, const fs::path& final_folder, bool may_exchange) {
+void move_into_place(const fs::path& temporary, const fs::path& final_folder, std::span<const std::string> extra_names,
+                     std::vector<std::string>& warnings, bool may_exchange) {
   const auto rename = [](const fs::path& from, const fs::path& to) {
     if (::rename(from.c_str(), to.c_str()) == 0) return;
     throw WorldError(to.string(), fmt::format("cannot rename {} to it ({})", from.string(), describe_errno(errno)));
   };
-  if (!fs::exists(final_folder)) return rename(temporary, final_folder);
+  const auto remove_replaced = [&](const fs::path& old) {  // the new one is in place: no error any more
+    try {
+      remove_owned(old, extra_names);
+    } catch (const std::exception& error) {
+      warnings.push_back(fmt::format("{}.", error.what()));
+    }
+  };
+  if (!fs::exists(fs::symlink_status(final_folder))) return rename(temporary, final_folder);
+  if (!foreign_content(final_folder, extra_names).empty()) {
+    warnings.push_back(set_aside(final_folder));
+    return rename(temporary, final_folder);
+  }
   if (may_exchange && ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, final_folder.c_str(), RENAME_EXCHANGE) == 0) {
-    fs::remove_all(temporary);
-    return;
+    return remove_replaced(temporary);
   }
   const fs::path replaced = final_folder.string() + std::string(kReplacedSuffix);
+  if (fs::exists(fs::symlink_status(replaced))) warnings.push_back(set_aside(replaced));  // leftovers are gone by now
   rename(final_folder, replaced);
   rename(temporary, final_folder);
-  fs::remove_all(replaced);
+  remove_replaced(replaced);
 }
 
-void remove_leftovers(const fs::path& folder) {
-  std::vector<fs::path> paths, leftovers;
+void remove_leftovers(const fs::path& folder, std::span<const std::string> extra_names) {
+  std::vector<fs::path> paths;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) paths.push_back(entry.path());
   for (const fs::path& path : paths) {
     const std::string name = path.filename().string();
     const std::size_t dot = name.find('.');
     if (dot == std::string::npos) continue;
     const std::string_view stem = std::string_view(name).substr(0, dot), suffix = std::string_view(name).substr(dot);
-    const bool is_step = parse_step_folder_name(stem) >= 0 && suffix == kTemporarySuffix;
-    const bool is_latest = stem == kLatestName && suffix.starts_with(kTemporarySuffix) &&
-                           is_digits(suffix.substr(kTemporarySuffix.size()));
-    const bool is_replaced = parse_step_folder_name(stem) >= 0 && suffix == kReplacedSuffix;
-    if (is_replaced && !fs::exists(folder / stem)) {
-      fs::rename(path, folder / stem);
-    } else if (is_step || is_latest || is_replaced) {
-      leftovers.push_back(path);
+    const bool is_step = parse_step_folder_name(stem) >= 0;
+    if (stem == kLatestName && suffix.starts_with(kTemporarySuffix) &&
+        is_digits(suffix.substr(kTemporarySuffix.size()))) {
+      if (is_begun_latest(path)) fs::remove(path);
+    } else if (is_step && suffix == kReplacedSuffix && !fs::exists(fs::symlink_status(folder / stem))) {
+      if (has_manifest(path)) fs::rename(path, folder / stem);
+    } else if (is_step && (suffix == kTemporarySuffix || suffix == kReplacedSuffix)) {
+      if (foreign_content(path, extra_names).empty()) remove_owned(path, extra_names);
     }
   }
-  for (const fs::path& path : leftovers) fs::remove_all(path);
 }
 
 std::vector<std::string> remove_old(const fs::path& folder, int64_t newest_step, int64_t keep,
-                                    std::vector<std::string>& warnings) {
+                                    std::span<const std::string> extra_names, std::vector<std::string>& warnings) {
   std::vector<std::string> removed;
   if (keep <= 0) return removed;
-  // By time of commit, not by step: a run that went back to an earlier step must not lose what it saves from there on.
-  std::vector<std::pair<fs::file_time_type, int64_t>> others;
-  for (const int64_t step : list_steps(folder)) {
-    std::error_code error;
-    const auto time = fs::last_write_time(folder / step_folder_name(step) / kManifestName, error);
-    if (!error && step != newest_step) others.emplace_back(time, step);
+  std::vector<std::string> others;  // oldest save first
+  for (const SavedStep& saved : list_saves(folder)) {
+    const std::string name = step_folder_name(saved.step);
+    if (saved.step != newest_step && !fs::is_symlink(fs::symlink_status(folder / name))) others.push_back(name);
   }
-  std::sort(others.begin(), others.end());
   const std::size_t num_kept = std::min(others.size(), static_cast<std::size_t>(keep - 1));
   for (std::size_t i = 0; i + num_kept < others.size(); ++i) {
-    const std::string name = step_folder_name(others[i].second);
-    const fs::path hidden = folder / (name + std::string(kTemporarySuffix));
-    std::error_code error;
-    fs::rename(folder / name, hidden, error);
-    if (!error) fs::remove_all(hidden, error);
-    if (error) {
+    const fs::path path = folder / others[i];
+    const fs::path hidden = path.string() + std::string(kTemporarySuffix);
+    if (const std::string foreign = foreign_content(path, extra_names); !foreign.empty()) {
+      warnings.push_back(fmt::format("[{}] is kept beyond checkpoint.keep: it {}.", path.string(), foreign));
+      continue;
+    }
+    try {
+      fs::rename(path, hidden);
+      remove_owned(hidden, extra_names);
+      removed.push_back(others[i]);
+    } catch (const std::exception& error) {
       warnings.push_back(fmt::format("[{}] the old checkpoint could not be removed: {}. Remove it by hand.",
-                                     (folder / name).string(), error.message()));
-    } else {
-      removed.push_back(name);
+                                     path.string(), error.what()));
     }
   }
   return removed;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,15 @@ int64_t parse_step_folder_name(std::string_view name);
 /// The committed steps of a `checkpoints` folder, ascending; none if there is no such folder.
 std::vector<int64_t> list_steps(const std::filesystem::path& folder);
 
+/// A committed step, and the number of its save (Manifest::save_number).
+struct SavedStep {
+  int64_t step = 0;
+  int64_t save_number = 0;
+};
+/// The committed steps in the order in which they were saved: by the number of the save, those without one first, by
+/// step.
+std::vector<SavedStep> list_saves(const std::filesystem::path& folder);
+
 /// The step folder that is meant. `folder` is a run's `checkpoints` folder or a step's folder; `which` is "latest",
 /// a step ("100", "step_00000100"), or a path to a step folder, a manifest.json, a `checkpoints` folder or its
 /// `latest`. Throws UserError if there is none, naming the steps that exist; WorldError if `latest` is damaged.
@@ -30,20 +40,24 @@ std::filesystem::path resolve_checkpoint(const std::filesystem::path& folder, st
 /// The same for a path alone.
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& path);
 
+// What follows changes names and removes. It touches what saves wrote (owned_folder.h), and nothing else.
+
 /// Gives a whole temporary folder its final name. A checkpoint of that step that is there is replaced: the two exchange
 /// their names in one system call, so that at every moment one of them is whole under the final name. Where the file
 /// system has no such call (NFS), or `may_exchange` is false, the old one is first renamed to `step_N.replaced`.
+/// Anything else of that name is set aside; the sentence that tells it is added to `warnings`.
 void move_into_place(const std::filesystem::path& temporary, const std::filesystem::path& final_folder,
+                     std::span<const std::string> extra_names, std::vector<std::string>& warnings,
                      bool may_exchange = true);
 
 /// Removes what killed saves left: step_*.tmp folders and temporary versions of `latest`. A `step_N.replaced` gets its
 /// name back if nothing took its place.
-void remove_leftovers(const std::filesystem::path& folder);
+void remove_leftovers(const std::filesystem::path& folder, std::span<const std::string> extra_names);
 
-/// Removes committed checkpoints beyond the `keep` last committed (0 keeps all), `newest_step` never. Their folders
-/// are renamed to a temporary name first, so that none is ever seen in part. Returns the names of the removed; what
-/// could not be removed is added to `warnings`.
+/// Removes committed checkpoints beyond the `keep` last saved (0 keeps all), `newest_step` never. Their folders are
+/// renamed to a temporary name first, so that none is ever seen in part. A link to a checkpoint is left alone. Returns
+/// the names of the removed; what could not be removed, or holds what no save wrote, is added to `warnings`.
 std::vector<std::string> remove_old(const std::filesystem::path& folder, int64_t newest_step, int64_t keep,
-                                    std::vector<std::string>& warnings);
+                                    std::span<const std::string> extra_names, std::vector<std::string>& warnings);
 
 }  // namespace triptych::checkpoint

@@ -20,7 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMaxManifestBytes = uint64_t{256} << 20;
 constexpr std::size_t kMaxDifferences = 5;
 /// Runs shorter than this are copied out of a window of the file; longer ones are read straight to their place.
 constexpr uint64_t kDirectBytes = uint64_t{64} << 10;
@@ -176,8 +175,7 @@ CheckpointReader::~CheckpointReader() = default;
 CheckpointReader CheckpointReader::open(const std::filesystem::path& folder, std::string_view which) {
   auto impl = std::make_unique<Impl>();
   impl->folder = resolve_checkpoint(folder, which);
-  const fs::path path = impl->folder / kManifestName;
-  impl->manifest = Manifest::from_json(read_text_file(path, kMaxManifestBytes), path.string());
+  impl->manifest = read_manifest(impl->folder / kManifestName);
   for (const ManifestFile& file : impl->manifest.files) {
     const fs::path file_path = impl->folder / file.name;
     std::error_code error;
@@ -224,6 +222,14 @@ void CheckpointReader::read(const TensorBox& box, std::byte* out) {
     const SafetensorsEntry& entry = impl_->entry_of(shard, box.name, tensor.dtype, *overlap.piece);
     copy_overlap(*shard.file, entry.offset, overlap, box, out);
   }
+}
+
+std::string CheckpointReader::contents_id() const {
+  Hasher hasher;
+  const auto add = [&](std::string_view text) { hasher.update(std::as_bytes(std::span(text))); };
+  add(fmt::format("{} {}\n", impl_->manifest.run.step, impl_->manifest.save_number));
+  for (const ManifestFile& file : impl_->manifest.files) add(fmt::format("{} {}\n", file.name, file.hash));
+  return hasher.digest().hex();
 }
 
 std::string CheckpointReader::read_file(const std::string& name) {
@@ -274,7 +280,10 @@ void CheckpointReader::require(std::span<const TensorBox> tensors, bool is_compl
                               differences.size(), list));
 }
 
-void CheckpointReader::verify() {
+void CheckpointReader::verify(int part, int num_parts) {
+  const auto is_mine = [&](std::size_t file) {
+    return file % static_cast<std::size_t>(num_parts) == static_cast<std::size_t>(part);
+  };
   std::set<std::size_t> tensor_files;
   for (const auto& [name, tensor] : impl_->manifest.tensors) {
     if (const std::string broken = check_exact_cover(tensor); !broken.empty()) {
@@ -282,12 +291,12 @@ void CheckpointReader::verify() {
                        fmt::format("`{}`: {}; the checkpoint is damaged", name, broken));
     }
     for (const ManifestPiece& piece : tensor.pieces) {
-      impl_->entry_of(impl_->shard(piece.file), name, tensor.dtype, piece);
       tensor_files.insert(piece.file);
+      if (is_mine(piece.file)) impl_->entry_of(impl_->shard(piece.file), name, tensor.dtype, piece);
     }
   }
   for (std::size_t file = 0; file < impl_->manifest.files.size(); ++file) {
-    if (!tensor_files.contains(file)) impl_->check_hash(file, hash_file(impl_->path_of(file)));
+    if (is_mine(file) && !tensor_files.contains(file)) impl_->check_hash(file, hash_file(impl_->path_of(file)));
   }
 }
 

@@ -33,6 +33,8 @@ class CheckpointReader {
   const std::filesystem::path& folder() const;
   const Manifest& manifest() const;
   bool contains(const std::string& name) const;
+  /// Equal for equal contents: a hash of the step, the save's number and every file's name and hash.
+  std::string contents_id() const;
 
   /// Reads a box into `out` (contiguous, row-major). Throws UserError if the checkpoint's tensor of that name is
   /// missing or differs in dtype or global shape, WorldError if its file is damaged or its pieces do not cover the box.
@@ -45,8 +47,9 @@ class CheckpointReader {
   /// Throws a UserError that lists the first few missing, differing and, if `is_complete`, extra tensors.
   void require(std::span<const TensorBox> tensors, bool is_complete) const;
 
-  /// Hashes every file and checks that the pieces of every tensor cover it exactly.
-  void verify();
+  /// Hashes every file and checks that the pieces of every tensor cover it exactly. Several ranks share the files among
+  /// them as `part` of `num_parts`. Throws WorldError for damage. What was hashed is not hashed again by read().
+  void verify(int part = 0, int num_parts = 1);
 
  private:
   struct Impl;

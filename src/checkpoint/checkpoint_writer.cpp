@@ -1,5 +1,6 @@
 #include "checkpoint/checkpoint_writer.h"
 
+#include <exception>
 #include <map>
 #include <system_error>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "base/hash.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/coverage.h"
+#include "checkpoint/owned_folder.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/strict_json.h"
 #include "parallel/agreement.h"
@@ -134,7 +136,9 @@ SaveResult CheckpointWriter::save(const RunState& state, std::span<const TensorP
   const std::string name = step_folder_name(state.step);
   const fs::path temporary = folder_ / (name + ".tmp"), final_folder = folder_ / name;
   const bool is_first = group_.rank() == 0;
-  bool is_committed = false;
+  bool is_made = false;  // the temporary folder, and not committed yet
+  std::vector<std::string> extra_names, warnings;
+  for (const ExtraFile& extra : extra_files) extra_names.push_back(extra.name);
   const auto on_all_ranks = [&](std::string_view doing, const std::function<std::string()>& work) {
     try {
       return together(
@@ -144,9 +148,12 @@ SaveResult CheckpointWriter::save(const RunState& state, std::span<const TensorP
            .remedy = "Earlier checkpoints are untouched. Free space or correct what stopped it, then resume."},
           work);
     } catch (...) {
-      // All ranks have finished their work here, so nobody writes into it any more.
-      std::error_code ignored;
-      if (is_first && !is_committed) fs::remove_all(temporary, ignored);
+      // All ranks have finished their work here, so nobody writes into it any more. What resists, the next save
+      // removes.
+      try {
+        if (is_made) remove_owned(temporary, extra_names);
+      } catch (const std::exception&) {
+      }
       throw;
     }
   };
@@ -154,8 +161,9 @@ SaveResult CheckpointWriter::save(const RunState& state, std::span<const TensorP
   on_all_ranks("begin", [&]() -> std::string {
     if (!is_first) return "";
     fs::create_directories(folder_);
-    remove_leftovers(folder_);
-    fs::create_directory(temporary);
+    remove_leftovers(folder_, extra_names);
+    if (fs::exists(fs::symlink_status(temporary))) warnings.push_back(set_aside(temporary));
+    is_made = fs::create_directory(temporary);
     return "";
   });
   const std::vector<std::string> reports =
@@ -165,6 +173,8 @@ SaveResult CheckpointWriter::save(const RunState& state, std::span<const TensorP
   const std::vector<std::string> outcome = on_all_ranks("commit", [&]() -> std::string {
     if (!is_first) return "";
     Manifest manifest = make_manifest(state, reports);
+    const std::vector<SavedStep> saves = list_saves(folder_);
+    manifest.save_number = saves.empty() ? 1 : saves.back().save_number + 1;
     for (const ExtraFile& extra : extra_files) {
       TRIPTYCH_CHECK(!extra.name.empty() && extra.name[0] != '.' && extra.name.find('/') == std::string::npos,
                      "extra file `{}`", extra.name);
@@ -176,15 +186,16 @@ SaveResult CheckpointWriter::save(const RunState& state, std::span<const TensorP
     Manifest::from_json(text, "manifest");  // what is not readable must not be committed
     write_new_file(temporary / kManifestName, text);
     sync_folder(temporary);
-    move_into_place(temporary, final_folder);
-    is_committed = true;
+    move_into_place(temporary, final_folder, extra_names, warnings);
+    is_made = false;
     sync_folder(folder_);
-    write_file_atomically(folder_ / kLatestName, name + "\n");
+    const fs::path latest = folder_ / kLatestName;
+    if (fs::exists(fs::symlink_status(latest)) && !is_latest_of_ours(latest)) warnings.push_back(set_aside(latest));
+    write_file_atomically(latest, name + "\n");
     verify_committed(final_folder, text, manifest);
     uint64_t bytes = text.size();
     for (const ManifestFile& file : manifest.files) bytes += file.bytes;
-    std::vector<std::string> warnings;
-    const std::vector<std::string> removed = remove_old(folder_, state.step, keep_, warnings);
+    const std::vector<std::string> removed = remove_old(folder_, state.step, keep_, extra_names, warnings);
     return json({{"bytes", bytes}, {"removed", removed}, {"warnings", warnings}}).dump();
   });
   const json first = parse_strict_json(outcome[0], kMaxReportDepth, "report of rank 0");

@@ -1,9 +1,14 @@
 #include "checkpoint/manifest.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <set>
+#include <span>
+#include <system_error>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/text.h"
 #include "checkpoint/safetensors.h"
@@ -16,6 +21,10 @@ using nlohmann::json;
 
 constexpr std::string_view kFormat = "triptych-checkpoint";
 constexpr std::string_view kSelfHashKey = "\"self_hash\": \"";
+constexpr std::string_view kSaveNumberKey = "\n\"save_number\": ";
+constexpr uint64_t kMaxManifestBytes = uint64_t{256} << 20;
+constexpr uint64_t kHeadBytes = 256;  ///< hold the lines before `step`
+constexpr int64_t kMaxSaveNumber = int64_t{1} << 53;
 constexpr std::size_t kHashDigits = 32;
 constexpr int kMaxDepth = 8;
 constexpr std::size_t kMaxNameBytes = 1024;
@@ -203,6 +212,7 @@ std::string Manifest::to_json() const {
   const auto put = [&](std::string_view key, const json& value) {
     text += fmt::format("\"{}\": {},\n", key, value.dump());
   };
+  put("save_number", save_number);
   put("step", run.step);
   put("skipped_steps", run.skipped_steps);
   put("model", run.model);
@@ -260,6 +270,7 @@ Manifest Manifest::from_json(std::string_view text, std::string_view where) {
   }
 
   Manifest manifest;
+  if (root.contains("save_number")) manifest.save_number = parser.count(root, "save_number");
   manifest.run.step = parser.count(root, "step");
   manifest.run.skipped_steps = parser.count(root, "skipped_steps");
   manifest.run.model = parser.text(root, "model");
@@ -274,6 +285,43 @@ Manifest Manifest::from_json(std::string_view text, std::string_view where) {
   parser.files(root, manifest);
   parser.tensors(root, manifest);
   return manifest;
+}
+
+Manifest read_manifest(const std::filesystem::path& path) {
+  return Manifest::from_json(read_text_file(path, kMaxManifestBytes), path.string());
+}
+
+namespace {
+
+/// The first bytes of a file; "" if it is no regular file or cannot be read.
+std::string head_of(const std::filesystem::path& path) {
+  try {
+    const File file = File::open_read(path);
+    std::string head(std::min(file.size(), kHeadBytes), '\0');
+    file.pread(std::as_writable_bytes(std::span(head)), 0);
+    return head;
+  } catch (const WorldError&) {
+    return "";
+  }
+}
+
+}  // namespace
+
+bool is_manifest_of_ours(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::is_regular_file(std::filesystem::symlink_status(path, error)) &&
+         head_of(path).starts_with(fmt::format("{{\n\"format\": \"{}\"", kFormat));
+}
+
+int64_t read_save_number(const std::filesystem::path& manifest) {
+  const std::string head = head_of(manifest);
+  const std::size_t at = head.find(kSaveNumberKey);
+  if (at == std::string::npos) return 0;
+  int64_t number = 0;
+  const char* const begin = head.data() + at + kSaveNumberKey.size();
+  const auto [end, error] = std::from_chars(begin, head.data() + head.size(), number);
+  // A number that no run can have reached is damage; the next save must still have one above it.
+  return error == std::errc{} && end != begin && number > 0 && number < kMaxSaveNumber ? number : 0;
 }
 
 }  // namespace triptych::checkpoint

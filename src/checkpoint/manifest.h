@@ -59,6 +59,9 @@ struct ManifestTensor {
 struct Manifest {
   static constexpr int64_t kVersion = 1;
   RunState run;
+  /// Counts the saves into the folder, from 1: which checkpoint is newer does not follow from the step, as a run may go
+  /// back, nor from the clocks of several machines. 0: written before there was one, and older than all that have one.
+  int64_t save_number = 0;
   int64_t world_size = 1;
   std::vector<ManifestFile> files;
   std::map<std::string, ManifestTensor> tensors;
@@ -69,5 +72,14 @@ struct Manifest {
   /// `where` names the file in errors: UserError for what is no manifest of this version, WorldError for damage.
   static Manifest from_json(std::string_view text, std::string_view where);
 };
+
+/// The manifest in a file, checked as from_json says. Throws WorldError too if it cannot be read.
+Manifest read_manifest(const std::filesystem::path& path);
+
+/// True if the file begins as a manifest of this format does, be the rest damaged or not.
+bool is_manifest_of_ours(const std::filesystem::path& path);
+
+/// The number of the save, out of the manifest's first bytes alone and unchecked; 0 if it has none.
+int64_t read_save_number(const std::filesystem::path& manifest);
 
 }  // namespace triptych::checkpoint

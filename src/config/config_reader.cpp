@@ -351,6 +351,12 @@ std::string ConfigReader::effective_toml() const {
   return text;
 }
 
+std::string ConfigReader::default_toml() const {
+  std::string text;
+  for (const Impl::Key& key : impl_->keys) text += fmt::format("{} = {}\n", key.key, key.default_text);
+  return text;
+}
+
 std::string ConfigReader::documentation() const {
   std::string text;
   for (const std::string& section : impl_->sections()) {

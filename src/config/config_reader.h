@@ -165,6 +165,9 @@ class ConfigReader {
   /// the same values.
   std::string effective_toml() const;
 
+  /// The same keys with their defaults, without documentation.
+  std::string default_toml() const;
+
   /// Markdown: a heading and a table (key, type, default, rule, meaning) a section, in order of binding.
   std::string documentation() const;
 

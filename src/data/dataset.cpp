@@ -138,6 +138,19 @@ const std::filesystem::path& Dataset::path() const {
 const std::string& Dataset::data_set_id() const {
   return state_->index.data_set_id;
 }
+Hash128 Dataset::content_hash() const {
+  Hasher hasher;
+  for (std::size_t i = 0; i < state_->index.records.size(); ++i) {
+    const IndexRecord& record = state_->index.records[i];
+    const auto label = static_cast<uint64_t>(has_labels() ? state_->index.labels[i] : kNoLabel);
+    const std::array<uint64_t, 6> words{record.id,          record.image_checksum, record.caption_checksum,
+                                        record.image_bytes, record.num_captions,   label};
+    hasher.update(std::as_bytes(std::span(words)));
+  }
+  // Where one caption ends and the next begins.
+  hasher.update(std::as_bytes(std::span(state_->index.caption_bytes)));
+  return hasher.digest();
+}
 uint64_t Dataset::size() const {
   return state_->index.records.size();
 }

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/hash.h"
 #include "data/image_decoder.h"
 
 namespace triptych::data {
@@ -68,6 +69,9 @@ class Dataset {
   const std::filesystem::path& path() const;
   /// The same for all shards of the data set.
   const std::string& data_set_id() const;
+  /// Equal for equal samples in the same order, wherever they lie and however they are cut into shards: a hash of every
+  /// sample's id, label and checksums. Takes a pass over the index.
+  Hash128 content_hash() const;
   uint64_t size() const;
   uint64_t num_captions() const;
   uint64_t num_images() const;

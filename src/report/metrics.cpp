@@ -102,6 +102,20 @@ std::optional<StepMetrics> parse_json_line(const std::string& line) {
   return metrics;
 }
 
+bool is_metrics_line(std::string_view line) {
+  const auto drop = [&](std::string_view begin) {  // as far as the line goes
+    const std::size_t count = std::min(begin.size(), line.size());
+    if (line.substr(0, count) != begin.substr(0, count)) return false;
+    line.remove_prefix(count);
+    return true;
+  };
+  if (!drop("{\"step\":")) return false;
+  while (!line.empty() && line[0] >= '0' && line[0] <= '9') line.remove_prefix(1);
+  if (!drop(",\"loss\":")) return false;
+  line.remove_prefix(std::min(line.find(','), line.size()));
+  return drop(",\"grad_norm\":");
+}
+
 MetricsWriter::MetricsWriter(const std::filesystem::path& folder, int64_t resume_step)
     : path_(folder / "metrics.jsonl") {
   std::error_code unused;

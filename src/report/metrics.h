@@ -5,6 +5,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -34,6 +35,8 @@ std::string to_json_line(const StepMetrics& metrics);
 /// The reverse; keys that are not a field of StepMetrics and hold a number go to `scalars`, others are ignored. Nothing
 /// if the line is not a JSON object with an integer `step`.
 std::optional<StepMetrics> parse_json_line(const std::string& line);
+/// True if the line begins as to_json_line begins one, torn or whole: JSON of another program that has a step is not.
+bool is_metrics_line(std::string_view line);
 
 /// `metrics.jsonl` of a run, one line a step, appended. One process writes it (rank 0). Not thread-safe.
 ///

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -9,6 +10,13 @@
 #include "report/panel.h"
 
 namespace triptych::report {
+
+/// How every report's page begins, and by which a file is known as one. The policy makes "loads nothing" the browser's
+/// rule too, whatever a caption tries.
+inline constexpr std::string_view kReportBegin =
+    "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta "
+    "http-equiv=\"Content-Security-Policy\" "
+    "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n";
 
 struct ReportInput {
   std::string title;

@@ -3,7 +3,6 @@
 namespace triptych::training {
 namespace {
 
-constexpr const char* kTokenizerFile = "tokenizer.model";
 constexpr const char* kFirstMoment = ".first_moment";
 constexpr const char* kSecondMoment = ".second_moment";
 
@@ -83,12 +82,12 @@ void load_parameters(CheckpointReader& reader, Session& session) {
 
 std::shared_ptr<const Tokenizer> read_tokenizer(CheckpointReader& reader, const Task& task) {
   if (task.vocabulary() == 0) return nullptr;
-  return Tokenizer::from_bytes(reader.read_file(kTokenizerFile), reader.folder().string());
+  return Tokenizer::from_bytes(reader.read_file(std::string(kTokenizerFile)), reader.folder().string());
 }
 
 std::vector<ExtraFile> extra_files(const Tokenizer* tokenizer) {
   if (tokenizer == nullptr) return {};
-  return {{kTokenizerFile, tokenizer->bytes()}};
+  return {{std::string(kTokenizerFile), tokenizer->bytes()}};
 }
 
 }  // namespace triptych::training

@@ -3,6 +3,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/checkpoint_reader.h"
@@ -14,6 +15,12 @@
 // What a run puts into its checkpoints, and takes out of them on any mesh.
 
 namespace triptych::training {
+
+/// The file of a checkpoint that holds the tokenizer.
+inline constexpr std::string_view kTokenizerFile = "tokenizer.model";
+
+/// Where a checkpoint's cursor holds Dataset::content_hash.
+inline constexpr const char* kDataHashKey = "data_hash";
 
 /// What this rank writes to a checkpoint: its parameters and moments, each global element by one rank. The pieces point
 /// to the tensors, or, where the host cannot read the device's memory, to copies in `memory`.

@@ -4,6 +4,7 @@
 
 #include "config/config_reader.h"
 #include "parallel/pipeline/schedules.h"
+#include "training/resume_rules.h"
 
 namespace triptych::training {
 namespace {
@@ -203,6 +204,7 @@ RunConfig read_config(ConfigReader& reader, TaskTable tasks, MeshUse mesh_use, i
   check_together(reader, config, words, mesh_use, num_ranks);
   reader.finish();
   config.effective_toml = reader.effective_toml();
+  config.default_toml = reader.default_toml();
   MeshShape& mesh = config.parallel.mesh;
   const bool fits = int64_t{mesh.pp} * mesh.dp * mesh.cp * mesh.tp == num_ranks;
   if (mesh_use == MeshUse::kNone) mesh = MeshShape();
@@ -251,7 +253,7 @@ std::string run_config_documentation(TaskTable tasks) {
     text +=
         fmt::format("\n# `task = \"{}\"`\n\nThe task's keys: {}.\n\n{}", kind.name, kind.summary, own.documentation());
   }
-  return text;
+  return text + change_rules_documentation();
 }
 
 }  // namespace triptych::training

@@ -72,6 +72,7 @@ struct RunConfig {
   EvaluationOptions evaluation;
   std::shared_ptr<const Task> task;
   std::string effective_toml;  ///< every key with its value: reads back to the same config
+  std::string default_toml;    ///< every key with its default
 };
 
 /// What is made of a config's mesh.

@@ -1,46 +1,136 @@
 #include "training/run_inputs.h"
 
+#include <algorithm>
+#include <functional>
+
 #include "checkpoint/checkpoint_folder.h"
 #include "training/run_checkpoint.h"
 
 namespace triptych::training {
 namespace {
 
-std::shared_ptr<const Tokenizer> open_tokenizer(const RunConfig& config) {
-  const std::filesystem::path path = config.data.tokenizer.empty()
-                                         ? std::filesystem::path(config.data.path) / "tokenizer.model"
-                                         : std::filesystem::path(config.data.tokenizer);
-  if (!std::filesystem::exists(path)) {
-    throw UserError(path.string(),
-                    fmt::format("there is no tokenizer. Make one: triptych tokenizer train {}", config.data.path));
+namespace fs = std::filesystem;
+
+fs::path tokenizer_path(const RunConfig& config) {
+  return config.data.tokenizer.empty() ? fs::path(config.data.path) / kTokenizerFile : fs::path(config.data.tokenizer);
+}
+
+std::string text_of(const ManifestValues& values, const std::string& key) {
+  const auto found = values.find(key);
+  const auto* text = found == values.end() ? nullptr : std::get_if<std::string>(&found->second);
+  return text == nullptr ? "" : *text;
+}
+
+// Newest first, one a line.
+std::string saves_of(const fs::path& folder) {
+  std::string names;
+  std::vector<SavedStep> saves = list_saves(folder);
+  std::reverse(saves.begin(), saves.end());
+  for (const SavedStep& saved : saves) names += step_folder_name(saved.step) + "\n";
+  return names;
+}
+
+// What the first rank's work returns, on every rank. Collective.
+std::string of_first_rank(Group& group, const std::function<std::string()>& work) {
+  std::string text;
+  together(group, [&] {
+    if (group.rank() == 0) text = work();
+  });
+  return group.all_gather_string(text).front();
+}
+
+std::optional<CheckpointReader> newest_sound(const fs::path& folder, Group& group, std::vector<std::string>& notes) {
+  const std::string names = of_first_rank(group, [&] { return saves_of(folder); });
+  std::string passed_over;
+  for (std::size_t begin = 0; begin < names.size();) {
+    const std::size_t end = names.find('\n', begin);
+    std::optional<CheckpointReader> reader;
+    try {
+      together(group, [&] {
+        reader.emplace(CheckpointReader::open(folder / names.substr(begin, end - begin), kLatestName));
+        reader->verify(group.rank(), group.size());
+      });
+      return reader;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kWorld) throw;
+      notes.push_back(fmt::format("warning: a damaged checkpoint is passed over: {}", error.what()));
+      passed_over += fmt::format("\n  {}", error.what());
+    }
+    begin = end + 1;
   }
-  return Tokenizer::from_file(path);
+  if (names.empty()) return std::nullopt;
+  throw AgreedError(ErrorKind::kWorld,
+                    fmt::format("[{}] one checkpoint at least must be sound, found none:{}\nBring one back, or start a "
+                                "new run in another run.dir",
+                                folder.string(), passed_over));
 }
 
 }  // namespace
 
-std::filesystem::path checkpoints_of(const RunConfig& config) {
-  return std::filesystem::path(config.run.dir) / "checkpoints";
+fs::path checkpoints_of(const RunConfig& config) {
+  return fs::path(config.run.dir) / "checkpoints";
 }
 
-RunInputs open_run_inputs(const RunConfig& config, const TrainingRequest& request) {
+void open_data(const RunConfig& config, RunInputs& inputs) {
   if (config.data.path.empty()) throw UserError("data.path", "must name a data set. Set it in the config");
-  RunInputs inputs;
   inputs.dataset = std::make_shared<const Dataset>(Dataset::open(config.data.path));
   config.task->check_data(*inputs.dataset);
-  if (!request.resume.empty()) {
-    inputs.checkpoint.emplace(CheckpointReader::open(checkpoints_of(config), request.resume));
+  inputs.data_hash = inputs.dataset->content_hash().hex();
+}
+
+void open_tokenizer(const RunConfig& config, RunInputs& inputs) {
+  if (config.task->vocabulary() == 0) return;
+  if (inputs.checkpoint) {
     inputs.tokenizer = read_tokenizer(*inputs.checkpoint, *config.task);
   } else {
-    if (!request.overwrite && !list_steps(checkpoints_of(config)).empty()) {
-      throw UserError(config.run.dir,
-                      "holds a run already. Go on with `--resume latest`, choose another run.dir, or "
-                      "replace it with `--overwrite`");
+    const fs::path path = tokenizer_path(config);
+    if (!fs::exists(path)) {
+      throw UserError(path.string(),
+                      fmt::format("there is no tokenizer. Make one: triptych tokenizer train {}", config.data.path));
     }
-    if (config.task->vocabulary() > 0) inputs.tokenizer = open_tokenizer(config);
+    inputs.tokenizer = Tokenizer::from_file(path);
   }
-  if (inputs.tokenizer) inputs.tokenizer->check_fits(config.task->vocabulary());
-  return inputs;
+  inputs.tokenizer->check_fits(config.task->vocabulary());
+}
+
+std::optional<CheckpointReader> find_checkpoint(const RunConfig& config, const std::string& resume, Group& group,
+                                                std::vector<std::string>& notes) {
+  if (resume.empty()) return std::nullopt;
+  if (resume == "auto") return newest_sound(checkpoints_of(config), group, notes);
+  const fs::path path =
+      of_first_rank(group, [&] { return resolve_checkpoint(checkpoints_of(config), resume).string(); });
+  std::optional<CheckpointReader> reader;
+  together(group, [&] { reader.emplace(CheckpointReader::open(path, kLatestName)); });
+  return reader;
+}
+
+void require_same_data(const CheckpointReader& reader, const RunInputs& inputs, std::vector<std::string>& notes) {
+  const ManifestValues& cursor = reader.manifest().run.cursor;
+  const uint64_t then_size = get_uint64(cursor, "num_samples"), now_size = inputs.dataset->size();
+  const std::string then_hash = text_of(cursor, kDataHashKey), then_id = text_of(cursor, "data_set");
+  const std::string& now_id = inputs.dataset->data_set_id();
+  const auto refuse = [&](const std::string& then, const std::string& now) {
+    throw UserError(reader.folder().string(),
+                    fmt::format("its run learned from another data set, or from the same samples in another order: {} "
+                                "samples, {}; the data set {} has {} samples, {}. The order of samples would change: "
+                                "use the old data, or start a new run",
+                                then_size, then, inputs.dataset->path().string(), now_size, now));
+  };
+  if (!then_hash.empty()) {
+    if (then_hash != inputs.data_hash) refuse("hash " + then_hash, "hash " + inputs.data_hash);
+    return;
+  }
+  if (then_size != now_size || then_id != now_id) refuse("id " + then_id, "id " + now_id);
+  notes.push_back(
+      "warning: the checkpoint is of a version that kept no hash of its data: they are compared by the data set's id "
+      "and number of samples alone");
+}
+
+std::vector<SharedFact> facts_of(const RunInputs& inputs) {
+  std::vector<SharedFact> facts{{"data set", inputs.dataset->data_set_id()}, {"samples (hash)", inputs.data_hash}};
+  if (inputs.tokenizer) facts.push_back({"tokenizer (hash)", inputs.tokenizer->hash().hex()});
+  if (inputs.checkpoint) facts.push_back({"checkpoint (hash)", inputs.checkpoint->contents_id()});
+  return facts;
 }
 
 }  // namespace triptych::training

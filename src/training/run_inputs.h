@@ -5,17 +5,20 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "checkpoint/checkpoint_reader.h"
 #include "data/dataset.h"
 #include "data/tokenizer.h"
+#include "parallel/agreement.h"
 #include "training/run_config.h"
 
 namespace triptych::training {
 
 struct TrainingRequest {
-  std::string resume;      ///< "latest", a step or a path; empty: a new run
-  bool overwrite = false;  ///< a new run may replace one in run.dir
+  std::string resume;                     ///< "latest", a step, a path, or "auto"; empty: a new run
+  bool overwrite = false;                 ///< a new run may replace one in run.dir
+  std::vector<std::string> allow_change;  ///< keys that may differ from the checkpoint's config (resume_rules.h)
 
   /// Called where set-up is over, before anything is written: from there on a signal need not end the process.
   std::function<void()> on_start;
@@ -26,6 +29,7 @@ struct TrainingRequest {
 /// What a training run reads, opened and checked before anything is allocated or written.
 struct RunInputs {
   std::shared_ptr<const Dataset> dataset;
+  std::string data_hash;                       ///< of its samples, in order
   std::shared_ptr<const Tokenizer> tokenizer;  ///< null if the task reads no text
   std::optional<CheckpointReader> checkpoint;  ///< that the run goes on from
 };
@@ -33,8 +37,25 @@ struct RunInputs {
 /// run.dir/checkpoints.
 std::filesystem::path checkpoints_of(const RunConfig& config);
 
-/// Throws UserError if the data set lacks what the task needs, there is no tokenizer or checkpoint, or a new run would
-/// replace another without being asked to.
-RunInputs open_run_inputs(const RunConfig& config, const TrainingRequest& request);
+/// The training set. Throws UserError if there is none, or it lacks what the task needs.
+void open_data(const RunConfig& config, RunInputs& inputs);
+/// The tokenizer of a new run, or the checkpoint's. Throws UserError if there is none, or it has more pieces than the
+/// model has rows.
+void open_tokenizer(const RunConfig& config, RunInputs& inputs);
+
+/// The checkpoint that a request names; none if it names none, or is "auto" and no step was saved in run.dir. Every
+/// rank opens the one that the first rank found. "auto" takes the one that was saved last and is sound: all its files
+/// are hashed, each by one rank, and what is passed over is told in `notes`.
+/// Throws UserError if there is no such checkpoint, WorldError if it, or with "auto" each of them, is damaged.
+/// Collective.
+std::optional<CheckpointReader> find_checkpoint(const RunConfig& config, const std::string& resume, Group& group,
+                                                std::vector<std::string>& notes);
+
+/// Throws UserError if the checkpoint's run saw other samples, or the same in another order, than the data set has.
+/// Checkpoints of before there was a hash are compared by the data set's id and size, which `notes` then say.
+void require_same_data(const CheckpointReader& reader, const RunInputs& inputs, std::vector<std::string>& notes);
+
+/// What all ranks must have in common of it.
+std::vector<SharedFact> facts_of(const RunInputs& inputs);
 
 }  // namespace triptych::training

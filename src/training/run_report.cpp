@@ -3,11 +3,13 @@
 #include <filesystem>
 
 #include "report/report.h"
+#include "training/run_folder.h"
 
 namespace triptych::training {
 
 void write_run_report(const RunConfig& config, int64_t num_parameters, const std::vector<Panel>& panels) {
   const std::filesystem::path folder = config.run.dir;
+  require_report_of_ours(folder);
   ReportInput input;
   input.title = folder.filename().string();
   input.metrics = read_metrics(folder / "metrics.jsonl");

@@ -18,6 +18,8 @@ TrainedModel::TrainedModel(const RunConfig& config, World& world, const std::str
     step_ = reader->manifest().run.step;
     tokenizer_ = read_tokenizer(*reader, *config.task);
   });
+  require_equal_facts(group, folder_.string(), world.host(), {{"checkpoint (hash)", reader->contents_id()}},
+                      "Put the same checkpoints before every node: an older copy may be left on one");
   RunConfig forward_alone = config;
   forward_alone.parallel.sequence_parallel = false;  // one token at a time cannot be shared out
   session_ = std::make_unique<Session>(forward_alone, group, rank_place(config, world.node_rank(), world.node_size()));

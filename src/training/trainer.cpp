@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
 #include <limits>
 #include <memory>
 #include <optional>
 
 #include "base/console.h"
-#include "base/file.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "data/sample_order.h"
 #include "execution/batch_feeder.h"
@@ -20,6 +18,7 @@
 #include "training/loss_watch.h"
 #include "training/run_checkpoint.h"
 #include "training/run_report.h"
+#include "training/run_start.h"
 #include "training/session.h"
 #include "training/step.h"
 #include "training/step_log.h"
@@ -38,8 +37,12 @@ std::string signal_name(int number) {
 class Trainer {
  public:
   Trainer(const RunConfig& config, World& world, const TrainingRequest& request)
-      : config_(config), request_(request), group_(world.group()), is_first_(world.group().rank() == 0) {
-    together(group_, [&] { inputs_ = open_run_inputs(config_, request); });
+      : config_(config),
+        request_(request),
+        group_(world.group()),
+        is_first_(world.group().rank() == 0),
+        start_(config_, world, request),
+        inputs_(start_.inputs()) {
     session_.emplace(config_, group_, rank_place(config_, world.node_rank(), world.node_size()));
     together(group_, [&] {
       optimizer_.emplace(session_->device(), session_->store().all(), config_.adamw);
@@ -54,17 +57,20 @@ class Trainer {
   }
 
   TrainingEnd run() {
-    const int64_t end = config_.training.stop_after > 0 ? config_.training.stop_after : config_.training.steps;
-    const std::filesystem::path folder = config_.run.dir;
+    const int64_t end = start_.end();
     together(group_, [&] {
       if (!is_first_) return;
-      if (!inputs_.checkpoint)
-        std::filesystem::remove_all(checkpoints_of(config_));  // of the run that this one replaces, as it was asked to
-      std::filesystem::create_directories(folder);
-      write_file_atomically(folder / "config.toml", config_.effective_toml);
-      metrics_.emplace(folder, step_);
+      if (!start_.is_complete()) {
+        start_.begin();
+        metrics_.emplace(config_.run.dir, step_);
+      }
       progress_.emplace(end);
+      for (const std::string& note : start_.notes()) progress_->print(note);
     });
+    if (start_.is_complete()) {
+      if (is_first_) progress_->print(fmt::format("step {} is done: the run is complete, nothing is left to do", end));
+      return {.step = step_};
+    }
     const int64_t parameters = session_->num_parameters();
     if (is_first_) announce(parameters, end);
     int64_t saved = inputs_.checkpoint ? step_ : -1;
@@ -114,7 +120,6 @@ class Trainer {
     };
     same(state.random, "seed", config_.run.seed, "run.seed");
     same(state.cursor, "global_batch", static_cast<uint64_t>(config_.training.global_batch), "training.global_batch");
-    same(state.cursor, "num_samples", inputs_.dataset->size(), "a data set of samples");
     load_states(reader, *session_, optimizer_->states());
     require_finite_model(first_not_finite(*session_), reader.folder());
     step_ = state.step;
@@ -218,9 +223,10 @@ class Trainer {
     state.cursor = {{"step", uint64_t(step_)},
                     {"global_batch", uint64_t(config_.training.global_batch)},
                     {"num_samples", uint64_t(dataset.size())},
-                    {"data_set", dataset.data_set_id()}};
+                    {"data_set", dataset.data_set_id()},
+                    {kDataHashKey, inputs_.data_hash}};
     state.random = {{"seed", config_.run.seed}, {"counter", uint64_t(step_)}};
-    state.extra = {{kLossScale, loss_scale_}};
+    state.extra = {{kLossScale, loss_scale_}, {"run_id", start_.run_id()}};
     const MeshShape& m = config_.parallel.mesh;
     state.mesh = {{"pp", m.pp}, {"dp", m.dp}, {"tp", m.tp}};
     together(group_, [&] {
@@ -248,7 +254,8 @@ class Trainer {
   TrainingRequest request_;
   Group& group_;
   bool is_first_;
-  RunInputs inputs_;
+  RunStart start_;
+  RunInputs& inputs_;
   std::optional<Session> session_;
   std::optional<AdamW> optimizer_;
   std::unique_ptr<RowAgreement> agreement_;  // of the loader

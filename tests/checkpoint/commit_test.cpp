@@ -3,8 +3,10 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "base/hash.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/inspect.h"
+#include "checkpoint/manifest.h"
 #include "checkpoint_support.h"
 
 namespace triptych::test {
@@ -71,46 +73,76 @@ TEST_F(Commit, KeepsTheNewest) {
   expect_sound("5");
 }
 
-TEST_F(Commit, ARunThatWentBackKeepsWhatItSavesFromThere) {
+TEST_F(Commit, ARunThatWentBackKeepsWhatItSavesFromThereWhateverTheClocksSay) {
   for (const int64_t step : {100, 200, 300}) save(step, 0);
-  // The file system's clock may tick slower than we save; say plainly which came first.
+  // Written on three machines, of which the first is a day ahead.
   const auto now = fs::file_time_type::clock::now();
   for (const int64_t step : {100, 200, 300}) {
     fs::last_write_time(folder_ / step_folder_name(step) / "manifest.json",
-                        now - std::chrono::hours(1) + std::chrono::seconds(step));
+                        now + std::chrono::hours(24) - std::chrono::hours(step));
   }
   save(110, 2);
   EXPECT_EQ(list_steps(folder_), (std::vector<int64_t>{110, 300}));
   save(120, 2);
   EXPECT_EQ(list_steps(folder_), (std::vector<int64_t>{110, 120}));
+  std::vector<int64_t> numbers;
+  for (const SavedStep& saved : list_saves(folder_)) numbers.push_back(saved.save_number);
+  EXPECT_EQ(numbers, (std::vector<int64_t>{4, 5})) << "three saves were before";
+}
+
+TEST_F(Commit, CheckpointsOfBeforeThereWasANumberAreOlderThanAllWithOne) {
+  for (const int64_t step : {10, 30, 20}) save(step, 0);
+  // As an older version wrote them: without the line, and with the hash of the text without it.
+  for (const int64_t step : {10, 20, 30}) {
+    Manifest manifest = read_manifest(folder_ / step_folder_name(step) / "manifest.json");
+    manifest.save_number = 0;
+    std::string text = manifest.to_json();
+    const std::string line = "\"save_number\": 0,\n";
+    text.erase(text.find(line), line.size());
+    const std::size_t digits = text.find("\"self_hash\": \"") + 14;
+    text.replace(digits, 32, 32, '0');
+    text.replace(digits, 32, hash128(std::as_bytes(std::span(text))).hex());
+    spit(folder_ / step_folder_name(step) / "manifest.json", text);
+  }
+  expect_sound("20");
+  save(15, 0);
+  std::vector<int64_t> steps;
+  for (const SavedStep& saved : list_saves(folder_)) steps.push_back(saved.step);
+  EXPECT_EQ(steps, (std::vector<int64_t>{10, 20, 30, 15}));
+  save(16, 3);
+  EXPECT_EQ(list_steps(folder_), (std::vector<int64_t>{15, 16, 30}));
 }
 
 TEST_F(Commit, TheSameStepAgainReplacesIt) {
   save(10);
-  spit(folder_ / "step_00000010" / "mark", "");
+  spit(folder_ / "step_00000010" / "rank_00007.safetensors", "of a larger mesh");
   save(10, 1);
-  EXPECT_FALSE(fs::exists(folder_ / "step_00000010" / "mark"));
+  EXPECT_FALSE(fs::exists(folder_ / "step_00000010" / "rank_00007.safetensors"));
   EXPECT_EQ(entries(), (Names{"latest", "step_00000010"}));
   expect_sound("latest");
 }
 
 TEST_F(Commit, ReplacesWhereNamesCannotBeExchanged) {
+  constexpr const char* kFile = "rank_00000.safetensors";
   const auto make = [&](const char* name, const char* contents) {
     fs::create_directories(folder_ / name);
-    spit(folder_ / name / "file", contents);
+    spit(folder_ / name / kFile, contents);
   };
   make("step_00000010", "old");
   make("step_00000010.tmp", "new");
-  move_into_place(folder_ / "step_00000010.tmp", folder_ / "step_00000010", false);
-  EXPECT_EQ(slurp(folder_ / "step_00000010" / "file"), "new");
+  Names warnings;
+  move_into_place(folder_ / "step_00000010.tmp", folder_ / "step_00000010", {}, warnings, false);
+  EXPECT_EQ(warnings, Names{});
+  EXPECT_EQ(slurp(folder_ / "step_00000010" / kFile), "new");
   EXPECT_EQ(entries(), (Names{"step_00000010"}));
   make("step_00000010.replaced", "killed before the old one was removed");
   make("step_00000020.replaced", "killed between the two renames");
+  spit(folder_ / "step_00000020.replaced" / "manifest.json", "{");
   make("step_00000020.tmp", "");
-  remove_leftovers(folder_);
+  remove_leftovers(folder_, {});
   EXPECT_EQ(entries(), (Names{"step_00000010", "step_00000020"}));
-  EXPECT_EQ(slurp(folder_ / "step_00000020" / "file"), "killed between the two renames");
-  EXPECT_EQ(slurp(folder_ / "step_00000010" / "file"), "new");
+  EXPECT_EQ(slurp(folder_ / "step_00000020" / kFile), "killed between the two renames");
+  EXPECT_EQ(slurp(folder_ / "step_00000010" / kFile), "new");
 }
 
 TEST_F(Commit, RemovesWhatAKilledSaveLeftAndNothingElse) {

@@ -207,14 +207,15 @@ class BadInput(unittest.TestCase):
     # ---- checkpoints
 
     def test_checkpoint_of_another_model(self):
-        self.refused(2, ["another model", "width=32"], "train", self.config, "--resume", "latest", "--set",
-                     "model.image.width=32")
+        self.refused(2, ["another model", "model.image.width = 16, the config says 32"], "train", self.config,
+                     "--resume", "latest", "--set", "model.image.width=32")
 
     def test_checkpoint_that_is_damaged_or_gone(self):
         run = self.root / "damaged"
         shutil.copytree(self.root / "run", run)
         step = run / "checkpoints" / "step_00000004"
-        common = ["train", self.config, "--set", f"run.dir={run}", "--set", "training.steps=6", "--resume", "latest"]
+        common = ["train", self.config, "--set", f"run.dir={run}", "--set", "training.steps=6", "--allow-change",
+                  "training.steps", "--resume", "latest"]
         file = next(step.glob("rank_*.safetensors"))
         data = file.read_bytes()
         file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -233,14 +234,16 @@ class BadInput(unittest.TestCase):
         # A file-size limit stands for a full disk: writes fail in the middle of the tensors.
         limited = ["bash", "-c", 'ulimit -f 16; trap "" XFSZ; exec "$@"', "limited", str(TRIPTYCH)]
         result = subprocess.run(limited + ["train", str(self.config), "--set", f"run.dir={run}", "--set",
-                                           "training.steps=6", "--resume", "latest"],
+                                           "training.steps=6", "--allow-change", "training.steps", "--resume",
+                                           "latest"],
                                 capture_output=True, text=True, timeout=120)
         self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
         self.assertIn("errno 27", result.stderr)  # EFBIG
         self.assertEqual({p: p.read_bytes() for p in before}, before)
         self.assertEqual((run / "checkpoints" / "latest").read_text().strip(), "step_00000004")
         self.assertEqual(list((run / "checkpoints").glob("*.tmp*")), [])
-        self.ok("train", self.config, "--set", f"run.dir={run}", "--set", "training.steps=6", "--resume", "latest")
+        self.ok("train", self.config, "--set", f"run.dir={run}", "--set", "training.steps=6", "--allow-change",
+                "training.steps", "--resume", "latest")
 
     def test_a_new_run_does_not_replace_an_old_one_unasked(self):
         self.refused(2, ["--resume latest", "--overwrite"], "train", self.config)

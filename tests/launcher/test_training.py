@@ -103,7 +103,8 @@ class Training(SmallRuns):
                                 check=False)
         self.assertEqual(result.returncode, 2, result.stderr)
         self.assertEqual(result.stderr.count("triptych: error:"), 1, result.stderr)
-        self.assertRegex(result.stderr, r"every rank must have the same one: rank 0 has \w+ on \S+, rank 1 has")
+        self.assertRegex(result.stderr,
+                         r"every rank must have the same config: rank 0 on \S+ has \w+, rank 1 on \S+ has")
 
 
 if __name__ == "__main__":

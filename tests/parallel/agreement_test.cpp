@@ -85,5 +85,31 @@ TEST(Agreement, SaysWhichRankCouldNotDoWhat) {
             Texts{"1: [place] could not count: [a] b"});
 }
 
+TEST(Agreement, FactsThatDifferAreToldWithTheirRanksAndHosts) {
+  const auto errors_of = [](int size, const std::function<std::vector<SharedFact>(int)>& facts) {
+    return on_ranks(size, [&](Group& g) {
+      require_equal_facts(g, "place", g.rank() < 3 ? "n1" : "n2", facts(g.rank()), "Do something.");
+    });
+  };
+  EXPECT_EQ(errors_of(5, [](int) { return std::vector<SharedFact>{{"a", "1"}, {"b", ""}}; }), Texts(5));
+  EXPECT_EQ(errors_of(1, [](int) { return std::vector<SharedFact>{{"a", "1"}}; }), Texts(1));
+  EXPECT_EQ(errors_of(5,
+                      [](int rank) {
+                        return std::vector<SharedFact>{{"a", "1"}, {"b", rank == 3 ? "y" : "x"}};
+                      }),
+            Texts(5,
+                  "2: [place] every rank must have the same b: ranks 0-2, 4 on n1, n2 have x, rank 3 on n2 has y. Do "
+                  "something."));
+  EXPECT_EQ(errors_of(2,
+                      [](int rank) {
+                        std::vector<SharedFact> facts{{"a", fmt::format("{}", rank)}};
+                        if (rank == 1) facts.push_back({"c", "z"});
+                        return facts;
+                      }),
+            Texts(2,
+                  "2: [place] every rank must have the same a: rank 0 on n1 has 0, rank 1 on n1 has 1; every rank "
+                  "must have the same c: rank 1 on n1 has z, the others have none. Do something."));
+}
+
 }  // namespace
 }  // namespace triptych::test

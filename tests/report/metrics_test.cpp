@@ -55,6 +55,17 @@ std::string line_of(int64_t step) {
   return to_json_line(step_of(step, 1.0 / static_cast<double>(step))) + "\n";
 }
 
+TEST(MetricsLine, IsKnownByItsBeginningTornOrWhole) {
+  std::string line = line_of(12);
+  line.pop_back();
+  for (std::size_t length = 1; length <= line.size(); ++length) EXPECT_TRUE(is_metrics_line(line.substr(0, length)));
+  EXPECT_TRUE(is_metrics_line(to_json_line(step_of(1, std::numeric_limits<double>::quiet_NaN()))));
+  for (const char* other : {"{\"not\": \"ours\"}", "{\"step\": 1, \"loss\": 2}", "{\"step\":1,\"loss\":2,\"lr\":3}",
+                            "text", "{\"step\":\"1\",\"loss\":2,\"grad_norm\":3}"}) {
+    EXPECT_FALSE(is_metrics_line(other)) << other;
+  }
+}
+
 TEST(MetricsLine, HasEveryKeyInOrder) {
   StepMetrics m{3, 0.5, 1.5, 0.001, 100, 20, 1, 0.25, 0.5, 64, 2, {{"temperature", 0.07}, {"accuracy", 0.75}}};
   EXPECT_EQ(to_json_line(m),

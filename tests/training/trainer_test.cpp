@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,9 +19,11 @@
 #include "checkpoint/checkpoint_reader.h"
 #include "checkpoint/checkpoint_writer.h"
 #include "data/captions.h"
+#include "data/dataset.h"
 #include "data/png_writer.h"
 #include "data/small_data_set.h"
 #include "data/tokenizer.h"
+#include "parallel/agreement.h"
 #include "parallel/in_process_group.h"
 #include "report/metrics.h"
 #include "support/tolerance.h"
@@ -176,6 +179,114 @@ class Training : public ::testing::Test {
   const std::vector<std::string> kLost{"optimizer.learning_rate=1e25", "optimizer.warmup_steps=0"};
   ScratchFolder folder_;
 };
+
+// A node that has an older copy of the data, or another tokenizer, under the same path: its ranks' configs are equal.
+TEST_F(Training, RanksThatSeeOtherDataOrTokenizersAreFoundBeforeTheFirstStep) {
+  std::filesystem::copy(data_set(), folder_ / "copy");
+  std::filesystem::copy(data_set(), folder_ / "other_tokenizer");
+  std::filesystem::remove(folder_ / "other_tokenizer/tokenizer.model");
+  const auto data = std::make_shared<const Dataset>(Dataset::open(data_set()));
+  write_file_atomically(folder_ / "other_tokenizer/tokenizer.model",
+                        train_tokenizer(dataset_captions(data), static_cast<int64_t>(data->num_captions()),
+                                        {.vocabulary = kVocabulary - 5, .character_coverage = 1}));
+  make_data_set(folder_ / "older", 23, [&](uint64_t i) {  // the same captions, another picture
+    return SmallSample{encode_png(20, 17, std::vector<uint8_t>(20 * 17 * 3, static_cast<uint8_t>(i))), {"a", "b"}};
+  });
+  std::filesystem::copy(data_set() / "tokenizer.model", folder_ / "older/tokenizer.model");
+  const auto on_ranks = [&](const std::string& theirs) {
+    std::vector<std::string> errors(3);
+    const RunConfig c = config("ranks", {.dp = 3}, {"training.global_batch=6"});
+    run_ranks(3, [&](Group& group) {
+      RunConfig mine = c;
+      if (group.rank() == 1) mine.data.path = (folder_ / theirs).string();
+      mine.training.stop_after = 1;
+      ThreadWorld world(group);
+      try {
+        train(mine, world, {.overwrite = true});
+      } catch (const AgreedError& error) {
+        errors[static_cast<std::size_t>(group.rank())] = error.what();
+      }
+    });
+    EXPECT_EQ(errors, std::vector<std::string>(3, errors[0]));
+    return errors[0];
+  };
+  EXPECT_EQ(on_ranks("copy"), "") << "data of the same content are the same";
+  const std::string tokenizer = on_ranks("other_tokenizer"), samples = on_ranks("older");
+  EXPECT_NE(tokenizer.find("the same tokenizer (hash): ranks 0, 2 on here have "), std::string::npos) << tokenizer;
+  EXPECT_NE(tokenizer.find(", rank 1 on here has "), std::string::npos) << tokenizer;
+  EXPECT_EQ(tokenizer.find("samples"), std::string::npos) << tokenizer;
+  EXPECT_NE(samples.find("the same samples (hash): ranks 0, 2 on here have "), std::string::npos) << samples;
+}
+
+TEST_F(Training, OtherDataOfTheSameSizeAreRefusedAndTheSameElsewhereAreNot) {
+  RunConfig c = config("run");
+  c.training.stop_after = 2;
+  run(c);
+  make_data_set(folder_ / "other", 23, [&](uint64_t i) {
+    return SmallSample{encode_png(20, 17, std::vector<uint8_t>(20 * 17 * 3, static_cast<uint8_t>(i))), {"a", "b"}};
+  });
+  std::filesystem::copy(data_set(), folder_ / "copy");
+  c.training.stop_after = 3;
+  RunConfig elsewhere = c;
+  elsewhere.data.path = (folder_ / "other").string();
+  expect_refused(elsewhere, {.resume = "latest"}, "learned from another data set");
+  EXPECT_EQ(metrics("run").size(), 2u);
+  elsewhere.data.path = (folder_ / "copy").string();
+  run(elsewhere, {.resume = "latest"});
+  EXPECT_EQ(metrics("run").size(), 3u);
+}
+
+TEST_F(Training, AutoTakesTheLastSoundCheckpointOnAllRanksOrBegins) {
+  RunConfig c = config("run", {.dp = 2}, {"checkpoint.every=1"});
+  const TrainingRequest request{.resume = "auto"};
+  c.training.stop_after = 3;
+  run(c, request);  // nothing is there: a new run
+  const std::vector<StepMetrics> first = metrics("run");
+  ASSERT_EQ(first.size(), 3u);
+  const auto damage = [&](const std::string& step) {
+    const std::filesystem::path file = folder_ / "run/checkpoints" / step / "rank_00001.safetensors";
+    std::string bytes = read_text_file(file, 1 << 24);
+    bytes[bytes.size() / 2] ^= 1;
+    write_file_atomically(file, bytes);
+  };
+  damage("step_00000003");
+  c.training.stop_after = 4;
+  run(c, request);  // from step 2
+  EXPECT_EQ(checkpoint("run", "latest").manifest().run.step, 4);
+  checkpoint("run", "3").verify();
+  std::vector<StepMetrics> again = metrics("run");
+  ASSERT_EQ(again.size(), 4u);
+  again.pop_back();
+  expect_same_bits(first, again);
+  for (const char* step : {"step_00000001", "step_00000002", "step_00000003", "step_00000004"}) damage(step);
+  try {
+    run(c, request);
+    ADD_FAILURE() << "a new run must not replace one whose checkpoints are damaged";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kWorld) << error.what();
+    EXPECT_NE(std::string(error.what()).find("step_00000002/rank_00001.safetensors"), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST_F(Training, AStepBeyondTheEndIsAnErrorAndTheEndIsComplete) {
+  RunConfig c = config("run");
+  c.training.stop_after = 4;
+  run(c);
+  const auto files = [&] {
+    std::map<std::string, std::filesystem::file_time_type> times;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_ / "run")) {
+      if (entry.is_regular_file()) times[entry.path().filename()] = entry.last_write_time();
+    }
+    return times;
+  };
+  const auto before = files();
+  run(c, {.resume = "latest"});
+  EXPECT_EQ(files(), before) << "nothing is left to do, nothing is written";
+  c.training.stop_after = 3;
+  expect_refused(c, {.resume = "latest"}, "is at step 4, beyond the 3 where the run is to stop");
+  EXPECT_EQ(files(), before);
+}
 
 class ResumedTraining : public Training, public ::testing::WithParamInterface<MeshShape> {};
 
