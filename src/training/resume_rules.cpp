@@ -21,6 +21,7 @@ constexpr std::array kRules = {
     RuleRow{"parallel.", ChangeRule::kFree},
     RuleRow{"training.", ChangeRule::kOnRequest},
     RuleRow{"training.stop_after", ChangeRule::kFree},
+    RuleRow{"training.max_skipped_steps", ChangeRule::kFree},
     RuleRow{"training.global_batch", ChangeRule::kRefused},
     RuleRow{"optimizer.", ChangeRule::kOnRequest},
     RuleRow{"data.", ChangeRule::kFree},
