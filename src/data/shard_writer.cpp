@@ -113,13 +113,13 @@ void ShardWriter::add(const SampleView& sample) {
   for (std::size_t k = 0; k < sample.captions.size(); ++k) {
     const std::string_view caption = sample.captions[k];
     if (caption.empty()) refuse(fmt::format("caption {} is empty. Leave it out", k));
+    if (!is_utf8(caption)) refuse(fmt::format("caption {} is not UTF-8", k));
     if (!has_visible_text(caption)) {
       refuse(fmt::format("caption {} has no text, only {}. Leave it out", k, code_points(caption)));
     }
     if (caption.size() > kMaxCaptionBytes) {
       refuse(fmt::format("caption {} has {} bytes, at most {} are allowed", k, caption.size(), kMaxCaptionBytes));
     }
-    if (!is_utf8(caption)) refuse(fmt::format("caption {} is not UTF-8", k));
   }
   if (sample.label && *sample.label < 0) refuse(fmt::format("the label {} is negative", *sample.label));
 

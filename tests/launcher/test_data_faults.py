@@ -63,7 +63,7 @@ class DataFaults(SmallRuns):
         for number in (0, 4, 11, 18):
             file = next(images.glob(f"{number}.*"))
             data = file.read_bytes()
-            file.write_bytes(data[: len(data) * 7 // 10])
+            file.write_bytes(data[:-30])  # of the pixels: what a picture begins with is whole
         lines = (images / "captions.jsonl").read_text().splitlines()
         used = [line for line in lines if Path(json.loads(line)["image"]).stem not in ("0", "4", "11", "18")]
         (images / "used.jsonl").write_text("\n".join(used) + "\n")

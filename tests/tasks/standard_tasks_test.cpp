@@ -52,7 +52,7 @@ TEST(StandardTasks, AWrongValueIsToldWithItsKey) {
   const std::vector<WrongConfig> cases{
       {"contrastive",
        "model.embedding = 0\nmodel.image.pooling = \"last\"\nmodel.text.attention = \"none\"\nobjective.kind = \"l2\"",
-       {"model.embedding", "at least 1", "model.image.pooling", "class, mean", "model.text.attention",
+       {"model.embedding", "at least 2", "model.image.pooling", "class, mean", "model.text.attention",
         "causal, bidirectional", "objective.kind", "infonce, sigmoid"}},
       {"contrastive",
        "objective.temperature = 0.01\nobjective.minimum_temperature = 0.02",

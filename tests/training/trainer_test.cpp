@@ -188,7 +188,7 @@ TEST_F(Training, RanksThatSeeOtherDataOrTokenizersAreFoundBeforeTheFirstStep) {
   const auto data = std::make_shared<const Dataset>(Dataset::open(data_set()));
   write_file_atomically(folder_ / "other_tokenizer/tokenizer.model",
                         train_tokenizer(dataset_captions(data), static_cast<int64_t>(data->num_captions()),
-                                        {.vocabulary = kVocabulary - 5, .character_coverage = 1}));
+                                        {.vocabulary = kVocabulary, .model = "bpe", .character_coverage = 1}));
   make_data_set(folder_ / "older", 23, [&](uint64_t i) {  // the same captions, another picture
     return SmallSample{encode_png(20, 17, std::vector<uint8_t>(20 * 17 * 3, static_cast<uint8_t>(i))), {"a", "b"}};
   });
