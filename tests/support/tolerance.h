@@ -45,6 +45,10 @@ constexpr double kBetweenLibraries = 1e-5;
 /// through some tens of operations one after the other. A summand that is left out, or is counted twice, changes more.
 constexpr double kBetweenMeshes = 1e-5;
 
+/// The slope of a whole model's float32 loss, by central differences, against its gradient: a loss is good to some 1e-7
+/// of itself, and a step that is small enough for the fourth order changes it by some 1e-4 of itself.
+constexpr double kOfSlope = 1e-2;
+
 /// 2-norm of (actual - expected) over the 2-norm of expected; 0 if both are all zeros; infinite if a value is not
 /// finite or if only expected is all zeros.
 template <typename Actual, typename Expected>

@@ -9,45 +9,10 @@
 #include "parallel/pipeline/schedules.h"
 #include "support/tolerance.h"
 #include "tasks/standard_tasks.h"
+#include "training/task_configs.h"
 
 namespace triptych::test {
 namespace {
-
-// Dropout, sequences of 10 and 7 tokens, heads and vocabularies that only 2 divides: little that falls out evenly.
-constexpr const char* kImage = R"(
-[model.image]
-size = 12
-patch = 4
-width = 20
-heads = 2
-feed_forward = 26
-)";
-constexpr const char* kText = R"(
-[model.text]
-length = 7
-vocabulary = 38
-width = 20
-layers = 3
-heads = 2
-feed_forward = 26
-)";
-
-// A task's config; `turn` chooses between the values of its own switches.
-std::string config_of(const std::string& task, int turn) {
-  const std::string pooling = turn % 2 == 0 ? "pooling = \"class\"\n" : "pooling = \"mean\"\n";
-  const std::string objective = fmt::format("[objective]\nkind = \"{}\"\n", turn % 3 == 0 ? "sigmoid" : "infonce");
-  const std::string attention = fmt::format("attention = \"{}\"\n", turn % 5 < 3 ? "bidirectional" : "causal");
-  const std::string text =
-      fmt::format("task = \"{}\"\nrun.seed = 7\ntraining.global_batch = 24\nmodel.dropout = 0.1\n", task);
-  // A decoder that is most of the model: two stages already cut it, and have the two ends of its tied weight.
-  const bool decodes = task == "caption" || task == "coca";
-  const std::string image = kImage + fmt::format("layers = {}\n", decodes ? 1 : 2);
-  if (task == "contrastive") return text + "model.embedding = 9\n" + image + pooling + kText + attention + objective;
-  if (task == "classify") return text + "model.classes = 11\n" + image + pooling;
-  if (task == "caption") return text + image + kText;
-  return text + "model.embedding = 9\nmodel.pool_queries = 5\nmodel.multimodal_layers = 2\n" + image + kText +
-         objective;
-}
 
 struct Case {
   std::string task;
