@@ -40,7 +40,7 @@ using namespace nn;
 namespace objectives {
 using namespace models;
 using namespace pipeline;
-}
+}  // namespace objectives
 namespace optim {
 using namespace autograd;
 }
@@ -50,7 +50,7 @@ using namespace tensor;
 namespace execution {
 using namespace data;
 using namespace objectives;
-}
+}  // namespace execution
 namespace checkpoint {
 using namespace parallel;
 }
@@ -64,12 +64,12 @@ namespace tasks {
 using namespace config;
 using namespace evaluation;
 using namespace report;
-}
+}  // namespace tasks
 namespace training {
 using namespace checkpoint;
 using namespace optim;
 using namespace tasks;
-}
+}  // namespace training
 
 /// What is made of all rooms: the program, and the tests.
 namespace launcher {
