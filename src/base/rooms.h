@@ -1,9 +1,10 @@
 #pragma once
 
 /// The rooms' namespaces, lowest first. Each is named after its room, and its code names what stands in the rooms below
-/// without a prefix: those that CMakeLists.txt lets it include, of which this has the nearest ones. So a class of one
-/// room is never another's, and one that is used from above, or across, does not compile. Where two rooms below have
-/// the same name, the call says which: `kernels::scale`. tests/architecture/check_names.py keeps the two lists equal.
+/// without a prefix. CMakeLists.txt says which rooms those are; here stand the nearest, and what these see follows. So
+/// a class of one room is never another's, and one that is used from above, or across, does not compile. Where a room
+/// has a name that one below has too, the call says which: `kernels::scale`. tests/architecture/check_namespaces.py
+/// compares this with CMakeLists.txt.
 namespace triptych {
 
 namespace base {}
