@@ -1,17 +1,16 @@
 #include "launcher/program.h"
 
-#include <cstdlib>
 #include <exception>
 #include <functional>
 
 #include <CLI/CLI.hpp>
-#include <unistd.h>
 
 #include "launcher/bench_collectives.h"
 #include "launcher/bench_loader.h"
 #include "launcher/bench_step.h"
 #include "launcher/config.h"
 #include "launcher/doctor.h"
+#include "launcher/environment.h"
 #include "launcher/eval.h"
 #include "launcher/index.h"
 #include "launcher/ingest.h"
@@ -24,20 +23,9 @@
 #include "launcher/verify.h"
 
 namespace triptych::launcher {
-namespace {
-
-// OpenMP reads its settings when the program is loaded, before main. Idle threads that spin take the cores from ranks
-// and loader threads that work: 3x slower when there are more of them than cores.
-void let_idle_threads_sleep(char** argv) {
-  if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
-  ::setenv("OMP_WAIT_POLICY", "passive", 0);
-  ::execv("/proc/self/exe", argv);  // if that fails, the program runs as it is, only slower
-}
-
-}  // namespace
 
 int run_program(int argc, char** argv, TaskTable tasks) {
-  let_idle_threads_sleep(argv);
+  prepare_environment(argv);
   CLI::App app("Triptych trains image-text Transformers on many ranks.", "triptych");
   app.set_version_flag("--version", "triptych " TRIPTYCH_VERSION);
   app.require_subcommand(1);
