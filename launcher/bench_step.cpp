@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "optim/adamw.h"
 #include "training/session.h"
 #include "training/step.h"
+#include "training/step_log.h"
 
 namespace triptych::launcher {
 namespace {
@@ -74,8 +76,7 @@ int bench_step(const StepOptions& options) {
     // Before the peak is measured: that has buffers of its own.
     const double rss = peak_rss_mb();
     const MemoryStats memory = session.device().memory();
-    double peak = measure_gemm_peak(session.device().stream(), config.training.precision);
-    group.all_reduce(&peak, 1, DType::kFloat64, ReduceOp::kSum)->wait();
+    const double peak = gemm_peak_of_all_ranks(session, config.training.precision);
     const int64_t count = session.num_parameters();
     if (group.rank() != 0) return 0;
     const double flops = session.executor().flops() * static_cast<double>(config.training.global_batch);
@@ -118,8 +119,8 @@ int bench_gemm(const GemmOptions& options) {
   fmt::print("{}\n{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10} {:>8}\n", device.description(), "m", "n", "k", "product",
              "dtype", "GFLOP/s", "of peak");
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-    const double peak = measure_gemm_peak(device.stream(), dtype);
-    for (const GemmRate& row : measure_gemm_table(device.stream(), dtype)) {
+    const double peak = measure_gemm_peak(device, dtype).value_or(std::numeric_limits<double>::quiet_NaN());
+    for (const GemmRate& row : measure_gemm_table(device, dtype)) {
       fmt::print("{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10.1f} {:>7.1f}%\n", row.m, row.n, row.k,
                  row.transpose_a   ? "dW"
                  : row.transpose_b ? "y"
