@@ -43,7 +43,7 @@ int bench_step(const StepOptions& options) {
   return run_on_ranks(options.config, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
     using Clock = std::chrono::steady_clock;
     Group& group = world.group();
-    Session session(config, group, rank_place(config, world.node_rank(), world.node_size()));
+    Session session(config, group, rank_place(config, world));
     AdamW optimizer(session.device(), session.store().all(), config.adamw);
     TrainingStep steps(session, optimizer);
     // Once: bringing data to the device is the loader's benchmark.

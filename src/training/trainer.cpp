@@ -25,7 +25,7 @@ class Trainer {
   Trainer(const RunConfig& config, World& world, const TrainingRequest& request)
       : config_(config), group_(world.group()), is_first_(world.group().rank() == 0) {
     together(group_, [&] { inputs_ = open_run_inputs(config_, request); });
-    session_.emplace(config_, group_, rank_place(config_, world.node_rank(), world.node_size()));
+    session_.emplace(config_, group_, rank_place(config_, world));
     together(group_, [&] {
       optimizer_.emplace(session_->device(), session_->store().all(), config_.adamw);
       if (inputs_.checkpoint) restore(*inputs_.checkpoint);
