@@ -1,10 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/dtype.h"
-#include "device/stream.h"
+#include "device/device.h"
 
 namespace triptych::kernels {
 
@@ -18,11 +19,14 @@ struct GemmRate {
 };
 
 /// Measures the products of linear layers (forward, gradient of the input, of the weight) at typical sizes, each for
-/// about 0.1 s.
-std::vector<GemmRate> measure_gemm_table(Stream& stream, DType dtype);
+/// about 0.1 s. Throws OutOfMemory.
+std::vector<GemmRate> measure_gemm_table(Device& device, DType dtype);
 
 /// The rate that shares of peak refer to: FLOP/s of the fastest of a few large and typical products, in 0.3 to 0.5 s.
-/// dtype float32 or bfloat16, on all of the stream's threads.
-double measure_gemm_peak(Stream& stream, DType dtype);
+/// dtype float32 or bfloat16 (under CUDA float16 too), on all of the device's threads.
+///
+/// Takes at most half of the memory that is left, and gives it back. Nothing where that is too little for products that
+/// show the peak. While it waits for the device a failure of a peer is found, and thrown.
+std::optional<double> measure_gemm_peak(Device& device, DType dtype);
 
 }  // namespace triptych::kernels

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "optim/adamw.h"
 #include "training/session.h"
 #include "training/step.h"
+#include "training/step_log.h"
 
 namespace triptych::launcher {
 namespace {
@@ -42,7 +44,7 @@ int bench_step(const StepOptions& options) {
   return run_on_ranks(options.config, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
     using Clock = std::chrono::steady_clock;
     Group& group = world.group();
-    Session session(config, group, rank_place(config, world.node_rank(), world.node_size()));
+    Session session(config, group, rank_place(config, world));
     AdamW optimizer(session.device(), session.store().all(), config.adamw);
     TrainingStep steps(session, optimizer);
     // Once: bringing data to the device is the loader's benchmark.
@@ -75,8 +77,7 @@ int bench_step(const StepOptions& options) {
     // Before the peak is measured: that has buffers of its own.
     const double rss = peak_rss_mb();
     const MemoryStats memory = session.device().memory();
-    double peak = measure_gemm_peak(session.device().stream(), config.training.precision);
-    group.all_reduce(&peak, 1, DType::kFloat64, ReduceOp::kSum)->wait();
+    const double peak = gemm_peak_of_all_ranks(session, config.training.precision);
     const int64_t count = session.num_parameters();
     if (group.rank() != 0) return 0;
     const double flops = session.executor().flops() * static_cast<double>(config.training.global_batch);
@@ -119,8 +120,8 @@ int bench_gemm(const GemmOptions& options) {
   print("{}\n{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10} {:>8}\n", device.description(), "m", "n", "k", "product", "dtype",
         "GFLOP/s", "of peak");
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-    const double peak = measure_gemm_peak(device.stream(), dtype);
-    for (const GemmRate& row : measure_gemm_table(device.stream(), dtype)) {
+    const double peak = measure_gemm_peak(device, dtype).value_or(std::numeric_limits<double>::quiet_NaN());
+    for (const GemmRate& row : measure_gemm_table(device, dtype)) {
       print("{:>6} {:>6} {:>6}  {:<10} {:<10} {:>10.1f} {:>7.1f}%\n", row.m, row.n, row.k,
             row.transpose_a   ? "dW"
             : row.transpose_b ? "y"

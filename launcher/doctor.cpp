@@ -53,9 +53,11 @@ int doctor(bool backend_only) {
   if (backend_only) return 0;
   if (backend_kind() == "cpu") {
     Device device(1);
-    print_row("GEMM, 1 core", fmt::format("fp32 {:.1f} GFLOP/s, bf16 {:.1f} GFLOP/s",
-                                          measure_gemm_peak(device.stream(), DType::kFloat32) / 1e9,
-                                          measure_gemm_peak(device.stream(), DType::kBFloat16) / 1e9));
+    const auto speed = [&](DType dtype) {
+      const std::optional<double> peak = measure_gemm_peak(device, dtype);
+      return peak ? fmt::format("{:.1f} GFLOP/s", *peak / 1e9) : "no memory to measure it";
+    };
+    print_row("GEMM, 1 core", fmt::format("fp32 {}, bf16 {}", speed(DType::kFloat32), speed(DType::kBFloat16)));
   }
   print_row("MPI", mpi_version_text());
   print_row("HDF5", hdf5_version_text());

@@ -1,12 +1,10 @@
 #include "launcher/program.h"
 
-#include <cstdlib>
 #include <exception>
 #include <functional>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include "base/console.h"
 #include "base/program_identity.h"
@@ -15,6 +13,7 @@
 #include "launcher/bench_step.h"
 #include "launcher/config.h"
 #include "launcher/doctor.h"
+#include "launcher/environment.h"
 #include "launcher/eval.h"
 #include "launcher/index.h"
 #include "launcher/ingest.h"
@@ -28,14 +27,6 @@
 
 namespace triptych::launcher {
 namespace {
-
-// OpenMP reads its settings when the program is loaded, before main. Idle threads that spin take the cores from ranks
-// and loader threads that work: 3x slower when there are more of them than cores.
-void let_idle_threads_sleep(char** argv) {
-  if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
-  ::setenv("OMP_WAIT_POLICY", "passive", 0);
-  ::execv("/proc/self/exe", argv);  // if that fails, the program runs as it is, only slower
-}
 
 // What people read must have come through, or the exit code says so. A training run tells its progress by other means
 // and goes on without a reader.
@@ -52,7 +43,7 @@ int end_with(int exit_code) {
 
 int run_program(int argc, char** argv, TaskTable tasks) {
   secure_standard_streams();
-  let_idle_threads_sleep(argv);
+  prepare_environment(argv);
   CLI::App app("Triptych trains image-text Transformers on many ranks.", "triptych");
   app.set_version_flag("--version", fmt::format("triptych {}", program_version()));
   app.require_subcommand(1);

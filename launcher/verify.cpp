@@ -48,7 +48,7 @@ std::vector<RunConfig> all_combinations(RunConfig config) {
 }
 
 bool run_one(const RunConfig& config, World& world, double tolerance) {
-  const VerifyResult result = verify(config, world.group(), rank_place(config, world.node_rank(), world.node_size()));
+  const VerifyResult result = verify(config, world.group(), rank_place(config, world));
   const bool good = result.loss_error <= tolerance && result.worst_error <= tolerance;
   if (world.group().rank() == 0) {
     print("{}\n  loss {:.9f}, one rank {:.9f}, relative error {:.2e}\n", describe(config), result.loss,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <vector>
 
 #include "base/error.h"
@@ -50,16 +51,16 @@ void check_dtype(DType dtype) {
 
 }  // namespace
 
-std::vector<GemmRate> measure_gemm_table(Stream& stream, DType dtype) {
+std::vector<GemmRate> measure_gemm_table(Device& device, DType dtype) {
   check_dtype(dtype);
   std::vector<GemmRate> rates =
       linear_products({4160, 2048}, {{256, 256}, {768, 256}, {1024, 256}, {256, 1024}, {768, 768}, {192, 64}}, dtype);
   Operands operands(4160 * 1024, dtype);
-  for (GemmRate& rate : rates) measure(rate, operands, 0.1, stream);
+  for (GemmRate& rate : rates) measure(rate, operands, 0.1, device.stream());
   return rates;
 }
 
-double measure_gemm_peak(Stream& stream, DType dtype) {
+std::optional<double> measure_gemm_peak(Device& device, DType dtype) try {
   check_dtype(dtype);
   std::vector<GemmRate> rates = {{.m = 1024, .n = 1024, .k = 1024, .dtype = dtype},
                                  {.m = 512, .n = 512, .k = 512, .dtype = dtype},
@@ -68,10 +69,12 @@ double measure_gemm_peak(Stream& stream, DType dtype) {
   Operands operands(2048 * 1024, dtype);
   double best_gflops = 0;
   for (GemmRate& rate : rates) {
-    measure(rate, operands, 0.09, stream);
+    measure(rate, operands, 0.09, device.stream());
     best_gflops = std::max(best_gflops, rate.gflops);
   }
   return best_gflops * 1e9;
+} catch (const std::bad_alloc&) {
+  return std::nullopt;
 }
 
 }  // namespace triptych::kernels

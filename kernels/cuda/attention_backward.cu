@@ -247,6 +247,16 @@ __global__ void __launch_bounds__(Math::kThreads, kMinBlocksPerSm)
   store_tile<Math, Math::kRows>(v_tile, head.keys(b.dv, b.dv_strides), first_key);
 }
 
+/// Both kernels with these tiles.
+template <typename Math>
+void launch_backward(Stream& stream, const Call& call, bool aligned) {
+  constexpr std::size_t kBytes = sizeof(BackwardMemory<Math>);
+  launch_tiles<Math::kRows, Math::kThreads>(stream, backward_queries<Math>, call, call.shape.num_queries, aligned,
+                                            kBytes, "attention_backward");
+  launch_tiles<Math::kRows, Math::kThreads>(stream, backward_keys<Math>, call, call.shape.num_keys, aligned, kBytes,
+                                            "attention_backward");
+}
+
 }  // namespace
 
 void attention_backward(Stream& stream, const AttentionBackward& b) {
@@ -274,12 +284,14 @@ void attention_backward(Stream& stream, const AttentionBackward& b) {
       check_launch("attention_backward");
     }
     with_tile_dim(shape.head_dim, [&](auto dim) {
-      using Math = typename AttentionMath<T, decltype(dim)::value>::Backward;
-      constexpr std::size_t kBytes = sizeof(BackwardMemory<Math>);
-      launch_tiles<Math::kRows, Math::kThreads>(stream, backward_queries<Math>, call, shape.num_queries, aligned,
-                                                kBytes, "attention_backward");
-      launch_tiles<Math::kRows, Math::kThreads>(stream, backward_keys<Math>, call, shape.num_keys, aligned, kBytes,
-                                                "attention_backward");
+      using Tiles = AttentionMath<T, decltype(dim)::value>;
+      constexpr std::size_t kBytes = sizeof(BackwardMemory<typename Tiles::Backward>);
+      static_assert(sizeof(BackwardMemory<typename Tiles::SmallBackward>) <= kLeastSharedBytes);
+      if (kBytes <= kLeastSharedBytes || kBytes <= most_shared_bytes()) {
+        launch_backward<typename Tiles::Backward>(stream, call, aligned);
+      } else {
+        launch_backward<typename Tiles::SmallBackward>(stream, call, aligned);
+      }
     });
   });
 }

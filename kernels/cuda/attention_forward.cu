@@ -135,6 +135,7 @@ void attention_forward(Stream& stream, const AttentionForward& call) {
   with_float_type(call.shape.dtype, "attention", [&](auto tag) {
     with_tile_dim(call.shape.head_dim, [&](auto dim) {
       using Math = typename AttentionMath<typename decltype(tag)::Type, decltype(dim)::value>::Forward;
+      static_assert(sizeof(ForwardMemory<Math>) <= kLeastSharedBytes);
       const DType dtype = call.shape.dtype;
       const bool aligned =
           tokens_are_aligned(call.q, call.q_strides, dtype) && tokens_are_aligned(call.k, call.k_strides, dtype) &&

@@ -193,16 +193,19 @@ __device__ inline float row_max(float value) {
   return value;
 }
 
-/// The tiles of a storage type: columns as wide as the registers allow without spilling.
+/// The tiles of a storage type: columns as wide as the registers allow without spilling. SmallBackward is for a GPU
+/// that lacks the shared memory for Backward; the sums have the same order in both, and so the same bits.
 template <typename T, int kDim>
 struct AttentionMath {
   using Forward = TensorCoreMath<T, kDim, 64>;
   using Backward = TensorCoreMath<T, kDim, (kDim <= 64 ? 64 : 32)>;
+  using SmallBackward = Backward;
 };
 template <int kDim>
 struct AttentionMath<float, kDim> {
   using Forward = FmaMath<kDim, 32>;
   using Backward = FmaMath<kDim, 32>;
+  using SmallBackward = FmaMath<kDim, (kDim <= 64 ? 32 : kDim <= 96 ? 16 : 8)>;
 };
 
 }  // namespace triptych::kernels::cuda

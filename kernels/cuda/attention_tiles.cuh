@@ -14,6 +14,9 @@ namespace triptych::kernels::cuda {
 inline constexpr int64_t kMaxAttentionHeadDim = 128;
 /// A launch bound of the kernels with tiles. Without it ptxas spills some registers, to have more blocks on an SM.
 inline constexpr int kMinBlocksPerSm = 1;
+/// Shared memory of a block that every GPU has of those that the kernels run on (8.6, 8.9 and 12.0 have no more): every
+/// kernel has tiles that fit.
+inline constexpr std::size_t kLeastSharedBytes = 99 << 10;
 inline constexpr float kLog2E = std::numbers::log2e_v<float>;
 
 /// The keys that a query may see are always the first so many: the mask of one sample.
@@ -124,6 +127,14 @@ inline void check_attention(const AttentionShape& shape) {
 inline bool tokens_are_aligned(const void* base, const AttentionStrides& strides, DType dtype) {
   const auto bytes = static_cast<int64_t>(dtype_bytes(dtype));
   return aligned_16({base}, {strides.batch * bytes, strides.token * bytes, strides.head * bytes});
+}
+
+/// The most shared memory that a block may have on the GPU that the thread is bound to.
+inline std::size_t most_shared_bytes() {
+  int gpu = 0, bytes = 0;
+  TRIPTYCH_CUDA(cudaGetDevice(&gpu));
+  TRIPTYCH_CUDA(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, gpu));
+  return static_cast<std::size_t>(bytes);
 }
 
 /// f(std::integral_constant<int, kDim>) with the least size of tiles that holds a head.

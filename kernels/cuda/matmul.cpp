@@ -72,6 +72,7 @@ class PlannedMatmul {
   MatmulDescriptor descriptor_;
   MatrixLayout a_, b_, c_;
   cublasLtMatmulAlgo_t algorithm_;
+  cublasStatus_t found_status_ = CUBLAS_STATUS_SUCCESS;  ///< the heuristic's last answer
   bool sums_a_ = false;
 };
 
@@ -106,11 +107,11 @@ PlannedMatmul::PlannedMatmul(const Matmul& p, const void* vector, bool tf32, cub
   }
   if (!find_algorithm(p, library)) {
     throw InternalError(
-        "matmul",
-        fmt::format("cuBLASLt has no algorithm for [{}, {}] x [{}, {}] of {} to {}{}, strides {}, {}, "
-                    "{}, batch {}",
-                    p.m, p.k, p.k, p.n, dtype_name(p.input_dtype), dtype_name(p.output_dtype),
-                    p.bias != nullptr ? " with bias" : "", p.a_row_stride, p.b_row_stride, p.c_row_stride, p.batch));
+        "matmul", fmt::format("cuBLASLt has no algorithm for [{}, {}] x [{}, {}] of {} to {}{}, strides {}, {}, "
+                              "{}, batch {}: its heuristic says {}",
+                              p.m, p.k, p.k, p.n, dtype_name(p.input_dtype), dtype_name(p.output_dtype),
+                              p.bias != nullptr ? " with bias" : "", p.a_row_stride, p.b_row_stride, p.c_row_stride,
+                              p.batch, cublasLtGetStatusName(found_status_)));
   }
 }
 
@@ -132,10 +133,11 @@ bool PlannedMatmul::find_algorithm(const Matmul& p, cublasLtHandle_t library) {
   preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(p.c));
   cublasLtMatmulHeuristicResult_t best{};
   int num_found = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(library, descriptor_.get(), b_.get(), a_.get(), c_.get(),
-                                                               c_.get(), preference.get(), 1, &best, &num_found);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED) return false;
-  TRIPTYCH_CUBLASLT(status);
+  found_status_ = cublasLtMatmulAlgoGetHeuristic(library, descriptor_.get(), b_.get(), a_.get(), c_.get(), c_.get(),
+                                                 preference.get(), 1, &best, &num_found);
+  // Which of the two it answers where it has nothing differs with its version and the epilogue.
+  if (found_status_ == CUBLAS_STATUS_NOT_SUPPORTED || found_status_ == CUBLAS_STATUS_INVALID_VALUE) return false;
+  cuda::check_cublaslt(found_status_, "cublasLtMatmulAlgoGetHeuristic");
   algorithm_ = best.algo;
   return num_found > 0 && best.state == CUBLAS_STATUS_SUCCESS;
 }

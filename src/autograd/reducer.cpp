@@ -5,6 +5,8 @@
 #include <set>
 #include <utility>
 
+#include "base/checked.h"
+
 namespace triptych::autograd {
 namespace {
 
@@ -16,6 +18,10 @@ Group* summing_group(const Layout& layout, Mesh& mesh) {
 
 constexpr char kSeparator = '\n';  // no name has it
 
+// Every gradient of a bucket begins at a multiple of 256 bytes, as one that was allocated by itself does: a scalar
+// would else misalign all behind it, and a product that leaves a gradient there had to take a slower algorithm.
+constexpr int64_t kAlignedElements = 256 / static_cast<int64_t>(sizeof(float));
+
 }  // namespace
 
 Reducer::Reducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters, int64_t bucket_bytes)
@@ -26,7 +32,8 @@ Reducer::Reducer(Device& device, Mesh& mesh, std::span<Parameter* const> paramet
   find_tied();
 }
 
-// Which stages have a copy of which tied parameter: they tell each other their names, and each set becomes a group.
+// Which stages have a copy of which tied parameter: they tell each other their names. Parameters of the same stages
+// share a group, and those of all stages have the pipeline's: each group is a communicator, which costs memory.
 void Reducer::find_tied() {
   std::string mine;
   for (const Parameter* parameter : parameters_) {
@@ -35,23 +42,30 @@ void Reducer::find_tied() {
   Group& pp = mesh_->pp();
   if (pp.size() == 1) return;
   const std::vector<std::string> all = pp.all_gather_string(mine);
-  std::set<std::string> names;
-  const auto has = [](const std::string& list, const std::string& name) {
-    return (kSeparator + list).find(kSeparator + name + kSeparator) != std::string::npos;
-  };
-  for (const std::string& list : all) {
+  std::map<std::string, std::vector<bool>> stages_of;  // by name: which stages have it
+  for (std::size_t stage = 0; stage < all.size(); ++stage) {
+    const std::string& list = all[stage];
     for (std::size_t begin = 0, end = 0; (end = list.find(kSeparator, begin)) != std::string::npos; begin = end + 1) {
-      names.insert(list.substr(begin, end - begin));
+      std::vector<bool>& stages = stages_of[list.substr(begin, end - begin)];
+      stages.resize(all.size());
+      stages[stage] = true;
     }
   }
-  for (const std::string& name : names) {
-    const bool is_mine = has(mine, name);
-    std::unique_ptr<Group> stages = pp.split(is_mine ? 0 : -1, pp.rank(), "stages of " + name);
-    if (!is_mine || stages->size() == 1) continue;
-    const auto found = std::find_if(parameters_.begin(), parameters_.end(),
-                                    [&](const Parameter* parameter) { return parameter->name == name; });
-    (*found)->is_first_copy = stages->rank() == 0;
-    tied_.push_back({*found, std::move(stages)});
+  const auto own_stage = static_cast<std::size_t>(pp.rank());
+  std::map<std::vector<bool>, Group*> group_of;
+  for (const auto& [name, stages] : stages_of) {
+    const auto count = std::count(stages.begin(), stages.end(), true);
+    if (count == 1) continue;
+    const auto [found, is_new] = group_of.emplace(stages, &pp);
+    if (is_new && count < pp.size()) {
+      groups_.push_back(pp.split(stages[own_stage] ? 0 : -1, pp.rank(), "stages of " + name));
+      found->second = groups_.back().get();
+    }
+    if (!stages[own_stage]) continue;
+    const auto parameter =
+        std::find_if(parameters_.begin(), parameters_.end(), [&](const Parameter* one) { return one->name == name; });
+    (*parameter)->is_first_copy = found->second->rank() == 0;
+    tied_.push_back({*parameter, found->second});
   }
 }
 
@@ -82,14 +96,18 @@ void Reducer::arrange() {
     buckets_[index].members.push_back({&parameter, layout, parameter.gradient.num_uses()});
     sizes[index] += count;
   }
-  for (std::size_t i = 0; i < buckets_.size(); ++i) {
-    Bucket& bucket = buckets_[i];
-    bucket.memory = Tensor::empty(*device_, DType::kFloat32, Shape{sizes[i]}, MemoryPart::kGradients);
+  for (Bucket& bucket : buckets_) {
+    int64_t size = 0;
+    for (const Member& member : bucket.members) {
+      size += round_up(member.parameter->value.num_elements(), kAlignedElements);
+    }
+    // What lies between the gradients is summed with them, and stays zero.
+    bucket.memory = Tensor::zeros(*device_, DType::kFloat32, Shape{size}, MemoryPart::kGradients);
     int64_t offset = 0;
     for (const Member& member : bucket.members) {
       const Tensor& value = member.parameter->value;
       member.parameter->gradient.move_to(bucket.memory.slice(0, offset, value.num_elements()).view(value.shape()));
-      offset += value.num_elements();
+      offset += round_up(value.num_elements(), kAlignedElements);
     }
   }
 }

@@ -20,8 +20,9 @@ namespace triptych::autograd {
 /// A tied parameter that several stages have is summed over those as well: every copy gets the whole gradient.
 class Reducer {
  public:
-  /// Collective over the pipeline; sets the parameters' `is_first_copy`. `bucket_bytes` bounds a bucket that holds more
-  /// than one parameter. The parameters and the mesh must outlive this.
+  /// Collective over the pipeline; sets the parameters' `is_first_copy`. `bucket_bytes` bounds the gradients of a
+  /// bucket that holds more than one; each begins at a multiple of 256 bytes from the bucket's begin. The parameters
+  /// and the mesh must outlive this.
   Reducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters, int64_t bucket_bytes);
 
   /// Forgets the gradients.
@@ -45,7 +46,7 @@ class Reducer {
   };
   struct Tied {
     Parameter* parameter;
-    std::unique_ptr<Group> stages;  // those that have it; its gradient is summed over these too
+    Group* stages;  // those that have it; its gradient is summed over these too
   };
 
   void find_tied();
@@ -56,7 +57,8 @@ class Reducer {
   Device* device_;
   Mesh* mesh_;
   std::vector<Parameter*> parameters_;
-  std::vector<Tied> tied_;  // by name
+  std::vector<std::unique_ptr<Group>> groups_;  // of stages that share tied parameters, where they are not all stages
+  std::vector<Tied> tied_;                      // by name
   int64_t bucket_elements_;
   std::vector<Bucket> buckets_;  // empty until the first step has ended
   std::size_t next_ = 0;

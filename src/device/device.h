@@ -73,9 +73,9 @@ class Event {
 class Device {
  public:
   /// num_threads   for the host's share of the work (all of it on the CPU)
-  /// local_rank    this rank among those of its machine: which GPU it takes
+  /// number        which of the GPUs that the process sees, from 0 (parallel/device_choice.h); nothing on the CPU
   /// Throws UserError if num_threads < 1, or if there is no GPU of that number (there is no fall-back).
-  explicit Device(int num_threads, int local_rank = 0);
+  explicit Device(int num_threads, int number = 0);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -88,7 +88,7 @@ class Device {
   /// Whether the host may read its memory in place, so that what only reads (saving) need not copy it first.
   bool host_can_read() const;
 
-  /// Contents are undefined. 0 bytes are legal. Throws WorldError that says what was asked, and what each part holds.
+  /// Contents are undefined. 0 bytes are legal. Throws OutOfMemory that says what was asked, and what each part holds.
   Buffer allocate(std::size_t bytes, MemoryPart part = MemoryPart::kOther);
   MemoryStats memory() const;
 

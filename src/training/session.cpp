@@ -3,15 +3,17 @@
 #include <algorithm>
 #include <thread>
 
+#include "device/backend.h"
 #include "execution/batch_feeder.h"
 #include "kernels/matmul.h"
 #include "parallel/agreement.h"
+#include "parallel/device_choice.h"
 #include "parallel/pipeline/schedules.h"
 
 namespace triptych::training {
 
 Session::Session(const RunConfig& config, Group& world, const RankPlace& place)
-    : device_(place.num_threads, place.local_rank),
+    : device_(place.num_threads, place.device),
       mesh_(world, config.parallel.mesh, device_),
       plan_(config.parallel.sequence_parallel ? sequence_parallel_plan() : tensor_parallel_plan()),
       model_(config.task->model()),
@@ -41,9 +43,10 @@ int64_t Session::num_parameters() {
   return count;
 }
 
-RankPlace rank_place(const RunConfig& config, int node_rank, int node_size) {
-  const int share = static_cast<int>(std::thread::hardware_concurrency()) / node_size;
-  return {.num_threads = config.run.threads > 0 ? config.run.threads : std::max(1, share), .local_rank = node_rank};
+RankPlace rank_place(const RunConfig& config, World& world) {
+  const int share = static_cast<int>(std::thread::hardware_concurrency()) / world.node_size();
+  return {.num_threads = config.run.threads > 0 ? config.run.threads : std::max(1, share),
+          .device = agree_on_device(world, visible_devices)};
 }
 
 Fields synthetic_fields(Session& session, const RunConfig& config) {

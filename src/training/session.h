@@ -4,6 +4,7 @@
 
 #include "device/device.h"
 #include "execution/executor.h"
+#include "parallel/world.h"
 #include "training/run_config.h"
 
 namespace triptych::training {
@@ -11,10 +12,11 @@ namespace triptych::training {
 /// What a rank has of its machine.
 struct RankPlace {
   int num_threads = 1;
-  int local_rank = 0;  ///< among the machine's ranks: which GPU it takes
+  int device = 0;  ///< the GPU that it takes, of those that it sees
 };
-/// Threads as configured, else the machine's cores over the ranks that share it.
-RankPlace rank_place(const RunConfig& config, int node_rank, int node_size);
+/// Threads as configured, else the machine's cores over the ranks that share it; and the GPU that all ranks agree on.
+/// Collective. Throws AgreedError if there is not a GPU for each rank.
+RankPlace rank_place(const RunConfig& config, World& world);
 
 /// Everything that one rank needs to run steps of a config's model: device, mesh, parameters, executor. Collective.
 class Session {

@@ -1,8 +1,28 @@
 #include "training/step_log.h"
 
+#include <array>
+#include <cstdio>
+#include <limits>
+
 #include "kernels/gemm_peak.h"
 
 namespace triptych::training {
+
+double gemm_peak_of_all_ranks(Session& session, DType dtype) {
+  const std::optional<double> own = measure_gemm_peak(session.device(), dtype);
+  std::array<double, 2> sums{own.value_or(0), own ? 0.0 : 1.0};  // FLOP/s, and ranks without
+  Group& world = session.mesh().world();
+  world.all_reduce(sums.data(), 2, DType::kFloat64, ReduceOp::kSum)->wait();
+  if (sums[1] == 0) return sums[0];
+  if (world.rank() == 0) {
+    fmt::print(
+        stderr,
+        "triptych: warning: [gemm peak] there is no share of peak in this run: {} of {} ranks have no memory left "
+        "to measure the speed of matrix products. Training is not concerned\n",
+        sums[1], world.size());
+  }
+  return std::numeric_limits<double>::quiet_NaN();
+}
 
 StepLog::StepLog(const RunConfig& config, Session& session) : config_(&config), session_(&session) {}
 
@@ -19,11 +39,9 @@ StepMetrics StepLog::line(const StepReport& report, double loader_wait_ms) {
   line.loader_wait_ms = loader_wait_ms;
   line.samples_per_s = static_cast<double>(config_->training.global_batch) / elapsed_ms * 1e3;
   line.tflops = session_->executor().flops() * line.samples_per_s / 1e12;
-  if (peak_ == 0) {  // after the first step, so that it does not delay the start
-    peak_ = measure_gemm_peak(session_->device().stream(), config_->training.precision);
-    session_->mesh().world().all_reduce(&peak_, 1, DType::kFloat64, ReduceOp::kSum)->wait();
-  }
-  line.peak_share = line.tflops * 1e12 / peak_;
+  // After the first step, so that it does not delay the start.
+  if (!peak_) peak_ = gemm_peak_of_all_ranks(*session_, config_->training.precision);
+  line.peak_share = line.tflops * 1e12 / *peak_;
   line.rss_mb = resident_mb();
   line.skipped = report.num_skipped;
   start_clock();

@@ -2,11 +2,16 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 
 #include "report/metrics.h"
 #include "training/step.h"
 
 namespace triptych::training {
+
+/// FLOP/s of matrix products of all ranks together, measured on all at once, as they compute: what shares of peak refer
+/// to. Not a number, and rank 0 says so, where a rank has no memory left to measure its own. Collective.
+double gemm_peak_of_all_ranks(Session& session, DType dtype);
 
 /// Makes lines of metrics out of steps' reports: adds the time that a step took, and what that comes to. Every rank
 /// has one.
@@ -17,7 +22,7 @@ class StepLog {
   /// Time begins here: before the first step, and after what is not a step's, such as saving.
   void start_clock() { last_ = Clock::now(); }
   /// A step's time is that from the report before it to its own. The first call is collective: it measures the GEMM
-  /// peak, on all ranks at once, as they compute.
+  /// peak.
   StepMetrics line(const StepReport& report, double loader_wait_ms);
 
  private:
@@ -25,7 +30,7 @@ class StepLog {
 
   const RunConfig* config_;
   Session* session_;
-  double peak_ = 0;
+  std::optional<double> peak_;
   Clock::time_point last_ = Clock::now();
 };
 

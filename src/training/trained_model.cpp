@@ -22,7 +22,7 @@ TrainedModel::TrainedModel(const RunConfig& config, World& world, const std::str
                       "Put the same checkpoints before every node: an older copy may be left on one");
   RunConfig forward_alone = config;
   forward_alone.parallel.sequence_parallel = false;  // one token at a time cannot be shared out
-  session_ = std::make_unique<Session>(forward_alone, group, rank_place(config, world.node_rank(), world.node_size()));
+  session_ = std::make_unique<Session>(forward_alone, group, rank_place(config, world));
   together(group, [&] {
     require_same_model(*reader, *session_);
     load_parameters(*reader, *session_);

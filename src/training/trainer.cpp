@@ -43,7 +43,7 @@ class Trainer {
         is_first_(world.group().rank() == 0),
         start_(config_, world, request),
         inputs_(start_.inputs()) {
-    session_.emplace(config_, group_, rank_place(config_, world.node_rank(), world.node_size()));
+    session_.emplace(config_, group_, rank_place(config_, world));
     together(group_, [&] {
       optimizer_.emplace(session_->device(), session_->store().all(), config_.adamw);
       if (inputs_.checkpoint) restore(*inputs_.checkpoint);

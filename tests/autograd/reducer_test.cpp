@@ -129,10 +129,45 @@ TEST(ReducerBuckets, HoldNeighboursUpToTheirSize) {
   reducer.begin_step();
   reducer.finish();
   const auto address = [&](std::size_t i) { return owned[i]->gradient.tensor().data<float>(); };
-  EXPECT_EQ(address(3), address(4) + 13);
-  EXPECT_EQ(address(1), address(2) + 7);
-  EXPECT_EQ(address(0), address(1) + 4);
-  EXPECT_NE(address(5), address(6) + 19);
+  // Neighbours of a bucket are 256 bytes apart, since none is longer.
+  EXPECT_EQ(address(3), address(4) + 64);
+  EXPECT_EQ(address(1), address(2) + 64);
+  EXPECT_EQ(address(0), address(1) + 64);
+  EXPECT_NE(address(5), address(6) + 64);
+}
+
+// A scalar first in a bucket, and sizes around the boundary: none moves another off it, and what lies between stays
+// zero however often the bucket is summed.
+TEST(ReducerBuckets, BeginEveryGradientAtAMultipleOf256Bytes) {
+  run_ranks(2, [](Group& world) {
+    Device device(1);
+    Mesh mesh(world, {.dp = 2}, device);
+    const std::vector<int64_t> sizes{130, 65, 64, 63, 1};  // the last is the first in the bucket
+    Owned owned;
+    for (const int64_t size : sizes) {
+      owned.push_back(make_parameter(device, "p" + std::to_string(owned.size()), Shape{size}));
+    }
+    Reducer reducer(device, mesh, pointers(owned), 1 << 20);
+    for (int step = 0; step < 3; ++step) {
+      reducer.begin_step();
+      for (int i = 4; i >= 0; --i) {
+        use(*owned[static_cast<std::size_t>(i)], kOverDp, world.rank(), i, 0, [&] { reducer.poll(); });
+      }
+      reducer.finish();
+      const float* const begin = owned[4]->gradient.tensor().data<float>();
+      std::vector<int64_t> offsets;
+      for (const auto& p : owned) offsets.push_back(p->gradient.tensor().data<float>() - begin);
+      EXPECT_EQ(offsets, (std::vector<int64_t>{64 + 64 + 64 + 128, 64 + 64 + 64, 64 + 64, 64, 0}));
+      std::vector<bool> is_gradient(64 + 64 + 64 + 128 + 192);
+      for (std::size_t i = 0; i < sizes.size(); ++i) {
+        for (int64_t e = 0; e < sizes[i]; ++e) is_gradient[static_cast<std::size_t>(offsets[i] + e)] = true;
+        EXPECT_EQ(first_of(*owned[i]), summand(0, static_cast<int>(i), 0, 0) + summand(1, static_cast<int>(i), 0, 0));
+      }
+      for (std::size_t e = 0; e < is_gradient.size(); ++e) {
+        if (!is_gradient[e]) EXPECT_EQ(begin[e], 0.0f) << "element " << e << " of the bucket in step " << step;
+      }
+    }
+  });
 }
 
 // What the first step's uses are shows when its backward has ended. From then on a bucket starts as soon as its last

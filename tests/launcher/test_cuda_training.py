@@ -207,6 +207,45 @@ class CudaTraining(SmallRuns):
         for name, score in wanted.items():  # printed with four digits: two roundings of half the last one
             self.assertLess(abs(found[name] - score), 1e-4 + LOSS_ERROR["fp32"], name)
 
+    def test_libraries_find_their_settings_when_they_start(self):
+        def environment(**more):
+            told = self.output("doctor", "--backend-only", program=TRIPTYCH_CUDA, environment=more)
+            return re.search(r"^environment +(.*)$", told, re.M)[1].split()
+
+        settings = ["CUDA_MODULE_LOADING=EAGER", "CUDA_DEVICE_MAX_CONNECTIONS=32", "NCCL_LAUNCH_ORDER_IMPLICIT=1"]
+        self.assertEqual(environment(), settings)
+        self.assertEqual(environment(CUDA_DEVICE_MAX_CONNECTIONS="7"), [settings[0], "CUDA_DEVICE_MAX_CONNECTIONS=7",
+                                                                        settings[2]])  # the user's stays
+
+    def test_a_kernels_first_launch_waits_for_no_peer(self):
+        if GPUS is not None:
+            print("not run: when a kernel is loaded is the emulator's to choose", file=sys.stderr)
+            return
+        mesh = {"dp": 2, "pp": 2}
+        run = self.folder / "cuda-lazy"
+        self.train_cuda(run, mesh=mesh, training__steps=STEPS, checkpoint__every=0,
+                        environment={"TRIPTYCH_EMULATOR_LAZY": "1"})
+        self.compare(run, self.reference(mesh, "fp32"), "fp32")
+
+    def test_takes_the_gpu_that_a_scheduler_shows_a_rank_and_no_other_ranks(self):
+        if GPUS is not None and GPUS < 2:
+            print(f"not run: two ranks need more than {GPUS} GPU", file=sys.stderr)
+            return
+        mesh = {"dp": 2}
+        for shown, code in (("$OMPI_COMM_WORLD_LOCAL_RANK", 0), ("1", 2)):
+            with self.subTest(shown):
+                task = self.folder / "task"  # as Slurm starts each with a GPU a task
+                task.write_text(f'#!/bin/sh\nCUDA_VISIBLE_DEVICES={shown} exec "{TRIPTYCH_CUDA}" "$@"\n')
+                task.chmod(0o755)
+                run = self.folder / "cuda-scheduled"
+                error = self.train(run, program=task, run__device='"cuda"', mesh=mesh, training__steps=STEPS, expect=code,
+                                   checkpoint__every=0, environment={"TRIPTYCH_EMULATOR_MEMORY_MB": "256"})
+                if code == 0:
+                    self.compare(run, self.reference(mesh, "fp32"), "fp32")
+                else:
+                    self.assertEqual(error.count("triptych: error:"), 1, error)
+                    self.assertRegex(error, r"ranks 0 on \S+, 1 on \S+ see 1 GPU between them \(GPU-")
+
     def test_faults_are_told_and_end_all_ranks(self):
         run = self.folder / "faults"
         cuda = {"program": TRIPTYCH_CUDA, "run__device": '"cuda"'}

@@ -44,4 +44,12 @@ std::vector<BackendFact> backend_facts() {
           {"OpenMP", fmt::format("{} threads by default", omp_get_max_threads())}};
 }
 
+std::vector<EnvironmentSetting> backend_environment() {
+  return {};
+}
+
+std::vector<std::string> visible_devices() {
+  return {};
+}
+
 }  // namespace triptych::device

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "base/checked.h"
+#include "device/out_of_memory.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -33,8 +34,8 @@ void MemoryPool::add_segment(std::size_t bytes, MemoryPart part) {
   const auto size = static_cast<std::size_t>(round_up(static_cast<int64_t>(std::max(bytes, kSegmentBytes)), 1 << 21));
   void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
-    throw WorldError("device", fmt::format("out of memory: {}. {}", memory_shortage(bytes, part, stats_),
-                                           memory_remedy(bytes, part, stats_)));
+    throw OutOfMemory("device", fmt::format("out of memory: {}. {}", memory_shortage(bytes, part, stats_),
+                                            memory_remedy(bytes, part, stats_)));
   }
   ::madvise(memory, size, MADV_HUGEPAGE);  // fewer page faults and TLB misses; a refusal costs nothing
   auto* data = static_cast<std::byte*>(memory);

@@ -26,7 +26,7 @@ inline void check_launch(std::string_view kernel) {
 /// it calls cudaSetDevice(gpu) first.
 struct DeviceState {
   /// Binds the calling thread to a GPU. Throws UserError if there is no such GPU, or none that the kernels run on.
-  explicit DeviceState(int local_rank);
+  explicit DeviceState(int number);
 
   int gpu;
   std::shared_ptr<CudaStream> compute;  ///< shared with the memory pool, which buffers keep alive

@@ -2,22 +2,22 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <string_view>
 #include <utility>
 
 #include <cuda_profiler_api.h>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "device/backend.h"
 #include "device/cuda/cuda_device.h"
 #include "device/cuda/memory_pool.h"
+#include "device/out_of_memory.h"
 
 namespace triptych::device {
 namespace {
 
 constexpr int kLeastCapability = 8;  // the kernels use bfloat16 tensor cores and cp.async, which came with 8.0
-// Streams that share a hardware queue wait for each other although nothing in the program says so: a send behind a
-// receive would then wait for a peer that waits for the send. There are more streams than the default of 8 queues.
-constexpr const char* kNumHardwareQueues = "32";
 
 std::string version_text(int version) {
   return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
@@ -29,11 +29,13 @@ int attribute(cudaDeviceAttr which, int gpu) {
   return value;
 }
 
-// Binds the thread, before anything else asks CUDA for something of this GPU.
-int bind_gpu(int local_rank) {
-  const auto refuse = [](const std::string& what) { throw UserError("device", what); };
-  ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", kNumHardwareQueues, 0);  // read by the driver when it starts
-  int num_gpus = 0;                                                // left as it is by a call that fails
+[[noreturn]] void refuse(const std::string& what) {
+  throw UserError("device", what);
+}
+
+// That the process sees: at least one.
+int count_gpus() {
+  int num_gpus = 0;  // left as it is by a call that fails
   const cudaError_t code = cudaGetDeviceCount(&num_gpus);
   if (code == cudaErrorInsufficientDriver) {
     static_cast<void>(cudaGetLastError());
@@ -57,30 +59,44 @@ int bind_gpu(int local_rank) {
         "device = \"cpu\"");
   }
   check_cuda(code, "cudaGetDeviceCount(&num_gpus)");
-  if (local_rank < 0 || local_rank >= num_gpus) {
-    refuse(
-        fmt::format("each rank of a machine needs a GPU of its own: rank {0} of this machine, {1} GPU{2}. Start at "
-                    "most {1} rank{2} a machine, or look at CUDA_VISIBLE_DEVICES",
-                    local_rank, num_gpus, num_gpus == 1 ? "" : "s"));
-  }
-  const int major = attribute(cudaDevAttrComputeCapabilityMajor, local_rank);
-  if (major < kLeastCapability) {
-    refuse(fmt::format("the kernels need compute capability {}.0: GPU {} has {}.{}. Use an A100 or later",
-                       kLeastCapability, local_rank, major, attribute(cudaDevAttrComputeCapabilityMinor, local_rank)));
-  }
-  if (attribute(cudaDevAttrMemoryPoolsSupported, local_rank) == 0) {
-    refuse(
-        fmt::format("the GPU must have stream-ordered memory pools: GPU {} has none. Update the driver", local_rank));
-  }
-  TRIPTYCH_CUDA(cudaSetDevice(local_rank));
-  return local_rank;
+  return num_gpus;
 }
 
-std::unique_ptr<DeviceState> make_state(int num_threads, int local_rank) {
+// Binds the thread, before anything else asks CUDA for something of this GPU.
+int bind_gpu(int gpu) {
+  const int num_gpus = count_gpus();
+  if (gpu < 0 || gpu >= num_gpus) {
+    refuse(
+        fmt::format("a GPU must be one of those that the process sees: GPU {}, found {}. Look at CUDA_VISIBLE_DEVICES",
+                    gpu, num_gpus));
+  }
+  const int major = attribute(cudaDevAttrComputeCapabilityMajor, gpu);
+  if (major < kLeastCapability) {
+    refuse(fmt::format("the kernels need compute capability {}.0: GPU {} has {}.{}. Use an A100 or later",
+                       kLeastCapability, gpu, major, attribute(cudaDevAttrComputeCapabilityMinor, gpu)));
+  }
+  if (attribute(cudaDevAttrMemoryPoolsSupported, gpu) == 0) {
+    refuse(fmt::format("the GPU must have stream-ordered memory pools: GPU {} has none. Update the driver", gpu));
+  }
+  TRIPTYCH_CUDA(cudaSetDevice(gpu));
+  return gpu;
+}
+
+// As nvidia-smi writes it: "GPU-" and 8, 4, 4, 4 and 12 hexadecimal digits.
+std::string uuid_text(const cudaUUID_t& uuid) {
+  std::string text = "GPU";
+  for (int i = 0; i < 16; ++i) {
+    if (i == 0 || i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    text += fmt::format("{:02x}", static_cast<unsigned char>(uuid.bytes[i]));
+  }
+  return text;
+}
+
+std::unique_ptr<DeviceState> make_state(int num_threads, int gpu) {
   if (num_threads < 1) {
     throw UserError("device", fmt::format("a rank needs at least one thread, found {}. Set run.threads", num_threads));
   }
-  return std::make_unique<DeviceState>(local_rank);
+  return std::make_unique<DeviceState>(gpu);
 }
 
 }  // namespace
@@ -90,8 +106,25 @@ struct Event::State {
   std::shared_ptr<const HostWatches> watches;
 };
 
-DeviceState::DeviceState(int local_rank)
-    : gpu(bind_gpu(local_rank)),
+// A process sees at most one instance of a GPU that is partitioned (MIG), and other processes see others with the GPU's
+// own UUID in some versions of CUDA: there the name counts that made it visible.
+std::vector<std::string> visible_devices() {
+  const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (const std::string_view names = visible == nullptr ? "" : visible; names.starts_with("MIG-")) {
+    count_gpus();
+    return {std::string(names.substr(0, names.find(',')))};
+  }
+  std::vector<std::string> ids;
+  for (int gpu = 0, num_gpus = count_gpus(); gpu < num_gpus; ++gpu) {
+    cudaDeviceProp properties{};
+    TRIPTYCH_CUDA(cudaGetDeviceProperties(&properties, gpu));
+    ids.push_back(uuid_text(properties.uuid));
+  }
+  return ids;
+}
+
+DeviceState::DeviceState(int number)
+    : gpu(bind_gpu(number)),
       compute(std::make_shared<CudaStream>()),
       events(std::make_shared<EventList>()),
       watches(std::make_shared<HostWatches>()),
@@ -117,8 +150,8 @@ void wait_on_host(const Event& event, const std::function<void()>& poll) {
   }
 }
 
-Device::Device(int num_threads, int local_rank)
-    : state_(make_state(num_threads, local_rank)),
+Device::Device(int num_threads, int number)
+    : state_(make_state(num_threads, number)),
       pool_(std::make_shared<MemoryPool>(state_->gpu, state_->compute)),
       stream_(std::make_unique<Stream>(num_threads, state_->compute->get(), pool_.get())) {}
 
@@ -193,9 +226,9 @@ HostBuffer Device::allocate_host(std::size_t bytes) {
   const cudaError_t code = cudaHostAlloc(&data, std::max<std::size_t>(bytes, 1), cudaHostAllocDefault);
   if (code == cudaErrorMemoryAllocation) {
     static_cast<void>(cudaGetLastError());
-    throw WorldError("device", fmt::format("out of page-locked memory of the host's: {} were asked for. Use a smaller "
-                                           "batch, or look at the limits of this machine (ulimit -l)",
-                                           human_bytes(static_cast<double>(bytes))));
+    throw OutOfMemory("device", fmt::format("out of page-locked memory of the host's: {} were asked for. Use a smaller "
+                                            "batch, or look at the limits of this machine (ulimit -l)",
+                                            human_bytes(static_cast<double>(bytes))));
   }
   check_cuda(code, fmt::format("cudaHostAlloc of {} bytes", bytes));
   return HostBuffer(static_cast<std::byte*>(data), bytes);

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "device/out_of_memory.h"
 
 namespace triptych::device {
 namespace {
@@ -59,11 +60,26 @@ MemoryStats MemoryPool::stats() const {
   return stats_;
 }
 
+std::size_t MemoryPool::available_bytes() const {
+  std::size_t free_bytes = 0, total_bytes = 0;
+  TRIPTYCH_CUDA(cudaMemGetInfo(&free_bytes, &total_bytes));
+  const std::size_t held = read_attribute(pool_, cudaMemPoolAttrReservedMemCurrent);
+  return free_bytes + held - std::min(held, read_attribute(pool_, cudaMemPoolAttrUsedMemCurrent));
+}
+
+std::size_t MemoryPool::held_bytes() const {
+  return read_attribute(pool_, cudaMemPoolAttrReservedMemCurrent);
+}
+
+void MemoryPool::give_back(std::size_t bytes_to_keep) {
+  TRIPTYCH_CUDA(cudaMemPoolTrimTo(pool_, bytes_to_keep));
+}
+
 void MemoryPool::throw_out_of_memory(std::size_t asked_bytes, MemoryPart part) const {
   std::size_t free_bytes = 0, total_bytes = 0;
   TRIPTYCH_CUDA(cudaMemGetInfo(&free_bytes, &total_bytes));
   const MemoryStats now = stats();
-  throw WorldError(
+  throw OutOfMemory(
       "device",
       fmt::format("out of memory on GPU {}: {}; of the {} that it has, {} are free. {}, and look whether "
                   "another program uses the GPU",

@@ -13,18 +13,26 @@
 namespace triptych::device {
 
 /// CUDA's own pool of the GPU, in the order of the compute stream: what that stream has freed it may use again at once.
-/// Nothing goes back to the driver while the program runs, so a steady step asks the driver for nothing.
+/// Nothing goes back to the driver while the program runs unless it is told to, so a steady step asks the driver for
+/// nothing.
 class MemoryPool {
  public:
   MemoryPool(int gpu, std::shared_ptr<CudaStream> compute);
 
-  /// Throws WorldError that says what was asked for and who has the memory.
+  /// Throws OutOfMemory that says what was asked for and who has the memory.
   std::byte* allocate(std::size_t bytes, MemoryPart part = MemoryPart::kOther);
   /// `bytes` and `part` as they were allocated.
   void free(std::byte* data, std::size_t bytes, MemoryPart part = MemoryPart::kOther) noexcept;
   /// CUDA does not say how often the pool asked the driver: num_system_allocations counts the calls of this function
   /// that found it grown. So equal numbers before and after a step mean that the step asked for nothing.
   MemoryStats stats() const;
+
+  /// What could still be allocated, were it in one piece: what the driver has, and what is held and not in use.
+  std::size_t available_bytes() const;
+  std::size_t held_bytes() const;
+  /// Gives back to the driver what is not in use, until so much is held. What is still to be freed on the stream counts
+  /// as in use.
+  void give_back(std::size_t bytes_to_keep);
 
  private:
   [[noreturn]] void throw_out_of_memory(std::size_t asked_bytes, MemoryPart part) const;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <vector>
@@ -11,7 +12,10 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "device/backend.h"
 #include "device/cuda/cuda_info.h"
+#include "device/cuda/environment.h"
+#include "device/out_of_memory.h"
 #include "emulator/runtime/counters.h"
 #include "emulator/runtime/runtime.h"
 
@@ -42,7 +46,7 @@ std::string error_of(const std::function<void()>& run) {
   return {};
 }
 
-TEST_F(CudaDeviceTest, TakesTheGpuOfItsLocalRankAndNoOther) {
+TEST_F(CudaDeviceTest, TakesTheGpuThatItIsToldAndNoOther) {
   on_machine([](emulator::Options& options) { options.num_devices = 2; });
   Device device(1, 1);
   EXPECT_EQ(device.kind(), "cuda");
@@ -52,8 +56,43 @@ TEST_F(CudaDeviceTest, TakesTheGpuOfItsLocalRankAndNoOther) {
   EXPECT_EQ(cudaGetDevice(&gpu), cudaSuccess);
   EXPECT_EQ(gpu, 1);
   EXPECT_EQ(error_of<UserError>([] { Device(1, 2); }),
-            "[device] each rank of a machine needs a GPU of its own: rank 2 of this machine, 2 GPUs. Start at most 2 "
-            "ranks a machine, or look at CUDA_VISIBLE_DEVICES");
+            "[device] a GPU must be one of those that the process sees: GPU 2, found 2. Look at CUDA_VISIBLE_DEVICES");
+}
+
+TEST_F(CudaDeviceTest, TellsDevicesApartByWhatTheyAreAndNotByTheirNumber) {
+  on_machine([](emulator::Options& options) { options.num_devices = 4; });
+  const std::vector<std::string> all = visible_devices();
+  ASSERT_EQ(all.size(), 4u);
+  EXPECT_EQ(all[2], "GPU-03000000-0000-0000-0000-000000000000");
+  on_machine([](emulator::Options& options) {
+    options.num_devices = 2;
+    options.visible_devices = {3, 1};
+  });
+  EXPECT_EQ(visible_devices(), (std::vector<std::string>{all[3], all[1]}));
+  // An instance of a partitioned GPU, of which a process sees one.
+  ::setenv("CUDA_VISIBLE_DEVICES", "MIG-41b36325,MIG-5", 1);
+  EXPECT_EQ(visible_devices(), std::vector<std::string>{"MIG-41b36325"});
+  ::unsetenv("CUDA_VISIBLE_DEVICES");
+}
+
+// In CUDA before 12.3 NCCL orders communicators by letting one wait for the end of the other, which two neighbours of a
+// pipeline that send to each other would never see.
+TEST_F(CudaDeviceTest, OrdersCommunicatorsOnlyWhereTheyOverlapStill) {
+  const auto names = [](int runtime, int driver) {
+    std::vector<std::string> found;
+    for (const EnvironmentSetting& setting : cuda_environment(runtime, driver)) {
+      found.push_back(setting.name + "=" + setting.value);
+    }
+    return found;
+  };
+  const std::vector<std::string> always{"CUDA_MODULE_LOADING=EAGER", "CUDA_DEVICE_MAX_CONNECTIONS=32"};
+  std::vector<std::string> with_order = always;
+  with_order.push_back("NCCL_LAUNCH_ORDER_IMPLICIT=1");
+  EXPECT_EQ(names(13000, 13000), with_order);
+  EXPECT_EQ(names(12030, 12030), with_order);
+  EXPECT_EQ(names(12080, 12020), always);  // a newer program on an older driver, which CUDA allows
+  EXPECT_EQ(names(12020, 13000), always);
+  EXPECT_EQ(names(13000, 0), always);
 }
 
 TEST_F(CudaDeviceTest, IsRefusedWithoutADriver) {
@@ -81,7 +120,7 @@ TEST_F(CudaDeviceTest, SaysWhoHasTheMemory) {
   on_machine([](emulator::Options& options) { options.memory_bytes = std::size_t{64} << 20; });
   Device device(1);
   const Buffer held = device.allocate(std::size_t{40} << 20, MemoryPart::kGradients);
-  const std::string error = error_of<WorldError>([&] { device.allocate(std::size_t{30} << 20); });
+  const std::string error = error_of<OutOfMemory>([&] { device.allocate(std::size_t{30} << 20); });
   EXPECT_TRUE(error.starts_with(
       "[device] out of memory on GPU 0: 30.00 MiB were asked for (activations and workspace), 40.00 MiB "
       "are in use (gradients 40.00 MiB), 40.00 MiB are held; of the 64.00 MiB that it has, 24.00 MiB "
@@ -90,7 +129,7 @@ TEST_F(CudaDeviceTest, SaysWhoHasTheMemory) {
   // It goes on, and the failure is not found again by the next check.
   check_launch("nothing");
   EXPECT_EQ(device.allocate(std::size_t{20} << 20).size(), std::size_t{20} << 20);
-  const std::string scratch = error_of<WorldError>([&] { device.stream().scratch(std::size_t{50} << 20); });
+  const std::string scratch = error_of<OutOfMemory>([&] { device.stream().scratch(std::size_t{50} << 20); });
   EXPECT_NE(scratch.find("40.00 MiB are in use (gradients 40.00 MiB)"), std::string::npos) << scratch;
 }
 

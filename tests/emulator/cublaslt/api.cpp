@@ -177,8 +177,10 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
   Problem problem;
   if (const cublasStatus_t status = make_problem(matmul, a, b, c, d, problem); status != CUBLAS_STATUS_SUCCESS)
     return status;
-  if ((problem.epilogue.sums_a || problem.epilogue.sums_b) && !runtime().options().has_bias_gradients)
-    return CUBLAS_STATUS_NOT_SUPPORTED;
+  using BiasGradients = Options::BiasGradients;
+  const BiasGradients bias_gradients = runtime().options().bias_gradients;
+  if ((problem.epilogue.sums_a || problem.epilogue.sums_b) && bias_gradients != BiasGradients::kSupported)
+    return bias_gradients == BiasGradients::kNotSupported ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_INVALID_VALUE;
   Algorithm algorithm{kAlgorithmKind, problem.key(), std::min(preferred->max_workspace_bytes, kWorkspaceBytes), {}};
   std::copy(std::begin(preferred->min_alignment_bytes), std::end(preferred->min_alignment_bytes),
             std::begin(algorithm.min_alignment_bytes));

@@ -56,6 +56,7 @@ ncclResult_t join(ncclComm_t* comm, int num_ranks, const ncclUniqueId& id, int r
                      .size = num_ranks,
                      .rank = rank,
                      .device = current_device(),
+                     .machine_device = runtime().options().machine_device(current_device()),
                      .blocking = settings.blocking});
   *comm = add_comm(host);
   return host->join();

@@ -72,7 +72,7 @@ Comm::Comm(const Identity& identity)
                                         where(), rank(), size(), num_ranks));
   }
   own().process.store(getpid());
-  own().device.store(identity_.device);
+  own().device.store(identity_.machine_device);
   if (own().joined.exchange(1) != 0) {
     segment_->unlink();
     report("nccl-mismatch", fmt::format("{}: two processes say that they are rank {}.", where(), rank()));

@@ -26,7 +26,8 @@ class Comm {
     std::string segment;  ///< the same on all ranks, and of no other communicator
     std::string name;     ///< for diagnoses
     int size = 0, rank = 0;
-    int device = 0;
+    int device = 0;          ///< as the process counts
+    int machine_device = 0;  ///< as the machine does
     bool blocking = true;
   };
   /// Joins; whether the others have is asked with all_joined().

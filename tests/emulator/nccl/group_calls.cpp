@@ -90,7 +90,8 @@ ncclResult_t check_call(const Call& call, HostComm& host, cudaStream_t stream) {
 ncclResult_t launch(const Batch& batch) {
   const std::shared_ptr<Comm>& comm = batch.host->comm();
   for (const Call& call : batch.calls) {
-    count_nccl(call.record.name(), call.send_count(comm->size(), comm->rank()) * element_bytes(call.record.type));
+    count_nccl(comm->identity().name, call.record.name(),
+               call.send_count(comm->size(), comm->rank()) * element_bytes(call.record.type));
   }
   const auto put_on_stream = [comm, stream = batch.stream, calls = batch.calls] {
     enqueue(stream, std::make_unique<BatchWork>(comm, memory_of(stream), calls));

@@ -65,6 +65,7 @@ void Split::join() {
                      .size = static_cast<int>(members.size()),
                      .rank = static_cast<int>(own - members.begin()),
                      .device = parent_->identity().device,
+                     .machine_device = parent_->identity().machine_device,
                      .blocking = blocking_});
 }
 

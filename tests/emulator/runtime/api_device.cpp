@@ -12,12 +12,17 @@ using namespace triptych::emulator;
 namespace triptych::emulator {
 namespace {
 
-// From the tables of the CUDA programming guide for compute capability 8.0 (A100) and 9.0 (H100 SXM).
+// From the tables of the CUDA programming guide for compute capability 8.0 (A100), 8.6 (A40) and 9.0 (H100 SXM).
 constexpr DeviceLimits kLimits80{108, 32, 2048, 48 << 10, 163 << 10, 164 << 10, 1 << 10, 65536};
+constexpr DeviceLimits kLimits86{84, 16, 1536, 48 << 10, 99 << 10, 100 << 10, 1 << 10, 65536};
 constexpr DeviceLimits kLimits90{132, 32, 2048, 48 << 10, 227 << 10, 228 << 10, 1 << 10, 65536};
 
 bool is_device(Runtime& runtime, int device) {
   return device >= 0 && device < runtime.options().num_devices;
+}
+
+int l2_bytes(int target) {
+  return (target == 80 ? 40 : target == 86 ? 6 : 50) << 20;
 }
 
 std::string device_name(int target) {
@@ -89,10 +94,10 @@ cudaError_t get_attribute(Runtime& runtime, cudaDeviceAttr attribute, int device
       value = 3;
       break;
     case cudaDevAttrL2CacheSize:
-      value = (target == 80 ? 40 : 50) << 20;
+      value = l2_bytes(target);
       break;
     case cudaDevAttrPciBusId:
-      value = device + 1;
+      value = runtime.options().machine_device(device) + 1;
       break;
     case cudaDevAttrPciDomainId:
     case cudaDevAttrPciDeviceId:
@@ -116,7 +121,8 @@ cudaDeviceProp make_properties(Runtime& runtime, int device) {
   const DeviceLimits& limits = device_limits(target);
   cudaDeviceProp properties{};
   std::strncpy(properties.name, device_name(target).c_str(), sizeof properties.name - 1);
-  properties.uuid.bytes[0] = static_cast<char>(device + 1);
+  const int machine_device = runtime.options().machine_device(device);
+  properties.uuid.bytes[0] = static_cast<char>(machine_device + 1);
   properties.totalGlobalMem = runtime.options().memory_bytes;
   properties.sharedMemPerBlock = limits.shared_per_block;
   properties.sharedMemPerBlockOptin = limits.shared_per_block_optin;
@@ -134,18 +140,18 @@ cudaDeviceProp make_properties(Runtime& runtime, int device) {
   properties.multiProcessorCount = limits.multiprocessors;
   properties.maxThreadsPerMultiProcessor = limits.max_threads_per_multiprocessor;
   properties.maxBlocksPerMultiProcessor = limits.max_blocks_per_multiprocessor;
-  properties.l2CacheSize = (target == 80 ? 40 : 50) << 20;
+  properties.l2CacheSize = l2_bytes(target);
   properties.concurrentKernels = properties.unifiedAddressing = properties.memoryPoolsSupported = 1;
   properties.streamPrioritiesSupported = properties.hostRegisterSupported = 1;
   properties.asyncEngineCount = 3;
-  properties.pciBusID = device + 1;
+  properties.pciBusID = machine_device + 1;
   return properties;
 }
 
 }  // namespace
 
 const DeviceLimits& device_limits(int target) {
-  return target == 80 ? kLimits80 : kLimits90;
+  return target == 80 ? kLimits80 : target == 86 ? kLimits86 : kLimits90;
 }
 
 }  // namespace triptych::emulator
@@ -198,7 +204,8 @@ cudaError_t cudaDeviceGetPCIBusId(char* text, int length, int device) {
   return api([&](Runtime& runtime) {
     if (!text || length < 13) return cudaErrorInvalidValue;
     if (!is_device(runtime, device)) return cudaErrorInvalidDevice;
-    std::snprintf(text, static_cast<std::size_t>(length), "0000:%02x:00.0", device + 1);
+    std::snprintf(text, static_cast<std::size_t>(length), "0000:%02x:00.0",
+                  runtime.options().machine_device(device) + 1);
     return cudaSuccess;
   });
 }

@@ -96,6 +96,8 @@ cudaError_t cudaLaunchKernel(const void* stub, dim3 grid, dim3 block, void** arg
     Function function;
     if (const cudaError_t error = find_function(runtime, stub, function); error != cudaSuccess) return error;
     check_limits(function.prepared, *function.registered, grid, block, shared_bytes, runtime.options().target);
+    if (runtime.is_first_launch(function.registered) && runtime.options().loads_lazily)
+      runtime.queues().finish_device(info->device);
     Launch launch;
     launch.grid = {grid.x, grid.y, grid.z};
     launch.block = {block.x, block.y, block.z};

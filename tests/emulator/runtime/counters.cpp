@@ -44,8 +44,9 @@ void count(uint64_t window, const std::function<void(Counts&)>& add) {
   if (window == state().window) add(state().counts);
 }
 
-void count_nccl(const std::string& collective, uint64_t bytes) {
+void count_nccl(const std::string& communicator, const std::string& collective, uint64_t bytes) {
   count([&](Counts& counts) {
+    counts.nccl_order.emplace_back(communicator, collective);
     ++counts.nccl[collective].calls;
     counts.nccl[collective].bytes += bytes;
   });

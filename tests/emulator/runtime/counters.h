@@ -4,6 +4,8 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace triptych::emulator {
 
@@ -23,10 +25,11 @@ struct Counts {
     uint64_t calls = 0, flops = 0;
     uint64_t bytes_read = 0, bytes_written = 0;
   };
-  std::map<std::string, Kernel> kernels;     ///< by mangled name
-  std::map<std::string, Calls> copies;       ///< by kind: "host to device", "memset", ...
-  std::map<std::string, Calls> nccl;         ///< by collective
-  std::map<std::string, Calls> allocations;  ///< by the function that was called
+  std::map<std::string, Kernel> kernels;                        ///< by mangled name
+  std::map<std::string, Calls> copies;                          ///< by kind: "host to device", "memset", ...
+  std::map<std::string, Calls> nccl;                            ///< by collective
+  std::vector<std::pair<std::string, std::string>> nccl_order;  ///< communicator and call, as the host launched them
+  std::map<std::string, Calls> allocations;                     ///< by the function that was called
   Matmul matmuls;
 
   /// Host synchronisations. Those that drain leave the device with nothing to do; a wait for an event that newer work
@@ -49,8 +52,8 @@ inline void count(const std::function<void(Counts&)>& add) {
   count(counting_window(), add);
 }
 
-/// One call of a collective, which moves `bytes` out of this rank's buffer.
-void count_nccl(const std::string& collective, uint64_t bytes);
+/// One call of a collective of a communicator, which moves `bytes` out of this rank's buffer.
+void count_nccl(const std::string& communicator, const std::string& collective, uint64_t bytes);
 
 void begin_counted_window();
 void end_counted_window();

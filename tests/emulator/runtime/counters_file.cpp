@@ -40,6 +40,8 @@ Json to_json(const Counts& counts) {
                        {"bytes_stored", is.bytes_stored},
                        {"instructions", is.instructions}});
   }
+  Json nccl_order = Json::array();
+  for (const auto& [communicator, call] : counts.nccl_order) nccl_order.push_back(Json::array({communicator, call}));
   return {{"kernels", kernels},
           {"matmuls",
            {{"calls", counts.matmuls.calls},
@@ -48,6 +50,7 @@ Json to_json(const Counts& counts) {
             {"bytes_written", counts.matmuls.bytes_written}}},
           {"copies", to_json(counts.copies)},
           {"nccl", to_json(counts.nccl)},
+          {"nccl_order", nccl_order},
           {"allocations", to_json(counts.allocations)},
           {"host_synchronisations",
            {{"drains", counts.drains}, {"event_waits", counts.event_waits}, {"staged_copies", counts.staged_copies}}}};

@@ -68,8 +68,8 @@ TEST_F(CountersTest, CopiesAndAllocationsByKind) {
   ASSERT_EQ(cudaMemsetAsync(device_, 0, 100, stream_), cudaSuccess);
   void* pool = nullptr;
   ASSERT_EQ(cudaMallocAsync(&pool, 300, stream_), cudaSuccess);
-  count_nccl("all_reduce", 24);
-  count_nccl("all_reduce", 8);
+  count_nccl("tp", "all_reduce", 24);
+  count_nccl("dp", "all_reduce", 8);
   const Counts counts = counters();
   EXPECT_EQ(counts.copies.at("host to device").calls, 1u);
   EXPECT_EQ(counts.copies.at("host to device").bytes, kBytes);
@@ -77,6 +77,8 @@ TEST_F(CountersTest, CopiesAndAllocationsByKind) {
   EXPECT_EQ(counts.allocations.at("cudaMallocAsync").bytes, 300u);
   EXPECT_EQ(counts.nccl.at("all_reduce").calls, 2u);
   EXPECT_EQ(counts.nccl.at("all_reduce").bytes, 32u);
+  ASSERT_EQ(counts.nccl_order.size(), 2u);
+  EXPECT_EQ(counts.nccl_order[1], std::pair(std::string("dp"), std::string("all_reduce")));
 }
 
 // In a child, since the file is written when a process ends, and the first window of a process begins only once.

@@ -35,7 +35,7 @@ TEST_F(DeviceTest, DevicesAreCountedAndChosenByThread) {
 }
 
 TEST_F(DeviceTest, TheTargetIsTheComputeCapability) {
-  for (const int target : {80, 90}) {
+  for (const int target : {80, 86, 90}) {
     start([&](Options& options) { options.target = target; });
     cudaDeviceProp properties{};
     int major = 0, shared_bytes = 0;
@@ -44,7 +44,7 @@ TEST_F(DeviceTest, TheTargetIsTheComputeCapability) {
     ASSERT_EQ(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0), cudaSuccess);
     EXPECT_EQ(properties.major * 10 + properties.minor, target);
     EXPECT_EQ(major, target / 10);
-    EXPECT_EQ(shared_bytes, (target == 80 ? 163 : 227) << 10);
+    EXPECT_EQ(shared_bytes, (target == 80 ? 163 : target == 86 ? 99 : 227) << 10);
     EXPECT_EQ(properties.totalGlobalMem, std::size_t{64} << 20);
   }
 }

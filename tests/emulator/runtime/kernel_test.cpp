@@ -104,6 +104,21 @@ TEST_F(KernelTest, MoreThan48KilobytesOfSharedMemoryNeedOptIn) {
   EXPECT_EQ(cudaFuncSetAttribute(reverse_kernel(), attribute, 48 << 10), cudaSuccess);
 }
 
+// As CUDA may, which loads a kernel at its first launch unless it is told otherwise.
+TEST_F(KernelTest, TheFirstLaunchWaitsForTheDeviceWhereKernelsAreLoadedLazily) {
+  for (const bool lazy : {false, true}) {
+    start([&](Options& options) { options.loads_lazily = lazy; });
+    const cudaStream_t busy = make_stream(), other = make_stream();
+    float* const x = device(kCount);
+    float* const y = device(kCount);
+    for (const bool first : {true, false}) {
+      ASSERT_EQ(cudaMemsetAsync(x, 0, kCount * sizeof(float), busy), cudaSuccess);
+      launch_fill(y, kCount, 1.0f, 128, other);
+      EXPECT_EQ(cudaStreamQuery(busy), lazy && first ? cudaSuccess : cudaErrorNotReady);
+    }
+  }
+}
+
 TEST_F(KernelTest, DynamicSharedMemory) {
   std::vector<float> values(3 * 64);
   std::iota(values.begin(), values.end(), 0.0f);

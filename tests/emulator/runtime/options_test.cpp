@@ -38,9 +38,24 @@ TEST(Options, ComeFromTheEnvironment) {
   EXPECT_EQ(options.target, 80);
   EXPECT_EQ(options.streams.mode, StreamMode::others_first);
   EXPECT_EQ(options.streams.seed, UINT64_MAX);
-  EXPECT_FALSE(options.has_bias_gradients);
+  EXPECT_EQ(options.bias_gradients, Options::BiasGradients::kNotSupported);
   EXPECT_FALSE(options.streams.worker);
   EXPECT_EQ(options_with({{"TRIPTYCH_EMULATOR_DEVICES", "0"}}).num_devices, 0);
+}
+
+TEST(Options, ShowTheProcessItsVisibleDevices) {
+  EXPECT_EQ(options_with({}).machine_device(5), 5);
+  const Options two = options_with({{"TRIPTYCH_EMULATOR_DEVICES", "4"}, {"CUDA_VISIBLE_DEVICES", "3,1"}});
+  EXPECT_EQ(two.num_devices, 2);
+  EXPECT_EQ(two.machine_device(0), 3);
+  EXPECT_EQ(two.machine_device(1), 1);
+}
+
+TEST(Options, LoadKernelsLazilyWhereAskedToUnlessCudaIsToldOtherwise) {
+  EXPECT_FALSE(options_with({}).loads_lazily);
+  EXPECT_TRUE(options_with({{"TRIPTYCH_EMULATOR_LAZY", "1"}}).loads_lazily);
+  EXPECT_TRUE(options_with({{"TRIPTYCH_EMULATOR_LAZY", "1"}, {"CUDA_MODULE_LOADING", "LAZY"}}).loads_lazily);
+  EXPECT_FALSE(options_with({{"TRIPTYCH_EMULATOR_LAZY", "1"}, {"CUDA_MODULE_LOADING", "EAGER"}}).loads_lazily);
 }
 
 TEST(Options, RefuseWhatMeansNothing) {
@@ -48,7 +63,10 @@ TEST(Options, RefuseWhatMeansNothing) {
        std::vector<std::pair<const char*, const char*>>{{"TRIPTYCH_EMULATOR_DEVICES", "-1"},
                                                         {"TRIPTYCH_EMULATOR_DEVICES", "two"},
                                                         {"TRIPTYCH_EMULATOR_MEMORY_MB", "0"},
-                                                        {"TRIPTYCH_EMULATOR_TARGET", "86"},
+                                                        {"TRIPTYCH_EMULATOR_TARGET", "87"},
+                                                        {"CUDA_VISIBLE_DEVICES", "8"},
+                                                        {"CUDA_VISIBLE_DEVICES", "0,"},
+                                                        {"TRIPTYCH_EMULATOR_BGRAD", "3"},
                                                         {"TRIPTYCH_EMULATOR_STREAMS", "lazy"},
                                                         {"TRIPTYCH_EMULATOR_SEED", ""},
                                                         {"TRIPTYCH_EMULATOR_WORKER", "2"}}) {

@@ -103,6 +103,11 @@ void Runtime::release_freed() {
   freed_.release([this](uint64_t begin, uint64_t end) { history_.forget(begin, end); });
 }
 
+bool Runtime::is_first_launch(const void* kernel) {
+  std::lock_guard lock(mutex_);
+  return launched_.insert(kernel).second;
+}
+
 uint64_t Runtime::next_launch_number() {
   std::lock_guard lock(mutex_);
   return num_launches_++;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include <cuda_runtime_api.h>
@@ -60,6 +61,8 @@ class Runtime {
   void free_by_host(std::unique_ptr<FreeWork> work);
 
   uint64_t next_launch_number();
+  /// Notes that a kernel is launched; true the first time.
+  bool is_first_launch(const void* kernel);
 
  private:
   void check(const PointPtr& point, const Work& work);
@@ -77,6 +80,7 @@ class Runtime {
   std::vector<std::optional<StreamInfo>> null_streams_;
   std::size_t host_frees_ = 0;  // a stream on which only the host's frees are
   uint64_t num_launches_ = 0;
+  std::set<const void*> launched_;
   std::unique_ptr<StreamQueues> queues_;  // last: its thread uses the others
 };
 
