@@ -33,18 +33,19 @@ logged() {
   fi
 }
 
-# Installs what launcher/packages.txt names and this machine lacks; quick when nothing is missing.
+# Installs what a list of packages names and this machine lacks; quick when nothing is missing.
+# usage: install_packages [LIST]      launcher/packages.txt
 install_packages() {
-  local wanted present missing as_root=()
+  local list=${1:-launcher/packages.txt} wanted present missing as_root=()
   command -v apt-get >/dev/null ||
-    fail packages "launcher/packages.txt names Debian 12 packages, and this system has no apt-get. Use Debian 12."
-  wanted=$(sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' launcher/packages.txt | sort)
+    fail packages "$list names Debian 12 packages, and this system has no apt-get. Use Debian 12."
+  wanted=$(sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$list" | sort)
   # dpkg-query exits with 1 if it knows nothing of some name: that one is missing.
   # shellcheck disable=SC2016,SC2086  # the format is dpkg's, the list is to be split
   present=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' $wanted 2>/dev/null | sed -n 's/^installed //p' | sort) || true
   missing=$(comm -23 <(echo "$wanted") <(echo "$present") | tr '\n' ' ')
   if [ -z "$missing" ]; then
-    echo "  all $(wc -l <<<"$wanted") packages of launcher/packages.txt are installed"
+    echo "  all $(wc -l <<<"$wanted") packages of $list are installed"
     return
   fi
   echo "  installing: $missing"
@@ -63,7 +64,7 @@ install_packages() {
 build() {
   local preset=$1 target=$2
   logged build "build/log/configure-$preset.log" cmake --preset "$preset"
-  sed -n 's/^-- CUDA backend: /  CUDA backend: /p' "build/log/configure-$preset.log"
+  sed -n 's/^-- \(CUDA backend\|Fuzzers\): /  \1: /p' "build/log/configure-$preset.log"
   # As many compilers as cores: ninja's default of two more needs memory that small machines lack.
   logged build "build/log/build-$preset.log" cmake --build "build/$preset" --target "$target" --parallel "$(nproc)"
   echo "  build/$preset is up to date"

@@ -1,0 +1,167 @@
+#!/usr/bin/python3
+"""Small sound inputs for the fuzzers to begin with, written by other libraries than the program's, and few.
+
+usage: make_seeds.py FOLDER      FOLDER/TARGET/NAME, replaced
+"""
+
+import io
+import json
+import struct
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def pictures():
+    rng = np.random.default_rng(1)
+    small = Image.fromarray(rng.integers(0, 255, (9, 11, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation
+
+    def save(image, kind, **options):
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return {
+        "rgb.jpg": save(small, "JPEG"),
+        "grey.jpg": save(small.convert("L"), "JPEG"),
+        "progressive.jpg": save(small, "JPEG", progressive=True, exif=exif),
+        "cmyk.jpg": save(small.convert("CMYK"), "JPEG"),
+        "rgb.png": save(small, "PNG"),
+        "palette.png": save(small.convert("P"), "PNG", transparency=0),
+        "alpha.png": save(small.convert("RGBA"), "PNG"),
+        "grey16.png": save(Image.fromarray(rng.integers(0, 65535, (5, 4), np.uint16)), "PNG"),
+        "bits.png": save(small.convert("1"), "PNG"),
+        "lossy.webp": save(small, "WEBP", quality=50, exif=exif),
+        "lossless.webp": save(small, "WEBP", lossless=True),
+        "alpha.webp": save(small.convert("RGBA"), "WEBP"),
+        "moving.webp": save(small, "WEBP", save_all=True, append_images=[small.rotate(90)]),
+    }
+
+
+def safetensors():
+    def file(tensors, data, metadata=None):
+        header = ({"__metadata__": metadata} if metadata else {}) | tensors
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        return struct.pack("<Q", len(text)) + text + data
+
+    return {
+        "empty": file({}, b""),
+        "two": file({"a": {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]},
+                     "b": {"dtype": "BF16", "shape": [3], "data_offsets": [8, 14]}}, bytes(14), {"step": "3"}),
+        "kinds": file({"s": {"dtype": "F64", "shape": [], "data_offsets": [0, 8]},
+                       "i": {"dtype": "I64", "shape": [0, 5], "data_offsets": [8, 8]},
+                       "u": {"dtype": "U8", "shape": [4], "data_offsets": [8, 12]}}, bytes(12)),
+    }
+
+
+def manifest():
+    hash_of = "0123456789abcdef" * 2
+    text = json.dumps({
+        "format": "triptych-checkpoint", "version": 1, "self_hash": "0" * 32, "step": 3, "skipped_steps": 1,
+        "model": "m", "config": "[run]\nseed = 1\n", "cursor": {"step": 3, "data_set": "x"},
+        "random": {"seed": 1, "counter": 3}, "extra": {"loss_scale": 1.5, "below": -2}, "mesh": [{"axis": "dp", "size": 2}],
+        "world_size": 2,
+        "files": [{"name": f"rank_0000{rank}.safetensors", "bytes": 64, "xxh3_128": hash_of} for rank in (0, 1)],
+        "tensors": {"w": {"dtype": "F32", "shape": [4, 3], "pieces": [
+            {"file": "rank_00000.safetensors", "key": "w", "begin": [0, 0], "shape": [2, 3]},
+            {"file": "rank_00001.safetensors", "key": "w", "begin": [2, 0], "shape": [2, 3]}]},
+            "s": {"dtype": "F32", "shape": [], "pieces": [
+                {"file": "rank_00000.safetensors", "key": "s", "begin": [], "shape": []}]}}}, indent=0)
+    return {"two_ranks": text.encode()}
+
+
+def index():
+    def file(labels):
+        arrays = {"images/bytes": [2048, 10], "images/offsets": [2064, 24], "captions/bytes": [2096, 6],
+                  "captions/offsets": [2104, 24], "captions/first": [2128, 24], "samples/ids": [2152, 16]}
+        if labels:
+            arrays["samples/labels"] = [2168, 16]
+        records = b"".join(struct.pack("<QQQQQ6I", sample, 2048 + 5 * sample, 7, 2096 + 3 * sample, 8, 5, 4, 4, 1, sample, 1)
+                           for sample in (0, 1))
+        binary = (struct.pack("<8s7Q", b"TRIPTIDX", 1, 2, 2, int(labels), 0, 0, 0) + records +
+                  (struct.pack("<2q", 1, -1) if labels else b"") + struct.pack("<2I", 3, 3))
+        text = json.dumps({
+            "format": "triptych-index", "version": 1, "data_set_id": "a-b", "num_samples": 2, "num_captions": 2,
+            "has_labels": labels, "arrays": {"file": "index.bin", "bytes": len(binary), "xxh3_128": "0" * 32},
+            "shards": [{"file": "shard_00000.h5", "bytes": 4096, "num_samples": 2, "num_captions": 2,
+                        "metadata_xxh3_128": "1" * 32, "arrays": arrays}], "checksum": "0" * 32})
+        return text.encode() + b"\0" + binary
+
+    return {"plain": file(False), "labels": file(True)}
+
+
+def shard():
+    def file(labels, **options):
+        buffer = io.BytesIO()
+        picture = pictures()["rgb.png"]
+        captions = ["a caption".encode(), "zwei Wörter".encode()]
+        with h5py.File(buffer, "w", **options) as out:
+            out.attrs.update({"format": "triptych-shard", "format_version": np.int64(1), "data_set_id": "a-b",
+                              "num_samples": np.int64(2), "num_captions": np.int64(2)})
+            out["images/bytes"] = np.frombuffer(picture, np.uint8)
+            out["images/offsets"] = np.array([0, len(picture), len(picture)], np.uint64)
+            out["captions/bytes"] = np.frombuffer(b"".join(captions), np.uint8)
+            out["captions/offsets"] = np.array([0, len(captions[0]), len(b"".join(captions))], np.uint64)
+            out["captions/first"] = np.array([0, 1, 2], np.uint64)
+            out["samples/ids"] = np.array([4, 9], np.uint64)
+            if labels:
+                out["samples/labels"] = np.array([2, -1], np.int64)
+        return buffer.getvalue()
+
+    return {"plain.h5": file(False), "labels.h5": file(True), "latest.h5": file(True, libver="latest")}
+
+
+def config():
+    seeds = {path.stem: path.read_bytes() for path in sorted(CONFIGS.glob("*.toml"))[:3]}
+    types = b"""[run]
+dir = "a b"
+seed = 18_446
+threads = 0x10
+[training]
+steps = 1_000
+[optimizer]
+learning_rate = 1e-3
+weight_decay = 0.1
+betas = [0.9, 0.95]
+[parallel]
+recompute = true
+[evaluation]
+sets = ["x", 'y']
+"""
+    return seeds | {"types": types, "overrides": types + b"\0run.seed=3\nevaluation.sets=[\"a\", \"b\"]\nrun.dir=bare\n"}
+
+
+def lines():
+    return {
+        "one": json.dumps({"image": "a.png", "caption": "a caption"}).encode(),
+        "all": json.dumps({"image": "a.jpg", "captions": ["x", "ÿ"], "id": 7, "label": 3, "other": [1]}).encode(),
+        "escapes": b'{"image": null, "captions": ["\\u00e9\\ud83d\\ude00\\n"], "id": 0}',
+        "metrics": b'{"step":1,"loss":4.97,"grad_norm":57.2,"learning_rate":1e-3,"temperature":0.07,"skipped":0,"rss_mb":null}',
+    }
+
+
+def tokenizer():
+    return {"words": b"a red square", "more": "Ein WEISSES  Kreuz, 赤い ﬁ ½ \u200b\u2581".encode(), "not_utf8": b"a \xff\xfe"}
+
+
+def main(folder):
+    for target in (config, index, pictures, lines, manifest, safetensors, shard, tokenizer):
+        name = {"pictures": "image"}.get(target.__name__, target.__name__)
+        place = folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        for seed, data in target().items():
+            (place / seed).write_bytes(data)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]))
