@@ -44,6 +44,7 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
   require_equal_facts(world.group(), "evaluation.sets", world.host(), facts,
                       "Put the same data before every node: an older copy may be left on one");
   TrainedModel model(config, world, options.checkpoint);
+  world.doing("evaluation");
   Inference& inference = model.inference();
   if (inference.is_first()) print("{}\n", model.folder().string());
   const EvaluationResults results = config.task->evaluate(

@@ -13,6 +13,7 @@
 #include "device/backend.h"
 #include "launcher/backend.h"
 #include "parallel/agreement.h"
+#include "parallel/peer_error.h"
 
 namespace triptych::launcher {
 
@@ -40,6 +41,11 @@ int report_error(const std::exception& error, const std::string& who) {
 }
 
 namespace {
+
+// "n1, rank 3/8".
+std::string place_text(World& world) {
+  return fmt::format("{}, rank {}/{}", world.host(), world.group().rank(), world.group().size());
+}
 
 // Ranks that were started with different files, overrides or programs would wait for each other in collectives that do
 // not match, or compute what does not fit together.
@@ -80,10 +86,14 @@ int run_on_ranks(const ConfigArguments& arguments, MeshUse mesh_use,
     return body(config, *world);
   } catch (const AgreedError& error) {
     return group.rank() == 0 ? report_error(error) : error.exit_code();
+  } catch (const PeerError& error) {
+    // All who wait for that peer come here; one of them tells.
+    const Error told(error.kind(), fmt::format("{}. {}", error.what(), world->ask_all(error)));
+    const int code = report_error(told, place_text(*world));
+    world->abort(code);
   } catch (const std::exception& error) {
     const bool several = group.size() > 1;
-    const int code =
-        report_error(error, several ? fmt::format("{}, rank {}/{}", world->host(), group.rank(), group.size()) : "");
+    const int code = report_error(error, several ? place_text(*world) : "");
     if (several) world->abort(code);
     return code;
   }

@@ -24,7 +24,7 @@ class Pending {
   virtual ~Pending() = default;
   /// Makes progress; true when done. Throws like wait(), but never because of time.
   virtual bool test() = 0;
-  /// Returns when done, making progress on every operation of this rank meanwhile. Throws WorldError that names the
+  /// Returns when done, making progress on every operation of this rank meanwhile. Throws PeerError that names the
   /// group, the operation, its sequence number, the time waited and, where known, the missing rank, if a peer failed or
   /// did not come in time; InternalError if the ranks called different operations.
   virtual void wait() = 0;

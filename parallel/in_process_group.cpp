@@ -127,10 +127,12 @@ class InProcessPending : public Pending {
     while (!done()) {
       refuse_to_wait_for_returned();
       if (world_->changed.wait_until(lock, deadline) == std::cv_status::no_timeout || done()) continue;
-      throw WorldError(identity_->where(),
-                       fmt::format("a peer must come within {} s: number {}, {}, waited as long; {} has not called it. "
-                                   "Look at what that rank does",
-                                   seconds(), operation_.sequence, operation_.to_string(), missing()));
+      throw PeerError(
+          identity_->where(),
+          fmt::format("a peer must come within {} s: number {}, {}, waited as long; {} has not called it. "
+                      "Look at what that rank does",
+                      seconds(), operation_.sequence, operation_.to_string(), missing()),
+          fmt::format("number {}, {} in {}", operation_.sequence, operation_.to_string(), identity_->where()));
     }
   }
 

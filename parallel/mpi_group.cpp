@@ -135,10 +135,15 @@ class MpiFlight : public Flight {
   Doorbell* peers_bell_ = nullptr;
 };
 
-Doorbell* MpiContext::doorbell_of(int of_world_rank, int this_world_rank) const {
+Seat* MpiContext::seat_of(int of_world_rank, int this_world_rank) const {
   const std::size_t other = static_cast<std::size_t>(of_world_rank), mine = static_cast<std::size_t>(this_world_rank);
-  if (!doorbells || nodes[other] != nodes[mine]) return nullptr;
-  return reinterpret_cast<Doorbell*>(doorbells->data()) + node_ranks[other];
+  if (!seats || nodes[other] != nodes[mine]) return nullptr;
+  return reinterpret_cast<Seat*>(seats->data()) + node_ranks[other];
+}
+
+Doorbell* MpiContext::doorbell_of(int of_world_rank, int this_world_rank) const {
+  Seat* const seat = seat_of(of_world_rank, this_world_rank);
+  return seat == nullptr ? nullptr : &seat->doorbell;
 }
 
 bool MpiRequests::advance() {
@@ -180,7 +185,7 @@ MpiGroup::MpiGroup(GroupIdentity identity_of_rank, MPI_Comm comm, std::shared_pt
   const auto node_of = [this](int world) { return context_->nodes[static_cast<std::size_t>(world)]; };
   const bool one_machine = std::all_of(members.begin(), members.end(),
                                        [&](int member) { return node_of(member) == node_of(members.front()); });
-  if (size() == 1 || !one_machine || !context_->doorbells) return;
+  if (size() == 1 || !one_machine || !context_->seats) return;
   const SharedCollectives::Options options;
   std::optional<SharedSegment> segment = share_segment(comm_, SharedCollectives::segment_bytes(size(), options));
   if (!segment) return;

@@ -10,6 +10,7 @@
 
 #include "parallel/group.h"
 #include "parallel/progress.h"
+#include "parallel/rank_status.h"
 #include "parallel/shared_collectives.h"
 #include "parallel/shared_segment.h"
 
@@ -32,16 +33,23 @@ class MpiRequests : public Progress::Source {
   std::vector<std::shared_ptr<MpiFlight>> flights_;
 };
 
+/// What a rank lets the others of its machine see.
+struct Seat {
+  Doorbell doorbell;
+  RankStatus status;
+};
+
 /// What all groups of this rank share.
 struct MpiContext {
   std::shared_ptr<Progress> progress;
   MpiRequests requests;
-  std::vector<int> nodes;                  ///< by world rank: a number that ranks of one machine have in common
-  std::vector<int> node_ranks;             ///< by world rank
-  std::optional<SharedSegment> doorbells;  ///< one of each rank of this machine; none if memory is not shared
+  std::vector<int> nodes;              ///< by world rank: a number that ranks of one machine have in common
+  std::vector<int> node_ranks;         ///< by world rank
+  std::optional<SharedSegment> seats;  ///< one of each rank of this machine; none if memory is not shared
   int max_count = 0;
 
   /// Of a rank on the same machine as this one; else nullptr.
+  Seat* seat_of(int of_world_rank, int this_world_rank) const;
   Doorbell* doorbell_of(int of_world_rank, int this_world_rank) const;
 };
 

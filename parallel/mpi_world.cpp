@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "parallel/mpi_group.h"
+#include "parallel/roll_call.h"
 #include "parallel/time_limit.h"
 #include "parallel/world.h"
 
@@ -35,6 +36,8 @@ class SoloWorld : public World {
   int node_rank() const override { return 0; }
   int node_size() const override { return 1; }
   const std::string& host() const override { return host_; }
+  void doing(std::string_view) override {}
+  std::string ask_all(const PeerError&) override { return "There is no other rank"; }
   [[noreturn]] void abort(int exit_code) override {
     std::fflush(nullptr);
     std::_Exit(exit_code);
@@ -77,6 +80,9 @@ class MpiWorld : public World {
     MPI_Comm comm = MPI_COMM_NULL;
     check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "world", "MPI_Comm_dup");
     group_ = std::make_unique<MpiGroup>(std::move(identity), comm, context_);
+    roll_call_ = std::make_unique<RollCall>(RollCall::Options{
+        .hosts = hosts_, .neighbour = [this, rank](int other) { return describe_neighbour(other, rank); }});
+    doing("setting up");
   }
 
   ~MpiWorld() override {
@@ -84,6 +90,7 @@ class MpiWorld : public World {
     if (std::uncaught_exceptions() > num_exceptions_) abort_mpi(1);
     group_.reset();
     context_->progress->remove(&context_->requests);
+    roll_call_.reset();
     const TimeLimit limit(context_->progress->timeout(), "world", "have ended");
     MPI_Finalize();
   }
@@ -92,6 +99,10 @@ class MpiWorld : public World {
   int node_rank() const override { return node_rank_; }
   int node_size() const override { return node_size_; }
   const std::string& host() const override { return host_; }
+  void doing(std::string_view what) override {
+    if (seat_ != nullptr) seat_->status.set(what);
+  }
+  std::string ask_all(const PeerError& error) override { return roll_call_->ask(error.waiting); }
   [[noreturn]] void abort(int exit_code) override { abort_mpi(exit_code); }
 
  private:
@@ -103,34 +114,56 @@ class MpiWorld : public World {
     MPI_Comm_rank(node, &node_rank_);
     MPI_Comm_size(node, &node_size_);
     // A machine is named by its first rank.
-    std::array<int, 2> mine{rank, node_rank_};
-    check_mpi(MPI_Bcast(mine.data(), 1, MPI_INT, 0, node), "world", "MPI_Bcast");
-    std::vector<std::array<int, 2>> all(static_cast<std::size_t>(size));
-    check_mpi(MPI_Allgather(mine.data(), 2, MPI_INT, all.data(), 2, MPI_INT, MPI_COMM_WORLD), "world", "MPI_Allgather");
-    for (const auto& [number, rank_there] : all) {
-      context_->nodes.push_back(number);
-      context_->node_ranks.push_back(rank_there);
+    struct Place {
+      int node = 0, node_rank = 0;
+      std::array<char, 64> host{};
+    };
+    Place mine{.node = rank, .node_rank = node_rank_};
+    host_.copy(mine.host.data(), mine.host.size() - 1);
+    check_mpi(MPI_Bcast(&mine.node, 1, MPI_INT, 0, node), "world", "MPI_Bcast");
+    std::vector<Place> all(static_cast<std::size_t>(size));
+    check_mpi(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all.data(), sizeof mine, MPI_BYTE, MPI_COMM_WORLD), "world",
+              "MPI_Allgather");
+    for (const Place& place : all) {
+      context_->nodes.push_back(place.node);
+      context_->node_ranks.push_back(place.node_rank);
+      hosts_.emplace_back(place.host.data());
     }
     Progress::Options waiting{.timeout = options.timeout};
     if (has_a_core_each(node, node_size_)) waiting.spin = kSpinOnOwnCore;
     if (options.share_memory && node_size_ > 1) {
-      context_->doorbells = share_segment(node, static_cast<std::size_t>(node_size_) * sizeof(Doorbell));
+      context_->seats = share_segment(node, static_cast<std::size_t>(node_size_) * sizeof(Seat));
     }
-    if (context_->doorbells) {
-      waiting.doorbell = context_->doorbell_of(rank, rank);
+    if (context_->seats) {
+      seat_ = context_->seat_of(rank, rank);
+      waiting.doorbell = &seat_->doorbell;
       waiting.doorbell->process.store(getpid());
       check_mpi(MPI_Barrier(node), "world", "MPI_Barrier");
     }
+    waiting.on_poll = [this] {
+      if (roll_call_) roll_call_->answer([this] { return context_->progress->awaited(); });
+    };
     context_->progress = std::make_shared<Progress>(waiting);
     context_->progress->add(&context_->requests);
     MPI_Comm_free(&node);
   }
 
+  // "its process 4711 is stopped by a signal, it was doing: step 12"; empty for a rank of another machine.
+  std::string describe_neighbour(int other, int rank) const {
+    const Seat* const seat = context_->seat_of(other, rank);
+    if (seat == nullptr) return {};
+    const int process = seat->doorbell.process.load();
+    return fmt::format("its process {} {}, it was doing: {}", process, process_state(process), seat->status.text());
+  }
+
   const int num_exceptions_ = std::uncaught_exceptions();
   const std::string host_ = host_name();
   int node_rank_ = 0, node_size_ = 1;
+  std::vector<std::string> hosts_;  // by world rank
   std::shared_ptr<MpiContext> context_;
+  Seat* seat_ = nullptr;  // this rank's, if memory is shared
   std::unique_ptr<MpiGroup> group_;
+  std::unique_ptr<RollCall> roll_call_;
 };
 
 }  // namespace

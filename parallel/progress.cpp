@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "parallel/peer_error.h"
 
 namespace triptych::parallel {
 namespace {
@@ -58,7 +59,12 @@ void Flight::wait() {
   rethrow_failure();
 }
 
+std::string Flight::to_string() const {
+  return fmt::format("number {}, {} in {}", operation_.sequence, operation_.to_string(), identity_->where());
+}
+
 bool Progress::poll() {
+  options_.on_poll();
   bool moved = false;
   for (Source* source : sources_) {
     if (!source->idle() && source->advance()) moved = true;
@@ -71,6 +77,15 @@ bool Progress::needs_polling() const {
 }
 
 void Progress::wait(const Flight& flight) {
+  struct Awaited {
+    const Flight*& slot;
+    ~Awaited() { slot = nullptr; }
+  } const until_return{awaited_};
+  awaited_ = &flight;
+  wait_until_finished(flight);
+}
+
+void Progress::wait_until_finished(const Flight& flight) {
   const Clock::time_point begin = Clock::now();
   Clock::time_point next_check = begin + kLongestSleep;
   Clock::time_point spin_end = begin + options_.spin;
@@ -92,13 +107,14 @@ void Progress::wait(const Flight& flight) {
     }
     if (now - begin >= options_.timeout) {
       const std::string missing = flight.missing();
-      throw WorldError(
+      throw PeerError(
           flight.identity().where(),
-          fmt::format("a peer must come within {} s: number {}, {}, waited {:.1f} s; {}. Look at what the other ranks "
+          fmt::format("a peer must come within {} s: number {}, {}, waited {:.1f} s{}. Look at what the other ranks "
                       "printed last",
                       std::chrono::duration<double>(options_.timeout).count(), flight.operation().sequence,
                       flight.operation().to_string(), std::chrono::duration<double>(now - begin).count(),
-                      missing.empty() ? "which rank is missing is not known" : "missing: " + missing));
+                      missing.empty() ? "" : "; missing: " + missing),
+          flight.to_string());
     }
     if (now >= next_check) {
       flight.check_peers_alive();

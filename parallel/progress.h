@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,7 +41,9 @@ class Flight : public Pending {
   }
   /// Who has not come yet, for a message; empty if nobody knows.
   virtual std::string missing() const { return {}; }
-  /// Throws WorldError if a rank that it waits for is known to be dead.
+  /// "number 20, all_reduce(sum, float32 x 7) in group dp".
+  std::string to_string() const;
+  /// Throws PeerError if a rank that it waits for is known to be dead.
   virtual void check_peers_alive() const {}
 
  private:
@@ -70,6 +73,7 @@ class Progress {
     /// How long a waiting rank polls before it gives its core away: a little if every rank has a core of its own.
     std::chrono::microseconds spin{0};
     Doorbell* doorbell = nullptr;  ///< this rank's; nullptr if no source rings
+    std::function<void()> on_poll = [] {};
   };
 
   explicit Progress(const Options& options) : options_(options) {}
@@ -77,16 +81,20 @@ class Progress {
   void remove(Source* source) { std::erase(sources_, source); }
   bool poll();
   std::chrono::milliseconds timeout() const { return options_.timeout; }
-  /// Returns when the flight is done; throws its failure, or WorldError after the time-out.
+  /// Returns when the flight is done; throws its failure, or PeerError after the time-out.
   void wait(const Flight& flight);
+  /// What wait() waits for; empty outside of it.
+  std::string awaited() const { return awaited_ == nullptr ? "" : awaited_->to_string(); }
 
  private:
   using Clock = std::chrono::steady_clock;
+  void wait_until_finished(const Flight& flight);
   void sleep(int num_naps, std::chrono::nanoseconds longest);
   bool needs_polling() const;
 
   Options options_;
   std::vector<Source*> sources_;
+  const Flight* awaited_ = nullptr;
 };
 
 }  // namespace triptych::parallel

@@ -49,10 +49,11 @@ class SharedCollectives::StagedFlight : public Flight {
     for_missing([&](int rank) {
       const int process = owner_->bells_[static_cast<std::size_t>(rank)]->process.load();
       if (process == 0 || kill(process, 0) == 0 || errno != ESRCH) return;
-      throw WorldError(
+      throw PeerError(
           identity().where(),
           fmt::format("number {}, {}, waits for {}, whose process {} has died. Look at what it printed last",
-                      operation().sequence, operation().to_string(), identity().rank_text(rank), process));
+                      operation().sequence, operation().to_string(), identity().rank_text(rank), process),
+          to_string());
     });
   }
 

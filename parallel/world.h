@@ -4,8 +4,10 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "parallel/group.h"
+#include "parallel/peer_error.h"
 
 namespace triptych::parallel {
 
@@ -29,6 +31,12 @@ class World {
   virtual int node_size() const = 0;
   /// The machine's name.
   virtual const std::string& host() const = 0;
+  /// Says what this rank does from now on ("step 12"), for the message of those who miss it. Cheap, not collective.
+  virtual void doing(std::string_view what) = 0;
+  /// After a PeerError: asks all ranks what they do, and returns the sentence that tells it: who does not answer, what
+  /// that rank did last, and who waits where. Takes up to 1.5 s. Where several ask, all but one are to be ended by it,
+  /// and return only after 4.5 s.
+  virtual std::string ask_all(const PeerError& error) = 0;
   /// Ends all ranks with this exit code, now: nothing is unwound, what was printed is flushed.
   [[noreturn]] virtual void abort(int exit_code) = 0;
 };

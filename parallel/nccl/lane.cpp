@@ -22,7 +22,9 @@ Lane::Lane(Device& device, std::shared_ptr<const GroupIdentity> identity, std::u
 
 Lane::~Lane() {
   try {
-    if (std::uncaught_exceptions() > 0) rank_->fail(identity_->where() + " was left while an error unwound");
+    if (std::uncaught_exceptions() > 0) {
+      rank_->fail(std::make_exception_ptr(WorldError(identity_->where(), "was left while an error unwound")));
+    }
     drain();
   } catch (const Error&) {  // every communicator of the rank is aborted by now
   }
@@ -49,8 +51,8 @@ std::shared_ptr<NcclFlight> Lane::start(const Operation& operation) {
   flight->ready.block(stream_.get());
   try {
     issue(operation);
-  } catch (const Error& error) {
-    rank_->fail(error.what());
+  } catch (const Error&) {
+    rank_->fail(std::current_exception());
     rank_->rethrow_failure();
   }
   flight->done = CudaEvent(device.events, stream_.get());

@@ -44,6 +44,12 @@ NcclGroup::NcclGroup(std::unique_ptr<Group> host, Device& device)
   if (size() == 1) return;
   const ncclUniqueId id = agree_on_id();
   collectives_ = make_lane(std::make_unique<Communicator>(identity()->where(), id, size(), rank(), setup_wait()));
+  // While the host waits for the device, peers may ask what this rank does.
+  device.state().watches->add(this, [host_group = host_.get()] { host_group->progress(); });
+}
+
+NcclGroup::~NcclGroup() {
+  if (size() > 1) device_->state().watches->remove(this);
 }
 
 // From rank 0, which tells the others if it has none, so that they do not wait for it.

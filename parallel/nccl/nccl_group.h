@@ -29,6 +29,7 @@ class NcclGroup : public Group {
  public:
   /// Collective.
   NcclGroup(std::unique_ptr<Group> host, Device& device);
+  ~NcclGroup() override;
 
   void open_links(std::span<const Link> links) override;
   std::string_view transport() const override { return size() == 1 ? "none" : "NCCL"; }

@@ -1,8 +1,9 @@
 #include "parallel/nccl/nccl_rank.h"
 
 #include <algorithm>
+#include <utility>
 
-#include "base/error.h"
+#include "parallel/peer_error.h"
 
 namespace triptych::parallel {
 namespace {
@@ -13,6 +14,14 @@ using Clock = std::chrono::steady_clock;
 std::string text_of(const NcclFlight& flight) {
   return fmt::format("number {}, {} on {}", flight.operation.sequence, flight.operation.to_string(),
                      flight.identity->rank_text(flight.identity->rank));
+}
+
+// "number 20, all_reduce(sum, float32 x 7) in group dp"; only the group where nothing is in flight.
+std::string waiting_of(Lane& lane) {
+  const NcclFlight* const flight = lane.oldest();
+  if (flight == nullptr) return lane.identity().where();
+  return fmt::format("number {}, {} in {}", flight->operation.sequence, flight->operation.to_string(),
+                     lane.identity().where());
 }
 
 // Whom it waits for. NCCL does not say which of them is missing.
@@ -40,13 +49,9 @@ void NcclRank::remove(Lane& lane, HostWatches& watches) {
   if (lanes_.empty()) watches.remove(this);
 }
 
-void NcclRank::rethrow_failure() const {
-  if (!failure_.empty()) throw Error(ErrorKind::kWorld, failure_);
-}
-
-void NcclRank::fail(const std::string& why) noexcept {
-  if (!failure_.empty()) return;
-  failure_ = why;
+void NcclRank::fail(std::exception_ptr why) noexcept {
+  if (failure_) return;
+  failure_ = std::move(why);
   static_cast<void>(ncclGroupStart());
   for (Lane* lane : lanes_) lane->communicator().abort();
   static_cast<void>(ncclGroupEnd());
@@ -58,8 +63,10 @@ void NcclRank::poll(Patience patience) {
     const std::string failure = lane->communicator().failure();
     if (!failure.empty()) {
       const NcclFlight* const flight = lane->oldest();
-      fail(fmt::format("[{}] {} failed: {}. Look at what the other ranks printed", lane->identity().where(),
-                       flight == nullptr ? "the communicator" : text_of(*flight), failure));
+      const std::string what = flight == nullptr ? "the communicator" : text_of(*flight);
+      fail(std::make_exception_ptr(PeerError(
+          lane->identity().where(), fmt::format("{} failed: {}. Look at what the other ranks printed", what, failure),
+          waiting_of(*lane))));
       rethrow_failure();
     }
     if (patience == kHostGoesOn) continue;
@@ -69,11 +76,13 @@ void NcclRank::poll(Patience patience) {
     if (!flight->seen_running) flight->seen_running = now;
     const Clock::duration running = now - *flight->seen_running;
     if (running < lane->timeout()) continue;
-    fail(
-        fmt::format("[{}] a peer must come within {} s: {} has waited {:.1f} s for {}. Look at what the other ranks "
-                    "printed last",
-                    lane->identity().where(), std::chrono::duration<double>(lane->timeout()).count(), text_of(*flight),
-                    std::chrono::duration<double>(running).count(), peers_of(*flight)));
+    fail(std::make_exception_ptr(PeerError(
+        lane->identity().where(),
+        fmt::format("a peer must come within {} s: {} has waited {:.1f} s for {}. Look at what the other ranks printed "
+                    "last",
+                    std::chrono::duration<double>(lane->timeout()).count(), text_of(*flight),
+                    std::chrono::duration<double>(running).count(), peers_of(*flight)),
+        waiting_of(*lane))));
     rethrow_failure();
   }
 }

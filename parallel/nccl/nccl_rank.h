@@ -1,6 +1,6 @@
 #pragma once
 
-#include <string>
+#include <exception>
 #include <vector>
 
 #include "device/cuda/cuda_device.h"
@@ -19,15 +19,17 @@ class NcclRank {
 
   enum Patience { kHostGoesOn, kHostWaits };
   /// Looks whether a communicator has failed and, while the host waits, whether an operation runs for too long; then
-  /// aborts all and throws WorldError, now and from every call that follows.
+  /// aborts all and throws PeerError, now and from every call that follows.
   void poll(Patience patience);
-  void rethrow_failure() const;
+  void rethrow_failure() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
   /// Aborts everything that this rank has in flight; `why` is what every operation and wait throws from now on.
-  void fail(const std::string& why) noexcept;
+  void fail(std::exception_ptr why) noexcept;
 
  private:
   std::vector<Lane*> lanes_;
-  std::string failure_;
+  std::exception_ptr failure_;
 };
 
 }  // namespace triptych::parallel

@@ -39,6 +39,7 @@ class Trainer {
   Trainer(const RunConfig& config, World& world, const TrainingRequest& request)
       : config_(config),
         request_(request),
+        world_(world),
         group_(world.group()),
         is_first_(world.group().rank() == 0),
         start_(config_, world, request),
@@ -77,7 +78,9 @@ class Trainer {
     StepLog log(config_, *session_);
     const auto wants_to_stop = [this] { return request_.stop_signal && request_.stop_signal() != 0; };
     while (step_ < std::min(end, halt_at_)) {
+      world_.doing(fmt::format("the batch of step {}", step_ + 1));
       const Fields& batch = feeder_->next();
+      world_.doing(fmt::format("step {}", step_ + 1));
       steps_->run(batch.cut(config_.parallel.microbatches), step_, learning_rate(config_.learning_rate, step_),
                   wants_to_stop);
       ++step_;
@@ -213,6 +216,7 @@ class Trainer {
 
   // Where the last steps changed nothing nobody knows what the parameters are good for: nothing older gives way.
   void save() {
+    world_.doing(fmt::format("saving step {}", step_));
     const int64_t keep = watch_->is_sound() ? config_.checkpoint.keep : 0;
     const Dataset& dataset = *inputs_.dataset;
     RunState state;
@@ -252,6 +256,7 @@ class Trainer {
 
   RunConfig config_;
   TrainingRequest request_;
+  World& world_;
   Group& group_;
   bool is_first_;
   RunStart start_;

@@ -186,6 +186,16 @@ PHASES = {
 }
 
 
+# What a rank says that it does then. A loader's thread reads ahead, while the rank is at an earlier step.
+DOING = {
+    "set-up": "setting up",
+    "loader": r"(setting up|(the batch of )?step \d+|saving step \d+)",
+    "step": r"(the batch of )?step \d+",
+    "save": r"saving step \d+",
+    "evaluation": "evaluation",
+}
+
+
 def stop_ranks(scene, table, times, seed):
     trials = [(phase, rank, mesh) for mesh in MESHES for phase in PHASES for rank in (0, 1)]
     if times < len(trials):
@@ -214,7 +224,7 @@ def stop_rank(scene, table, number, phase, rank, mesh):
     result = program.end(END_S if stopped else 0)
     what = f"{mesh}: after {time.monotonic() - begin:.1f} s {result}"
     if stopped:
-        judge_stop(table, row, what, result, rank)
+        judge_stop(table, row, what, result, rank, DOING[phase])
         left = leftover_segments(before)
         if left:
             table.found(row, "left", f"{what}; in /dev/shm: {sorted(left)[:3]}")
@@ -248,11 +258,13 @@ def wait_for_stop(program, rank, stepping):
     return False
 
 
-def judge_stop(table, row, what, result, rank):
+def judge_stop(table, row, what, result, rank, doing):
     if result.hung:
         table.found(row, "hung", what)
     if result.code == 0:
         table.found(row, "silent", what)
-    # Which rank is missing, at which collective, and who says so.
-    elif not re.search(rf"triptych: error: \[.*number \d+, \w+\(.*rank {rank}\b.*\(\S+, rank {1 - rank}/2\)", result.said):
+    # One rank says at which collective it waited, which rank is missing, and what that one was doing.
+    elif result.said.count("triptych: error: ") != 1 or not re.search(
+            rf"triptych: error: \[.*number \d+, \w+\(.*No answer from rank {rank} on \S+ \(its process \d+ is stopped by a "
+            rf"signal, it was doing: {doing}\).*\(\S+, rank {1 - rank}/2\)", result.said):
         table.found(row, "untold", what)

@@ -11,7 +11,8 @@ class FaultChecks:
         self.run_ranks, self.program, self.failures = run_ranks, program, []
 
     def check(self, fault, exit_codes, *texts, **environment):
-        """`fault` is the program's arguments. Every text must be in what the ranks print."""
+        """`fault` is the program's arguments. Every text must be in what the ranks print, and of those that wait for a
+        peer one alone may say so."""
         begin = time.monotonic()
         try:
             result = subprocess.run([self.run_ranks, "3", self.program, *fault.split()], capture_output=True, text=True,
@@ -22,6 +23,8 @@ class FaultChecks:
         seconds = time.monotonic() - begin
         wrong = [f"exit code {code}, expected one of {exit_codes}"] if code not in exit_codes else []
         wrong += [f"does not say {text!r}" for text in texts if text not in printed]
+        told = printed.count("a peer must come within") + printed.count("has died")
+        wrong += [f"{told} ranks tell that a peer is missing"] if told > 1 else []
         print(f"{'FAILED' if wrong else 'ok':6} {fault} {environment or ''}: exit code {code} after {seconds:.1f} s")
         if wrong:
             self.failures.append(fault)

@@ -80,6 +80,8 @@ class ThreadWorld : public World {
   int node_rank() const override { return group_.rank(); }
   int node_size() const override { return group_.size(); }
   const std::string& host() const override { return host_; }
+  void doing(std::string_view) override {}
+  std::string ask_all(const PeerError&) override { return {}; }
   [[noreturn]] void abort(int exit_code) override {
     group_.abort(exit_code);
     std::abort();  // not reached

@@ -3,6 +3,7 @@
 usage: check_faults.py RUN_RANKS FAULTY_RANKS
 """
 
+import socket
 import sys
 from pathlib import Path
 
@@ -21,9 +22,20 @@ def check(fault, transports, exit_codes, *texts):
 both = ["shared", "mpi"]
 check("none", both, [0], "ended well")
 check("killed", both, [137, 1])
-check("missing", ["shared"], [1], "missing: rank 1 (world rank 1).", "number 20, all_reduce(sum, float32 x 7)")
-check("missing", ["mpi"], [1], "[group world] a peer must come within 1.5 s: number 20, all_reduce(sum, float32 x 7)")
-check("silent_peer", both, [1], "number 0, recv(float32 x 7, from rank 1, tag 3)")
+waiting = "number 20, all_reduce(sum, float32 x 7)"
+host = socket.gethostname()
+check("missing", ["shared"], [1], f"[group world] a peer must come within 1.5 s: {waiting}", "missing: rank 1 (world rank 1).",
+      f"No answer from rank 1 on {host} (its process ", "runs or sleeps, it was doing: what is left)",
+      f"; these answer: ranks 0, 2 ({waiting} in group world)")
+check("missing", ["mpi"], [1], f"[group world] a peer must come within 1.5 s: {waiting}",
+      f"No answer from rank 1 on {host}; these answer: ranks 0, 2 ({waiting} in group world)")
+check("stopped", ["shared"], [1], f"No answer from rank 1 on {host} (its process ",
+      "is stopped by a signal, it was doing: the first sums); these answer: ranks 0, 2")
+check("stopped", ["mpi"], [1], f"No answer from rank 1 on {host}; these answer: ranks 0, 2")
+receive = "number 0, recv(float32 x 7, from rank {}, tag 3) in group world"
+check("deadlock", both, [1], "All ranks answer, so they wait for each other: ", f"rank 0 ({receive.format(1)})",
+      f"rank 1 ({receive.format(0)})", "rank 2")
+check("silent_peer", both, [1], "number 0, recv(float32 x 7, from rank 1, tag 3)", f"No answer from rank 1 on {host}")
 check("too_long", both, [1], "recv(float32 x 7, from rank 1, tag 3) must succeed: MPI_ERR_TRUNCATE")
 check("too_short", both, [70], "recv(float32 x 7, from rank 1, tag 3), got 5 elements")
 check("disagreement", ["shared"], [70], "rank 0 (world rank 0): number 20, all_reduce(sum, float32 x 7)",

@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -21,6 +22,7 @@ void run(std::string_view fault, World& world) {
     group.all_reduce(data.data(), count, DType::kFloat32, ReduceOp::kSum)->wait();
   };
   const bool culprit = group.rank() == 1;
+  world.doing("the first sums");
   for (int i = 0; i < 20; ++i) reduce(1000);
   if (fault == "none") return;
   if (fault == "killed") {
@@ -28,8 +30,20 @@ void run(std::string_view fault, World& world) {
     for (;;) reduce(1000);
   }
   if (fault == "missing") {
+    world.doing("what is left");
     if (culprit) std::this_thread::sleep_for(60s);
     reduce(7);
+  }
+  if (fault == "stopped") {
+    if (culprit) std::raise(SIGSTOP);
+    reduce(7);
+  }
+  if (fault == "deadlock") {  // rank 2 works on, and answers
+    while (group.rank() == 2) {
+      group.progress();
+      std::this_thread::sleep_for(1ms);
+    }
+    group.recv(data.data(), 7, DType::kFloat32, 1 - group.rank(), 3)->wait();
   }
   if (fault == "silent_peer") {  // of a message
     if (!culprit) group.recv(data.data(), 7, DType::kFloat32, 1, 3)->wait();
@@ -72,7 +86,11 @@ int main(int argc, char** argv) {
     const auto world = make_world({.timeout = 1500ms, .share_memory = std::string_view(argv[1]) == "shared"});
     try {
       run(fault, *world);
-    } catch (const Error& error) {  // as the program does
+    } catch (const PeerError& error) {  // as the program does
+      const std::string found = world->ask_all(error);
+      std::fprintf(stderr, "%s. %s (rank %d)\n", error.what(), found.c_str(), world->group().rank());
+      world->abort(error.exit_code());
+    } catch (const Error& error) {
       std::fprintf(stderr, "%s (rank %d)\n", error.what(), world->group().rank());
       world->abort(error.exit_code());
     }

@@ -3,6 +3,7 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <thread>
 
@@ -75,7 +76,11 @@ int main(int argc, char** argv) {
     const auto world = make_world({.timeout = 1500ms});
     try {
       run(argv[1], *world);
-    } catch (const Error& error) {  // as the program does
+    } catch (const PeerError& error) {  // as the program does
+      const std::string found = world->ask_all(error);
+      std::fprintf(stderr, "%s. %s (rank %d)\n", error.what(), found.c_str(), world->group().rank());
+      world->abort(error.exit_code());
+    } catch (const Error& error) {
       std::fprintf(stderr, "%s (rank %d)\n", error.what(), world->group().rank());
       // Time for the others to find out by themselves, which is what is looked at.
       if (error.kind() == ErrorKind::kUser) std::this_thread::sleep_for(1s);

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "parallel/mpi_group.h"
+
+namespace triptych::parallel {
+
+/// Finds out who is missing when a rank has waited in vain, and lets one rank tell it for all.
+///
+/// The rank that gives up asks all others; whoever polls its groups, because it waits too or works between two
+/// operations, answers with what it does and what it waits for. Who does not answer is what the rest waits for. Where
+/// several give up at once the lowest world rank asks, and the others answer and leave the telling to it.
+class RollCall {
+ public:
+  struct Options {
+    std::chrono::milliseconds patience{1500};  ///< with those who do not answer
+    std::vector<std::string> hosts;            ///< by world rank
+    /// What a rank of this machine does, "its process 4711 is stopped by a signal, it was doing: step 12", by world
+    /// rank; empty for others.
+    std::function<std::string(int world_rank)> neighbour;
+  };
+
+  /// Collective over all ranks.
+  explicit RollCall(Options options);
+  ~RollCall();
+  RollCall(const RollCall&) = delete;
+  RollCall& operator=(const RollCall&) = delete;
+
+  /// Answers those who asked, with what this rank waits for (empty: nothing). To be called often: looks ten times a
+  /// second.
+  void answer(const std::function<std::string()>& waiting);
+
+  /// Asks, and returns a sentence for the error's end: "No answer from rank 3 on n2 (its process ...); these answer:
+  /// ranks 0, 1 (number 20, ...), rank 2 (...)". If another rank asks already, waits for long enough to be ended by it.
+  ///
+  ///   waiting   what this rank waited for
+  std::string ask(const std::string& waiting);
+
+ private:
+  struct Outgoing {
+    std::string text;
+    MPI_Request request = MPI_REQUEST_NULL;
+  };
+  void send(int to, int tag, std::string text);
+  /// A message that has come, and its sender; empty if there is none.
+  struct Incoming {
+    int from = -1;
+    std::string text;
+  };
+  Incoming receive(int tag);
+  void answer_all(const std::string& waiting);
+  std::string neighbours() const;
+  std::string describe(const std::map<int, std::string>& answers) const;
+
+  Options options_;
+  MPI_Comm comm_ = MPI_COMM_NULL;
+  int rank_ = 0, size_ = 0;
+  int lowest_caller_;  // world rank that asked; size_ if nobody has
+  std::vector<std::unique_ptr<Outgoing>> outgoing_;
+  std::chrono::steady_clock::time_point next_look_{};
+};
+
+}  // namespace triptych::parallel
