@@ -29,8 +29,7 @@ void keep_first(int number) {
 
 }  // namespace
 
-void StopSignals::begin() {
-  has_begun_ = true;
+void catch_stop_signals() {
   for (const int number : kCaught) {
     struct sigaction old {};
     sigaction(number, nullptr, &old);
@@ -38,16 +37,7 @@ void StopSignals::begin() {
   }
 }
 
-StopSignals::~StopSignals() {
-  if (!has_begun_) return;
-  for (const int number : kCaught) {
-    struct sigaction now {};
-    sigaction(number, nullptr, &now);
-    if (now.sa_handler == keep_first) set_handler(number, SIG_DFL);
-  }
-}
-
-int StopSignals::arrived() {
+int arrived_stop_signal() {
   return first_signal;
 }
 
