@@ -66,7 +66,7 @@ class Folder : public ::testing::Test {
   Names tree() {
     Names names;
     for (const auto& entry : fs::recursive_directory_iterator(run_)) {
-      if (!entry.is_directory() || entry.is_symlink()) names.push_back(fs::relative(entry.path(), run_).string());
+      if (!entry.is_directory() || entry.is_symlink()) names.push_back(entry.path().lexically_relative(run_).string());
     }
     std::sort(names.begin(), names.end());
     return names;
