@@ -18,7 +18,6 @@ int index(const std::filesystem::path& dir) {
   const IndexSummary summary = build_index(dir, [&](uint64_t done, uint64_t num_shards) {
     if (!terminal) return;
     print_progress(fmt::format("\r{} of {} shards{}", done, num_shards, done == num_shards ? "\n" : ""));
-    std::fflush(stderr);
   });
   print("{}: {} samples in {} shards, {} images, {} captions; wrote index.json and index.bin\n", dir.string(),
         summary.num_samples, summary.num_shards, summary.num_images, summary.num_captions);

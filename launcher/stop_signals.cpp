@@ -1,6 +1,7 @@
 #include "launcher/stop_signals.h"
 
 #include <array>
+#include <atomic>
 #include <csignal>
 
 namespace triptych::launcher {
@@ -8,8 +9,9 @@ namespace {
 
 constexpr std::array kCaught{SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
 
-// A handler reaches nothing but what is static.
-volatile std::sig_atomic_t first_signal = 0;
+// A handler reaches nothing but what is static, and runs on whichever thread the system chooses.
+std::atomic<int> first_signal{0};
+static_assert(std::atomic<int>::is_always_lock_free);
 
 void set_handler(int number, void (*handler)(int)) {
   struct sigaction action {};
@@ -19,18 +21,15 @@ void set_handler(int number, void (*handler)(int)) {
 }
 
 void keep_first(int number) {
-  if (first_signal == 0) {
-    first_signal = number;
-    return;
-  }
+  int none = 0;
+  if (first_signal.compare_exchange_strong(none, number)) return;
   set_handler(number, SIG_DFL);
   raise(number);  // delivered when this returns
 }
 
 }  // namespace
 
-void StopSignals::begin() {
-  has_begun_ = true;
+void catch_stop_signals() {
   for (const int number : kCaught) {
     struct sigaction old {};
     sigaction(number, nullptr, &old);
@@ -38,16 +37,7 @@ void StopSignals::begin() {
   }
 }
 
-StopSignals::~StopSignals() {
-  if (!has_begun_) return;
-  for (const int number : kCaught) {
-    struct sigaction now {};
-    sigaction(number, nullptr, &now);
-    if (now.sa_handler == keep_first) set_handler(number, SIG_DFL);
-  }
-}
-
-int StopSignals::arrived() {
+int arrived_stop_signal() {
   return first_signal;
 }
 

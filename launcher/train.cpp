@@ -51,10 +51,9 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   command->callback([arguments, request, &run] {
     run = [arguments, request] {
       return run_on_ranks(*arguments, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
-        StopSignals signals;
         TrainingRequest watched = *request;
-        watched.on_start = [&signals] { signals.begin(); };
-        watched.stop_signal = &StopSignals::arrived;
+        watched.on_start = catch_stop_signals;
+        watched.stop_signal = arrived_stop_signal;
         return train(config, world, watched).stop_signal == 0 ? 0 : kStoppedExitCode;
       });
     };

@@ -43,9 +43,9 @@ std::set<std::string> files_of_manifest(const fs::path& manifest) {
   return names;
 }
 
-}  // namespace
-
-std::string foreign_content(const fs::path& folder, std::span<const std::string> extra_names) {
+// What `foreign_content` says; `owned` gets what it looked at and found to be ours.
+std::string look_through(const fs::path& folder, std::span<const std::string> extra_names,
+                         std::vector<fs::path>& owned) {
   std::error_code error;
   const fs::file_status status = fs::symlink_status(folder, error);
   if (fs::is_symlink(status)) return "is a link";
@@ -60,19 +60,27 @@ std::string foreign_content(const fs::path& folder, std::span<const std::string>
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
     const fs::file_status entry = it->symlink_status(error);
-    if (fs::is_directory(entry) && fs::is_empty(it->path(), error)) continue;
-    if (fs::is_regular_file(entry) && (is_rank_file(name) || known.contains(name))) continue;
-    return fmt::format("holds {}, which no save wrote", name);
+    const bool is_ours = fs::is_directory(entry)
+                             ? fs::is_empty(it->path(), error)
+                             : fs::is_regular_file(entry) && (is_rank_file(name) || known.contains(name));
+    if (!is_ours) return fmt::format("holds {}, which no save wrote", name);
+    owned.push_back(it->path());
   }
   return error ? fmt::format("cannot be read ({})", error.message()) : "";
 }
 
+}  // namespace
+
+std::string foreign_content(const fs::path& folder, std::span<const std::string> extra_names) {
+  std::vector<fs::path> owned;
+  return look_through(folder, extra_names, owned);
+}
+
 void remove_owned(const fs::path& folder, std::span<const std::string> extra_names) {
-  if (const std::string foreign = foreign_content(folder, extra_names); !foreign.empty()) {
+  std::vector<fs::path> paths;
+  if (const std::string foreign = look_through(folder, extra_names, paths); !foreign.empty()) {
     throw WorldError(folder.string(), fmt::format("is not removed: it {}. Move it away", foreign));
   }
-  std::vector<fs::path> paths;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) paths.push_back(entry.path());
   const auto is_manifest = [](const fs::path& path) { return path.filename() == kManifestName; };
   std::partition(paths.begin(), paths.end(), [&](const fs::path& path) { return !is_manifest(path); });
   paths.push_back(folder);

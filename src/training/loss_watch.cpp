@@ -21,6 +21,7 @@ std::string shown(double value) {
 }  // namespace
 
 std::string LossWatch::see(const StepReport& report) {
+  if (is_lost()) return "";
   const double loss = report.loss();
   has_loss_ = std::isfinite(loss);
   const bool is_skipped = report.num_skipped > options_.num_skipped;

@@ -13,7 +13,8 @@ namespace triptych::training {
 /// communicate nothing.
 ///
 ///   lost    `max_skipped` steps in a row changed nothing, since a loss or a gradient was not finite: nothing is learnt
-///           any more. A dynamic loss scale falls from 2^16 to 1 in 16 steps, so that so many in a row can be well
+///           any more. A dynamic loss scale falls from 2^16 to 1 in 16 steps, so that so many in a row can be well. It
+///           stays so, whatever the steps bring that were queued already
 ///   spike   a loss above the mean of the last 100 by more than 6 of their standard deviations and more than a tenth of
 ///           the mean. At most one is told in 100 steps, and none before 20 were seen
 class LossWatch {

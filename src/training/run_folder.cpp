@@ -66,7 +66,11 @@ bool is_of_ours(const fs::path& path) {
   if (!head) return false;
   if (head->empty()) return true;
   if (name == kIdentityName) return run_id_of(path).has_value();
-  if (name == kMetricsName) return is_metrics_line(head->substr(0, head->find('\n')));
+  if (name == kMetricsName) {  // a line may be torn if it is the last one: "{" is how any JSON begins
+    const std::size_t end = head->find('\n');
+    const std::string line = head->substr(0, end);
+    return is_metrics_line(line) && (end == std::string::npos || line.ends_with('}'));
+  }
   if (name == kReportName) return head->starts_with(kReportBegin);
   return head->starts_with(kConfigBegin);
 }
@@ -236,7 +240,10 @@ std::vector<std::string> RunFolder::begin(FolderUse use, const std::string& conf
   fs::create_directories(checkpoints_);
   if (use != FolderUse::kGoOn) {
     run_id_.clear();
-    fs::remove(dir_ / kMetricsName);  // of a run that ended before its first checkpoint
+    // Of a run that ended before its first checkpoint, or whose checkpoints somebody moved away.
+    for (const char* name : {kMetricsName, kReportName}) {
+      if (is_there(dir_ / name) && !fs::is_empty(dir_ / name)) told.push_back(set_aside(dir_ / name));
+    }
   }
   if (run_id_.empty()) {  // a new run, or one of before there was a run.json
     const RunIdentity identity = RunIdentity::make(parent);

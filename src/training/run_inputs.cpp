@@ -52,7 +52,9 @@ std::optional<CheckpointReader> newest_sound(const fs::path& folder, Group& grou
       });
       return reader;
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kWorld) throw;
+      // What is not agreed on is a peer that is lost, and no fault of the checkpoint.
+      const bool is_of_all = group.size() == 1 || dynamic_cast<const AgreedError*>(&error) != nullptr;
+      if (!is_of_all || error.kind() != ErrorKind::kWorld) throw;
       notes.push_back(fmt::format("warning: a damaged checkpoint is passed over: {}", error.what()));
       passed_over += fmt::format("\n  {}", error.what());
     }

@@ -85,6 +85,14 @@ std::string describe(const ProcessMark& mark) {
   return fmt::format("process {} on {}, since {}", mark.pid, mark.host, mark.since);
 }
 
+// Whether the file of that name is the one that is open: it may have been removed, and another made.
+bool is_named(int descriptor, const fs::path& path) {
+  struct stat opened {
+  }, named{};
+  return ::fstat(descriptor, &opened) == 0 && ::stat(path.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
+         opened.st_dev == named.st_dev;
+}
+
 [[noreturn]] void refuse(const fs::path& folder, const std::string& owner) {
   throw UserError(folder.string(), fmt::format("another run is at work in this folder ({}). Wait for its end, stop it, "
                                                "or choose another run.dir",
@@ -129,7 +137,8 @@ RunLock::RunLock(fs::path folder, LockMethod method) : folder_(std::move(folder)
 }
 
 RunLock::~RunLock() {
-  ::unlink(path_.c_str());  // while the flock is held: nobody else has this file
+  // While the flock is held: nobody else has this file. Somebody may have removed it, and another run be at work.
+  if (is_named(descriptor_, path_)) ::unlink(path_.c_str());
   ::close(descriptor_);
   if (made_folder_) ::rmdir(folder_.c_str());  // fails if something was written
 }
@@ -149,12 +158,7 @@ bool RunLock::try_lock(LockMethod method) {
     const std::optional<ProcessMark> owner = parse_mark(read_lock(descriptor_));
     refuse(folder_, owner ? describe(*owner) : "it has just been started");
   }
-  struct stat opened {
-  }, named{};
-  if (::fstat(descriptor_, &opened) != 0 || ::stat(path_.c_str(), &named) != 0 || opened.st_ino != named.st_ino ||
-      opened.st_dev != named.st_dev) {
-    return false;  // it was released, and removed, before the flock was ours
-  }
+  if (!is_named(descriptor_, path_)) return false;  // it was released, and removed, before the flock was ours
   require_free(read_lock(descriptor_));
   return true;
 }

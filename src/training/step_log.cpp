@@ -1,9 +1,9 @@
 #include "training/step_log.h"
 
 #include <array>
-#include <cstdio>
 #include <limits>
 
+#include "base/console.h"
 #include "kernels/gemm_peak.h"
 
 namespace triptych::training {
@@ -15,11 +15,10 @@ double gemm_peak_of_all_ranks(Session& session, DType dtype) {
   world.all_reduce(sums.data(), 2, DType::kFloat64, ReduceOp::kSum)->wait();
   if (sums[1] == 0) return sums[0];
   if (world.rank() == 0) {
-    fmt::print(
-        stderr,
-        "triptych: warning: [gemm peak] there is no share of peak in this run: {} of {} ranks have no memory left "
-        "to measure the speed of matrix products. Training is not concerned\n",
-        sums[1], world.size());
+    print_warning(
+        fmt::format("[gemm peak] there is no share of peak in this run: {} of {} ranks have no memory left to measure "
+                    "the speed of matrix products. Training is not concerned",
+                    sums[1], world.size()));
   }
   return std::numeric_limits<double>::quiet_NaN();
 }

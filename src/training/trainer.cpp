@@ -76,6 +76,7 @@ class Trainer {
     if (is_first_) announce(parameters, end);
     int64_t saved = inputs_.checkpoint ? step_ : -1;
     StepLog log(config_, *session_);
+    const int64_t first = step_ + 1;
     const auto wants_to_stop = [this] { return request_.stop_signal && request_.stop_signal() != 0; };
     while (step_ < std::min(end, halt_at_)) {
       world_.doing(fmt::format("the batch of step {}", step_ + 1));
@@ -86,8 +87,11 @@ class Trainer {
       ++step_;
       const bool save_now = step_ == end || (config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0);
       if (step_ < end) feeder_->prefetch();
-      // Of the step before this one, or of this one too if it is done or its weights are to be saved.
-      while (const std::unique_ptr<StepReport> report = steps_->take(save_now ? 0 : 1)) tell(log, *report);
+      // Of the step before this one, or of this one too if it is done or its weights are to be saved. The first one's,
+      // with which all ranks measure the peak together, comes on every rank before another step: who had queued one
+      // already would wait in it for those who measure.
+      const bool waits = save_now || step_ == first;
+      while (const std::unique_ptr<StepReport> report = steps_->take(waits ? 0 : 1)) tell(log, *report);
       // While numbers are not finite there is nothing new to keep, and good checkpoints would be removed for it.
       if (!save_now || !watch_->is_sound()) continue;
       save();
@@ -206,12 +210,12 @@ class Trainer {
 
   // What to do where numbers are not finite any more.
   std::string remedy() const {
-    const std::vector<int64_t> steps = list_steps(checkpoints_of(config_));
+    const std::vector<SavedStep> saves = list_saves(checkpoints_of(config_));
     return "Lower optimizer.learning_rate, warm up for longer or set training.clip_norm; then " +
-           (steps.empty() ? std::string("start anew: there is no checkpoint yet")
+           (saves.empty() ? std::string("start anew: there is no checkpoint yet")
                           : fmt::format("go on from the newest checkpoint (--resume {}) or an earlier one, or start "
                                         "anew",
-                                        steps.back()));
+                                        saves.back().step));
   }
 
   // Where the last steps changed nothing nobody knows what the parameters are good for: nothing older gives way.

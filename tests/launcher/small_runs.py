@@ -4,6 +4,7 @@ processes.
 usage: small_runs.py TRIPTYCH FOLDER      makes run.toml, a config a task, and data in a new folder
 """
 
+import fcntl
 import io
 import json
 import os
@@ -151,6 +152,19 @@ def ranks_of(launcher):
             process = parents[process]
         return process == launcher
     return {rank: process for process, rank in ranks.items() if descends(process)}
+
+
+def leftovers():
+    """Folders of run-ranks that no living one holds."""
+    found = set()
+    for path in [path for base in ("/dev/shm", "/tmp") for path in Path(base).glob("triptych-ranks.*")]:
+        try:
+            with open(path / "lock", "rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                found.add(path)
+        except OSError:  # held, or just made or removed by another test's
+            continue
+    return found
 
 
 def make_data(folder, program):

@@ -15,8 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 sys.dont_write_bytecode = True
-
-RUN_RANKS = Path(__file__).parents[2] / "launcher" / "run-ranks"
+from small_runs import RUN_RANKS, leftovers  # noqa: E402  (found beside this file)
 
 
 def run_ranks(*arguments, **options):
@@ -28,10 +27,6 @@ def module():
     loaded = importlib.util.module_from_spec(importlib.util.spec_from_loader("run_ranks", loader))
     loader.exec_module(loaded)
     return loaded
-
-
-def folders():
-    return {path for base in ("/dev/shm", "/tmp") for path in Path(base).glob("triptych-ranks.*")}
 
 
 class RunRanks(unittest.TestCase):
@@ -64,9 +59,9 @@ class RunRanks(unittest.TestCase):
 
     def test_leaves_nothing_behind(self):
         for end in ("exit 0", "kill -KILL $$", "kill -KILL $PPID; sleep 50"):  # the parent is mpirun
-            before = folders()
+            before = leftovers()
             run_ranks("2", "bash", "-c", f'touch "$OMPI_MCA_orte_tmpdir_base/x" 2>/dev/null; {end}')
-            self.assertEqual(folders() - before, set(), end)
+            self.assertEqual(leftovers() - before, set(), end)
 
     def test_works_without_a_home_or_a_usable_tmpdir(self):
         for name, value in (("HOME", None), ("TMPDIR", "/no/such/folder"), ("TMPDIR", "/etc/passwd"),
@@ -103,6 +98,28 @@ class RunRanks(unittest.TestCase):
         self.assertEqual(self.signalled("READY; sleep 50", signal.SIGTERM)[0], 128 + signal.SIGTERM)
         script = "trap '' USR1; READY; sleep 50"
         self.assertEqual(self.signalled(script, signal.SIGHUP, signal.SIGTERM)[0], 128 + signal.SIGHUP)
+
+    def test_ranks_stop_well_where_nobody_reads(self):
+        script = "trap 'echo saving >&2; exit 75' USR1; echo ready; echo x >&2; while true; do sleep 0.1; done"
+        read, write = os.pipe()
+        with subprocess.Popen([RUN_RANKS, "2", "bash", "-c", script], stdout=subprocess.PIPE, stderr=write,
+                              text=True) as process:
+            os.close(read)  # as a terminal that is closed, which sends HUP too
+            os.close(write)
+            for _ in range(2):
+                self.assertEqual(process.stdout.readline(), "ready\n")
+            time.sleep(0.5)
+            process.send_signal(signal.SIGHUP)
+            self.assertEqual(process.wait(60), 75)
+
+    def test_the_exit_code_says_what_was_saved(self):
+        job = module().Job(2, ["true"])
+        for signals, code, expected in (([], 3, 3), ([signal.SIGTERM], 75, 75), ([signal.SIGTERM] * 2, 75, 75),
+                                        ([signal.SIGTERM] * 2, 0, 0), ([signal.SIGTERM] * 2, 143, 143),
+                                        ([signal.SIGHUP, signal.SIGTERM], 137, 129), ([signal.SIGTERM], 138, 143),
+                                        ([signal.SIGTERM], 1, 1)):
+            job.signals = signals
+            self.assertEqual(job.exit_code(code), expected, (signals, code))
 
     def test_says_where_shared_memory_is_too_small(self):
         run = module()

@@ -43,6 +43,10 @@ TEST_F(LossWatches, IsLostAfterSoManySkippedStepsInARow) {
   EXPECT_TRUE(watch_.is_lost());
   EXPECT_EQ(watch_.since(), 16);
   EXPECT_EQ(watch_.cause(), "loss inf, gradient norm inf");
+  step(1);  // under CUDA it was queued before the last report came
+  EXPECT_TRUE(watch_.is_lost());
+  EXPECT_FALSE(watch_.is_sound());
+  EXPECT_EQ(watch_.since(), 16);
 }
 
 TEST_F(LossWatches, IsNeverLostWhereItShallNotBe) {

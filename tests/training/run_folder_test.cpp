@@ -66,7 +66,7 @@ class Folder : public ::testing::Test {
   Names tree() {
     Names names;
     for (const auto& entry : fs::recursive_directory_iterator(run_)) {
-      if (!entry.is_directory() || entry.is_symlink()) names.push_back(fs::relative(entry.path(), run_).string());
+      if (!entry.is_directory() || entry.is_symlink()) names.push_back(entry.path().lexically_relative(run_).string());
     }
     std::sort(names.begin(), names.end());
     return names;
@@ -97,6 +97,8 @@ TEST_F(Folder, WhatStandsInTheWayIsNamedAndStays) {
       {"config.toml", "my own config", "config.toml, which no run"},
       {"metrics.jsonl", "{\"not\": \"ours\"}\n", "metrics.jsonl, which no run"},
       {"metrics.jsonl", "{\"step\": 1, \"loss\": 2.5}\n", "metrics.jsonl, which no run"},
+      {"metrics.jsonl", "{\n  \"step\": 1\n}\n", "metrics.jsonl, which no run"},
+      {"metrics.jsonl", "\nnotes", "metrics.jsonl, which no run"},
       {"report.html", "<html>hello", "report.html, which no run"},
       {"run.json", "{\"format\": \"else\"}", "run.json, which no run"},
       {"checkpoints", "a file", "checkpoints, which is no folder"},
@@ -146,16 +148,28 @@ TEST_F(Folder, OverwriteRemovesARunByNameAndNothingElse) {
   put("checkpoints/step_00000040/notes.txt", "mine");
   fs::create_directories(scratch_ / "disk");
   fs::create_directory_symlink(scratch_ / "disk", run_ / "checkpoints/step_00000050");
-  fs::remove(run_ / "checkpoints/step_00000050");
   const std::string id = text("run.json");
   RunFolder(run_).begin(FolderUse::kOverwrite, config_, "", std::nullopt);
   EXPECT_EQ(tree(), (Names{"checkpoints/best/rank_00000.safetensors", "checkpoints/kept/manifest.json",
                            "checkpoints/kept/rank_00000.safetensors", "checkpoints/kept/tokenizer.model",
                            "checkpoints/openclip/epoch_32.pt", "checkpoints/step_00000040/manifest.json",
                            "checkpoints/step_00000040/notes.txt", "checkpoints/step_00000040/rank_00000.safetensors",
-                           "checkpoints/step_00000040/tokenizer.model", "config.toml", "config_to_step_00000010_2.toml",
-                           "run.json"}));
+                           "checkpoints/step_00000040/tokenizer.model", "checkpoints/step_00000050", "config.toml",
+                           "config_to_step_00000010_2.toml", "run.json"}));
   EXPECT_NE(text("run.json"), id) << "another run";
+}
+
+TEST_F(Folder, ARunWithoutItsCheckpointsKeepsItsCurve) {
+  make_run(true);
+  const std::string curve = text("metrics.jsonl"), report = text("report.html");
+  fs::rename(run_ / "checkpoints", scratch_ / "archive");
+  EXPECT_EQ(refusal(FolderUse::kNew), "");
+  const Names told = RunFolder(run_).begin(FolderUse::kNew, config_, "", std::nullopt);
+  EXPECT_EQ(tree(), (Names{"config.toml", "metrics.jsonl.aside", "report.html.aside", "run.json"}));
+  EXPECT_EQ(text("metrics.jsonl.aside"), curve);
+  EXPECT_EQ(text("report.html.aside"), report);
+  ASSERT_EQ(told.size(), 2u);
+  expect_parts(told[0], {"metrics.jsonl] was not written by this run", "metrics.jsonl.aside"});
 }
 
 TEST_F(Folder, ACheckpointUnderAnotherNameIsARunToo) {

@@ -104,6 +104,14 @@ TEST_P(Lock, KnowsAProcessFromALaterOneWithItsNumber) {
   EXPECT_EQ(refusal(), "") << "the start's time differs";
 }
 
+TEST_P(Lock, OfAnotherRunIsNotRemovedWhereOnesOwnWas) {
+  auto first = std::make_unique<RunLock>(folder_ / "run", GetParam());
+  fs::remove(folder_ / "run/run.lock");  // by somebody who took the run for dead
+  const RunLock second(folder_ / "run", GetParam());
+  first.reset();
+  EXPECT_NE(refusal(), "") << "the second run is still at work";
+}
+
 TEST_P(Lock, ThatIsNoLockIsLeftAlone) {
   fs::create_directory(folder_ / "run");
   write_file_atomically(folder_ / "run/run.lock", "somebody's notes");
