@@ -21,18 +21,20 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   const auto arguments = std::make_shared<ConfigArguments>(tasks);
   const auto request = std::make_shared<TrainingRequest>();
   add_config_arguments(*command, *arguments);
-  command
-      ->add_option(
-          "--resume", request->resume,
-          "Go on from a checkpoint of this run, on any mesh: latest, a step or a path; auto: from the last one "
-          "that is sound, or a new run if none was saved")
-      ->type_name("latest|auto|STEP|PATH");
+  CLI::Option* const resume =
+      command
+          ->add_option(
+              "--resume", request->resume,
+              "Go on from a checkpoint of this run, on any mesh: latest, a step or a path; auto: from the last "
+              "one that is sound, or a new run if none was saved")
+          ->type_name("latest|auto|STEP|PATH");
   command
       ->add_option("--allow-change", request->allow_change,
                    "A key that may differ from the checkpoint's config, though the rest learns otherwise then "
                    "(repeatable)")
       ->type_name("KEY")
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->needs(resume);
   command->add_flag("--overwrite", request->overwrite,
                     "Let a new run replace the one in run.dir: its checkpoints by name, and its files; nothing else");
   command->footer(
@@ -43,11 +45,9 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       "  mpirun -np 2 triptych train configs/quickstart.toml --set parallel.dp=2 --resume latest\n"
       "SIGTERM, SIGINT, SIGHUP, SIGUSR1 or SIGUSR2 to any rank: all stop behind the step in work and save; a second\n"
       "one ends them at once. docs/operations.md says what a scheduler is to send.\n"
-      "Exit code: 0 done (or nothing was left to do), 75 stopped by a signal and saved (go on with --resume latest), "
-      "1\n"
-      "the world failed (disk, peer, a damaged checkpoint, numbers that are not finite), 2 the config, data or "
-      "run.dir\n"
-      "are wrong, or another run is at work there. docs/checkpoints.md and docs/operations.md tell more.");
+      "Exit code: 0 done (or nothing was left to do), 75 stopped by a signal and saved (go on with --resume latest),\n"
+      "1 the world failed (disk, peer, a damaged checkpoint, numbers that are not finite), 2 the config, data or\n"
+      "run.dir are wrong, or another run is at work there. docs/checkpoints.md and docs/operations.md tell more.");
   command->callback([arguments, request, &run] {
     run = [arguments, request] {
       return run_on_ranks(*arguments, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
