@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "parallel/peer_error.h"
 #include "parallel/reduce.h"
 
 namespace triptych::parallel {

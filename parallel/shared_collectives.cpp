@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "parallel/peer_error.h"
 #include "parallel/reduce.h"
 
 namespace triptych::parallel {
