@@ -91,6 +91,7 @@ int run_on_ranks(const ConfigArguments& arguments, MeshUse mesh_use,
     const Error told(error.kind(), fmt::format("{}. {}", error.what(), world->ask_all(error)));
     const int code = report_error(told, place_text(*world));
     world->abort(code);
+    return code;  // not reached
   } catch (const std::exception& error) {
     const bool several = group.size() > 1;
     const int code = report_error(error, several ? place_text(*world) : "");

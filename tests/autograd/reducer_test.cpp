@@ -164,7 +164,8 @@ TEST(ReducerBuckets, BeginEveryGradientAtAMultipleOf256Bytes) {
         EXPECT_EQ(first_of(*owned[i]), summand(0, static_cast<int>(i), 0, 0) + summand(1, static_cast<int>(i), 0, 0));
       }
       for (std::size_t e = 0; e < is_gradient.size(); ++e) {
-        if (!is_gradient[e]) EXPECT_EQ(begin[e], 0.0f) << "element " << e << " of the bucket in step " << step;
+        if (is_gradient[e]) continue;
+        EXPECT_EQ(begin[e], 0.0f) << "element " << e << " of the bucket in step " << step;
       }
     }
   });
