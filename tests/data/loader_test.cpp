@@ -402,6 +402,20 @@ TEST(Loader, TriesAReadAgainThatFails) {
   }
 }
 
+TEST(Loader, CountsMoreBadSamplesThanItKeeps) {
+  const ScratchFolder folder;
+  const auto data = make_data_set(folder / "bad", 130, [](uint64_t) {
+    return SmallSample{test::broken_image(), {"caption"}};
+  });
+  LoaderOptions options = training_options();
+  options.training = false;
+  options.max_bad_fraction = 1;
+  Loader loader(data, options);
+  for (int64_t step = 0; step < loader.num_steps(); ++step) loader.next();
+  EXPECT_EQ(loader.stats().num_bad_samples, 130u);
+  EXPECT_EQ(loader.stats().bad.size(), 100u);
+}
+
 TEST(Loader, RefusesImpossibleOptions) {
   const auto expect_refused = [](const char* words, const auto& change) {
     LoaderOptions options = training_options();
