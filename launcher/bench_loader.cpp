@@ -88,9 +88,9 @@ double measure_decoding(const std::vector<std::vector<std::byte>>& images, const
           if (encoded.empty()) continue;
           const ImageInfo info = probe_image(encoded);
           const Augmentation augmentation =
-              draw_augmentation(AugmentOptions(), kSeed, position, info.width, info.height);
+              draw_augmentation(AugmentOptions(), kSeed, position, info.seen_width(), info.seen_height());
           decoder.decode(encoded, decode_reduction(augmentation.crop, size), image);
-          resizer.resize(image, scale_box(augmentation.crop, info.width, info.height, image), size, row);
+          resizer.resize(image, scale_box(augmentation.crop, info.seen_width(), info.seen_height(), image), size, row);
           apply_augmentation(augmentation, size, row);
         }
         num_done += kChunk;

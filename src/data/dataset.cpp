@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <mutex>
@@ -68,6 +69,10 @@ struct Dataset::State {
   std::vector<std::shared_ptr<const File>> files;
   std::deque<uint32_t> open_order;
 
+  // Of each shard: whether the last read of it failed, however often it was tried. The next one is tried once, so that
+  // a file that is gone does not take the pauses of every sample.
+  std::vector<std::atomic<bool>> is_away;
+
   std::shared_ptr<const File> file(uint32_t shard) {
     const std::lock_guard lock(mutex);
     std::shared_ptr<const File>& slot = files[shard];
@@ -128,6 +133,7 @@ Dataset Dataset::open(const std::filesystem::path& dir) {
   if (samples == 0) throw UserError(dir.string(), "is an empty data set: its shards hold no sample.");
   state->first_sample.push_back(samples);
   state->files.resize(index.shards.size());
+  state->is_away = std::vector<std::atomic<bool>>(index.shards.size());
   for (const IndexRecord& record : index.records) state->num_images += record.image_bytes != 0;
   return Dataset(std::move(state));
 }
@@ -204,16 +210,19 @@ void Dataset::read(uint64_t i, SampleBuffer& buffer, SampleParts parts) const {
   const uint32_t shard = state_->shard_of(i);
   const IndexRecord& record = state_->index.records[i];
   buffer.id = record.id;
+  std::atomic<bool>& is_away = state_->is_away[shard];
   const auto read_checked = [&](std::span<std::byte> out, uint64_t offset, uint64_t checksum, std::string_view what) {
     for (std::size_t attempt = 0;; ++attempt) {
       try {
         state_->file(shard)->pread(out, offset);
+        is_away = false;
         break;
       } catch (const WorldError& error) {
-        if (attempt == kPauses.size()) {
+        if (attempt == kPauses.size() || is_away) {
+          is_away = true;
           throw WorldError((path() / shard_name(shard)).string(),
-                           fmt::format("{}: its {} cannot be read, in {} attempts: {}", sample_name(i), what,
-                                       attempt + 1, error.what()));
+                           fmt::format("{}: its {} cannot be read, in {} attempt{}: {}", sample_name(i), what,
+                                       attempt + 1, attempt == 0 ? "" : "s", error.what()));
         }
         state_->forget(shard);
         std::this_thread::sleep_for(kPauses[attempt]);

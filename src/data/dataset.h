@@ -87,8 +87,8 @@ class Dataset {
   std::string sample_name(uint64_t i) const;
   SampleRecord record(uint64_t i) const;
   /// Reads the asked parts and checks their checksums; the other parts of `buffer` become empty. A read that fails is
-  /// tried again, three times in 0.4 seconds, on the file opened anew. Throws WorldError that names the file and the
-  /// sample.
+  /// tried again, three times in 0.4 seconds, on the file opened anew; not so while the shard's last read failed for
+  /// all that. Throws WorldError that names the file and the sample.
   void read(uint64_t i, SampleBuffer& buffer, SampleParts parts = SampleParts::kAll) const;
 
  private:

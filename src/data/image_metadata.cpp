@@ -37,7 +37,8 @@ std::string_view text_of(Bytes bytes) {
 }
 
 /// Calls visit(kind, payload) for each part of a file before its pixels ("APP1", of a JPEG) or, where the format allows
-/// them behind, all of it ("eXIf", "EXIF"), until that returns false. Ends where a part would lie outside the file.
+/// them behind, all of it ("eXIf", "EXIF"), until that returns false. Ends where a part would lie outside the file, and
+/// where the picture ends: what lies behind it is nobody's.
 template <typename Visit>
 void visit_jpeg(Bytes file, const Visit& visit) {
   std::size_t at = 2;
@@ -69,7 +70,8 @@ void visit_png(Bytes file, const Visit& visit) {
     const std::size_t length = number_at(file, at, 4, false);
     if (length > file.size() - at - 12) return;
     const std::string_view kind = text_of(file.subspan(at + 4, 4));
-    if (kind != "IDAT" && kind != "IEND") {
+    if (kind == "IEND") return;
+    if (kind != "IDAT") {
       const uLong checksum =
           crc32(0, reinterpret_cast<const Bytef*>(file.data()) + at + 4, static_cast<uInt>(length + 4));
       const bool is_sound = checksum == number_at(file, at + 8 + length, 4, false);
@@ -81,6 +83,8 @@ void visit_png(Bytes file, const Visit& visit) {
 
 template <typename Visit>
 void visit_webp(Bytes file, const Visit& visit) {
+  if (file.size() < 12) return;
+  file = file.first(std::min<std::size_t>(file.size(), std::size_t{8} + number_at(file, 4, 4, true)));
   std::size_t at = 12;
   while (at + 8 <= file.size()) {
     const std::size_t length = number_at(file, at + 4, 4, true);
@@ -220,7 +224,7 @@ bool is_surely_cut(ImageFormat format, Bytes file) {
 }
 
 struct PngColour {
-  bool is_srgb = false, has_profile = false;
+  bool is_srgb = false;
   std::optional<uint32_t> gamma;  // times 100000
 };
 
@@ -270,33 +274,37 @@ std::vector<std::string> image_remarks(Bytes encoded) {
   std::vector<std::string> remarks;
   if (is_surely_cut(format, encoded)) remarks.push_back("the file ends before its pixels do, so it cannot be decoded");
   PngColour png;
-  const auto add_profile = [&](Bytes profile) {
+  // A file has one of each; one of millions of them must not take time and memory for all.
+  bool has_profile = false, has_code_points = false, is_animated = false;
+  const auto take_profile = [&](Bytes profile) {
+    has_profile = true;
     if (const std::optional<std::string> remark = remark_on_profile(profile)) remarks.push_back(*remark);
   };
   constexpr std::string_view kIccMark{"ICC_PROFILE\0\1", 13};  // the first piece, which has the name
   visit_parts(format, encoded, [&](std::string_view kind, Bytes payload) {
     if (kind == "APP2" && payload.size() > 14 && text_of(payload).starts_with(kIccMark)) {
-      add_profile(payload.subspan(14));
+      if (!has_profile) take_profile(payload.subspan(14));
     } else if (kind == "ICCP") {
-      add_profile(payload);
+      if (!has_profile) take_profile(payload);
     } else if (kind == "iCCP") {
-      png.has_profile = true;
-      add_profile(inflate_profile(payload));
+      if (!has_profile) take_profile(inflate_profile(payload));
     } else if (kind == "sRGB") {
       png.is_srgb = true;
     } else if (kind == "gAMA" && payload.size() == 4) {
       png.gamma = number_at(payload, 0, 4, false);
-    } else if (kind == "cICP" && payload.size() == 4) {
+    } else if (kind == "cICP" && payload.size() == 4 && !has_code_points) {
+      has_code_points = true;
       // ITU-T H.273: BT.709 primaries with sRGB's curve are sRGB.
       png.is_srgb = byte_at(payload, 0) == 1 && byte_at(payload, 1) == 13;
       if (!png.is_srgb) remarks.push_back("colour code points (cICP) other than sRGB's are not applied");
-    } else if (kind == "acTL") {
+    } else if (kind == "acTL" && !is_animated) {
+      is_animated = true;
       remarks.push_back("an animation is taken as its first picture");
     }
     return true;
   });
   constexpr double kSrgbGamma = 45455;
-  if (png.gamma && !png.is_srgb && !png.has_profile && std::abs(*png.gamma - kSrgbGamma) > 0.05 * kSrgbGamma) {
+  if (png.gamma && !png.is_srgb && !has_profile && std::abs(*png.gamma - kSrgbGamma) > 0.05 * kSrgbGamma) {
     remarks.push_back(fmt::format("a gamma other than sRGB's ({:.4g}) is not applied", *png.gamma / 1e5));
   }
   return remarks;

@@ -276,6 +276,7 @@ class Loader::Impl {
 
   void report(const BadSample& bad) {
     if (!reported_.insert(bad.sample).second) return;
+    ++stats_.num_bad_samples;
     if (stats_.bad.size() < kMaxExamples) stats_.bad.push_back(bad);
     if (options_.on_bad_sample) options_.on_bad_sample(bad);
   }

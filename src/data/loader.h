@@ -58,8 +58,9 @@ struct LoaderStats {
   int64_t num_batches = 0;
   uint64_t num_samples = 0;  ///< seen, bad ones included
   uint64_t bytes_read = 0;
-  uint64_t num_bad = 0;        ///< times that a bad sample was met, by all ranks that agree
-  std::vector<BadSample> bad;  ///< each bad sample once, the first 100 of them
+  uint64_t num_bad = 0;          ///< times that a bad sample was met, by all ranks that agree
+  uint64_t num_bad_samples = 0;  ///< each of them once
+  std::vector<BadSample> bad;    ///< the first 100 of these
 };
 
 /// Reads, decodes, augments, tokenizes and collates in the background, on a pool of threads.

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -39,33 +40,71 @@ bool is_own_name(std::string_view name) {
          is_shard_name(name);
 }
 
+/// Whether it is a file, and no link or folder, under such a name or its unfinished one.
+bool is_own_file(const fs::directory_entry& entry) {
+  const std::string name = entry.path().filename().string();
+  std::error_code ignored;
+  return entry.symlink_status(ignored).type() == fs::file_type::regular &&
+         (is_own_name(name) || is_own_name(finished_name(name)));
+}
+
+/// Removes what a killed run left in the folder; all of it is looked at before any is touched.
 void clear(const fs::path& folder) {
   std::error_code error;
+  std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (!is_own_name(name) && !is_own_name(finished_name(name))) {
-      throw UserError(folder.string(),
-                      fmt::format("is where the data set is made, but holds {}. Remove that folder.", name));
+    if (!is_own_file(entry)) {
+      throw UserError(folder.string(), fmt::format("is where the data set is made, but holds {}. Remove that folder.",
+                                                   entry.path().filename().string()));
+    }
+    files.push_back(entry.path());
+  }
+  if (error) throw WorldError(folder.string(), fmt::format("cannot be listed ({}).", error.message()));
+  for (const fs::path& file : files) {
+    if (!fs::remove(file, error) && error) {
+      throw WorldError(file.string(), fmt::format("of an earlier ingest cannot be removed ({}).", error.message()));
     }
   }
-  fs::remove_all(folder, error);
 }
 
 }  // namespace
 
 StagingFolder::StagingFolder(const fs::path& out) : out_(out), path_(out.string() + ".partial") {
   check_replaceable();
-  clear(path_);
+  std::error_code error;
+  const fs::file_type type = fs::symlink_status(path_, error).type();
+  if (type != fs::file_type::not_found && type != fs::file_type::directory) {
+    throw UserError(path_.string(),
+                    "is where the data set is made, but is no folder. Remove it, or choose another --out.");
+  }
   try {
     fs::create_directories(path_);
-  } catch (const fs::filesystem_error& error) {
-    throw WorldError(path_.string(), fmt::format("cannot be created ({}).", error.code().message()));
+  } catch (const fs::filesystem_error& failure) {
+    throw WorldError(path_.string(), fmt::format("cannot be created ({}).", failure.code().message()));
+  }
+  take_lock();
+  try {
+    clear(path_);
+  } catch (const Error&) {
+    ::close(lock_);
+    throw;
   }
 }
 
 StagingFolder::~StagingFolder() {
   std::error_code ignored;
   if (!committed_) fs::remove_all(path_, ignored);
+  ::close(lock_);
+}
+
+/// The kernel lets go of it when this process ends, however it does. A file system without such locks has none.
+void StagingFolder::take_lock() {
+  lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_ < 0) throw WorldError(path_.string(), fmt::format("cannot be opened ({}).", describe_errno(errno)));
+  if (::flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+  ::close(lock_);
+  throw UserError(path_.string(),
+                  "is in use: another ingest is making a data set there. Wait for it, or choose another --out.");
 }
 
 void StagingFolder::commit() {
@@ -92,8 +131,16 @@ bool StagingFolder::replace() const {
   if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, out_.c_str(), RENAME_EXCHANGE) == 0) return true;
   if (errno != EINVAL && errno != ENOSYS) return false;
   const std::string aside = out_.string() + ".replaced";
-  return ::rename(out_.c_str(), aside.c_str()) == 0 && ::rename(path_.c_str(), out_.c_str()) == 0 &&
-         ::rename(aside.c_str(), path_.c_str()) == 0;
+  if (::rename(out_.c_str(), aside.c_str()) != 0) return false;
+  if (::rename(path_.c_str(), out_.c_str()) != 0) {
+    const int why = errno;
+    ::rename(aside.c_str(), out_.c_str());
+    errno = why;
+    return false;
+  }
+  std::error_code ignored;
+  fs::remove_all(aside, ignored);
+  return true;
 }
 
 void StagingFolder::check_replaceable() {
@@ -114,11 +161,7 @@ void StagingFolder::check_replaceable() {
   for (const auto& entry : fs::directory_iterator(out_, error)) {
     const std::string name = entry.path().filename().string();
     ++num_entries;
-    std::error_code ignored;
-    const bool is_file = entry.symlink_status(ignored).type() == fs::file_type::regular;
-    if (!is_file || (!is_own_name(name) && !is_own_name(finished_name(name)))) {
-      refuse(name, "which no ingest has made");
-    }
+    if (!is_own_file(entry)) refuse(name, "which no ingest has made");
     if (name == kTokenizerName) {
       if (!is_own_tokenizer(entry.path())) refuse(name, "which `triptych tokenizer train` has not made");
       kept_.push_back(name);

@@ -9,14 +9,15 @@
 namespace triptych::data {
 
 /// The folder in which a data set is made, beside `out`, which it becomes when it is complete. What a killed run left
-/// under its name is cleared away.
+/// under its name is cleared away; a lock on it keeps a second ingest out.
 ///
 /// Only what is provably of this program is ever replaced: nothing, an empty folder, or a data set that an ingest made:
 /// its index, the shards that this index lists, class names, unfinished files of those names. A tokenizer that was
 /// trained there is carried over.
 class StagingFolder {
  public:
-  /// Throws UserError that names what is in the way, WorldError if the folder cannot be made.
+  /// Throws UserError that names what is in the way or that another ingest is at work there, WorldError if the folder
+  /// cannot be made.
   explicit StagingFolder(const std::filesystem::path& out);
   /// Removes the folder if it was not committed.
   ~StagingFolder();
@@ -32,10 +33,12 @@ class StagingFolder {
 
  private:
   void check_replaceable();
+  void take_lock();
   bool replace() const;
 
   std::filesystem::path out_, path_;
   std::vector<std::string> kept_;
+  int lock_ = -1;  // a descriptor of the folder
   bool committed_ = false;
 };
 

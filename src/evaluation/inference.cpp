@@ -38,7 +38,7 @@ std::vector<float> Inference::infer(const Fields& data, const std::string& outpu
 void Inference::tell_left_out(const Dataset& dataset, const LoaderStats& stats) {
   if (!is_first() || stats.num_bad == 0 || !told_.insert(dataset.path().string()).second) return;
   print_warning(fmt::format("{}: {} of {} samples cannot be used and are left out, the first being {}: {}",
-                            dataset.path().string(), stats.bad.size(), dataset.size(), stats.bad.front().name,
+                            dataset.path().string(), stats.num_bad_samples, dataset.size(), stats.bad.front().name,
                             stats.bad.front().reason));
 }
 

@@ -63,11 +63,11 @@ class Inference {
   std::vector<float> to_all_hosts(const Variable& value);
 
  private:
+  void tell_left_out(const Dataset& dataset, const LoaderStats& stats);
+
   Device* device_;
   Mesh* mesh_;
   Executor* executor_;
-  void tell_left_out(const Dataset& dataset, const LoaderStats& stats);
-
   InferenceOptions options_;
   std::set<std::string> told_;  // data sets
 };

@@ -1,25 +1,17 @@
 #include "execution/group_agreement.h"
 
-#include <array>
-
 #include <fmt/core.h>
-#include <unistd.h>
 
+#include "base/program_identity.h"
 #include "parallel/agreement.h"
 
 namespace triptych::execution {
 namespace {
 
-std::string host() {
-  std::array<char, 256> name{};
-  gethostname(name.data(), name.size() - 1);
-  return name.data();
-}
-
 class GroupAgreement : public RowAgreement {
  public:
   explicit GroupAgreement(Group& world)
-      : world_(world), name_(fmt::format("{}, rank {}/{}", host(), world.rank(), world.size())) {}
+      : world_(world), name_(fmt::format("{}, rank {}/{}", machine_name(), world.rank(), world.size())) {}
 
   void raise(std::span<int32_t> values) override {
     world_.all_reduce(values.data(), static_cast<int64_t>(values.size()), DType::kInt32, ReduceOp::kMax)->wait();

@@ -196,6 +196,38 @@ TEST_F(IngestTest, ClearsAwayWhatAKilledRunLeft) {
   EXPECT_EQ(file_text(folder_ / "out.partial/thesis.doc"), "precious");
 }
 
+TEST_F(IngestTest, LeavesWhatLiesInThePlaceOfItsFolder) {
+  const fs::path place = folder_ / "out.partial";
+  const IngestOptions wanted = options("{\"caption\": \"a\"}");
+  write_text(place, "precious");
+  expect_error(ErrorKind::kUser, "is where the data set is made, but is no folder", [&] { ingest_pairs(wanted); });
+  EXPECT_EQ(file_text(place), "precious");
+  fs::remove(place);
+  fs::create_directory_symlink(folder_ / "images", place);
+  expect_error(ErrorKind::kUser, "is where the data set is made, but is no folder", [&] { ingest_pairs(wanted); });
+  EXPECT_TRUE(fs::is_symlink(place));
+  fs::remove(place);
+  fs::create_directories(place / "shard_00000.h5");
+  write_text(place / "shard_00000.h5" / "thesis.doc", "precious");
+  expect_error(ErrorKind::kUser, "holds shard_00000.h5", [&] { ingest_pairs(wanted); });
+  EXPECT_EQ(file_text(place / "shard_00000.h5" / "thesis.doc"), "precious");
+}
+
+TEST_F(IngestTest, RefusesASecondOneAtTheSamePlace) {
+  IngestOptions first = options("{\"caption\": \"a\"}\n{\"caption\": \"b\"}");
+  bool is_refused = false;
+  first.progress = [&](uint64_t samples) {
+    if (samples != 1) return;
+    IngestOptions second = first;
+    second.progress = {};
+    expect_error(ErrorKind::kUser, "another ingest is making a data set there", [&] { ingest_pairs(second); });
+    is_refused = true;
+  };
+  ingest_pairs(first);
+  EXPECT_TRUE(is_refused);
+  expect_samples(Dataset::open(out()), {{1, {}, {"a"}, {}}, {2, {}, {"b"}, {}}});
+}
+
 TEST_F(IngestTest, RefusesBadLinesWithTheirNumbers) {
   expect_refused("", "has no line");
   expect_refused("{\"caption\": \"a\"}\n\nnonsense\n", "line 3: is not JSON");

@@ -383,6 +383,7 @@ TEST(Loader, TriesAReadAgainThatFails) {
     } catch (const WorldError&) {
     }
     mender.join();
+    if (!is_read) data->read(0, buffer);  // the shard is back: the next failure is tried again
   }
   ASSERT_TRUE(is_read);
   EXPECT_TRUE(buffer.image == expected.image);
@@ -393,6 +394,26 @@ TEST(Loader, TriesAReadAgainThatFails) {
   } catch (const WorldError& error) {
     EXPECT_NE(std::string(error.what()).find("in 4 attempts"), std::string::npos) << error.what();
   }
+  try {  // a shard that is gone does not make every sample wait
+    data->read(4, buffer);
+    FAIL() << "no error";
+  } catch (const WorldError& error) {
+    EXPECT_NE(std::string(error.what()).find("in 1 attempt:"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Loader, CountsMoreBadSamplesThanItKeeps) {
+  const ScratchFolder folder;
+  const auto data = make_data_set(folder / "bad", 130, [](uint64_t) {
+    return SmallSample{test::broken_image(), {"caption"}};
+  });
+  LoaderOptions options = training_options();
+  options.training = false;
+  options.max_bad_fraction = 1;
+  Loader loader(data, options);
+  for (int64_t step = 0; step < loader.num_steps(); ++step) loader.next();
+  EXPECT_EQ(loader.stats().num_bad_samples, 130u);
+  EXPECT_EQ(loader.stats().bad.size(), 100u);
 }
 
 TEST(Loader, RefusesImpossibleOptions) {

@@ -163,6 +163,11 @@ def main():
     for name, slack in {"rgb.png": b"\0" * 999, "420.jpg": b"slack\xff\xd9", "lossless.webp": b"more"}.items():
         (out / f"slack_{name}").write_bytes((out / name).read_bytes() + slack)
         expect(f"slack_{name}", np.array(Image.open(out / name).convert("RGB")), tolerance=2, file=f"slack_{name}")
+    webp_exif = b"EXIF" + struct.pack("<I", len(little)) + little
+    for name, slack in {"png": chunk(b"eXIf", little), "webp": webp_exif}.items():
+        whole = (out / ("rgb.png" if name == "png" else "lossless.webp")).read_bytes()
+        (out / f"slack_exif.{name}").write_bytes(whole + slack)
+        expect(f"slack_exif.{name}", rgb)
     whole_jpeg = (out / "420.jpg").read_bytes()
     (out / "filled_420.jpg").write_bytes(whole_jpeg[:-2] + b"\0" * 300 + whole_jpeg[-2:])
     expect("filled_420.jpg", np.array(Image.open(out / "420.jpg").convert("RGB")), tolerance=2)
@@ -181,7 +186,8 @@ def main():
     for name, extra, said in [("gamma", chunk(b"gAMA", struct.pack(">I", 100000)), "gamma other than sRGB's (1)"),
                               ("usual_gamma", chunk(b"gAMA", struct.pack(">I", 45455)), ""),
                               ("srgb_gamma", chunk(b"sRGB", b"\0") + chunk(b"gAMA", struct.pack(">I", 100000)), ""),
-                              ("cicp", chunk(b"cICP", bytes([9, 16, 0, 1])), "cICP")]:
+                              ("cicp", chunk(b"cICP", bytes([9, 16, 0, 1])), "cICP"),
+                              ("thrice", chunk(b"acTL", struct.pack(">II", 1, 0)) * 3, "first picture")]:
         (out / f"{name}.png").write_bytes(png_bytes(rgb, 8, 2, extra=extra))
         remark_lines.append(f"{name}.png {said}")
     Image.fromarray(rgb).save(out / "animated.png", save_all=True, append_images=[Image.fromarray(255 - rgb)])

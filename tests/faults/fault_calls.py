@@ -100,9 +100,7 @@ class Calls:
         """The outputs without a fault, and how often each call is made."""
         folder = self.scene.copy("watch", use.start)
         log = self.scene.folder / "calls.log"
-        result = self.scene.call(use.words, folder, {"LOG": log})
-        if result.code != 0:
-            raise SystemExit(f"faults: [set-up] {use.name} must succeed without a fault, found {result}")
+        self.scene.must(use.words, folder, {"LOG": log})
         counts = {}
         for line in log.read_text().splitlines():
             call = line.split(" ", 1)[0]

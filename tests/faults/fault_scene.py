@@ -161,10 +161,11 @@ class Scene:
     def call(self, words, folder, fault=None, limit_s=60):
         return self.start(words, folder, fault).end(limit_s)
 
-    def must(self, words, folder):
-        result = self.call(words, folder)
-        if result.code != 0:
-            sys.exit(f"faults: [set-up] {words} must succeed without a fault, found {result}")
+    def must(self, words, folder, watch=None):
+        """A call without a fault, which neither fails nor warns: else a warning would not tell of a fault later."""
+        result = self.call(words, folder, watch)
+        if result.code != 0 or "warning" in result.said:
+            sys.exit(f"faults: [set-up] {words} must succeed without a fault or a warning, found {result}")
         return result
 
     def copy(self, name, of=None):

@@ -2,12 +2,13 @@
 // process. What it does is said by the environment:
 //
 //   TRIPTYCH_FAULT_ROOT    a folder: only calls on what lies below it count, and on the program's own shared memory
-//   TRIPTYCH_FAULT_CALL    which call: open, read, write, fsync, rename, mmap, ftruncate (every variant of a call has
-//   its name) TRIPTYCH_FAULT_AT      the number of the call that is hit, counted from 1 over the process and its forked
-//   children TRIPTYCH_FAULT_ACTION  a number: errno of the failure; "short": half of the bytes; "stop", "kill": the
-//   signal, to itself TRIPTYCH_FAULT_REPEAT  1: every later one is hit too, as on a full disk TRIPTYCH_FAULT_MATCH only
-//   paths with this in them TRIPTYCH_FAULT_RANK    only in the process of this rank TRIPTYCH_FAULT_LOG     a file: each
-//   counted call is appended to it, "write /path\n", and one that is hit with a "!" before it
+//   TRIPTYCH_FAULT_CALL    which call: open, read, write, fsync, rename, mmap, ftruncate (and every variant of one)
+//   TRIPTYCH_FAULT_AT      the number of the call that is hit, counted from 1 over the process and its forked children
+//   TRIPTYCH_FAULT_ACTION  a number: errno of the failure; "short": half of the bytes; "stop", "kill": itself
+//   TRIPTYCH_FAULT_REPEAT  1: every later one is hit too, as on a full disk
+//   TRIPTYCH_FAULT_MATCH   only paths with this in them
+//   TRIPTYCH_FAULT_RANK    only in the process of this rank
+//   TRIPTYCH_FAULT_LOG     a file: each counted call is appended to it, "write /path\n", one that is hit behind a "!"
 //
 // A call of the C library to itself does not come by here (fopen's open, say): fopen has its own place below.
 

@@ -28,7 +28,9 @@ class Table:
             print(f"FOUND {column}: {row}: {what}", flush=True)
 
     def sound(self):
-        return not any(row[column] for row in self.rows.values() for column in COLUMNS)
+        """Whether faults were met, and nothing was found."""
+        was_tried = any(row["times"] for row in self.rows.values())
+        return was_tried and not any(row[column] for row in self.rows.values() for column in COLUMNS)
 
     def print(self):
         width = max([len(row) for row in self.rows], default=0) + 2
