@@ -237,7 +237,7 @@ class CudaTraining(SmallRuns):
                 task = self.folder / "task"  # as Slurm starts each with a GPU a task
                 task.write_text(f'#!/bin/sh\nCUDA_VISIBLE_DEVICES={shown} exec "{TRIPTYCH_CUDA}" "$@"\n')
                 task.chmod(0o755)
-                run = self.folder / "cuda-scheduled"
+                run = self.folder / f"cuda-scheduled-{code}"
                 error = self.train(run, program=task, run__device='"cuda"', mesh=mesh, training__steps=STEPS, expect=code,
                                    checkpoint__every=0, environment={"TRIPTYCH_EMULATOR_MEMORY_MB": "256"})
                 if code == 0:

@@ -83,7 +83,7 @@ int main(int argc, char** argv) {
     } catch (const Error& error) {
       std::fprintf(stderr, "%s (rank %d)\n", error.what(), world->group().rank());
       // Time for the others to find out by themselves, which is what is looked at.
-      if (error.kind() == ErrorKind::kUser) std::this_thread::sleep_for(1s);
+      if (error.kind() == ErrorKind::kUser) std::this_thread::sleep_for(4s);
       world->abort(error.exit_code());
     }
   } catch (const std::exception& error) {
