@@ -30,19 +30,19 @@ struct EmbeddingHead {
   ProjectionHead head;
 };
 
-// "image.head": one query over what was pooled.
+// "image.head": one query over the image's sequence.
 void append_pooled_embedding(std::vector<BlockSpec>& blocks, const CocaConfig& config) {
   const int64_t width = config.image.sizes.width, heads = config.image.sizes.heads, embedding = config.embedding;
   const double flops =
-      AttentionPool::forward_flops(width, 1, config.pool_queries) + ProjectionHead::forward_flops(width, embedding);
+      AttentionPool::forward_flops(width, 1, config.image.sequence()) + ProjectionHead::forward_flops(width, embedding);
   const auto forward = [](const EmbeddingHead& parts, std::span<const Variable> inputs, const Fields&,
                           const Pass& pass) {
-    const Variable one = select_token(parts.pool.forward(inputs[0], pass), Tensor());
+    const Variable one = select_token(parts.pool.forward(pass.laid_out(inputs[0], "batch"), pass), Tensor());
     return l2_normalize(parts.head.forward(one, pass));
   };
   blocks.push_back(
       {.name = "image.head",
-       .reads = {kMemory},
+       .reads = {"image"},
        .writes = {{.name = "image_embedding", .dims = {embedding}, .place = "batch", .dtype = DType::kFloat32}},
        .forward_flops = flops,
        .backward_flops = 2 * flops,
@@ -58,8 +58,8 @@ void append_pooled_embedding(std::vector<BlockSpec>& blocks, const CocaConfig& c
 ModelSpec coca(const CocaConfig& config) {
   ModelSpec model;
   append_image_encoder(model.blocks, config.image);
-  append_pool(model.blocks, config);
   append_pooled_embedding(model.blocks, config);
+  append_pool(model.blocks, config);
   append_token_embedding(model.blocks, "text", config.text, true);
   const Slot text = model.blocks.back().writes[0];
   append_stack(model.blocks, "text", text, config.text.sizes, {.causal = true, .dropout = config.text.dropout});

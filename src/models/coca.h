@@ -17,8 +17,9 @@ struct CocaConfig {
 
 /// Ends with "image_embedding" and "text_embedding", float32 [E] of unit length, and "logits" [T, V].
 ///
-/// The image's embedding is one more query of the pooler, over what the others pooled (the paper's cascade); the text's
-/// is its end token after the unimodal layers.
+/// The image's embedding is one more query over the image's sequence, beside the decoder's; the text's is its end token
+/// after the unimodal layers. (The paper pools twice for the embedding, the second time over what the decoder sees.
+/// With few decoder queries that is a bottleneck: see configs/emoji_coca.toml.)
 ModelSpec coca(const CocaConfig& config);
 
 }  // namespace triptych::models
