@@ -158,8 +158,9 @@ class Parser {
         piece.begin = sizes(value, "begin");
         piece.shape = sizes(value, "shape");
         if (!is_inside({name, tensor.dtype, tensor.shape, piece.begin, piece.shape})) {
-          fail(fmt::format("a piece of `{}` must lie inside of {}, found {} at {}", name, format_shape(tensor.shape),
-                           format_shape(piece.shape), format_shape(piece.begin)));
+          fail(fmt::format("a piece of `{}` must lie inside of {}, found {} at {}", name,
+                           format_shape(tensor.shape).substr(0, 200), format_shape(piece.shape).substr(0, 200),
+                           format_shape(piece.begin).substr(0, 200)));
         }
         tensor.pieces.push_back(std::move(piece));
       }

@@ -31,7 +31,9 @@ json parse_strict_json(std::string_view text, int max_depth, std::string_view wh
   try {
     return json::parse(text, watch);
   } catch (const json::exception& e) {
-    throw WorldError(where, fmt::format("must be JSON, found an error ({}); the file is damaged", e.what()));
+    // Which quotes what it read last, however long that is.
+    throw WorldError(where, fmt::format("must be JSON, found an error ({}); the file is damaged",
+                                        std::string_view(e.what()).substr(0, 200)));
   }
 }
 

@@ -16,16 +16,33 @@ constexpr uint64_t kMaxFileBytes = uint64_t{1} << 20;
 constexpr int kMaxNesting = 16;
 constexpr uint64_t kMaxFiles = 64;
 constexpr std::size_t kMaxShownText = 100;
+/// Of a key with its tables, which every entry holds in full: one long table name before many short keys would need a
+/// hundred thousand times the memory of the file.
+constexpr std::size_t kMaxKeyBytes = 200;
 constexpr std::string_view kInclude = "include";
 /// Overrides sort after every line of every file.
 constexpr uint64_t kOverrideOrder = uint64_t{1} << 63;
 
-/// The TOML library nests tables without a limit ("a.a.a. ... = 1"), and frees them by recursion: a small file could
-/// exhaust the stack. This walks the text as a lexer would, past strings and comments, and measures both ways to nest:
-/// dots within one key, and brackets within one value. Returns the line that goes too deep, or 0.
-uint64_t find_deep_nesting(std::string_view text) {
-  uint64_t line = 1;
+/// Whether the header of a table, from its '[' on, goes on as one: with a name, or with an end that the library
+/// refuses.
+bool names_table(std::string_view header) {
+  for (int k = 0; k < 2 && header.starts_with('['); ++k) {
+    header.remove_prefix(1);
+    header.remove_prefix(std::min(header.find_first_not_of(" \t"), header.size()));
+  }
+  return !header.empty() &&
+         (is_bare_key(header.substr(0, 1)) || std::string_view("\"']").find(header[0]) != std::string_view::npos);
+}
+
+/// Finds what the TOML library does not survive. It nests tables without a limit ("a.a.a. ... = 1"), and frees them by
+/// recursion: a small file could exhaust the stack. And version 3.3 takes for granted that a letter or a quote follows
+/// the '[' of a table: what else does is undefined there. This walks the text as a lexer would, past strings and
+/// comments, looks at each header, and measures both ways to nest: dots within one key, and brackets within one value.
+/// Returns "" or the rule that is broken, with the place in `line`.
+std::string check_structure(std::string_view text, uint64_t& line) {
+  line = 1;
   int dots = 0, brackets = 0;
+  bool is_value = false;  // an '=' stands before on this line
   std::size_t i = 0;
   const auto starts_with = [&](std::string_view what) { return text.substr(i).starts_with(what); };
   while (i < text.size()) {
@@ -51,15 +68,21 @@ uint64_t find_deep_nesting(std::string_view text) {
       while (i < text.size() && text[i] != '\n') ++i;
       continue;
     }
+    if (c == '[' && brackets == 0 && !is_value && !names_table(text.substr(i))) {
+      return "must name a table in letters, digits, '_' and '-' behind its '[', found none. Write [section]";
+    }
     if (c == '\n') ++line;
+    if (brackets == 0 && (c == '=' || c == '\n')) is_value = c == '=';
     if (c == '[' || c == '{') ++brackets;
     if ((c == ']' || c == '}') && brackets > 0) --brackets;
     if (c == '.') ++dots;
     if (c == ',' || c == '=' || c == '\n' || c == '[' || c == '{') dots = 0;
-    if (dots > kMaxNesting || brackets > kMaxNesting) return line;
+    if (dots > kMaxNesting || brackets > kMaxNesting) {
+      return fmt::format("must nest at most {} levels of tables or lists, found more", kMaxNesting);
+    }
     ++i;
   }
-  return 0;
+  return "";
 }
 
 /// Refuses what the parser should not see. Returns "" or the rule that is broken, with the place in `line`.
@@ -84,9 +107,7 @@ std::string check_text(std::string_view text, uint64_t& line) {
     }
     return "must be UTF-8, found other bytes. Save it as a UTF-8 text file";
   }
-  line = find_deep_nesting(text);
-  if (line != 0) return fmt::format("must nest at most {} levels of tables or lists, found more", kMaxNesting);
-  return "";
+  return check_structure(text, line);
 }
 
 ConfigValue convert(const toml::node& node) {
@@ -197,6 +218,13 @@ class Loader {
         continue;
       }
       const std::string full = prefix + std::string(key.str());
+      if (full.size() > kMaxKeyBytes) {
+        source_.problems.push_back(
+            {place, fmt::format("a key with its tables must have at most {} bytes, found {} that begin with {}. Rename "
+                                "or remove it.",
+                                kMaxKeyBytes, full.size(), quote_toml(shorten(full)))});
+        continue;
+      }
       if (const toml::table* inner = node.as_table()) {
         if (inner->empty()) source_.empty_sections[full] = place;
         flatten(*inner, full + ".", name);

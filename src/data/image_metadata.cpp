@@ -192,7 +192,7 @@ std::vector<std::byte> inflate_profile(Bytes chunk) {
   stream.next_out = reinterpret_cast<Bytef*>(profile.data());
   stream.avail_out = static_cast<uInt>(profile.size());
   inflate(&stream, Z_FINISH);  // whatever came out is looked at
-  profile.resize(profile.size() - stream.avail_out);
+  profile.resize(std::min<std::size_t>(profile.size(), stream.total_out));
   inflateEnd(&stream);
   return profile;
 }
@@ -223,8 +223,10 @@ bool is_surely_cut(ImageFormat format, Bytes file) {
   return !has_pixels;
 }
 
-struct PngColour {
-  bool is_srgb = false;
+/// What was found of the parts that are remarked on. Each part stands once in a sound file; of more, the first counts,
+/// so that a file's remarks do not grow with its length.
+struct Findings {
+  bool has_profile = false, has_code_points = false, is_srgb = false, is_animated = false;
   std::optional<uint32_t> gamma;  // times 100000
 };
 
@@ -273,39 +275,35 @@ std::vector<std::string> image_remarks(Bytes encoded) {
   }
   std::vector<std::string> remarks;
   if (is_surely_cut(format, encoded)) remarks.push_back("the file ends before its pixels do, so it cannot be decoded");
-  PngColour png;
-  // A file has one of each; one of millions of them must not take time and memory for all.
-  bool has_profile = false, has_code_points = false, is_animated = false;
-  const auto take_profile = [&](Bytes profile) {
-    has_profile = true;
+  Findings found;
+  const auto add_profile = [&](Bytes profile) {
     if (const std::optional<std::string> remark = remark_on_profile(profile)) remarks.push_back(*remark);
   };
+  const auto is_first = [](bool& is_found) { return !std::exchange(is_found, true); };
   constexpr std::string_view kIccMark{"ICC_PROFILE\0\1", 13};  // the first piece, which has the name
   visit_parts(format, encoded, [&](std::string_view kind, Bytes payload) {
     if (kind == "APP2" && payload.size() > 14 && text_of(payload).starts_with(kIccMark)) {
-      if (!has_profile) take_profile(payload.subspan(14));
+      if (is_first(found.has_profile)) add_profile(payload.subspan(14));
     } else if (kind == "ICCP") {
-      if (!has_profile) take_profile(payload);
+      if (is_first(found.has_profile)) add_profile(payload);
     } else if (kind == "iCCP") {
-      if (!has_profile) take_profile(inflate_profile(payload));
+      if (is_first(found.has_profile)) add_profile(inflate_profile(payload));
     } else if (kind == "sRGB") {
-      png.is_srgb = true;
+      found.is_srgb = true;
     } else if (kind == "gAMA" && payload.size() == 4) {
-      png.gamma = number_at(payload, 0, 4, false);
-    } else if (kind == "cICP" && payload.size() == 4 && !has_code_points) {
-      has_code_points = true;
+      found.gamma = number_at(payload, 0, 4, false);
+    } else if (kind == "cICP" && payload.size() == 4 && is_first(found.has_code_points)) {
       // ITU-T H.273: BT.709 primaries with sRGB's curve are sRGB.
-      png.is_srgb = byte_at(payload, 0) == 1 && byte_at(payload, 1) == 13;
-      if (!png.is_srgb) remarks.push_back("colour code points (cICP) other than sRGB's are not applied");
-    } else if (kind == "acTL" && !is_animated) {
-      is_animated = true;
+      found.is_srgb = byte_at(payload, 0) == 1 && byte_at(payload, 1) == 13;
+      if (!found.is_srgb) remarks.push_back("colour code points (cICP) other than sRGB's are not applied");
+    } else if (kind == "acTL" && is_first(found.is_animated)) {
       remarks.push_back("an animation is taken as its first picture");
     }
     return true;
   });
   constexpr double kSrgbGamma = 45455;
-  if (png.gamma && !png.is_srgb && !has_profile && std::abs(*png.gamma - kSrgbGamma) > 0.05 * kSrgbGamma) {
-    remarks.push_back(fmt::format("a gamma other than sRGB's ({:.4g}) is not applied", *png.gamma / 1e5));
+  if (found.gamma && !found.is_srgb && !found.has_profile && std::abs(*found.gamma - kSrgbGamma) > 0.05 * kSrgbGamma) {
+    remarks.push_back(fmt::format("a gamma other than sRGB's ({:.4g}) is not applied", *found.gamma / 1e5));
   }
   return remarks;
 }

@@ -25,6 +25,7 @@ constexpr uint64_t kIndexVersion = 1;
 constexpr uint64_t kMaxJsonBytes = kMaxShards * 1500;  // a shard's entry has about 900 bytes
 constexpr uint64_t kMaxSamples = uint64_t{1} << 40;    // keeps the sizes below from wrapping
 constexpr int kMaxDepth = 8;
+constexpr std::size_t kMaxFileNameBytes = 255;  // of Linux
 
 /// The first bytes of index.bin.
 struct ArraysHeader {
@@ -163,7 +164,8 @@ class IndexReader {
     IndexedShard shard;
     shard.file = json.at("file").get<std::string>();
     const std::filesystem::path name(shard.file);
-    if (!name.has_filename() || name.filename() != name || shard.file == "." || shard.file == "..") {
+    if (!name.has_filename() || name.filename() != name || shard.file == "." || shard.file == ".." ||
+        shard.file.size() > kMaxFileNameBytes || shard.file.find('\0') != std::string::npos) {
       refuse("a shard's 'file' must be a plain name in this folder");
     }
     shard.bytes = number(json, "bytes");

@@ -31,6 +31,15 @@ constexpr std::array<std::string_view, 10> kOtherCaptionKeys{
   throw UserError("line", rule);
 }
 
+/// A key as messages quote it; a line may be a key of megabytes.
+std::string shown_key(std::string_view key) {
+  constexpr std::size_t kMaxShown = 60;
+  if (key.size() <= kMaxShown) return std::string(key);
+  std::size_t end = kMaxShown;
+  while ((static_cast<unsigned char>(key[end]) & 0xC0) == 0x80) --end;  // not within a letter
+  return std::string(key.substr(0, end)) + "...";
+}
+
 void add_caption(const Json& value, PairLine& line) {
   if (!value.is_string()) refuse(fmt::format("a caption must be a string, found {}", value.type_name()));
   const auto& text = value.get_ref<const std::string&>();
@@ -117,7 +126,9 @@ Json parse_strictly(std::string_view text) {
                     "\"...\"}}",
                     place != nullptr ? fmt::format(" (at byte {})", place->byte) : "", mistake_in(text)));
   }
-  if (!doubled.empty()) refuse(fmt::format("has the key '{}' twice, so one of the values would be lost", doubled));
+  if (!doubled.empty()) {
+    refuse(fmt::format("has the key '{}' twice, so one of the values would be lost", shown_key(doubled)));
+  }
   return json;
 }
 
@@ -197,7 +208,7 @@ PairLine parse_pair_line(std::string_view text) {
       }
       line.label = value.get<int64_t>();
     } else {
-      line.ignored_keys.push_back(key);
+      line.ignored_keys.push_back(shown_key(key));
     }
   }
   check_other_keys(line);

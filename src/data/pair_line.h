@@ -16,7 +16,7 @@ struct PairLine {
   std::vector<std::string> captions;
   std::optional<uint64_t> id;
   std::optional<int64_t> label;
-  std::vector<std::string> ignored_keys;
+  std::vector<std::string> ignored_keys;  ///< that mean nothing here, for messages: long ones are cut
 };
 
 /// Parses and checks one line. Throws UserError with the rule alone; the caller adds file and line.

@@ -132,6 +132,16 @@ TEST_F(Safetensors, RefusesLengthsBeyondTheFileAndDeepHeaders) {
   EXPECT_PRED2(contains, read_error(deep, 0), "must nest at most 4 levels");
 }
 
+TEST_F(Safetensors, ALongHeaderIsRefusedInFewWords) {
+  const std::string word(100000, 'x');
+  for (const std::string& header : {"{\"" + word, "{\"" + word + "\": 3}", "{\"a\": {\"dtype\": \"" + word + "\"}}",
+                                    "{\"" + word + "\": 3, \"" + word + "\": 3}"}) {
+    const std::string error = read_error(header, 0);
+    EXPECT_PRED2(contains, error, "world: ") << header.substr(0, 20);
+    EXPECT_LT(error.size(), 1000U) << header.substr(0, 20);
+  }
+}
+
 TEST_F(Safetensors, AMutatedFileIsReadOrRefusedButNeverWorse) {
   OwnedPieces owned;
   owned.add(whole_tensor("a", DType::kFloat32, {2, 3}));

@@ -254,11 +254,24 @@ TEST(ConfigReader, RefusesHostileText) {
   EXPECT_EQ(message_of("data.path = '" + repeat(".", 50) + "' # " + repeat("[", 50)), "");
   EXPECT_EQ(message_of("data.path = \"\\\"" + repeat("[", 50) + "\""), "");
   EXPECT_EQ(message_of("data.path = '''\n'" + repeat("[", 50) + "'''"), "");
+  // The library would take what stands there for a name.
+  for (const std::string text : {"[", "[\n", "[[ \n]]", "\xef\xbb\xbf[=]", "[.a]", "[[[a]]]", "\u00a0[\n"}) {
+    EXPECT_PRED2(contains, message_of("data.flip = true\n" + text), "[a.toml:2] the file must name a table") << text;
+    EXPECT_PRED2(contains, message_of(text), "[a.toml:1] the file must name a table") << text;
+    EXPECT_PRED2(contains, message_of("", {"data.path=1\n" + text}), "an override's value must be") << text;
+  }
+  EXPECT_EQ(message_of("[ training ]\nsteps = 1\n['run']\nseed = 1\n\t[\"data\"] # [\nmeans = [\n1,\n]"), "");
+  EXPECT_PRED2(contains, message_of("data.means = [\n[0.5],\n[]]"), "must be a list of numbers");
+  EXPECT_PRED2(contains, message_of("[[]]"), "[a.toml:1:");
   // Many problems are cut, one long word is no reason to compare for long.
   std::string many;
   for (int i = 0; i < 60000; ++i) many += fmt::format("z{} = 1\n", i);
   EXPECT_PRED3(contains_both, message_of(many), "has 60000 problems", "and 59950 more");
-  EXPECT_PRED2(contains, message_of(repeat("a", 900000) + " = 1"), "a key must be known");
+  EXPECT_PRED2(contains, message_of(repeat("a", 200) + " = 1"), "a key must be known");
+  EXPECT_PRED2(contains, message_of(repeat("a", 900000) + " = 1"), "at most 200 bytes, found 900000 that begin with");
+  // Each of the keys would hold the table's name: 45 GB.
+  EXPECT_PRED2(contains, message_of("[" + repeat("a", 450000) + "]\n" + many.substr(0, many.find("z40000 "))),
+               "[a.toml:1] a key with its tables must have at most 200 bytes, found 450000");
   EXPECT_PRED2(contains, message_of("\"a.b\" = 1"), "must be letters, digits");
   EXPECT_PRED2(contains, message_of("", {"data.path=\xff"}), "UTF-8");
 }

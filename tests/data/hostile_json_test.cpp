@@ -1,5 +1,6 @@
 #include <string>
 
+#include "base/text.h"
 #include "data/index_file.h"
 #include "data/pair_line.h"
 #include "shard_support.h"
@@ -29,13 +30,34 @@ TEST(HostileJson, ALineThatNestsWithoutEndIsRefusedInFewWords) {
   EXPECT_EQ(parse_pair_line(R"({"caption": "a", "other": )" + nested_lists() + "}").ignored_keys.size(), 1U);
 }
 
-TEST(HostileJson, ALongValueIsToldInFewWords) {
-  const std::string line = R"({"caption": "a", "id": ")" + std::string(100000, 'x') + "\"}";
-  try {
-    parse_pair_line(line);
-    FAIL() << "a string is no id";
-  } catch (const UserError& error) {
-    EXPECT_LT(std::string(error.what()).size(), 300U);
+TEST(HostileJson, ALongValueOrKeyIsToldInFewWords) {
+  std::string letters;
+  for (int k = 0; k < 50000; ++k) letters += "\u00e9";  // two bytes each, so that a cut may fall within one
+  for (const std::string& word : {std::string(100000, 'x'), letters, "x" + letters}) {
+    const std::string pair = '"' + word + "\": 1";
+    for (const std::string& line : {R"({"caption": "a", "id": ")" + word + "\"}", "{" + pair + ", " + pair + "}",
+                                    "{" + pair + "}", R"({"image": "a.png", "text": "a", )" + pair + "}"}) {
+      try {
+        parse_pair_line(line);
+        FAIL() << "taken: " << line.substr(0, 30);
+      } catch (const UserError& error) {
+        EXPECT_LT(std::string(error.what()).size(), 400U) << line.substr(0, 30);
+        EXPECT_TRUE(is_utf8(error.what())) << line.substr(0, 30);
+      }
+    }
+  }
+}
+
+TEST(HostileJson, AnIndexNamesNoFileThatCannotBe) {
+  const ScratchFolder folder;
+  // The checksum is looked at first, so each is written as the program would.
+  for (const std::string& file :
+       {std::string("a\0b", 3), std::string(256, 'a'), std::string("a/b"), std::string("..")}) {
+    DatasetIndex index;
+    index.data_set_id = "a";
+    index.shards.emplace_back().file = file;
+    write_index(folder.path(), index);
+    expect_error(ErrorKind::kWorld, "must be a plain name in this folder", [&] { read_index(folder.path()); });
   }
 }
 

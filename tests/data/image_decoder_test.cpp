@@ -86,7 +86,7 @@ TEST(ImageRemarks, TellWhatIsNotApplied) {
       EXPECT_NE(remarks[0].find(said), std::string::npos) << remarks[0];
     }
   }
-  EXPECT_EQ(count, 19);
+  EXPECT_EQ(count, 21);
   EXPECT_TRUE(image_remarks({}).empty());
 }
 

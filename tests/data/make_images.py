@@ -187,9 +187,15 @@ def main():
                               ("usual_gamma", chunk(b"gAMA", struct.pack(">I", 45455)), ""),
                               ("srgb_gamma", chunk(b"sRGB", b"\0") + chunk(b"gAMA", struct.pack(">I", 100000)), ""),
                               ("cicp", chunk(b"cICP", bytes([9, 16, 0, 1])), "cICP"),
-                              ("thrice", chunk(b"acTL", struct.pack(">II", 1, 0)) * 3, "first picture")]:
+                              ("repeated_cicp", chunk(b"cICP", bytes([9, 16, 0, 1])) * 50, "cICP"),
+                              ("repeated_frames", chunk(b"acTL", bytes(8)) * 50, "first picture")]:
         (out / f"{name}.png").write_bytes(png_bytes(rgb, 8, 2, extra=extra))
         remark_lines.append(f"{name}.png {said}")
+    wide = (out / "wide.jpg").read_bytes()
+    profile = wide.index(b"\xff\xe2")
+    behind = profile + 2 + struct.unpack(">H", wide[profile + 2:profile + 4])[0]
+    (out / "repeated_profile.jpg").write_bytes(wide[:profile] + wide[profile:behind] * 50 + wide[behind:])
+    remark_lines.append("repeated_profile.jpg profile other than sRGB")
     Image.fromarray(rgb).save(out / "animated.png", save_all=True, append_images=[Image.fromarray(255 - rgb)])
     remark_lines += ["animated.png first picture", "oriented_6.jpg", "rgb16.png", "cmyk.jpg", "slack_420.jpg"]
     (out / "remarks.txt").write_text("\n".join(remark_lines) + "\n")

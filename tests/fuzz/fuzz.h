@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -11,20 +12,27 @@
 
 namespace triptych::test {
 
-/// Calls a reader of bytes from outside. It may take them, or refuse them with the user's or the world's error; any
-/// other exception goes on, and libFuzzer reports it.
+/// Ends the program, which libFuzzer reports, if what a reader took breaks a promise of its header.
+inline void must_hold(bool fact) {
+  if (!fact) __builtin_trap();
+}
+
+/// Calls a reader of bytes from outside. It may take them, or refuse them in words that a person can read, with the
+/// user's or the world's error; any other exception goes on, and libFuzzer reports it.
 template <typename Read>
 void must_read_or_refuse(const Read& read) {
+  constexpr std::size_t kMaxLineBytes = 2000;
   try {
     read();
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::kInternal) throw;
+    std::string_view message = error.what();
+    while (!message.empty()) {
+      const std::size_t end = std::min(message.find('\n'), message.size());
+      must_hold(end <= kMaxLineBytes);
+      message.remove_prefix(std::min(end + 1, message.size()));
+    }
   }
-}
-
-/// Ends the program, which libFuzzer reports, if what a reader took breaks a promise of its header.
-inline void must_hold(bool fact) {
-  if (!fact) __builtin_trap();
 }
 
 inline std::string_view text_of(const uint8_t* data, std::size_t size) {
