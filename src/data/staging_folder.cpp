@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "data/class_names.h"
@@ -67,6 +68,15 @@ void clear(const fs::path& folder) {
   }
 }
 
+/// Of the data set that was there before. The new one is in its place, so a failure is no error.
+void remove_replaced(const fs::path& folder) {
+  std::error_code error;
+  fs::remove_all(folder, error);
+  if (!error) return;
+  print_warning(fmt::format("[{}] the data set that was replaced cannot be removed ({}). Remove it by hand",
+                            folder.string(), error.message()));
+}
+
 }  // namespace
 
 StagingFolder::StagingFolder(const fs::path& out) : out_(out), path_(out.string() + ".partial") {
@@ -119,8 +129,7 @@ void StagingFolder::commit() {
   }
   committed_ = true;
   sync_folder(out_.has_parent_path() ? out_.parent_path() : ".");
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
+  remove_replaced(path_);
 }
 
 /// rename(2) takes the place of nothing or of an empty folder; an older data set is exchanged in one step where the
@@ -138,8 +147,7 @@ bool StagingFolder::replace() const {
     errno = why;
     return false;
   }
-  std::error_code ignored;
-  fs::remove_all(aside, ignored);
+  remove_replaced(aside);
   return true;
 }
 

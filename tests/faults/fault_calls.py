@@ -157,6 +157,9 @@ class Calls:
         wrong = differing(use.outputs(folder), expected)
         # What the program asked to remove by hand was told.
         stayed = all(name not in expected for name in wrong)
+        if stayed and "could not commit checkpoint" in result.said:
+            # Nothing gives way to a save that failed, and a run that is complete saves no more.
+            wrong = [name for name in wrong if not name.startswith("run/checkpoints/step_")]
         if wrong and not (stayed and "Remove it by hand" in result.said):
             self.table.found(row, "left" if stayed else "lost", f"{what}; after another run not as undisturbed: {wrong[:4]}")
         return None

@@ -211,7 +211,7 @@ def stop_rank(scene, table, number, phase, rank, mesh):
     folder = scene.copy(f"stopped_{number}")
     settings = {"timeout_s": TIMEOUT_S, "training__steps": 100000, "checkpoint__every": 0 if phase == "step" else 4}
     if phase == "evaluation":
-        scene.must(scene.train(training__steps=2), folder)
+        scene.must(scene.train(training__steps=100000, training__stop_after=2), folder)
         words = scene.words("eval", "run.toml", "--set", 'run.dir="run"', "--set", 'evaluation.sets=["data"]', "--set",
                             f"run.timeout_s={TIMEOUT_S}", mesh=mesh)
     else:
