@@ -69,6 +69,29 @@ fs::path resolve_step(const fs::path& folder, int64_t step) {
   return path;
 }
 
+// A save that was killed between its two renames left a checkpoint one newer than `latest` says: that one. More cannot
+// have happened, so then `latest` was changed or damaged, and going on from there would replace what came after.
+fs::path newest_if_next(const fs::path& latest, const fs::path& folder, const std::string& named) {
+  const int64_t own = read_save_number(folder / named / kManifestName);
+  if (own == 0) return folder / named;
+  const std::vector<SavedStep> saves = list_saves(folder);
+  for (auto save = saves.rbegin(); save != saves.rend() && save->save_number > own; ++save) {
+    const std::string name = step_folder_name(save->step);
+    try {
+      static_cast<void>(read_manifest(folder / name / kManifestName));
+    } catch (const Error&) {
+      continue;  // its number may be the damage
+    }
+    if (save->save_number == own + 1) return folder / name;
+    throw WorldError(
+        latest.string(),
+        fmt::format("must name the checkpoint that was saved last, found {}, and {} was saved after it; the "
+                    "file is damaged or was changed. Name the step that is meant instead of `latest`. {}",
+                    named, name, describe_steps(folder)));
+  }
+  return folder / named;
+}
+
 fs::path resolve_latest(const fs::path& file) {
   std::string text = read_text_file(file, kMaxLatestBytes);
   if (!text.empty() && text.back() == '\n') text.pop_back();
@@ -86,7 +109,7 @@ fs::path resolve_latest(const fs::path& file) {
                                                 "manifest. Name a step instead of `latest`. {}",
                                                 text, describe_steps(folder)));
   }
-  return folder / text;
+  return newest_if_next(file, folder, text);
 }
 
 }  // namespace

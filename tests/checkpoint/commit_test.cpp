@@ -90,6 +90,27 @@ TEST_F(Commit, ARunThatWentBackKeepsWhatItSavesFromThereWhateverTheClocksSay) {
   EXPECT_EQ(numbers, (std::vector<int64_t>{4, 5})) << "three saves were before";
 }
 
+TEST_F(Commit, LatestIsTheLastSavedOrAnError) {
+  for (const int64_t step : {10, 20, 30}) save(step, 0);
+  // As a save leaves it that is killed between its two renames.
+  spit(folder_ / "latest", "step_00000020\n");
+  EXPECT_EQ(resolve_checkpoint(folder_, "latest"), folder_ / "step_00000030");
+  // A flipped bit, or a hand.
+  spit(folder_ / "latest", "step_00000010\n");
+  try {
+    resolve_checkpoint(folder_, "latest");
+    FAIL() << "went back by two saves";
+  } catch (const WorldError& error) {
+    EXPECT_NE(std::string(error.what()).find("found step_00000010, and step_00000030 was saved after it"),
+              std::string::npos)
+        << error.what();
+  }
+  EXPECT_EQ(resolve_checkpoint(folder_, "10"), folder_ / "step_00000010");
+  // What cannot be read is not newer, whatever number it seems to have.
+  spit(folder_ / "step_00000030" / "manifest.json", "{\"format\": \"triptych checkpoint\", \"save_number\": 9");
+  EXPECT_EQ(resolve_checkpoint(folder_, "latest"), folder_ / "step_00000020");
+}
+
 TEST_F(Commit, CheckpointsOfBeforeThereWasANumberAreOlderThanAllWithOne) {
   for (const int64_t step : {10, 30, 20}) save(step, 0);
   // As an older version wrote them: without the line, and with the hash of the text without it.
@@ -159,11 +180,11 @@ TEST_F(Commit, RemovesWhatAKilledSaveLeftAndNothingElse) {
             (Names{"latest", "latest.tmp", "notes.tmp", "step_00000010", "step_00000020", "step_00000030.tmp.mine"}));
 }
 
-TEST_F(Commit, KilledBetweenTheRenameAndLatestGoesOnFromTheOlder) {
+TEST_F(Commit, KilledBetweenTheRenameAndLatestGoesOnFromTheNewer) {
   save(10);
   save(20);
   spit(folder_ / "latest", "step_00000010\n");  // as if killed just before `latest` was renamed
-  EXPECT_EQ(CheckpointReader::open(folder_, "latest").manifest().run.step, 10);
+  EXPECT_EQ(CheckpointReader::open(folder_, "latest").manifest().run.step, 20);
   save(20);
   expect_sound("latest");
   EXPECT_EQ(CheckpointReader::open(folder_, "latest").manifest().run.step, 20);
