@@ -39,6 +39,18 @@ class RunRanks(unittest.TestCase):
     def test_passes_the_failing_ranks_exit_code_on(self):
         self.assertEqual(run_ranks("2", "bash", "-c", "exit $((OMPI_COMM_WORLD_RANK * 2))").returncode, 2)
 
+    def test_takes_the_ranks_code_where_mpirun_itself_crashes(self):
+        for ended, code in (([(0, 0), (1, 2 << 8)], 2), ([(0, 0)], 128 + 11), ([(1, None)], 128 + 11)):
+            job = module().Job(2, ["command"])
+            job.ranks.ended = ended
+            self.assertEqual(job.exit_code(-11), code)
+
+    def test_leaves_out_what_mpirun_could_not_pass_on(self):
+        messages = module().Messages
+        line = b"[n1:16743] [[11673,0],0] ORTE_ERROR_LOG: Out of resource in file ../../../orte/util/show_help.c at line 501\n"
+        self.assertTrue(messages.UNSENT_HELP.match(line))
+        self.assertFalse(messages.UNSENT_HELP.match(line.replace(b"show_help.c", b"odls_base.c")))
+
     def test_ends_when_a_rank_is_killed(self):
         script = '[ "$OMPI_COMM_WORLD_RANK" = 0 ] && sleep 50; sleep 2; kill -KILL $$'
         result = run_ranks("2", "bash", "-c", script)
