@@ -207,6 +207,17 @@ void move_into_place(const fs::path& temporary, const fs::path& final_folder, st
   remove_replaced(replaced);
 }
 
+void write_latest(const fs::path& folder, int64_t step, std::vector<std::string>& warnings) {
+  const fs::path latest = folder / kLatestName;
+  const std::string text = step_folder_name(step) + "\n";
+  if (is_latest_of_ours(latest)) {
+    if (read_text_file(latest, kMaxLatestBytes) == text) return;
+  } else if (fs::exists(fs::symlink_status(latest))) {
+    warnings.push_back(set_aside(latest));
+  }
+  write_file_atomically(latest, text);
+}
+
 void remove_leftovers(const fs::path& folder, std::span<const std::string> extra_names) {
   std::vector<fs::path> paths;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) paths.push_back(entry.path());

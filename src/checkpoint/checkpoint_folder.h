@@ -50,6 +50,10 @@ void move_into_place(const std::filesystem::path& temporary, const std::filesyst
                      std::span<const std::string> extra_names, std::vector<std::string>& warnings,
                      bool may_exchange = true);
 
+/// Makes `latest` name a step, if it does not already. What is no `latest` of ours is set aside; the sentence that
+/// tells it is added to `warnings`.
+void write_latest(const std::filesystem::path& folder, int64_t step, std::vector<std::string>& warnings);
+
 /// Removes what killed saves left: step_*.tmp folders and temporary versions of `latest`. A `step_N.replaced` gets its
 /// name back if nothing took its place.
 void remove_leftovers(const std::filesystem::path& folder, std::span<const std::string> extra_names);

@@ -189,9 +189,7 @@ SaveResult CheckpointWriter::save(const RunState& state, std::span<const TensorP
     move_into_place(temporary, final_folder, extra_names, warnings);
     is_made = false;
     sync_folder(folder_);
-    const fs::path latest = folder_ / kLatestName;
-    if (fs::exists(fs::symlink_status(latest)) && !is_latest_of_ours(latest)) warnings.push_back(set_aside(latest));
-    write_file_atomically(latest, name + "\n");
+    write_latest(folder_, state.step, warnings);
     verify_committed(final_folder, text, manifest);
     uint64_t bytes = text.size();
     for (const ManifestFile& file : manifest.files) bytes += file.bytes;

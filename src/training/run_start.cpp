@@ -2,6 +2,7 @@
 
 #include <system_error>
 
+#include "checkpoint/checkpoint_folder.h"
 #include "parallel/agreement.h"
 #include "training/resume_rules.h"
 
@@ -80,6 +81,13 @@ void RunStart::judge_checkpoint(const TrainingRequest& request) {
     for (std::string& line : describe_changes(changes_)) notes_.push_back(std::move(line));
   }
   if (std::string note = note_of_tokenizer(config_, inputs_); !note.empty()) notes_.push_back(std::move(note));
+}
+
+void RunStart::name_last_save() {
+  if (use_ != FolderUse::kGoOn) return;
+  const fs::path folder = checkpoints_of(config_);
+  if (list_saves(folder).back().step != step_) return;  // an earlier step was asked for
+  write_latest(folder, step_, notes_);
 }
 
 void RunStart::begin() {

@@ -27,6 +27,9 @@ class RunStart {
   int64_t end() const { return end_; }
   /// True if the checkpoint is where the run stops: nothing is left to do, and `begin` writes nothing.
   bool is_complete() const { return step_ == end_; }
+  /// On rank 0 of a complete run, instead of begin(): a save that was killed before it could name itself in `latest` is
+  /// named.
+  void name_last_save();
   /// Rank 0 alone, once: run.json, config.toml and what else RunFolder::begin does.
   void begin();
   /// What to tell before the first step, a line each; of rank 0.

@@ -61,7 +61,9 @@ class Trainer {
     const int64_t end = start_.end();
     together(group_, [&] {
       if (!is_first_) return;
-      if (!start_.is_complete()) {
+      if (start_.is_complete()) {
+        start_.name_last_save();
+      } else {
         start_.begin();
         metrics_.emplace(config_.run.dir, step_);
       }

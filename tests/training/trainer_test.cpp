@@ -274,6 +274,7 @@ TEST_F(Training, AutoTakesTheLastSoundCheckpointOnAllRanksOrBegins) {
 TEST_F(Training, AStepBeyondTheEndIsAnErrorAndTheEndIsComplete) {
   RunConfig c = config("run");
   c.training.stop_after = 4;
+  c.checkpoint.every = 2;
   run(c);
   const auto files = [&] {
     std::map<std::string, std::filesystem::file_time_type> times;
@@ -285,6 +286,11 @@ TEST_F(Training, AStepBeyondTheEndIsAnErrorAndTheEndIsComplete) {
   const auto before = files();
   run(c, {.resume = "latest"});
   EXPECT_EQ(files(), before) << "nothing is left to do, nothing is written";
+  // As a last save leaves it that is killed before it could name itself.
+  const std::filesystem::path latest = folder_ / "run" / "checkpoints" / "latest";
+  std::ofstream(latest) << "step_00000002\n";
+  run(c, {.resume = "latest"});
+  EXPECT_EQ(read_text_file(latest, 100), "step_00000004\n");
   c.training.stop_after = 3;
   expect_refused(c, {.resume = "latest"}, "is at step 4, beyond the 3 where the run is to stop");
   EXPECT_EQ(files(), before);
