@@ -13,7 +13,7 @@ ModelSpec captioner(const CaptionerConfig& config) {
                 .memory = "memory",
                 .memory_width = config.image.sizes.width,
                 .memory_sequence = config.image.sequence()});
-  append_token_logits(model.blocks, "text", "text", config.text);
+  append_token_logits(model.blocks, "text", config.text, true);
   model.fingerprint = fmt::format("captioner image({}) text({})", config.image.to_string(), config.text.to_string());
   return model;
 }

@@ -60,7 +60,7 @@ ModelSpec coca(const CocaConfig& config) {
   append_image_encoder(model.blocks, config.image);
   append_pooled_embedding(model.blocks, config);
   append_pool(model.blocks, config);
-  append_token_embedding(model.blocks, "text", config.text, true);
+  append_token_embedding(model.blocks, "text", config.text, false);
   const Slot text = model.blocks.back().writes[0];
   append_stack(model.blocks, "text", text, config.text.sizes, {.causal = true, .dropout = config.text.dropout});
   append_text_embedding(model.blocks, config.text, config.embedding);
@@ -72,7 +72,7 @@ ModelSpec coca(const CocaConfig& config) {
                 .memory = kMemory,
                 .memory_width = config.image.sizes.width,
                 .memory_sequence = config.pool_queries});
-  append_token_logits(model.blocks, "text", "text", config.text);
+  append_token_logits(model.blocks, "text", config.text, false);
   model.fingerprint =
       fmt::format("coca embedding={} pool_queries={} multimodal_layers={} image({}) text({})", config.embedding,
                   config.pool_queries, config.multimodal_layers, config.image.to_string(), config.text.to_string());

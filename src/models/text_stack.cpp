@@ -42,9 +42,9 @@ void append_token_embedding(std::vector<BlockSpec>& blocks, const std::string& n
                     }});
 }
 
-void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name, const std::string& embedding,
-                         const TextStackConfig& config) {
-  const std::string block_name = name + ".output";
+void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name, const TextStackConfig& config,
+                         bool is_tied) {
+  const std::string block_name = name + ".output", table = is_tied ? name + ".embed" : block_name;
   const double flops = 2.0 * static_cast<double>(config.length * config.sizes.width * config.vocabulary);
   const auto forward = [](const TokenOutput& parts, std::span<const Variable> inputs, const Fields&, const Pass& pass) {
     return parts.table.logits(pass.laid_out(parts.norm.forward(inputs[0], pass), "batch"), pass);
@@ -56,10 +56,9 @@ void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name
        .forward_flops = flops,
        .backward_flops = 2 * flops,
        .make = [=](ParameterStore& store) {
-         return make_block(
-             TokenOutput{NormParameters(store, block_name + ".norm", config.sizes.width),
-                         TokenTable(store, embedding + ".embed", config.vocabulary, config.sizes.width, true)},
-             forward);
+         return make_block(TokenOutput{NormParameters(store, block_name + ".norm", config.sizes.width),
+                                       TokenTable(store, table, config.vocabulary, config.sizes.width, is_tied)},
+                           forward);
        }});
 }
 

@@ -24,9 +24,10 @@ struct TextStackConfig {
 void append_token_embedding(std::vector<BlockSpec>& blocks, const std::string& name, const TextStackConfig& config,
                             bool is_tied);
 
-/// "<name>.output": the stack's last norm, and scores of every token at every position by the matrix of
-/// "<embedding>.embed", tied: from the slot `name` to "logits" [T, V].
-void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name, const std::string& embedding,
-                         const TextStackConfig& config);
+/// "<name>.output": the stack's last norm, and scores of every token at every position: from the slot `name` to
+/// "logits" [T, V].
+///   is_tied   the scores' matrix is that of "<name>.embed"; else one of their own
+void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name, const TextStackConfig& config,
+                         bool is_tied);
 
 }  // namespace triptych::models
