@@ -43,7 +43,8 @@ std::string check_structure(std::string_view text, uint64_t& line) {
   line = 1;
   int dots = 0, brackets = 0;
   bool is_value = false;  // an '=' stands before on this line
-  std::size_t i = 0;
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+  std::size_t i = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
   const auto starts_with = [&](std::string_view what) { return text.substr(i).starts_with(what); };
   while (i < text.size()) {
     const char c = text[i];
@@ -67,6 +68,10 @@ std::string check_structure(std::string_view text, uint64_t& line) {
     if (c == '#') {
       while (i < text.size() && text[i] != '\n') ++i;
       continue;
+    }
+    if (static_cast<unsigned char>(c) >= 0x80) {
+      return "must have letters and blanks beyond ASCII in quotes and comments alone, found others. Quote them, or "
+             "write plain blanks";
     }
     if (c == '[' && brackets == 0 && !is_value && !names_table(text.substr(i))) {
       return "must name a table in letters, digits, '_' and '-' behind its '[', found none. Write [section]";

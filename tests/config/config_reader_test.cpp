@@ -255,11 +255,20 @@ TEST(ConfigReader, RefusesHostileText) {
   EXPECT_EQ(message_of("data.path = \"\\\"" + repeat("[", 50) + "\""), "");
   EXPECT_EQ(message_of("data.path = '''\n'" + repeat("[", 50) + "'''"), "");
   // The library would take what stands there for a name.
-  for (const std::string text : {"[", "[\n", "[[ \n]]", "\xef\xbb\xbf[=]", "[.a]", "[[[a]]]", "\u00a0[\n"}) {
+  for (const std::string text : {"[", "[\n", "[[ \n]]", "[.a]", "[[[a]]]"}) {
     EXPECT_PRED2(contains, message_of("data.flip = true\n" + text), "[a.toml:2] the file must name a table") << text;
     EXPECT_PRED2(contains, message_of(text), "[a.toml:1] the file must name a table") << text;
     EXPECT_PRED2(contains, message_of("", {"data.path=1\n" + text}), "an override's value must be") << text;
   }
+  EXPECT_PRED2(contains, message_of("\xef\xbb\xbf[=]"), "[a.toml:1] the file must name a table");
+  // The library takes some of these for blanks, and of others it does not know what they are.
+  for (const std::string text :
+       {"\u00a0[run]", "data.flip = true\u02ff", "d\u00e4ta.flip = true", "\xef\xbb\xbf\xef\xbb\xbf"}) {
+    EXPECT_PRED2(contains, message_of("data.flip = true\n" + text), "[a.toml:2] the file must have letters") << text;
+  }
+  EXPECT_EQ(message_of("\xef\xbb\xbf# \u00a0\n"
+                       "data.path = '\u00a0\u02ff' # \u3000"),
+            "");
   EXPECT_EQ(message_of("[ training ]\nsteps = 1\n['run']\nseed = 1\n\t[\"data\"] # [\nmeans = [\n1,\n]"), "");
   EXPECT_PRED2(contains, message_of("data.means = [\n[0.5],\n[]]"), "must be a list of numbers");
   EXPECT_PRED2(contains, message_of("[[]]"), "[a.toml:1:");
