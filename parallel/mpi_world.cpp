@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/program_identity.h"
 #include "parallel/mpi_group.h"
 #include "parallel/roll_call.h"
 #include "parallel/time_limit.h"
@@ -18,12 +19,6 @@ namespace {
 
 // How long a waiting rank polls if it has a core of its own: about what it costs to wake a sleeper on an idle core.
 constexpr std::chrono::microseconds kSpinOnOwnCore{50};
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  gethostname(name.data(), name.size() - 1);
-  return name.data();
-}
 
 int environment_int(const char* name) {
   const char* const value = std::getenv(name);
@@ -45,7 +40,7 @@ class SoloWorld : public World {
 
  private:
   std::unique_ptr<Group> group_ = make_self_group("world");
-  std::string host_ = host_name();
+  std::string host_ = machine_name();
 };
 
 // True if the ranks of `node` may run on at least as many cores as there are ranks.
@@ -157,7 +152,7 @@ class MpiWorld : public World {
   }
 
   const int num_exceptions_ = std::uncaught_exceptions();
-  const std::string host_ = host_name();
+  const std::string host_ = machine_name();
   int node_rank_ = 0, node_size_ = 1;
   std::vector<std::string> hosts_;  // by world rank
   std::shared_ptr<MpiContext> context_;

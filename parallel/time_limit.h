@@ -12,7 +12,8 @@ namespace triptych::parallel {
 
 /// Ends this process if what runs while the object lives takes longer than `limit`: for calls that wait for other ranks
 /// and that nothing can interrupt, as MPI's own start and end. It says `[where] all ranks must ...` on standard error
-/// and exits with 1 without unwinding, which lets the launcher that started the ranks end the others. Costs a thread.
+/// and exits with 1 without unwinding, which lets the launcher that started the ranks end the others: rank N waits for
+/// 0.2 N seconds more (2 at most), so that one alone speaks. Costs a thread.
 class TimeLimit {
  public:
   ///   where   the error's place

@@ -18,9 +18,9 @@ struct CocaConfig {
 /// Ends with "image_embedding" and "text_embedding", float32 [E] of unit length, and "logits" [T, V].
 ///
 /// The image's embedding is one more query over the image's sequence, beside the decoder's; the text's is its end token
-/// after the unimodal layers. (The paper pools a second time over what the decoder sees; few queries make that a
-/// bottleneck.) The logits have a matrix of their own: one that is tied to the token embedding draws rare tokens
-/// together, and texts of concepts that training never saw are found less well.
+/// after the unimodal layers. (The paper pools a second time, over what the decoder sees.) The logits have a matrix of
+/// their own. With the paper's pooling, or logits tied to the token embedding, configs/emoji_coca.toml found unseen
+/// concepts less well; why is not shown.
 ModelSpec coca(const CocaConfig& config);
 
 }  // namespace triptych::models
