@@ -13,7 +13,7 @@ namespace triptych::config::internal {
 namespace {
 
 constexpr uint64_t kMaxFileBytes = uint64_t{1} << 20;
-constexpr int kMaxNesting = 16;
+constexpr std::size_t kMaxNesting = 16;
 constexpr uint64_t kMaxFiles = 64;
 constexpr std::size_t kMaxShownText = 100;
 /// Of a key with its tables, which every entry holds in full: one long table name before many short keys would need a
@@ -36,12 +36,14 @@ bool names_table(std::string_view header) {
 
 /// Finds what the TOML library does not survive. It nests tables without a limit ("a.a.a. ... = 1"), and frees them by
 /// recursion: a small file could exhaust the stack. And version 3.3 takes for granted that a letter or a quote follows
-/// the '[' of a table: what else does is undefined there. This walks the text as a lexer would, past strings and
-/// comments, looks at each header, and measures both ways to nest: dots within one key, and brackets within one value.
-/// Returns "" or the rule that is broken, with the place in `line`.
+/// the '[' of a table, and that no '}' stands where a list's value could: what else does is undefined there. This walks
+/// the text as a lexer would, past strings and comments, looks at each header, pairs the brackets of a value, and
+/// measures both ways to nest: dots within one key, and brackets within one value. Returns "" or the rule that is
+/// broken, with the place in `line`.
 std::string check_structure(std::string_view text, uint64_t& line) {
   line = 1;
-  int dots = 0, brackets = 0;
+  std::size_t dots = 0;
+  std::string open;       // the brackets of a value or a header that wait for their ends
   bool is_value = false;  // an '=' stands before on this line
   constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   std::size_t i = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
@@ -73,16 +75,24 @@ std::string check_structure(std::string_view text, uint64_t& line) {
       return "must have letters and blanks beyond ASCII in quotes and comments alone, found others. Quote them, or "
              "write plain blanks";
     }
-    if (c == '[' && brackets == 0 && !is_value && !names_table(text.substr(i))) {
+    if (c == '[' && open.empty() && !is_value && !names_table(text.substr(i))) {
       return "must name a table in letters, digits, '_' and '-' behind its '[', found none. Write [section]";
     }
     if (c == '\n') ++line;
-    if (brackets == 0 && (c == '=' || c == '\n')) is_value = c == '=';
-    if (c == '[' || c == '{') ++brackets;
-    if ((c == ']' || c == '}') && brackets > 0) --brackets;
+    if (open.empty() && (c == '=' || c == '\n')) is_value = c == '=';
+    if (c == '[' || c == '{') open += c;
+    if (c == ']' || c == '}') {
+      if (open.empty() || open.back() != (c == ']' ? '[' : '{')) {
+        return fmt::format(
+            "must close each '[' by ']' and each '{{' by '}}', found a '{}' with nothing of its kind open. "
+            "Correct the line",
+            c);
+      }
+      open.pop_back();
+    }
     if (c == '.') ++dots;
     if (c == ',' || c == '=' || c == '\n' || c == '[' || c == '{') dots = 0;
-    if (dots > kMaxNesting || brackets > kMaxNesting) {
+    if (dots > kMaxNesting || open.size() > kMaxNesting) {
       return fmt::format("must nest at most {} levels of tables or lists, found more", kMaxNesting);
     }
     ++i;
@@ -90,8 +100,8 @@ std::string check_structure(std::string_view text, uint64_t& line) {
   return "";
 }
 
-/// Refuses what the parser should not see. Returns "" or the rule that is broken, with the place in `line`.
-std::string check_text(std::string_view text, uint64_t& line) {
+/// Refuses what is no text. Returns "" or the rule that is broken, with the place in `line`.
+std::string check_encoding(std::string_view text, uint64_t& line) {
   const auto line_of = [&](std::size_t at) {
     uint64_t n = 1;
     for (const char c : text.substr(0, at)) n += c == '\n' ? 1 : 0;
@@ -112,7 +122,7 @@ std::string check_text(std::string_view text, uint64_t& line) {
     }
     return "must be UTF-8, found other bytes. Save it as a UTF-8 text file";
   }
-  return check_structure(text, line);
+  return "";
 }
 
 ConfigValue convert(const toml::node& node) {
@@ -177,9 +187,9 @@ class Loader {
   /// `path` is null for text that has no folder to include from.
   void load_text(std::string_view text, const std::string& name, const std::filesystem::path* path) {
     uint64_t line = 0;
-    if (const std::string broken = check_text(text, line); !broken.empty()) {
-      throw UserError(fmt::format("{}:{}", name, line), fmt::format("the file {}.", broken));
-    }
+    std::string broken = check_encoding(text, line);
+    if (broken.empty()) broken = check_structure(text, line);
+    if (!broken.empty()) throw UserError(fmt::format("{}:{}", name, line), fmt::format("the file {}.", broken));
     toml::table table;
     try {
       table = toml::parse(text, name);
@@ -353,19 +363,25 @@ void apply_override(ConfigSource& source, const std::string& text, uint64_t inde
   entry.value.kind = ConfigValue::Kind::kString;
   entry.value.string = value;
   uint64_t line = 0;
-  const std::string document = "v = " + value;
-  if (value.size() > kMaxFileBytes || !check_text(document, line).empty()) {
-    return refuse("an override's value must be UTF-8 text of few levels. Correct it.");
+  if (value.size() > kMaxFileBytes || !check_encoding(value, line).empty()) {
+    return refuse("an override's value must be UTF-8 text. Correct it.");
   }
-  try {
-    const toml::table table = toml::parse(document);
-    // A line break in the value could have made further keys: then it is no single value, but a string.
-    if (table.size() == 1) entry.value = convert(*table.get("v"));
-  } catch (const toml::parse_error& e) {
-    const std::size_t first = value.find_first_not_of(" \t");
-    if (first != std::string::npos && std::string_view("\"'[{").find(value[first]) != std::string_view::npos) {
-      return refuse(fmt::format("the value must be a TOML value: {}. Correct it.", e.description()));
+  // What is no TOML value is a string, unless it begins as only a value does.
+  const std::string document = "v = " + value;
+  std::string broken = check_structure(document, line);
+  if (broken.empty()) {
+    try {
+      const toml::table table = toml::parse(document);
+      // A line break in the value could have made further keys: then it is no single value, but a string.
+      if (table.size() == 1) entry.value = convert(*table.get("v"));
+    } catch (const toml::parse_error& e) {
+      broken = fmt::format("must be a TOML value: {}. Correct it", e.description());
     }
+  }
+  const std::size_t first = value.find_first_not_of(" \t");
+  if (!broken.empty() && first != std::string::npos &&
+      std::string_view("\"'[{").find(value[first]) != std::string_view::npos) {
+    return refuse(fmt::format("the value {}.", broken));
   }
   source.entries[key] = std::move(entry);
 }
