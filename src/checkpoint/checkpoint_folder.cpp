@@ -23,7 +23,6 @@ namespace fs = std::filesystem;
 constexpr std::string_view kStepPrefix = "step_";
 constexpr std::string_view kTemporarySuffix = ".tmp";
 constexpr std::string_view kReplacedSuffix = ".replaced";
-constexpr uint64_t kMaxLatestBytes = 256;
 constexpr std::size_t kMaxStepsShown = 8;
 
 bool is_digits(std::string_view text) {

@@ -13,6 +13,7 @@ namespace triptych::checkpoint {
 
 inline constexpr std::string_view kManifestName = "manifest.json";
 inline constexpr std::string_view kLatestName = "latest";
+inline constexpr uint64_t kMaxLatestBytes = 256;  ///< a longer one is none of ours
 
 /// "step_00000100".
 std::string step_folder_name(int64_t step);

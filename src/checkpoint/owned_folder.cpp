@@ -20,7 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMaxLatestBytes = 256;
 constexpr int kMaxAside = 10000;
 
 bool is_rank_file(std::string_view name) {
