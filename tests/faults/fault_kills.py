@@ -84,7 +84,7 @@ class Chain:
         row = {"moment": "kill -9 {} at a random moment", "save": "kill -9 {} when a save begins",
                "call": "kill -9 {} at a call of a save"}[how].format(victim)
         self.table.tried(row)
-        before, segments_before = self.latest(), segments()
+        before, steps_before, segments_before = self.latest(), committed_steps(self.folder / "run"), segments()
         openmpi_cleans = True
         fault = {"CALL": rng.choice(["write", "fsync", "rename", "open"]), "AT": rng.randint(1, 40), "ACTION": "kill",
                  "MATCH": "/checkpoints/", "RANK": victim[-1]} if how == "call" else None
@@ -100,7 +100,8 @@ class Chain:
             if target is not None and program.process.poll() is None:
                 os.kill(target, signal.SIGKILL)
         result = program.end(END_S + 20 if how == "call" else END_S)
-        self.judge(row, f"{what}: {result}", result, committed, segments_before, openmpi_cleans)
+        self.judge(row, f"{what}: {result}", result, before, steps_before, committed, segments_before,
+                   openmpi_cleans)
 
     def wait(self, program, how, rng):
         """Until the moment of the kill; the newest checkpoint that was seen before."""
@@ -124,15 +125,16 @@ class Chain:
                 continue
         return found
 
-    def judge(self, row, what, result, committed, segments_before, openmpi_cleans):
+    def judge(self, row, what, result, before, steps_before, committed, segments_before, openmpi_cleans):
         if result.hung:
             self.table.found(row, "hung", what)
         # A start that ends by itself before its kill is a run that could not go on, or is complete.
         if "triptych: error: [" in result.said and re.search(r"error: \[[^\]]*(checkpoints|run|lock)[^\]]*\]", result.said):
             self.table.found(row, "lost", f"{what}; it could not go on")
+        # A kill between the two renames of a save leaves a checkpoint that is whole and one newer than `latest` says.
         begun = re.search(r"steps (\d+) to", result.said)
-        if begun and committed and int(begun[1]) - 1 > committed:
-            self.table.found(row, "lost", f"{what}; went on from {begun[1]}, saved was {committed}")
+        if begun and before and int(begun[1]) - 1 not in {before, *(step for step in steps_before if step > before)}:
+            self.table.found(row, "lost", f"{what}; went on from {begun[1]}, saved were {steps_before}, latest {before}")
         if self.latest() < committed:
             self.table.found(row, "lost", f"{what}; latest is {self.latest()}, was {committed}")
         if self.latest() and self.latest() not in committed_steps(self.folder / "run"):
