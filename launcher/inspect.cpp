@@ -9,6 +9,7 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "checkpoint/inspect.h"
 #include "data/inspect_shard.h"
 #include "data/parallel_for.h"
@@ -24,9 +25,7 @@ bool is_data(const fs::path& path) {
   std::error_code error;
   if (!fs::is_directory(path, error)) return path.extension() == ".h5";
   if (fs::exists(path / "index.json", error)) return true;
-  const fs::directory_iterator entries(path, error);
-  return !error &&
-         std::any_of(begin(entries), end(entries), [](const auto& e) { return e.path().extension() == ".h5"; });
+  return std::ranges::any_of(list_folder(path), [](const fs::path& entry) { return entry.extension() == ".h5"; });
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 #include "base/file.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -109,6 +111,17 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
     fail(path, "rename a new version to it", error_number);
   }
   sync_folder(path.has_parent_path() ? path.parent_path() : ".");
+}
+
+std::vector<std::filesystem::path> list_folder(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> paths;
+  std::error_code error;
+  std::filesystem::directory_iterator it(folder, error);
+  if (error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory) return paths;
+  for (; !error && it != std::filesystem::directory_iterator(); it.increment(error)) paths.push_back(it->path());
+  if (error) throw WorldError(folder.string(), fmt::format("cannot be listed ({})", error.message()));
+  std::sort(paths.begin(), paths.end());
+  return paths;
 }
 
 void sync_folder(const std::filesystem::path& folder) {

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/rooms.h"
 
@@ -46,6 +47,10 @@ std::string read_text_file(const std::filesystem::path& path, uint64_t max_bytes
 /// Writes `path` so that a reader sees the old contents or the new, never a part: temporary name, fsync, rename,
 /// fsync of the folder.
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
+
+/// The paths of a folder's entries, by name; none if there is no such folder. One that cannot be listed is a
+/// WorldError, since an empty answer would look as if nothing were there.
+std::vector<std::filesystem::path> list_folder(const std::filesystem::path& folder);
 
 /// Makes a folder's entries durable.
 void sync_folder(const std::filesystem::path& folder);

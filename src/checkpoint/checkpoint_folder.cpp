@@ -37,7 +37,11 @@ int64_t parse_step(std::string_view digits) {
 
 bool has_manifest(const fs::path& folder) {
   std::error_code error;
-  return fs::is_regular_file(folder / kManifestName, error);
+  const fs::file_type type = fs::status(folder / kManifestName, error).type();
+  if (type == fs::file_type::none) {
+    throw WorldError((folder / kManifestName).string(), fmt::format("cannot be looked at ({})", error.message()));
+  }
+  return type == fs::file_type::regular;
 }
 
 /// True if a file could be `latest` on its way: a beginning of the line that names a step.
@@ -51,7 +55,12 @@ bool is_begun_latest(const fs::path& file) {
 
 /// "Steps there: 10, 20." for the end of a message.
 std::string describe_steps(const fs::path& folder) {
-  const std::vector<int64_t> steps = list_steps(folder);
+  std::vector<int64_t> steps;
+  try {
+    steps = list_steps(folder);
+  } catch (const Error& error) {
+    return fmt::format("Which steps are there is not known: {}.", error.what());
+  }
   if (steps.empty()) return "No step has been saved there.";
   std::string text;
   const std::size_t first = steps.size() - std::min(steps.size(), kMaxStepsShown);
@@ -125,10 +134,9 @@ int64_t parse_step_folder_name(std::string_view name) {
 
 std::vector<int64_t> list_steps(const fs::path& folder) {
   std::vector<int64_t> steps;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    const int64_t step = parse_step_folder_name(it->path().filename().string());
-    if (step >= 0 && has_manifest(it->path())) steps.push_back(step);
+  for (const fs::path& path : list_folder(folder)) {
+    const int64_t step = parse_step_folder_name(path.filename().string());
+    if (step >= 0 && has_manifest(path)) steps.push_back(step);
   }
   std::sort(steps.begin(), steps.end());
   return steps;
@@ -218,9 +226,7 @@ void write_latest(const fs::path& folder, int64_t step, std::vector<std::string>
 }
 
 void remove_leftovers(const fs::path& folder, std::span<const std::string> extra_names) {
-  std::vector<fs::path> paths;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) paths.push_back(entry.path());
-  for (const fs::path& path : paths) {
+  for (const fs::path& path : list_folder(folder)) {
     const std::string name = path.filename().string();
     const std::size_t dot = name.find('.');
     if (dot == std::string::npos) continue;
@@ -242,9 +248,14 @@ std::vector<std::string> remove_old(const fs::path& folder, int64_t newest_step,
   std::vector<std::string> removed;
   if (keep <= 0) return removed;
   std::vector<std::string> others;  // oldest save first
-  for (const SavedStep& saved : list_saves(folder)) {
-    const std::string name = step_folder_name(saved.step);
-    if (saved.step != newest_step && !fs::is_symlink(fs::symlink_status(folder / name))) others.push_back(name);
+  try {
+    for (const SavedStep& saved : list_saves(folder)) {
+      const std::string name = step_folder_name(saved.step);
+      if (saved.step != newest_step && !fs::is_symlink(fs::symlink_status(folder / name))) others.push_back(name);
+    }
+  } catch (const std::exception& error) {  // the new one is saved
+    warnings.push_back(fmt::format("old checkpoints are kept beyond checkpoint.keep: {}.", error.what()));
+    return removed;
   }
   const std::size_t num_kept = std::min(others.size(), static_cast<std::size_t>(keep - 1));
   for (std::size_t i = 0; i + num_kept < others.size(); ++i) {

@@ -1,8 +1,7 @@
 #include "data/shard_files.h"
 
-#include <algorithm>
-
 #include "base/error.h"
+#include "base/file.h"
 
 namespace triptych::data {
 
@@ -13,15 +12,14 @@ std::vector<std::string> list_shard_files(const std::filesystem::path& dir) {
       throw UserError(dir.string(), std::filesystem::exists(dir) ? "must be a folder of shards, found a file."
                                                                  : "does not exist. Name a folder of shards.");
     }
-    for (const auto& entry : std::filesystem::directory_iterator(dir)) {
-      if (entry.path().extension() != ".h5") continue;
-      if (!entry.is_regular_file()) throw UserError(entry.path().string(), "must be a regular file. Remove it.");
-      names.push_back(entry.path().filename().string());
+    for (const std::filesystem::path& path : list_folder(dir)) {
+      if (path.extension() != ".h5") continue;
+      if (!std::filesystem::is_regular_file(path)) throw UserError(path.string(), "must be a regular file. Remove it.");
+      names.push_back(path.filename().string());
     }
   } catch (const std::filesystem::filesystem_error& error) {
-    throw WorldError(dir.string(), fmt::format("cannot be listed ({})", error.code().message()));
+    throw WorldError(dir.string(), fmt::format("cannot be looked at ({})", error.code().message()));
   }
-  std::sort(names.begin(), names.end());
   return names;
 }
 

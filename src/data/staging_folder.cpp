@@ -42,25 +42,23 @@ bool is_own_name(std::string_view name) {
 }
 
 /// Whether it is a file, and no link or folder, under such a name or its unfinished one.
-bool is_own_file(const fs::directory_entry& entry) {
-  const std::string name = entry.path().filename().string();
+bool is_own_file(const fs::path& path) {
+  const std::string name = path.filename().string();
   std::error_code ignored;
-  return entry.symlink_status(ignored).type() == fs::file_type::regular &&
+  return fs::symlink_status(path, ignored).type() == fs::file_type::regular &&
          (is_own_name(name) || is_own_name(finished_name(name)));
 }
 
 /// Removes what a killed run left in the folder; all of it is looked at before any is touched.
 void clear(const fs::path& folder) {
   std::error_code error;
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (!is_own_file(entry)) {
+  const std::vector<fs::path> files = list_folder(folder);
+  for (const fs::path& file : files) {
+    if (!is_own_file(file)) {
       throw UserError(folder.string(), fmt::format("is where the data set is made, but holds {}. Remove that folder.",
-                                                   entry.path().filename().string()));
+                                                   file.filename().string()));
     }
-    files.push_back(entry.path());
   }
-  if (error) throw WorldError(folder.string(), fmt::format("cannot be listed ({}).", error.message()));
   for (const fs::path& file : files) {
     if (!fs::remove(file, error) && error) {
       throw WorldError(file.string(), fmt::format("of an earlier ingest cannot be removed ({}).", error.message()));
@@ -166,17 +164,16 @@ void StagingFolder::check_replaceable() {
   };
   std::size_t num_entries = 0;
   std::vector<std::string> shards;
-  for (const auto& entry : fs::directory_iterator(out_, error)) {
-    const std::string name = entry.path().filename().string();
+  for (const fs::path& path : list_folder(out_)) {
+    const std::string name = path.filename().string();
     ++num_entries;
-    if (!is_own_file(entry)) refuse(name, "which no ingest has made");
+    if (!is_own_file(path)) refuse(name, "which no ingest has made");
     if (name == kTokenizerName) {
-      if (!is_own_tokenizer(entry.path())) refuse(name, "which `triptych tokenizer train` has not made");
+      if (!is_own_tokenizer(path)) refuse(name, "which `triptych tokenizer train` has not made");
       kept_.push_back(name);
     }
     if (is_shard_name(name)) shards.push_back(name);
   }
-  if (error) throw WorldError(out_.string(), fmt::format("cannot be listed ({}).", error.message()));
   if (num_entries == kept_.size()) return;  // nothing that would be lost
   if (!fs::exists(out_ / kIndexName, error)) {
     if (shards.empty()) refuse("files", "but no data set");

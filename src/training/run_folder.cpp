@@ -85,16 +85,6 @@ std::vector<std::string> extra_names() {
   return {std::string(kTokenizerFile)};
 }
 
-std::vector<fs::path> entries_of(const fs::path& folder) {
-  std::vector<fs::path> paths;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    paths.push_back(it->path());
-  }
-  std::sort(paths.begin(), paths.end());
-  return paths;
-}
-
 // What there is in a run's `checkpoints`.
 struct Survey {
   std::vector<fs::path> steps;       // of ours, whole or damaged, under the names that a run gives
@@ -104,7 +94,7 @@ struct Survey {
 
 Survey survey_checkpoints(const fs::path& folder) {
   Survey survey;
-  for (const fs::path& path : entries_of(folder)) {
+  for (const fs::path& path : list_folder(folder)) {
     const std::string name = path.filename().string();
     const std::string shown = fmt::format("{}/{}", kCheckpointsName, name);
     if (parse_step_folder_name(name) >= 0) {
@@ -206,7 +196,7 @@ void RunFolder::remove_run() const {
     remove_leftovers(checkpoints_, extra_names());
   }
   for (const char* name : {kMetricsName, kReportName, kConfigName, kIdentityName}) files.push_back(dir_ / name);
-  for (const fs::path& path : entries_of(dir_)) {
+  for (const fs::path& path : list_folder(dir_)) {
     if (is_earlier_config(path)) files.push_back(path);
   }
   for (const fs::path& file : files) {

@@ -212,7 +212,15 @@ class Trainer {
 
   // What to do where numbers are not finite any more.
   std::string remedy() const {
-    const std::vector<SavedStep> saves = list_saves(checkpoints_of(config_));
+    std::vector<SavedStep> saves;
+    try {
+      saves = list_saves(checkpoints_of(config_));
+    } catch (const Error& error) {
+      return fmt::format(
+          "Lower optimizer.learning_rate, warm up for longer or set training.clip_norm; then go on from "
+          "an earlier checkpoint or start anew. {}",
+          error.what());
+    }
     return "Lower optimizer.learning_rate, warm up for longer or set training.clip_norm; then " +
            (saves.empty() ? std::string("start anew: there is no checkpoint yet")
                           : fmt::format("go on from the newest checkpoint (--resume {}) or an earlier one, or start "

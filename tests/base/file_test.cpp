@@ -67,6 +67,16 @@ TEST(ReadTextFile, RefusesWhatIsLargerThanItsLimit) {
   EXPECT_THROW(read_text_file(folder / "sparse", 1 << 20), Error);
 }
 
+TEST(ListFolder, NeverTakesWhatItCannotListForEmpty) {
+  const ScratchFolder folder;
+  for (const char* name : {"b", "a", "c"}) write_file_atomically(folder / name, "");
+  const std::filesystem::path root = folder / "";
+  EXPECT_EQ(list_folder(root), (std::vector<std::filesystem::path>{root / "a", root / "b", root / "c"}));
+  EXPECT_TRUE(list_folder(folder / "absent").empty());
+  EXPECT_TRUE(list_folder(folder / "a").empty()) << "a file";
+  EXPECT_THROW(list_folder(folder / std::string(300, 'x')), WorldError) << "no name is so long";
+}
+
 TEST(File, SaysWhichFileAndWhy) {
   const ScratchFolder folder;
   try {
