@@ -1,12 +1,13 @@
 // A shard: its HDF5 structure, which a child process asks for, and then every rule of the format.
 
 #include <algorithm>
+#include <array>
 #include <span>
 #include <string_view>
 
+#include <execinfo.h>
 #include <hdf5.h>
 #include <pthread.h>
-#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -26,26 +27,35 @@ std::span<uint8_t> counters() {
   return {&__start___sancov_cntrs, &__stop___sancov_cntrs};
 }
 
-/// What a child counted, in memory that it shares with its parent.
-std::span<uint8_t> childs_counters() {
-  static const std::span<uint8_t> shared = [] {
-    void* const memory = ::mmap(nullptr, counters().size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+/// What a child tells its parent, in memory that they share.
+struct ChildsWord {
+  bool is_fault_of_ours;  ///< a sanitizer ended it outside of HDF5
+  uint8_t counters[];     ///< as many as there are
+};
+
+ChildsWord& childs_word() {
+  static ChildsWord* const shared = [] {
+    void* const memory = ::mmap(nullptr, sizeof(ChildsWord) + counters().size(), PROT_READ | PROT_WRITE,
+                                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     triptych::test::must_hold(memory != MAP_FAILED);
-    return std::span(static_cast<uint8_t*>(memory), counters().size());
+    return static_cast<ChildsWord*>(memory);
   }();
-  return shared;
+  return *shared;
 }
 
-/// In the child, before its end by a report of the address sanitizer. What HDF5 itself does wrong (frees what it never
-/// allocated) is no finding; the readers' own faults there are. Frame 0 is the sanitizer's function, frame 1 its
-/// caller.
-void on_childs_report(const char* report) {
-  const std::string_view text(report);
-  const std::size_t caller = text.find("\n    #1 ");
-  const std::string_view line = text.substr(std::min(caller, text.size()));
-  if (line.substr(0, line.find('\n', 1)).find("libhdf5") != std::string_view::npos) {
-    __sanitizer_set_death_callback(nullptr);
+/// In the child, before a sanitizer ends it. What HDF5 itself does wrong there, such as to free what it never allocated
+/// or to copy a petabyte, is no finding; the readers' own faults are.
+void on_childs_death() {
+  std::array<void*, 64> frames{};
+  const int num_frames = ::backtrace(frames.data(), static_cast<int>(frames.size()));
+  for (int i = 0; i < num_frames; ++i) {
+    std::array<char, 256> module{};
+    void* offset = nullptr;
+    __sanitizer_get_module_and_offset_for_pc(frames[static_cast<std::size_t>(i)], module.data(), module.size(),
+                                             &offset);
+    if (std::string_view(module.data()).find("libhdf5") != std::string_view::npos) return;
   }
+  childs_word().is_fault_of_ours = true;
 }
 
 void prepare_child() {
@@ -53,7 +63,7 @@ void prepare_child() {
   // five.
   const rlimit one_second{1, 1};
   ::setrlimit(RLIMIT_CPU, &one_second);
-  __asan_set_error_report_callback(on_childs_report);
+  __sanitizer_set_death_callback(on_childs_death);  // in place of libFuzzer's, which would keep the input
 }
 
 }  // namespace
@@ -61,12 +71,14 @@ void prepare_child() {
 /// Instead of the C library's, for the reader's child, which ends by it: so an input is also kept for what the child
 /// did with it.
 extern "C" void _exit(int code) {
-  std::ranges::copy(counters(), childs_counters().begin());
+  std::ranges::copy(counters(), childs_word().counters);
   while (true) ::syscall(SYS_exit_group, code);
 }
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  childs_counters();
+  childs_word();
+  std::array<void*, 1> frame{};
+  ::backtrace(frame.data(), 1);  // which loads a library when it is first called
   triptych::test::must_hold(::pthread_atfork(nullptr, nullptr, prepare_child) == 0);
   H5open();  // once, and not again in each child
   return 0;
@@ -77,7 +89,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   // HDF5 wants the path of a file that has a name, so none that is in memory alone.
   static const std::filesystem::path path = test::scratch_folder() / "shard.h5";
   test::write_file(path, test::text_of(data, size));
-  std::ranges::fill(childs_counters(), uint8_t{0});
+  childs_word().is_fault_of_ours = false;
+  std::fill_n(childs_word().counters, counters().size(), uint8_t{0});
   test::must_read_or_refuse([&] {
     data::Problems problems;
     const data::ShardScan scan = data::scan_shard(path, problems);
@@ -89,7 +102,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
       test::must_hold(record.first_caption + uint64_t{record.num_captions} <= scan.shard.layout.num_captions);
     }
   });
-  std::ranges::transform(counters(), childs_counters(), counters().begin(),
-                         [](uint8_t ours, uint8_t childs) { return std::max(ours, childs); });
+  test::must_hold(!childs_word().is_fault_of_ours);
+  std::transform(counters().begin(), counters().end(), childs_word().counters, counters().begin(),
+                 [](uint8_t ours, uint8_t childs) { return std::max(ours, childs); });
   return 0;
 }
