@@ -1,8 +1,12 @@
 #include "launcher/environment.h"
 
 #include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <system_error>
 #include <vector>
 
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "device/backend.h"
@@ -21,6 +25,10 @@ void prepare_environment(char** argv) {
     ::setenv(setting.name.c_str(), setting.value.c_str(), 0);
   }
   if (!is_complete) ::execv("/proc/self/exe", argv);
+  // Else `top` and `pkill` would know it by the name it was started anew by, "exe".
+  std::error_code ignored;
+  const std::string name = std::filesystem::read_symlink("/proc/self/exe", ignored).filename().string();
+  if (!ignored) ::prctl(PR_SET_NAME, name.c_str());
 }
 
 }  // namespace triptych::launcher

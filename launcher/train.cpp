@@ -50,10 +50,11 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       "run.dir are wrong, or another run is at work there. docs/checkpoints.md and docs/operations.md tell more.");
   command->callback([arguments, request, &run] {
     run = [arguments, request] {
+      take_stop_signals();  // before any other thread is there
       return run_on_ranks(*arguments, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
         TrainingRequest watched = *request;
-        watched.on_start = catch_stop_signals;
-        watched.stop_signal = arrived_stop_signal;
+        watched.on_start = keep_stop_signals;
+        watched.stop_signal = kept_stop_signal;
         return train(config, world, watched).stop_signal == 0 ? 0 : kStoppedExitCode;
       });
     };

@@ -42,6 +42,9 @@ uint64_t address_space_bytes() {
     ::dup2(null, STDOUT_FILENO);
   }
   for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTERM, SIGINT}) ::signal(signal, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);  // the parent may have a thread for them, which the child has not
   lower_limit(RLIMIT_CORE, 0);
   lower_limit(RLIMIT_CPU, limits.cpu_s);
   lower_limit(RLIMIT_AS, address_space_bytes() + limits.memory_bytes);

@@ -106,7 +106,7 @@ class Trainer {
     const TrainingEnd result{.step = step_, .stop_signal = step_ < end ? agreed_signal() : 0};
     if (!is_first_) return result;
     progress_->finish();
-    write_run_report(config_, parameters, {});
+    write_report(parameters, result.stop_signal != 0);
     if (result.stop_signal != 0) {
       progress_->print(fmt::format("stopped after step {} of {}, as signal {} asked. Go on with --resume latest", step_,
                                    end, signal_name(result.stop_signal)));
@@ -210,22 +210,28 @@ class Trainer {
                     watch_->since(), watch_->cause(), config_.training.max_skipped_steps, remedy()));
   }
 
+  // Whoever starts a stopped run again by its exit code must get that code: all is saved, and the run that goes on
+  // writes the report anew.
+  void write_report(int64_t num_parameters, bool only_warn) {
+    try {
+      write_run_report(config_, num_parameters, {});
+    } catch (const Error& error) {
+      if (!only_warn) throw;
+      progress_->print(fmt::format("warning: the report was not written: {}", error.what()));
+    }
+  }
+
   // What to do where numbers are not finite any more.
   std::string remedy() const {
-    std::vector<SavedStep> saves;
+    const std::string change = "Lower optimizer.learning_rate, warm up for longer or set training.clip_norm; then ";
     try {
-      saves = list_saves(checkpoints_of(config_));
+      const std::vector<SavedStep> saves = list_saves(checkpoints_of(config_));
+      if (saves.empty()) return change + "start anew: there is no checkpoint yet";
+      return change + fmt::format("go on from the newest checkpoint (--resume {}) or an earlier one, or start anew",
+                                  saves.back().step);
     } catch (const Error& error) {
-      return fmt::format(
-          "Lower optimizer.learning_rate, warm up for longer or set training.clip_norm; then go on from "
-          "an earlier checkpoint or start anew. {}",
-          error.what());
+      return fmt::format("{}go on from an earlier checkpoint or start anew. {}", change, error.what());
     }
-    return "Lower optimizer.learning_rate, warm up for longer or set training.clip_norm; then " +
-           (saves.empty() ? std::string("start anew: there is no checkpoint yet")
-                          : fmt::format("go on from the newest checkpoint (--resume {}) or an earlier one, or start "
-                                        "anew",
-                                        saves.back().step));
   }
 
   // Where the last steps changed nothing nobody knows what the parameters are good for: nothing older gives way.

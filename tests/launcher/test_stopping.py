@@ -59,6 +59,22 @@ class Stopping(SmallRuns):
                 process.send_signal(getattr(signal, name))
                 self.check_saved_and_same(run, process, name)
 
+    def test_no_handler_runs_where_products_are_computed(self):
+        # A handler's frame on the stack of a thread that is in an fp32 product of oneDNN breaks it.
+        process = self.start(self.folder / "handlers", MPIRUN, mesh={"dp": 2})
+        asked = sum(1 << number - 1 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
+                                                   signal.SIGUSR2))
+        for rank in ranks_of(process.pid).values():
+            for thread in Path(f"/proc/{rank}/task").iterdir():
+                status = dict(line.split(":\t", 1) for line in (thread / "status").read_text().splitlines())
+                self.assertEqual(int(status["SigCgt"], 16) & asked, 0, status["Name"])
+                # The kernel lets them in to the one that waits for them, while it waits.
+                if status["Name"] != "signals":
+                    self.assertEqual(int(status["SigBlk"], 16) & asked, asked, status["Name"])
+        process.send_signal(signal.SIGUSR1)
+        self.assertEqual(process.communicate(timeout=60)[0].count("as signal SIGUSR1 asked"), 1)
+        self.assertEqual(process.returncode, STOPPED)
+
     def test_run_ranks_asks_every_rank(self):
         before = leftovers()
         for number, mesh in ((signal.SIGTERM, {"dp": 2}), (signal.SIGINT, {"pp": 2})):
@@ -93,6 +109,23 @@ class Stopping(SmallRuns):
         process.communicate(timeout=60)
         self.assertIn(-process.returncode, (signal.SIGTERM, signal.SIGUSR1))
         self.assertEqual(list((run / "checkpoints").glob("step_*")), [])
+
+    def test_a_report_that_cannot_be_written_leaves_the_code_of_a_stopped_run(self):
+        run = self.folder / "unreported"
+        process = self.start(run, [])
+        (run / "report.html").write_text("not ours")
+        process.send_signal(signal.SIGTERM)
+        self.assertIn("warning: the report was not written", process.communicate(timeout=60)[0])
+        self.assertEqual(process.returncode, STOPPED)
+        self.assertEqual((run / "report.html").read_text(), "not ours")
+
+    def test_one_that_was_ignored_stays_ignored(self):
+        process = self.start(self.folder / "nohup", ["nohup"])
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGUSR2)
+        self.assertEqual(process.communicate(timeout=60)[0].count("as signal SIGUSR2 asked"), 1)
+        self.assertEqual(process.returncode, STOPPED)
 
     def test_a_killed_rank_is_named_and_nothing_is_left(self):
         before = leftovers()
