@@ -49,6 +49,10 @@ constexpr double kBetweenMeshes = 1e-5;
 /// of itself, and a step that is small enough for the fourth order changes it by some 1e-4 of itself.
 constexpr double kOfSlope = 1e-2;
 
+/// A metric in double precision against another library's: the same few thousand terms, summed in another order, 1e-16 of
+/// their size each time. A term that is left out changes more.
+constexpr double kBetweenDoubles = 1e-12;
+
 /// 2-norm of (actual - expected) over the 2-norm of expected; 0 if both are all zeros; infinite if a value is not
 /// finite or if only expected is all zeros.
 template <typename Actual, typename Expected>
