@@ -6,32 +6,12 @@
 #include <vector>
 
 #include "base/error.h"
-#include "base/text.h"
+#include "evaluation/text_words.h"
 
 namespace triptych::evaluation {
 namespace {
 
 constexpr int kMaxCharOrder = 10, kMaxWordOrder = 4;
-
-std::u32string decode(std::string_view text) {
-  TRIPTYCH_CHECK(is_utf8(text), "a text of {} bytes is not UTF-8", text.size());
-  std::u32string points;
-  for (std::size_t i = 0; i < text.size();) {
-    const auto first = static_cast<unsigned char>(text[i]);
-    const std::size_t length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-    char32_t point = length == 1 ? first : first & (0x7Fu >> length);
-    for (std::size_t k = 1; k < length; ++k) point = point << 6 | (static_cast<unsigned char>(text[i + k]) & 0x3F);
-    points += point;
-    i += length;
-  }
-  return points;
-}
-
-// What Python's str.split() splits at: bidirectional classes WS, B and S, and Zs.
-bool is_space(char32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
-}
 
 // Of ASCII: Python's string.punctuation.
 bool is_punctuation(char32_t c) {
@@ -43,7 +23,7 @@ std::vector<std::u32string> words_of(const std::u32string& text) {
   std::vector<std::u32string> words;
   for (std::size_t begin = 0; begin < text.size();) {
     const auto end = static_cast<std::size_t>(
-        std::find_if(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(), is_space) - text.begin());
+        std::find_if(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(), is_white_space) - text.begin());
     const std::u32string word = text.substr(begin, end - begin);
     begin = end + 1;
     if (word.empty()) continue;
@@ -66,9 +46,10 @@ std::vector<std::u32string> words_of(const std::u32string& text) {
 class ChrfCounter::NGrams {
  public:
   NGrams(std::string_view utf8, const ChrfOptions& options) {
-    const std::u32string text = decode(utf8);
+    const std::u32string text = to_code_points(utf8);
     std::u32string characters;
-    std::copy_if(text.begin(), text.end(), std::back_inserter(characters), [](char32_t c) { return !is_space(c); });
+    std::copy_if(text.begin(), text.end(), std::back_inserter(characters),
+                 [](char32_t c) { return !is_white_space(c); });
     for (int n = 1; n <= options.char_order; ++n) {
       Order& order = orders_.emplace_back();
       const auto length = static_cast<std::size_t>(n);
