@@ -52,19 +52,25 @@ def fetch_packages(folder, packages):
     return {package: find_package(folder, package) for package in packages}
 
 
-def read_members(deb, prefixes):
-    """Returns {path: bytes} of the files of a .deb whose paths start with one of `prefixes`; all of them must occur."""
-    members = {}
+def walk_members(deb, prefixes, suffixes=("",)):
+    """Yields (path, bytes), one after the other, of the files of a .deb whose paths start with one of `prefixes` and end
+    with one of `suffixes`; all prefixes must occur. Links are passed over, and nothing is written."""
+    missing = set(prefixes)
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as process:
         try:
             with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
                 for member in archive:
                     path = member.name.removeprefix("./")
-                    if member.isfile() and path.startswith(prefixes):
-                        members[path] = archive.extractfile(member).read()
+                    if member.isfile() and path.startswith(prefixes) and path.endswith(suffixes):
+                        missing = {prefix for prefix in missing if not path.startswith(prefix)}
+                        yield path, archive.extractfile(member).read()
         except tarfile.TarError as error:
             fail("packages", f"{deb} cannot be unpacked: {error}. Delete it and run again.")
     for prefix in prefixes:
-        if not any(path.startswith(prefix) for path in members):
+        if prefix in missing:
             fail("packages", f"{deb} has no {prefix}. Delete it, and check that apt's sources are Debian 12's.")
-    return members
+
+
+def read_members(deb, prefixes, suffixes=("",)):
+    """Returns {path: bytes} of what walk_members finds."""
+    return dict(walk_members(deb, prefixes, suffixes))
