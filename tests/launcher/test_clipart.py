@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).parents[2] / "launcher"))
 from clipart_captions import Metadata, captions_of, clean_title, name_of, read_metadata  # noqa: E402
+from debian_packages import walk_members  # noqa: E402
 from make_clipart_data import make_sets  # noqa: E402
 
 SVG = """<?xml version="1.0"?>
@@ -107,7 +109,9 @@ class Choice(unittest.TestCase):
         drawings |= {f"{name}.svg": svg("", licence) for name, licence in
                      (("a/same", ""), ("toys/own", "http://creativecommons.org/licenses/GPL/2.0/"), ("toys/blank", ""),
                       ("toys/tiny", ""), ("toys/huge", ""), ("shapes/stars/star_1", ""), ("toys/1", ""))}
-        facts = make_sets(self.package("png", pictures), self.package("svg", drawings), self.folder / "sources")
+        packages = self.package("png", pictures), self.package("svg", drawings)
+        with unittest.mock.patch("make_clipart_data.walk_members", lambda *which: reversed(list(walk_members(*which)))):
+            facts = make_sets(*packages, self.folder / "sources")
         self.assertEqual(facts[0], "48 drawings kept of 56; not: 2 less than 16 pixels a side, or blank, 1 more than 4 "
                          "megapixels, 2 no description, or another licence, 1 nothing said, 1 regular stars, doubles set "
                          "aside, 1 the same picture as another")

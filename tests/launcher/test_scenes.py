@@ -162,10 +162,12 @@ class Scenes(Fails):
         self.assertIsNone(place(Image.new("RGB", (SIDE, SIDE), "red"), self.stamps[0], [], Random(1)))
 
     def test_boxes_are_exact(self):
-        """Of one red ellipse on grey: what changed, looked for in the pixels."""
-        for number in range(5):
+        """Of one red kite on grey, whose thin ends fade when it is scaled: what changed, looked for in the pixels."""
+        kite = Image.new("RGBA", (600, 500), (0, 0, 0, 0))
+        ImageDraw.Draw(kite).polygon(((5, 210), (330, 10), (590, 200), (300, 480)), fill=(255, 0, 0, 255))
+        for number in range(9):
             scene = Image.new("RGB", (SIDE, SIDE), (110, 110, 110))
-            box = place(scene, self.stamps[number], [], Random(number))
+            box = place(scene, stamp("food/kite", "A kite.", kite.rotate(number)), [], Random(number))
             difference = np.asarray(scene, int)[..., 0] - 110
             rows, columns = np.flatnonzero((difference > 72).any(1)), np.flatnonzero((difference > 72).any(0))  # half of 145
             self.assertEqual(box, (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
