@@ -1,5 +1,6 @@
 """Tux Paint's stamps: pictures with captions in many languages, their categories, and which are held out."""
 
+import hashlib
 import re
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -61,7 +62,10 @@ def read_stamps(members):
 
     One picture in two categories has no category that a model could tell: both stamps are left out.
     """
-    stamps, places = [], {}
+    def look(image):
+        return image.size, hashlib.sha256(image.tobytes()).digest()
+
+    stamps, categories = [], {}
     for path in sorted(members):
         name = path.removeprefix(FOLDER).removesuffix(".png")
         captions = members.get(path.removesuffix(".png") + ".txt")
@@ -73,8 +77,8 @@ def read_stamps(members):
         stamps.append(Stamp(name, *read_captions(path, captions), image))
         if len(stamps) % 200 == 0:
             say(f"{len(stamps)} stamps read")
-        places.setdefault((image.size, image.tobytes()), set()).add(stamps[-1].category)
-    stamps = [stamp for stamp in stamps if len(places[stamp.image.size, stamp.image.tobytes()]) == 1]
+        categories.setdefault(look(image), set()).add(stamps[-1].category)
+    stamps = [stamp for stamp in stamps if len(categories[look(stamp.image)]) == 1]
     if not stamps:
         fail("stamps", f"{PACKAGE} has no stamp that can be used. Check that apt's sources are Debian 12's.")
     return stamps
