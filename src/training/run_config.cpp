@@ -1,5 +1,6 @@
 #include "training/run_config.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "config/config_reader.h"
@@ -11,7 +12,7 @@ namespace {
 
 // Words in the file, values in the program; filled by `read`, turned round by `resolve`.
 struct Words {
-  std::string task, recompute = "none", precision = "fp32";
+  std::string task, recompute = "none", precision = "fp32", schedule{kLearningRateSchedules.front()};
 };
 
 constexpr int kMostRanks = 65536;
@@ -95,10 +96,21 @@ void read_training(ConfigReader& reader, RunConfig& c, Words& words) {
   reader.read("training.clip_norm", c.adamw.clip_norm, "Gradients are scaled down to this global norm; 0: never.")
       .at_least(0);
   reader.read("optimizer.learning_rate", c.learning_rate.peak, "Peak.").positive();
-  reader.read("optimizer.final_share", c.learning_rate.final_share, "Of the peak, at the last step (cosine).")
+  const std::vector<std::string> schedules(kLearningRateSchedules.begin(), kLearningRateSchedules.end());
+  reader
+      .read("optimizer.schedule", words.schedule,
+            "The learning rate behind its warm-up: half a cosine or a line down to final_share at training.steps, "
+            "constant, or wsd (warm-up, stable, decay), constant but for a line down in the last decay_steps.")
+      .one_of(std::span<const std::string>(schedules));
+  reader.read("optimizer.final_share", c.learning_rate.final_share, "Of the peak, at the last step; not of constant.")
       .at_least(0)
       .at_most(1);
   reader.read("optimizer.warmup_steps", c.learning_rate.warmup_steps, "Linear warm-up.").at_least(0);
+  reader
+      .read("optimizer.decay_steps", c.learning_rate.decay_steps,
+            "Of wsd: how many of the last steps the rate falls in. With none, the run can be gone on with for more "
+            "steps, and decay then.")
+      .at_least(0);
   reader.read("optimizer.weight_decay", c.adamw.weight_decay, "Decoupled; not of norms, biases and scalars.")
       .at_least(0);
   reader.read("optimizer.beta1", c.adamw.beta1, "Of the first moment.").at_least(0).at_most(0.9999f);
@@ -131,6 +143,8 @@ void resolve_words(RunConfig& c, const Words& words) {
                                                      : DType::kFloat32;
   c.adamw.scale_loss = c.training.precision == DType::kFloat16;
   c.learning_rate.total_steps = c.training.steps;
+  const auto schedule = std::find(kLearningRateSchedules.begin(), kLearningRateSchedules.end(), words.schedule);
+  c.learning_rate.schedule = static_cast<LearningRateSchedule>(schedule - kLearningRateSchedules.begin());
 }
 
 void check_together(ConfigReader& reader, RunConfig& c, const Words& words, MeshUse mesh_use, int num_ranks) {
@@ -154,11 +168,21 @@ void check_together(ConfigReader& reader, RunConfig& c, const Words& words, Mesh
                    fmt::format("must not exceed training.steps: {} > {}", c.training.stop_after, c.training.steps),
                    "Raise training.steps or lower stop_after");
   }
-  if (c.learning_rate.warmup_steps > c.training.steps) {
-    reader.problem(
-        "optimizer.warmup_steps",
-        fmt::format("must not exceed training.steps: {} > {}", c.learning_rate.warmup_steps, c.training.steps),
-        "Lower it");
+  const LearningRateOptions& rate = c.learning_rate;
+  if (rate.warmup_steps > c.training.steps) {
+    reader.problem("optimizer.warmup_steps",
+                   fmt::format("must not exceed training.steps: {} > {}", rate.warmup_steps, c.training.steps),
+                   "Lower it");
+  } else if (rate.decay_steps > c.training.steps - rate.warmup_steps) {
+    reader.problem("optimizer.decay_steps",
+                   fmt::format("must not exceed training.steps - optimizer.warmup_steps: {} > {} - {}",
+                               rate.decay_steps, c.training.steps, rate.warmup_steps),
+                   "Lower it");
+  }
+  if (rate.decay_steps > 0 && rate.schedule != LearningRateSchedule::kWsd) {
+    reader.problem("optimizer.decay_steps",
+                   fmt::format("is of the schedule wsd alone: {} steps, schedule {}", rate.decay_steps, words.schedule),
+                   "Set optimizer.schedule = \"wsd\", or leave it out");
   }
   // Of one sample there is nothing to contrast: its loss is 0 or its bias's alone, whatever the model.
   if (c.training.global_batch == 1 && coupling_of(c.task->objectives()) == LossCoupling::kCoupled) {

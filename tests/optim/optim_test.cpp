@@ -151,6 +151,44 @@ TEST(LearningRate, NeedsNoWarmUpAndNoDescent) {
   EXPECT_DOUBLE_EQ(learning_rate({.peak = 0.5, .final_share = 1, .total_steps = 10}, 7), 0.5);
 }
 
+// What the tests of Hugging Face's transformers (tests/optimization/test_optimization.py,
+// get_linear_schedule_with_warmup and get_cosine_schedule_with_warmup: peak 10, 2 steps of warm-up, 10 in all) expect
+// from the end of the warm-up on; its warm-up counts from 0.
+TEST(LearningRate, FallsAsTransformersSchedulesDo) {
+  const double linear[] = {10.0, 8.75, 7.5, 6.25, 5.0, 3.75, 2.5, 1.25};
+  const double cosine[] = {10.0, 9.61, 8.53, 6.91, 5.0, 3.08, 1.46, 0.38};
+  LearningRateOptions options{.peak = 10, .warmup_steps = 2, .total_steps = 10};
+  for (int64_t step = 2; step < 10; ++step) {
+    options.schedule = LearningRateSchedule::kLinear;
+    EXPECT_DOUBLE_EQ(learning_rate(options, step), linear[step - 2]) << step;
+    options.schedule = LearningRateSchedule::kCosine;
+    EXPECT_NEAR(learning_rate(options, step), cosine[step - 2], 0.01) << step;
+  }
+}
+
+TEST(LearningRate, StaysConstantOrUntilItDecays) {
+  LearningRateOptions options{.schedule = LearningRateSchedule::kConstant,
+                              .peak = 8,
+                              .final_share = 0.25,
+                              .warmup_steps = 4,
+                              .total_steps = 20};
+  const auto rates = [&](std::vector<int64_t> steps) {
+    std::vector<double> result;
+    for (const int64_t step : steps) result.push_back(learning_rate(options, step));
+    return result;
+  };
+  EXPECT_EQ(rates({0, 1, 2, 3, 4, 5, 19, 20, 90}), (std::vector<double>{2, 4, 6, 8, 8, 8, 8, 8, 8}));
+  options.schedule = LearningRateSchedule::kWsd;
+  EXPECT_EQ(rates({0, 3, 4, 19, 90}), (std::vector<double>{2, 8, 8, 8, 8})) << "nothing decays yet";
+  options.decay_steps = 6;  // of 6 in height: one a step
+  EXPECT_EQ(rates({0, 3, 4, 13, 14, 15, 16, 17, 18, 19, 20, 90}),
+            (std::vector<double>{2, 8, 8, 8, 8, 7, 6, 5, 4, 3, 2, 2}));
+  options.schedule = LearningRateSchedule::kLinear;
+  options.decay_steps = 0;
+  options.total_steps = 10;
+  EXPECT_EQ(rates({3, 4, 5, 6, 7, 8, 9, 10, 90}), (std::vector<double>{8, 8, 7, 6, 5, 4, 3, 2, 2}));
+}
+
 // One parameter of each kind on every mesh; its gradient is a function of the global element.
 TEST(SumOfSquaredGradients, CountsEachGlobalElementOnce) {
   const Shape matrix{6, 5}, vector{7};

@@ -56,6 +56,20 @@ TEST(Configuration, AllThatIsWrongIsToldAtOnce) {
                       "model.image.patch", "optimizer.learning_rate", "run.seed", "1*1*4 = 4, found 3"});
 }
 
+TEST(Configuration, TheScheduleOfTheLearningRateIsHeldAgainstTheSteps) {
+  const auto read = [](const std::string& text) {
+    return error_of(
+        [&] { parse_run_config("training.steps = 10\n[optimizer]\n" + text, "run.toml", standard_tasks()); });
+  };
+  EXPECT_EQ(read("schedule = \"wsd\"\nwarmup_steps = 4\ndecay_steps = 6"), "no error");
+  expect_parts(read("schedule = \"wsd\"\nwarmup_steps = 4\ndecay_steps = 7"), {"optimizer.decay_steps", "7 > 10 - 4"});
+  expect_parts(read("schedule = \"linear\"\ndecay_steps = 3"), {"optimizer.decay_steps", "3 steps, schedule linear"});
+  expect_parts(read("schedule = \"cosin\""), {"optimizer.schedule", "Did you mean \"cosine\"?"});
+  const RunConfig config = parse_run_config("optimizer.schedule = \"wsd\"", "run.toml", standard_tasks());
+  EXPECT_EQ(config.learning_rate.schedule, LearningRateSchedule::kWsd);
+  EXPECT_EQ(parse_run_config("", "run.toml", standard_tasks()).learning_rate.schedule, LearningRateSchedule::kCosine);
+}
+
 TEST(Configuration, ATaskThatIsNotInTheTableIsRefusedWithThoseThatAre) {
   const auto read = [](TaskTable tasks) {
     return error_of([&] { parse_run_config("task = \"detect\"", "run.toml", tasks); });
