@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "base/text.h"
@@ -35,6 +36,10 @@ std::string section_of(std::string_view key) {
 
 std::string name_of(std::string_view key) {
   return std::string(key.substr(key.rfind('.') + 1));
+}
+
+bool is_number(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
 // ---- The types: what each is called, how it is written, and how it is taken from a value.
@@ -190,6 +195,10 @@ struct ConfigReader::Impl {
   }
 
   std::string describe_unknown(const std::string& key) const {
+    if (arrays.contains(key)) {
+      return fmt::format("`{}` must be an array of tables, found something else. Write [[{}]] and its keys below.", key,
+                         key);
+    }
     for (const Key& known : keys) {
       if (known.key.starts_with(key + ".")) {
         return fmt::format("`{}` must be a table of keys, found a value. Write [{}] and its keys below.", key, key);
@@ -200,9 +209,16 @@ struct ConfigReader::Impl {
                        near.empty() ? "Remove it." : fmt::format("Did you mean `{}`?", near));
   }
 
+  // The array whose table a section is, or "" if it is none.
+  std::string array_of(const std::string& section) const {
+    const std::string above = section_of(section);
+    return arrays.contains(above) && is_number(name_of(section)) ? above : "";
+  }
+
   ConfigSource source;
   std::vector<Key> keys;
   std::map<std::string, std::size_t, std::less<>> index_of;
+  std::set<std::string, std::less<>> arrays;  // keys of arrays of tables
 };
 
 ConfigReader::ConfigReader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -306,6 +322,19 @@ void ConfigReader::require(std::size_t index) {
       fmt::format("`{}` must be given, found nothing. Write it in the file or pass --set {}=...", key.key, key.key));
 }
 
+std::size_t ConfigReader::num_tables(std::string_view key) {
+  TRIPTYCH_CHECK(!impl_->index_of.contains(key), "`{}` is a key and no array of tables", key);
+  impl_->arrays.emplace(key);
+  const auto is_there = [&](const std::string& table) {
+    const auto inner = impl_->source.entries.lower_bound(table + ".");
+    return impl_->source.empty_sections.contains(table) ||
+           (inner != impl_->source.entries.end() && inner->first.starts_with(table + "."));
+  };
+  std::size_t count = 0;
+  while (is_there(fmt::format("{}.{}", key, count))) ++count;
+  return count;
+}
+
 void ConfigReader::problem(std::string_view key, std::string_view rule_and_values, std::string_view remedy) {
   impl_->add_problem(impl_->place_of(key), fmt::format("`{}` {} {}", key, sentence(rule_and_values), sentence(remedy)));
 }
@@ -314,7 +343,9 @@ void ConfigReader::finish() {
   // Only the shown problems need a nearest word, so that a large foreign file is refused as fast as a small one.
   std::vector<std::pair<ConfigPlace, std::string>> unknown;
   for (const auto& [key, entry] : impl_->source.entries) {
-    if (!impl_->index_of.contains(key)) unknown.emplace_back(entry.place, key);
+    const bool is_no_table =
+        impl_->arrays.contains(key) && entry.value.kind == ConfigValue::Kind::kList && entry.value.list.empty();
+    if (!impl_->index_of.contains(key) && !is_no_table) unknown.emplace_back(entry.place, key);
   }
   for (const auto& [section, place] : impl_->source.empty_sections) {
     const auto inner = impl_->index_of.lower_bound(section + ".");
@@ -342,7 +373,9 @@ void ConfigReader::finish() {
 std::string ConfigReader::effective_toml() const {
   std::string text;
   for (const std::string& section : impl_->sections()) {
-    if (!section.empty()) text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", section);
+    const std::string array = impl_->array_of(section);
+    const std::string heading = array.empty() ? fmt::format("[{}]", section) : fmt::format("[[{}]]", array);
+    if (!section.empty()) text += fmt::format("{}{}\n", text.empty() ? "" : "\n", heading);
     for (const Impl::Key& key : impl_->keys) {
       if (section_of(key.key) != section) continue;
       text += comment(key.doc) + fmt::format("{} = {}\n", name_of(key.key), key.value_text);
@@ -360,17 +393,20 @@ std::string ConfigReader::default_toml() const {
 std::string ConfigReader::documentation() const {
   std::string text;
   for (const std::string& section : impl_->sections()) {
+    const std::string array = impl_->array_of(section);
     std::string rows;
     for (const Impl::Key& key : impl_->keys) {
       if (section_of(key.key) != section) continue;
       std::string rules;
       for (const std::string& rule : key.rules) rules += (rules.empty() ? "" : ", ") + rule;
-      rows += fmt::format("| `{}` | {} | `{}` | {} | {} |\n", key.key, key.type, escape_markdown(key.default_text),
+      const std::string shown = array.empty() ? key.key : name_of(key.key);
+      rows += fmt::format("| `{}` | {} | `{}` | {} | {} |\n", shown, key.type, escape_markdown(key.default_text),
                           escape_markdown(rules), escape_markdown(key.doc));
     }
     if (rows.empty()) continue;
     if (!text.empty()) text += "\n";
-    if (!section.empty()) text += fmt::format("## `{}`\n\n", section);
+    const std::string heading = array.empty() ? section : fmt::format("[[{}]]", array);
+    if (!section.empty()) text += fmt::format("## `{}`\n\n", heading);
     text += "| key | type | default | rule | meaning |\n|---|---|---|---|---|\n" + rows;
   }
   return text;

@@ -154,6 +154,10 @@ class ConfigReader {
     return KeyRules<T>(*this, index, value, std::move(fallback));
   }
 
+  /// How many tables the array `key` has, as [[optimizer.groups]] makes them. The keys of table number i are then to be
+  /// bound as "<key>.i.name"; those of a table that is not bound are unknown.
+  std::size_t num_tables(std::string_view key);
+
   /// Records a violated rule between keys, found where `key` was given:
   ///   problem("model.heads", "must divide model.width: 256 / 3", "Set it to 4.")
   void problem(std::string_view key, std::string_view rule_and_values, std::string_view remedy);

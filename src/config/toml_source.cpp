@@ -1,5 +1,6 @@
 #include "config/toml_source.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -149,6 +150,13 @@ ConfigValue convert(const toml::node& node) {
   return value;
 }
 
+// What was given below a key, which is now given anew as a whole.
+void forget_below(ConfigSource& source, const std::string& key) {
+  const auto is_below = [&](const auto& one) { return one.first.starts_with(key + "."); };
+  std::erase_if(source.entries, is_below);
+  std::erase_if(source.empty_sections, is_below);
+}
+
 class Loader {
  public:
   explicit Loader(ConfigSource& source) : source_(source) {}
@@ -240,12 +248,33 @@ class Loader {
                                 kMaxKeyBytes, full.size(), quote_toml(shorten(full)))});
         continue;
       }
+      const toml::array* list = node.as_array();
       if (const toml::table* inner = node.as_table()) {
         if (inner->empty()) source_.empty_sections[full] = place;
         flatten(*inner, full + ".", name);
+      } else if (list != nullptr && is_of_tables(*list)) {
+        flatten_tables(*list, full, name, place);
       } else {
+        if (list != nullptr) forget_below(source_, full);
         source_.entries[full] = {convert(node), place, false, ""};
       }
+    }
+  }
+
+  static bool is_of_tables(const toml::array& list) {
+    return !list.empty() && std::all_of(list.begin(), list.end(), [](const toml::node& one) { return one.is_table(); });
+  }
+
+  // Table number i has the keys "<full>.i.". A whole array takes the place of one that was included.
+  void flatten_tables(const toml::array& list, const std::string& full, const std::string& name,
+                      const ConfigPlace& place) {
+    forget_below(source_, full);
+    source_.entries.erase(full);
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      const toml::table& table = *list[i].as_table();
+      const std::string element = fmt::format("{}.{}", full, i);
+      if (table.empty()) source_.empty_sections[element] = place;
+      flatten(table, element + ".", name);
     }
   }
 
@@ -383,6 +412,7 @@ void apply_override(ConfigSource& source, const std::string& text, uint64_t inde
       std::string_view("\"'[{").find(value[first]) != std::string_view::npos) {
     return refuse(fmt::format("the value {}.", broken));
   }
+  if (entry.value.kind == ConfigValue::Kind::kList) forget_below(source, key);
   source.entries[key] = std::move(entry);
 }
 

@@ -44,7 +44,8 @@ struct ConfigProblem {
   std::string message;
 };
 
-/// All files and overrides of a configuration, flattened: "section.name" to what won.
+/// All files and overrides of a configuration, flattened: "section.name" to what won. An array of tables is a section
+/// for each: "section.0.name".
 struct ConfigSource {
   std::string name;  ///< of the outermost file
   std::map<std::string, ConfigEntry> entries;
