@@ -49,4 +49,21 @@ Route route_to(const ModelSpec& model, std::span<const std::string> outputs, std
   return route;
 }
 
+std::vector<int> depths_from_top(const ModelSpec& model) {
+  std::vector<int> depths(model.blocks.size(), 0);
+  for (std::size_t i = model.blocks.size(); i-- > 0;) {  // the depth of i is known: all that read it come later
+    for (const std::string& name : model.blocks[i].reads) {
+      for (std::size_t before = i; before-- > 0;) {
+        const std::vector<Slot>& writes = model.blocks[before].writes;
+        const bool is_writer =
+            std::any_of(writes.begin(), writes.end(), [&](const Slot& slot) { return slot.name == name; });
+        if (!is_writer) continue;
+        depths[before] = std::max(depths[before], depths[i] + 1);
+        break;
+      }
+    }
+  }
+  return depths;
+}
+
 }  // namespace triptych::models

@@ -80,4 +80,8 @@ struct Route {
 ///   given   slots that are there already, and are not passed on: what they would need does not run
 Route route_to(const ModelSpec& model, std::span<const std::string> outputs, std::span<const std::string> given = {});
 
+/// For each block, how many blocks lie between it and the model's top: on the longest way that slots take from it to a
+/// block whose slots no other reads. 0 for that one itself.
+std::vector<int> depths_from_top(const ModelSpec& model);
+
 }  // namespace triptych::models
