@@ -8,14 +8,15 @@
 
 namespace triptych::autograd {
 
-/// A trained tensor: this rank's piece of it. Owned by the model's ParameterStore; variables refer to it.
+/// A tensor that can be trained: this rank's piece of it. Owned by the model's ParameterStore; variables refer to it.
 struct Parameter {
   explicit Parameter(std::string parameter_name = {}) : name(std::move(parameter_name)), gradient(name) {}
 
   std::string name;  ///< global and stable: "image.blocks.3.attention.qkv.weight"
   Shape global_shape;
-  Layout layout;                                           ///< of the value; never Partial
-  bool decay = false;                                      ///< whether weight decay applies
+  Layout layout;           ///< of the value; never Partial
+  bool decay = false;      ///< whether weight decay applies
+  bool is_trained = true;  ///< false: frozen. Its variables are constants then, and nothing is kept of a gradient
   float maximum = std::numeric_limits<float>::infinity();  ///< the optimizer keeps every element at or below
   bool is_tied = false;       ///< blocks share it, maybe blocks of several stages, each of which then has a copy
   bool is_first_copy = true;  ///< false for the copies of a tied parameter on all stages but the first that has it:

@@ -1,5 +1,6 @@
 #include "autograd/recompute.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "autograd/backward.h"
@@ -7,7 +8,10 @@
 
 namespace triptych::autograd {
 
-std::vector<Variable> recompute(const Segment& segment, std::span<const Variable> inputs) {
+std::vector<Variable> recompute(const Segment& segment, std::span<const Variable> inputs, bool trains) {
+  if (!trains && std::none_of(inputs.begin(), inputs.end(), [](const Variable& x) { return x.needs_gradient(); })) {
+    return segment(inputs, false);
+  }
   std::vector<Variable> detached;
   for (const Variable& input : inputs) detached.push_back(input.detached());
   std::vector<Result> results;

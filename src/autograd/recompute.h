@@ -14,6 +14,8 @@ using Segment = std::function<std::vector<Variable>(std::span<const Variable> in
 /// Runs `segment` without a graph, keeping only its inputs; backward runs it again, with one, and through it. The
 /// segment must be a pure function of its inputs, its parameters and random keys, so the second run computes the same
 /// bits.
-std::vector<Variable> recompute(const Segment& segment, std::span<const Variable> inputs);
+///   trains   whether the segment has a parameter that is trained: where it has none, and no input needs a gradient,
+///            nothing is kept and backward ends there
+std::vector<Variable> recompute(const Segment& segment, std::span<const Variable> inputs, bool trains);
 
 }  // namespace triptych::autograd

@@ -83,6 +83,7 @@ void Reducer::arrange() {
   std::vector<int64_t> sizes;
   for (auto it = parameters_.rbegin(); it != parameters_.rend(); ++it) {
     Parameter& parameter = **it;
+    if (!parameter.is_trained) continue;
     const Layout layout = parameter.gradient.empty() ? Layout() : parameter.gradient.layout();
     Group* const ranks = summing_group(layout, *mesh_);
     const int64_t count = parameter.value.num_elements();
@@ -146,6 +147,7 @@ void Reducer::finish() {
   }
   // In the order of the names, which is the same on every stage; that of the buckets need not be.
   for (const Tied& tied : tied_) {
+    if (!tied.parameter->is_trained) continue;
     const Tensor& sum = tied.parameter->gradient.tensor();
     tied.stages->all_reduce(sum.raw(), sum.num_elements(), DType::kFloat32, ReduceOp::kSum)->wait();
   }

@@ -17,6 +17,9 @@ namespace triptych::autograd {
 /// as all uses of its parameters have run, and the gradients lie in the buckets' memory. Buckets start in one order on
 /// every rank: last parameters first, as backward reaches them.
 ///
+/// Parameters that are not trained have no part in it, and no memory. Which are is the same on all ranks that have
+/// them.
+///
 /// A tied parameter that several stages have is summed over those as well: every copy gets the whole gradient.
 class Reducer {
  public:
@@ -25,6 +28,9 @@ class Reducer {
   /// and the mesh must outlive this.
   Reducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters, int64_t bucket_bytes);
 
+  /// Forgets what was seen, since other parameters are trained from now on: the next step is a first one again. Not
+  /// within a step.
+  void relearn() { buckets_.clear(); }
   /// Forgets the gradients.
   void begin_step();
   /// Starts what is ready and moves along what is in flight. Cheap; called after every operation of backward.

@@ -29,7 +29,8 @@ Variable Variable::leaf(Tensor local, const Shape& global_shape, const Layout& l
 
 Variable Variable::of(Parameter& parameter, bool record) {
   Edge edge;
-  if (record) edge.leaf = std::shared_ptr<GradientSum>(std::shared_ptr<void>(), &parameter.gradient);
+  if (record && parameter.is_trained)
+    edge.leaf = std::shared_ptr<GradientSum>(std::shared_ptr<void>(), &parameter.gradient);
   return Edge::variable(parameter.compute, parameter.global_shape, parameter.layout, std::move(edge));
 }
 

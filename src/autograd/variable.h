@@ -23,8 +23,8 @@ class Variable {
   static Variable constant(Tensor local, const Shape& global_shape, const Layout& layout);
   /// A tensor that collects its gradient: `gradient()` after `backward`.
   static Variable leaf(Tensor local, const Shape& global_shape, const Layout& layout);
-  /// A parameter's compute tensor: with `record` a leaf whose gradient is summed up in the parameter, which must
-  /// outlive the graph.
+  /// A parameter's compute tensor: with `record`, and if the parameter is trained, a leaf whose gradient is summed up
+  /// in the parameter, which must outlive the graph; else a constant.
   static Variable of(Parameter& parameter, bool record);
 
   bool defined() const { return state_ != nullptr; }

@@ -1,6 +1,7 @@
 #include "execution/executor.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "execution/partition_model.h"
@@ -12,10 +13,11 @@ namespace {
 
 constexpr int kActivationTag = 1, kGradientTag = 2;
 
-std::vector<std::string> slots_of(std::span<const ObjectiveSpec> objectives, bool coupled_alone) {
+// Of the objectives of one coupling, or of all.
+std::vector<std::string> slots_of(std::span<const ObjectiveSpec> objectives, std::optional<LossCoupling> coupling) {
   std::vector<std::string> names;
   for (const ObjectiveSpec& objective : objectives) {
-    if (coupled_alone && objective.coupling != LossCoupling::kCoupled) continue;
+    if (coupling && objective.coupling != *coupling) continue;
     for (const std::string& name : objective.slots) {
       if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     }
@@ -45,8 +47,9 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
       model_(&model),
       schedule_(schedule),
       step_values_(execution::step_values(objectives)),
-      route_(route_to(model, slots_of(objectives, false))),
-      embed_route_(route_to(model, slots_of(objectives, true))) {
+      route_(route_to(model, slots_of(objectives, std::nullopt))),
+      embed_route_(route_to(model, slots_of(objectives, LossCoupling::kCoupled))),
+      split_slots_(slots_of(objectives, LossCoupling::kSplit)) {
   TRIPTYCH_CHECK(schedule.num_ranks == mesh.shape().pp, "a schedule of {} ranks on pp = {}", schedule.num_ranks,
                  mesh.shape().pp);
   const Partition partition = partition_model(model, route_, schedule.num_stages);
@@ -68,7 +71,35 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
     if (rank_of(s) == mesh.coordinate().pp) stages_.emplace_back(model, partition, s, store);
   }
   if (stages_.back().is_last()) losses_ = std::make_unique<Losses>(device, objectives, store);
+  std::vector<BlockParameters> mine;
+  for (const Stage& one : stages_) mine.insert(mine.end(), one.parameters().begin(), one.parameters().end());
+  mine.push_back({model.blocks.size(), store.take_given()});
+  parameters_ = gather_parameters(mesh.pp(), mine);
   reducer_ = std::make_unique<Reducer>(device, mesh, store.all(), options.bucket_bytes);
+  is_embedded_.resize(static_cast<std::size_t>(schedule.num_microbatches));
+  for (const std::vector<Action>& rank : schedule.ranks) {
+    for (const Action& action : rank) {
+      if (action.kind == Action::kEmbed) is_embedded_[static_cast<std::size_t>(action.microbatch)] = true;
+    }
+  }
+  own_parameters_ = store.all();
+  set_trained([](const std::string&) { return true; });
+}
+
+void Executor::set_trained(const std::function<bool(const std::string&)>& is_trained) {
+  for (Parameter* parameter : own_parameters_) parameter->is_trained = is_trained(parameter->name);
+  std::vector<bool> trains(model_->blocks.size() + 1);  // the last: whether an objective's is
+  for (const PlacedParameter& one : parameters_) trains[one.block] = trains[one.block] || is_trained(one.name);
+  flow_ = gradient_flow(*model_, route_, [&](std::size_t block) { return trains[block]; });
+  std::vector<std::string> again = split_slots_;
+  for (const Slot& slot : flow_.carried.back()) again.push_back(slot.name);
+  again_route_ = route_to(*model_, again);
+  reducer_->relearn();
+}
+
+const Route& Executor::route_of(const Action& action) const {
+  if (is_embed(action)) return embed_route_;
+  return is_embedded_[static_cast<std::size_t>(action.microbatch)] ? again_route_ : route_;
 }
 
 std::vector<std::string> Executor::fields() const {
@@ -145,11 +176,13 @@ Values Executor::receive(const std::vector<Slot>& slots, int64_t num_samples, in
   return values;
 }
 
-// What another stage gave, as this one's forward takes it: of a forward that is recorded, leaves.
-Values Executor::as_inputs(const Values& values, bool record) const {
+// What another stage gave, as this one's forward takes it: of a forward that is recorded, leaves where gradients go.
+Values Executor::as_inputs(const Values& values, std::size_t boundary, bool record) const {
   Values inputs;
   for (const auto& [name, value] : values) {
-    inputs[name] = record ? Variable::leaf(value.tensor(), value.global_shape(), value.layout()) : value.detached();
+    inputs[name] = record && flow_.is_carried(boundary, name)
+                       ? Variable::leaf(value.tensor(), value.global_shape(), value.layout())
+                       : value.detached();
   }
   return inputs;
 }
@@ -157,7 +190,7 @@ Values Executor::as_inputs(const Values& values, bool record) const {
 void Executor::receive_gradients(const Action& action) {
   const Place place{action.stage, action.microbatch};
   const int peer = schedule_.rank_of_stage[static_cast<std::size_t>(action.stage) + 1];
-  for (const Slot& slot : stage(action.stage).slots_out(route_)) {
+  for (const Slot& slot : flow_.carried[stage(action.stage).end()]) {
     const Variable& output = value_of(kept_.at(place).outputs, slot.name);
     Tensor tensor = Tensor::empty(*device_, output.dtype(), output.tensor().shape());
     std::shared_ptr<Pending> pending =
@@ -172,17 +205,25 @@ void Executor::receive_gradients(const Action& action) {
 void Executor::do_forward(const Action& action, const Fields& data, const Pass& pass) {
   const Place place{action.stage, action.microbatch};
   const Stage& own = stage(action.stage);
-  const Values inputs = as_inputs(take(arrived_, place), pass.record);
+  const Values inputs = as_inputs(take(arrived_, place), own.begin(), pass.record);
   Values outputs = own.forward(route_of(action), inputs, data, pass);
   if (own.is_last()) {
     losses_->keep_for_coupled(action.microbatch, outputs);
     if (!pass.record) return;
     Kept kept{.inputs = inputs, .outputs = {}, .losses = losses_->split(outputs, data, pass)};
-    for (const std::string& name : losses_->coupled_slots()) kept.outputs[name] = value_of(outputs, name);
+    for (const std::string& name : losses_->coupled_slots()) {
+      if (flow_.is_carried(own.end(), name)) kept.outputs[name] = value_of(outputs, name);
+    }
     kept_[place] = std::move(kept);
     return;
   }
-  if (pass.record) kept_[place] = {.inputs = inputs, .outputs = outputs, .losses = {}};
+  if (pass.record) {
+    Kept& kept = kept_[place];
+    kept.inputs = inputs;
+    for (const auto& [name, output] : outputs) {
+      if (flow_.is_carried(own.end(), name)) kept.outputs[name] = output;
+    }
+  }
   (schedule_.crosses_ranks(action.stage) ? ready_[place] : arrived_[{action.stage + 1, action.microbatch}]) =
       std::move(outputs);
 }
@@ -210,6 +251,7 @@ void Executor::do_backward(const Action& action) {
   std::map<std::string, Gradient>& out =
       crosses ? gradients_out_[place] : gradients_in_[{action.stage - 1, action.microbatch}];
   for (const auto& [name, input] : kept.inputs) {
+    if (!flow_.is_carried(stage(action.stage).begin(), name)) continue;
     const std::optional<Gradient> gradient = input.gradient();
     const Layout wanted = input.layout().of_gradient();
     out[name] =
@@ -244,7 +286,8 @@ Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, co
         send_values(stage(action.stage).slots_out(route_of(action)), take(ready_, place), action.stage + 1);
         break;
       case Action::kLoss: {
-        std::vector<std::map<std::string, Gradient>> seeds = losses_->coupled(microbatches, whole, {.poll = poll});
+        std::vector<std::map<std::string, Gradient>> seeds =
+            losses_->coupled(microbatches, flow_.carried.back(), whole, {.poll = poll});
         for (std::size_t i = 0; i < seeds.size(); ++i) {
           gradients_in_[{action.stage, static_cast<int>(i)}] = std::move(seeds[i]);
         }
@@ -262,7 +305,7 @@ Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, co
         break;
       case Action::kSendGradient: {
         const std::map<std::string, Gradient> gradients = take(gradients_out_, place);
-        for (const Slot& slot : stage(action.stage).slots_in(route_)) {
+        for (const Slot& slot : flow_.carried[stage(action.stage).begin()]) {
           send(gradients.at(slot.name).tensor, action.stage - 1, kGradientTag);
         }
         break;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -10,6 +11,7 @@
 
 #include "autograd/backward.h"
 #include "autograd/reducer.h"
+#include "execution/gradient_flow.h"
 #include "execution/losses.h"
 #include "execution/stage.h"
 #include "execution/step_values.h"
@@ -37,7 +39,12 @@ class Executor {
   Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore& store, const ModelSpec& model,
            std::span<const ObjectiveSpec> objectives, const Schedule& schedule, const ExecutionOptions& options);
 
-  /// Forward and backward of one step; afterwards every parameter of this rank has its complete gradient.
+  /// From the next step on these parameters are trained, by name; at first all are. Must be the same on every rank. No
+  /// gradient is computed for what is not trained, nor of what lies below the first that is: a stage without either
+  /// sends none. What was never trained has no gradient's memory; what was keeps it.
+  void set_trained(const std::function<bool(const std::string&)>& is_trained);
+
+  /// Forward and backward of one step; afterwards every trained parameter of this rank has its complete gradient.
   ///   microbatches   this rank's rows, cut into as many equal pieces as the schedule has microbatches
   ///   step           of the run: the key of its random numbers
   ///   loss_scale     one float32 in device memory that all gradients come out multiplied by; null: 1
@@ -57,8 +64,10 @@ class Executor {
   /// What this rank reads of a batch, in a step and for the given slots.
   std::vector<std::string> fields() const;
   std::vector<std::string> fields(std::span<const std::string> outputs) const;
-  /// Matrix-product FLOPs of one sample's step, over all stages.
-  double flops() const { return route_.forward_flops + route_.backward_flops; }
+  /// Matrix-product FLOPs of one sample's step, over all stages, with the backward that the trained parameters need.
+  double flops() const { return flow_.forward_flops + flow_.backward_flops; }
+  /// Of the whole model and of the objectives, on every rank.
+  const std::vector<PlacedParameter>& parameters() const { return parameters_; }
   /// What a step's values are, on every rank.
   const std::vector<StepValue>& step_values() const { return step_values_; }
   /// See Objective. Empty on ranks without the last stage.
@@ -74,11 +83,11 @@ class Executor {
   Pass make_pass(int64_t step, int64_t first_sample, bool record) const;
   Values infer(const Fields& data, const Route& route, DecodingCache* cache);
   Stage& stage(int index);
-  const Route& route_of(const Action& action) const { return is_embed(action) ? embed_route_ : route_; }
+  const Route& route_of(const Action& action) const;
   static bool is_embed(const Action& action) { return action.kind == Action::kEmbed || action.embed; }
 
   Values receive(const std::vector<Slot>& slots, int64_t num_samples, int from_stage, const Pass& pass);
-  Values as_inputs(const Values& values, bool record) const;
+  Values as_inputs(const Values& values, std::size_t boundary, bool record) const;
   void send(const Tensor& tensor, int stage, int tag);
   void send_values(const std::vector<Slot>& slots, const Values& values, int to_stage);
   void finish_sends();
@@ -95,8 +104,14 @@ class Executor {
   Schedule schedule_;
   std::vector<StepValue> step_values_;
   Route route_, embed_route_;  // to all slots that objectives read, and to those of coupled ones
-  std::vector<Stage> stages_;  // this rank's
+  Route again_route_;  // of the forward behind an embed: to the slots of split objectives and those that are carried
+  std::vector<std::string> split_slots_;
+  GradientFlow flow_;
+  std::vector<bool> is_embedded_;  // [microbatches]
+  std::vector<Stage> stages_;      // this rank's
   std::unique_ptr<Losses> losses_;
+  std::vector<PlacedParameter> parameters_;
+  std::vector<Parameter*> own_parameters_;
   std::unique_ptr<Reducer> reducer_;
 
   // Of the step that runs.

@@ -106,17 +106,22 @@ void Losses::keep_for_coupled(int microbatch, const Values& slots) {
   }
 }
 
-std::vector<std::map<std::string, Gradient>> Losses::coupled(std::span<const Fields> microbatches, const Pass& pass,
+std::vector<std::map<std::string, Gradient>> Losses::coupled(std::span<const Fields> microbatches,
+                                                             std::span<const Slot> carried, const Pass& pass,
                                                              const BackwardOptions& options) {
-  // This rank's whole batch: leaves, whose gradients the losses give.
-  Values leaves;
+  // This rank's whole batch: leaves, whose gradients the losses give, and constants.
+  Values leaves, slots;
   for (const std::string& name : coupled_slots_) {
     std::vector<Tensor> pieces;
     for (const Values& values : kept_) pieces.push_back(value_of(values, name).tensor());
     const Variable& first = value_of(kept_.front(), name);
     const Tensor whole = concatenate_rows(*device_, pieces);
     const Shape global = first.global_shape().with(0, whole.size(0) * pass.mesh.size(Axis::kDp));
-    leaves[name] = Variable::leaf(whole, global, first.layout());
+    const bool is_carried =
+        std::any_of(carried.begin(), carried.end(), [&](const Slot& slot) { return slot.name == name; });
+    slots[name] =
+        is_carried ? Variable::leaf(whole, global, first.layout()) : Variable::constant(whole, global, first.layout());
+    if (is_carried) leaves[name] = slots[name];
   }
   kept_.clear();
   std::vector<Variable> parts;
@@ -124,7 +129,7 @@ std::vector<std::map<std::string, Gradient>> Losses::coupled(std::span<const Fie
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     if (entries_[i].spec.coupling != LossCoupling::kCoupled) continue;
     std::vector<Variable> read;
-    for (const std::string& name : entries_[i].spec.slots) read.push_back(value_of(leaves, name));
+    for (const std::string& name : entries_[i].spec.slots) read.push_back(value_of(slots, name));
     Fields whole(microbatches.front().num_samples() * static_cast<int64_t>(microbatches.size()));
     for (const std::string& name : entries_[i].spec.fields) {
       std::vector<Tensor> pieces;

@@ -25,8 +25,10 @@ class Losses {
   std::vector<Variable> split(const Values& slots, const Fields& fields, const Pass& pass);
   /// Takes a microbatch's slots for the coupled losses, unless they have been evaluated.
   void keep_for_coupled(int microbatch, const Values& slots);
-  /// The coupled losses over the whole batch, and back to their slots: each microbatch's gradients, by slot.
-  std::vector<std::map<std::string, Gradient>> coupled(std::span<const Fields> microbatches, const Pass& pass,
+  /// The coupled losses over the whole batch, and back to those of their slots that have gradients, `carried`: each
+  /// microbatch's gradients, by slot.
+  std::vector<std::map<std::string, Gradient>> coupled(std::span<const Fields> microbatches,
+                                                       std::span<const Slot> carried, const Pass& pass,
                                                        const BackwardOptions& options);
   /// Of the run's loss: what a backward starts from.
   Gradient seed() const { return {seed_, Layout()}; }

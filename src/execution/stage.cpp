@@ -17,7 +17,10 @@ Stage::Stage(const ModelSpec& model, const Partition& partition, int index, Para
       index_(index),
       begin_(static_cast<std::size_t>(partition.begin[static_cast<std::size_t>(index)])),
       end_(static_cast<std::size_t>(partition.begin[static_cast<std::size_t>(index) + 1])) {
-  for (std::size_t i = begin_; i < end_; ++i) blocks_.push_back(model.blocks[i].make(store));
+  for (std::size_t i = begin_; i < end_; ++i) {
+    blocks_.push_back(model.blocks[i].make(store));
+    parameters_.push_back({i, store.take_given()});
+  }
 }
 
 std::vector<std::string> Stage::fields(const Route& route) const {

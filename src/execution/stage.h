@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "execution/placed_parameters.h"
 #include "models/model.h"
 #include "parallel/pipeline/partition.h"
 
@@ -24,6 +25,11 @@ class Stage {
   Stage(const ModelSpec& model, const Partition& partition, int index, ParameterStore& store);
 
   int index() const { return index_; }
+  /// Of each block, in order.
+  const std::vector<BlockParameters>& parameters() const { return parameters_; }
+  /// Its boundaries with the stages before and behind it, as a route counts them.
+  std::size_t begin() const { return begin_; }
+  std::size_t end() const { return end_; }
   bool is_last() const { return end_ == model_->blocks.size(); }
   /// The slots that arrive and that leave on a route.
   const std::vector<Slot>& slots_in(const Route& route) const { return route.live[begin_]; }
@@ -39,6 +45,7 @@ class Stage {
   int index_;
   std::size_t begin_, end_;
   std::vector<std::unique_ptr<Block>> blocks_;
+  std::vector<BlockParameters> parameters_;
 };
 
 /// How a slot of `num_samples` samples a rank lies, and what it is of.

@@ -1,5 +1,7 @@
 #include "nn/parameter_store.h"
 
+#include <utility>
+
 #include "base/philox.h"
 #include "kernels/elementwise.h"
 #include "kernels/random.h"
@@ -41,6 +43,7 @@ Parameter& ParameterStore::create(const std::string& name, const Shape& global_s
     TRIPTYCH_CHECK(spec.is_tied && other->is_tied && other->global_shape == global_shape,
                    "two parameters are called {}: {} and {}", name, other->global_shape.to_string(),
                    global_shape.to_string());
+    given_.push_back(other.get());
     return *other;
   }
   auto parameter = std::make_unique<Parameter>(name);
@@ -60,13 +63,24 @@ Parameter& ParameterStore::create(const std::string& name, const Shape& global_s
          parameter->value.num_elements());
   }
   parameters_.push_back(std::move(parameter));
-  return *parameters_.back();
+  given_.push_back(parameters_.back().get());
+  return *given_.back();
 }
 
 std::vector<Parameter*> ParameterStore::all() const {
   std::vector<Parameter*> result;
   for (const auto& parameter : parameters_) result.push_back(parameter.get());
   return result;
+}
+
+std::vector<Parameter*> ParameterStore::named(std::string_view prefix) const {
+  std::vector<Parameter*> result = all();
+  std::erase_if(result, [&](const Parameter* parameter) { return !parameter->name.starts_with(prefix); });
+  return result;
+}
+
+std::vector<Parameter*> ParameterStore::take_given() {
+  return std::exchange(given_, {});
 }
 
 void ParameterStore::refresh_compute_copies() {

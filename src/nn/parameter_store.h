@@ -3,6 +3,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "autograd/parameter.h"
@@ -35,6 +36,10 @@ class ParameterStore {
                     const ParameterSpec& spec);
 
   std::vector<Parameter*> all() const;
+  /// Those whose name begins with `prefix`.
+  std::vector<Parameter*> named(std::string_view prefix) const;
+  /// What `create` has given, made or given again, since this was last called: what a block has, once it is made.
+  std::vector<Parameter*> take_given();
   /// Writes the compute copies from the masters, after these were changed.
   void refresh_compute_copies();
 
@@ -45,6 +50,7 @@ class ParameterStore {
   uint64_t seed_;
   DType compute_dtype_;
   std::vector<std::unique_ptr<Parameter>> parameters_;
+  std::vector<Parameter*> given_;
 };
 
 }  // namespace triptych::nn

@@ -1,5 +1,6 @@
 #include "nn/transformer_block.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -82,7 +83,9 @@ double CrossAttention::forward_flops(int64_t width, int64_t memory_width, int64_
 }
 
 TransformerBlock::TransformerBlock(ParameterStore& store, const std::string& name, const TransformerBlockConfig& config)
-    : TransformerBlock(name, config, Maker{store, name, config.width, config.feed_forward, to_residual(config)}) {}
+    : TransformerBlock(name, config, Maker{store, name, config.width, config.feed_forward, to_residual(config)}) {
+  parameters_ = store.named(name + ".");
+}
 
 // The members in the order in which the parameters are made.
 TransformerBlock::TransformerBlock(const std::string& name, const TransformerBlockConfig& config, const Maker& make)
@@ -160,7 +163,9 @@ Variable TransformerBlock::forward(const Variable& x, const Variable& memory, co
     inner.record = record;
     return std::vector{run(given[0], given.size() > 1 ? given[1] : Variable(), lengths, inner)};
   };
-  return recompute(segment, inputs)[0];
+  const bool trains =
+      std::any_of(parameters_.begin(), parameters_.end(), [](const Parameter* one) { return one->is_trained; });
+  return recompute(segment, inputs, trains)[0];
 }
 
 double TransformerBlock::forward_flops(const TransformerBlockConfig& config, int64_t sequence, int64_t memory) {

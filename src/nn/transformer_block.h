@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "nn/parameter_store.h"
 #include "nn/pass.h"
@@ -105,6 +106,7 @@ class TransformerBlock {
   std::optional<Across> across_;
   NormParameters feed_forward_norm_;
   Parameter *in_weight_, *in_bias_, *down_weight_, *down_bias_;
+  std::vector<Parameter*> parameters_;  // all of these
 };
 
 }  // namespace triptych::nn

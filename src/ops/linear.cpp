@@ -144,18 +144,24 @@ Variable gelu_linear(const Variable& h, const Variable& weight, DType out) {
   return record("gelu_linear", {h, weight}, std::move(y), product.rule.global_shape(), product.rule.layout(),
                 [product, h = h_tensor, w = w_tensor](const Gradient& gradient, InputGradients& in) {
                   const Tensor dy = gradient.tensor.to(h.dtype()).contiguous();
-                  const Tensor dh = input_gradient(product, dy, w, h.shape());
-                  const Tensor again = Tensor::empty(h.device(), h.dtype(), h.shape());
-                  gelu_backward(h.device().stream(), {.h = h.raw(),
-                                                      .da = dh.raw(),
-                                                      .dh = dh.raw(),
-                                                      .a = again.raw(),
-                                                      .n = h.num_elements(),
-                                                      .dtype = h.dtype()});
+                  Stream& on = h.device().stream();
+                  Tensor dh, again;  // of h, and its GELU once more, which the weight's gradient wants
+                  if (in.needed(1)) again = Tensor::empty(h.device(), h.dtype(), h.shape());
+                  if (in.needed(0)) {
+                    dh = input_gradient(product, dy, w, h.shape());
+                    gelu_backward(on, {.h = h.raw(),
+                                       .da = dh.raw(),
+                                       .dh = dh.raw(),
+                                       .a = again.defined() ? again.raw() : nullptr,
+                                       .n = h.num_elements(),
+                                       .dtype = h.dtype()});
+                  } else {
+                    gelu_forward(on, h.raw(), again.raw(), h.num_elements(), h.dtype());
+                  }
                   in.apart({1}, [product, dy, again, layout = gradient.layout](InputGradients& later) {
                     parameter_gradients(product, dy, again, layout, false, later);
                   });
-                  in.add(0, dh, product.rule.gradient(0, gradient.layout));
+                  if (dh.defined()) in.add(0, dh, product.rule.gradient(0, gradient.layout));
                 });
 }
 

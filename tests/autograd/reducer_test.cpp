@@ -192,6 +192,33 @@ TEST(ReducerBuckets, BeginEveryGradientAtAMultipleOf256Bytes) {
   });
 }
 
+// Frozen ones in turn: what is trained is summed, in memory of its own; the rest has none until it is trained.
+TEST(ReducerBuckets, LeaveOutWhatIsNotTrained) {
+  run_ranks(2, [](Group& world) {
+    Device device(1);
+    Mesh mesh(world, {.dp = 2}, device);
+    const Owned owned = make_parameters(device);
+    Reducer reducer(device, mesh, pointers(owned), 100);
+    const auto both = [&](int i) { return summand(0, i, 0, 0) + summand(1, i, 0, 0); };
+    for (const int num_trained : {0, 3, 7}) {
+      for (int i = 0; i < kParameters; ++i) owned[static_cast<std::size_t>(i)]->is_trained = i < num_trained;
+      reducer.relearn();
+      for (int step = 0; step < 3; ++step) {
+        reducer.begin_step();
+        for (int i = num_trained - 1; i >= 0; --i) {
+          use(*owned[static_cast<std::size_t>(i)], kOverDp, world.rank(), i, 0, [&] { reducer.poll(); });
+        }
+        reducer.finish();
+        for (int i = 0; i < kParameters; ++i) {
+          const Parameter& p = *owned[static_cast<std::size_t>(i)];
+          ASSERT_EQ(p.gradient.tensor().defined(), i < num_trained) << p.name;
+          if (i < num_trained) EXPECT_EQ(first_of(p), both(i)) << p.name << " in step " << step;
+        }
+      }
+    }
+  });
+}
+
 // What the first step's uses are shows when its backward has ended. From then on a bucket starts as soon as its last
 // summand has come, while backward goes on: that is what hides its time.
 TEST(ReducerBuckets, AreReducedWhileBackwardGoesOnFromTheSecondStepOn) {

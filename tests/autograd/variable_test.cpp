@@ -316,7 +316,7 @@ TEST_F(ParameterGradient, RecomputationGivesTheSameGradients) {
   for (const bool again : {false, true}) {
     parameter_.gradient.reset();
     const Variable x = leaf({0.1f, 0.7f});
-    const Variable y = again ? recompute(segment, std::span(&x, 1))[0] : segment(std::span(&x, 1), true)[0];
+    const Variable y = again ? recompute(segment, std::span(&x, 1), true)[0] : segment(std::span(&x, 1), true)[0];
     run(times(y, 0.3f), gradient({1.5f, -0.9f}));
     results[again] = {y.tensor().to_vector<float>(), gradient_of(x), parameter_gradient()};
   }
@@ -329,8 +329,28 @@ TEST_F(ParameterGradient, RecomputationReachesParametersThoughItsInputNeedsNoGra
     return std::vector{use(Variable::of(parameter_, record_graph), x[0])};
   };
   const Variable data = Variable::constant(gradient({5, 5}).tensor, Shape{2}, Layout());
-  run(recompute(segment, std::span(&data, 1))[0], gradient({1, 2}));
+  run(recompute(segment, std::span(&data, 1), true)[0], gradient({1, 2}));
   EXPECT_EQ(parameter_gradient(), (Values{1, 2}));
+}
+
+TEST_F(ParameterGradient, AFrozenParameterIsAConstantAndNothingIsKeptToRecomputeIt) {
+  parameter_.is_trained = false;
+  EXPECT_FALSE(Variable::of(parameter_, true).needs_gradient());
+  int runs = 0;
+  const Segment segment = [&](std::span<const Variable> x, bool record_graph) {
+    ++runs;
+    return std::vector{use(Variable::of(parameter_, record_graph), x[0])};
+  };
+  const Variable data = Variable::constant(gradient({5, 5}).tensor, Shape{2}, Layout());
+  const Variable y = recompute(segment, std::span(&data, 1), false)[0];
+  EXPECT_FALSE(y.needs_gradient());
+  run(y, gradient({1, 2}));
+  EXPECT_EQ(runs, 1) << "backward ends above it";
+  const Variable x = leaf({0.1f, 0.7f});
+  run(recompute(segment, std::span(&x, 1), false)[0], gradient({1, 2}));
+  EXPECT_EQ(runs, 3) << "the input's gradient goes through it";
+  EXPECT_TRUE(x.gradient().has_value());
+  EXPECT_TRUE(parameter_.gradient.empty());
 }
 
 // (a, data) -> (2 a + data, 3 data): one input is data, one result is a function of that alone or is not used.
@@ -343,7 +363,7 @@ TEST_F(ParameterGradient, RecomputationTakesSeveralInputsAndGivesSeveralResults)
   for (const bool both : {false, true}) {
     parameter_.gradient.reset();
     const std::vector<Variable> in{leaf({1, 2}), Variable::constant(gradient({10, 20}).tensor, Shape{2}, Layout())};
-    const std::vector<Variable> y = recompute(segment, in);
+    const std::vector<Variable> y = recompute(segment, in, true);
     ASSERT_EQ(y.size(), 2u);
     EXPECT_EQ(y[0].tensor().to_vector<float>(), (Values{12, 24}));
     EXPECT_EQ(y[1].tensor().to_vector<float>(), (Values{33, 64}));
@@ -368,7 +388,8 @@ TEST_F(ParameterGradient, IsLeftForLaterWhereTheTwoHalvesAreApart) {
       parameter_.gradient.reset();
       WorkApart work;
       const Variable x = leaf({0.1f, 0.7f});
-      const Variable y = recomputed ? recompute(segment, std::span(&x, 1))[0] : segment(std::span(&x, 1), true)[0];
+      const Variable y =
+          recomputed ? recompute(segment, std::span(&x, 1), true)[0] : segment(std::span(&x, 1), true)[0];
       run(y, gradient({1.5f, -0.9f}), {.apart = is_apart ? &work : nullptr});
       results[is_apart] = {gradient_of(x)};
       ASSERT_EQ(work.size(), is_apart ? 2u : 0u);

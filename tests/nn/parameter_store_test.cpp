@@ -115,6 +115,17 @@ TEST(ParameterStoreTest, ATiedParameterIsMadeOnce) {
   EXPECT_THROW(store.create("other", Shape{5}, "whole", {.is_tied = true}), InternalError);
 }
 
+TEST(ParameterStoreTest, ABlockIsToldWhatItWasGivenTiedOnesToo) {
+  OneRank rank;
+  ParameterStore store(rank.device, rank.mesh, kPlan, 1, DType::kFloat32);
+  Parameter* tied = &store.create("tied", Shape{5}, "whole", {.is_tied = true});
+  Parameter* own = &store.create("own", Shape{5}, "whole", {});
+  EXPECT_EQ(store.take_given(), (std::vector<Parameter*>{tied, own}));
+  EXPECT_TRUE(store.take_given().empty());
+  store.create("tied", Shape{5}, "whole", {.is_tied = true});
+  EXPECT_EQ(store.take_given(), std::vector<Parameter*>{tied});
+}
+
 TEST(ParameterStoreTest, ComputeCopiesFollowTheMastersWhenRefreshed) {
   OneRank rank;
   ParameterStore store(rank.device, rank.mesh, kPlan, 1, DType::kBFloat16);

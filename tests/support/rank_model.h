@@ -44,7 +44,8 @@ inline std::vector<double> step_values_of(RankModel& rank, const Tensor& summand
 }
 
 /// The parameters of one rank with the whole model, as a mesh of ranks compares its own with them: every one must be on
-/// some rank, and every piece of its gradient within `bound` of the whole's 2-norm. Collective over `rank`'s world.
+/// some rank, and every piece of its gradient within `bound` of the whole's 2-norm. A frozen one has none. Collective
+/// over `rank`'s world.
 ///
 /// A scalar whose gradient is a sum that cancels is compared with the sum of its terms' magnitudes: see Objective.
 inline void expect_same_gradients(RankModel& rank, RankModel& reference, double bound) {
@@ -53,8 +54,11 @@ inline void expect_same_gradients(RankModel& rank, RankModel& reference, double 
   const std::map<std::string, double> magnitudes = reference.executor.gradient_magnitudes();
   for (const Parameter* expected : reference.store.all()) {
     int32_t num_owners = 0;
-    if (const auto found = mine.find(expected->name); found != mine.end()) {
-      num_owners = 1;
+    const auto found = mine.find(expected->name);
+    if (found != mine.end()) num_owners = 1;
+    if (found != mine.end() && !found->second->is_trained) {
+      EXPECT_FALSE(found->second->gradient.tensor().defined()) << expected->name << " is frozen";
+    } else if (found != mine.end()) {
       const Parameter& parameter = *found->second;
       Shape begin;
       const Shape shape = local_shape(parameter.global_shape, parameter.layout, rank.mesh, &begin);
@@ -68,8 +72,8 @@ inline void expect_same_gradients(RankModel& rank, RankModel& reference, double 
       const auto magnitude = magnitudes.find(expected->name);
       const double scale = magnitude != magnitudes.end() ? magnitude->second : std::sqrt(norm);
       EXPECT_LE(std::sqrt(difference), bound * scale) << expected->name;
-      mine.erase(found);
     }
+    if (found != mine.end()) mine.erase(found);
     rank.mesh.world().all_reduce(&num_owners, 1, DType::kInt32, ReduceOp::kSum)->wait();
     EXPECT_GT(num_owners, 0) << "no rank has " << expected->name;
   }

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "autograd/parameter.h"
+#include "parallel/group.h"
+
+namespace triptych::execution {
+
+/// A parameter and the block that has it, whichever rank holds that.
+struct PlacedParameter {
+  std::string name;
+  std::size_t block = 0;  ///< its number in the model; the number of blocks: an objective has it
+};
+
+/// What a rank of the pipeline has of the model: a block's number and its parameters.
+struct BlockParameters {
+  std::size_t block = 0;
+  std::vector<Parameter*> parameters;
+};
+
+/// Those of all stages, in the order of the blocks; a tied one once for each block that has it. Collective.
+std::vector<PlacedParameter> gather_parameters(Group& pipeline, std::span<const BlockParameters> mine);
+
+}  // namespace triptych::execution
