@@ -45,7 +45,7 @@ int bench_step(const StepOptions& options) {
     using Clock = std::chrono::steady_clock;
     Group& group = world.group();
     Session session(config, group, rank_place(config, world));
-    AdamW optimizer(session.device(), session.store().all(), config.adamw);
+    AdamW optimizer(session.device(), session.store().all(), config.adamw, session.treatments());
     TrainingStep steps(session, optimizer);
     // Once: bringing data to the device is the loader's benchmark.
     const Fields data = synthetic_fields(session, config);

@@ -33,6 +33,7 @@ std::string first_not_finite(Device& device, std::span<const AdamW::State> state
   NamedTensors tensors;
   for (const AdamW::State& state : states) {
     tensors.emplace_back(state.parameter->name, state.parameter->value);
+    if (!state.first_moment.defined()) continue;
     tensors.emplace_back("the first moment of " + state.parameter->name, state.first_moment);
     tensors.emplace_back("the second moment of " + state.parameter->name, state.second_moment);
   }

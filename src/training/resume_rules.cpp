@@ -4,12 +4,13 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/name_pattern.h"
 
 namespace triptych::training {
 namespace {
 
 struct RuleRow {
-  std::string_view key;  ///< a key, or a section with its point at the end
+  std::string_view key;  ///< a key, `*` standing for a number, or a section with its point at the end
   ChangeRule rule;
 };
 
@@ -24,6 +25,9 @@ constexpr std::array kRules = {
     RuleRow{"training.max_skipped_steps", ChangeRule::kFree},
     RuleRow{"training.global_batch", ChangeRule::kRefused},
     RuleRow{"optimizer.", ChangeRule::kOnRequest},
+    RuleRow{"optimizer.groups.*.pattern", ChangeRule::kRefused},
+    RuleRow{"optimizer.groups.*.frozen", ChangeRule::kRefused},
+    RuleRow{"optimizer.groups.*.thaw_step", ChangeRule::kRefused},
     RuleRow{"data.", ChangeRule::kFree},
     RuleRow{"data.augment.", ChangeRule::kOnRequest},
     RuleRow{"checkpoint.", ChangeRule::kFree},
@@ -37,16 +41,18 @@ constexpr std::array kRules = {
 const RuleRow* row_of(std::string_view key) {
   const RuleRow* found = nullptr;
   for (const RuleRow& row : kRules) {
-    const bool fits = row.key.ends_with('.') ? key.starts_with(row.key) : key == row.key;
+    const bool fits = row.key.ends_with('.') ? key.starts_with(row.key) : match_pattern(row.key, key).has_value();
     if (fits && (found == nullptr || row.key.size() > found->key.size())) found = &row;
   }
   return found;
 }
 
-// A key that is gone changes nothing that could be refused: the program has nothing of that name any more.
+// A key that is gone changes nothing that could be refused: the program has nothing of that name any more. But a
+// group's are gone where the config has fewer groups, and what is frozen decides which moments a checkpoint has.
 ChangeRule rule_of(const ConfigDifference& difference) {
   const ChangeRule rule = change_rule(difference.key);
-  return rule == ChangeRule::kRefused && difference.now.empty() ? ChangeRule::kOnRequest : rule;
+  const bool is_gone = difference.now.empty() && !difference.key.starts_with("optimizer.groups.");
+  return rule == ChangeRule::kRefused && is_gone ? ChangeRule::kOnRequest : rule;
 }
 
 bool contains(const std::vector<std::string>& texts, const std::string& text) {

@@ -42,6 +42,7 @@ OwnedPieces owned_pieces(const Mesh& mesh, std::span<AdamW::State> states) {
       result.pieces.push_back(std::move(piece));
     };
     add(parameter.name, parameter.value);
+    if (!state.first_moment.defined()) continue;
     add(parameter.name + kFirstMoment, state.first_moment);
     add(parameter.name + kSecondMoment, state.second_moment);
   }
@@ -61,6 +62,7 @@ void require_same_model(const CheckpointReader& reader, const Session& session) 
 
 void load_states(CheckpointReader& reader, Session& session, std::span<AdamW::State> states) {
   for (AdamW::State& state : states) {
+    if (!state.first_moment.defined()) continue;
     const Parameter& parameter = *state.parameter;
     read_into(reader, box_of(parameter, session.mesh(), parameter.name + kFirstMoment), state.first_moment);
     read_into(reader, box_of(parameter, session.mesh(), parameter.name + kSecondMoment), state.second_moment);

@@ -22,8 +22,9 @@ inline constexpr std::string_view kTokenizerFile = "tokenizer.model";
 /// Where a checkpoint's cursor holds Dataset::content_hash.
 inline constexpr const char* kDataHashKey = "data_hash";
 
-/// What this rank writes to a checkpoint: its parameters and moments, each global element by one rank. The pieces point
-/// to the tensors, or, where the host cannot read the device's memory, to copies in `memory`.
+/// What this rank writes to a checkpoint: its parameters, and the moments of those that were trained by then, each
+/// global element by one rank. The pieces point to the tensors, or, where the host cannot read the device's memory, to
+/// copies in `memory`.
 struct OwnedPieces {
   std::vector<TensorPiece> pieces;
   std::vector<std::vector<std::byte>> memory;
@@ -32,7 +33,7 @@ OwnedPieces owned_pieces(const Mesh& mesh, std::span<AdamW::State> states);
 
 /// Throws UserError, with both fingerprints, if the checkpoint is of another model than the session's.
 void require_same_model(const CheckpointReader& reader, const Session& session);
-/// Reads parameters and moments (any mesh), then refreshes the compute copies.
+/// Reads parameters, and the moments of those that have some by now (any mesh), then refreshes the compute copies.
 void load_states(CheckpointReader& reader, Session& session, std::span<AdamW::State> states);
 /// Reads parameters alone, for evaluation.
 void load_parameters(CheckpointReader& reader, Session& session);

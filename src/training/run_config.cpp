@@ -118,6 +118,39 @@ void read_training(ConfigReader& reader, RunConfig& c, Words& words) {
   reader.read("optimizer.epsilon", c.adamw.epsilon, "Added to the root of the second moment.").positive();
 }
 
+void read_treatment(ConfigReader& reader, RunConfig& c) {
+  reader
+      .read("optimizer.layer_decay", c.treatment.layer_decay,
+            "The learning rate of a block is multiplied by this for every block between it and the model's top.")
+      .positive()
+      .at_most(1);
+  c.treatment.groups.resize(reader.num_tables("optimizer.groups"));
+  for (std::size_t i = 0; i < c.treatment.groups.size(); ++i) {
+    ParameterGroup& group = c.treatment.groups[i];
+    const auto key = [&](std::string_view name) { return fmt::format("optimizer.groups.{}.{}", i, name); };
+    group.weight_decay = c.adamw.weight_decay;
+    reader
+        .read(key("pattern"), group.pattern,
+              "Of parameters' names, `*` standing for any characters: \"image.*\". Of the groups that match a "
+              "parameter the first holds; `triptych inspect` of a checkpoint lists the names.")
+        .required();
+    reader.read(key("learning_rate_scale"), group.learning_rate_scale, "What the learning rate is multiplied by.")
+        .positive();
+    reader.read(key("weight_decay"), group.weight_decay, "In place of optimizer.weight_decay, which is the default.")
+        .at_least(0);
+    reader.read(key("frozen"), group.frozen,
+                "Not trained: it costs no gradient, no optimizer state, and no backward below the first part that is.");
+    reader
+        .read(key("thaw_step"), group.thaw_step,
+              "Of a frozen group: it is trained once so many updates are done, its moments at zero then; 0: never.")
+        .at_least(0);
+    if (group.thaw_step > 0 && !group.frozen) {
+      reader.problem(key("thaw_step"), fmt::format("is of a frozen group: {} steps, frozen = false", group.thaw_step),
+                     "Set frozen = true, or leave it out");
+    }
+  }
+}
+
 void read_data(ConfigReader& reader, RunConfig& c) {
   DataOptions& d = c.data;
   reader.read("data.path", d.path, "Folder of shards, made by `triptych ingest` or indexed by `triptych index`.");
@@ -215,6 +248,7 @@ void read_general(ConfigReader& reader, RunConfig& config, Words& words, TaskTab
   read_run(reader, config);
   read_parallel(reader, config, words);
   read_training(reader, config, words);
+  read_treatment(reader, config);
   read_data(reader, config);
   read_rest(reader, config);
 }
@@ -256,7 +290,7 @@ std::string_view precision_name(DType precision) {
 std::string run_config_documentation(TaskTable tasks) {
   RunConfig config;
   Words words;
-  ConfigReader general = ConfigReader::from_text("", "defaults");
+  ConfigReader general = ConfigReader::from_text("[[optimizer.groups]]", "defaults");
   read_general(general, config, words, tasks);
   std::string text =
       "# Configuration\n\n"

@@ -10,6 +10,7 @@
 #include "base/dtype.h"
 #include "optim/adamw.h"
 #include "optim/learning_rate.h"
+#include "optim/treatment.h"
 #include "parallel/mesh.h"
 #include "tasks/task.h"
 
@@ -67,6 +68,7 @@ struct RunConfig {
   TrainingOptions training;
   AdamWOptions adamw;
   LearningRateOptions learning_rate;
+  TreatmentOptions treatment;
   DataOptions data;
   CheckpointOptions checkpoint;
   EvaluationOptions evaluation;

@@ -11,6 +11,18 @@
 #include "parallel/pipeline/schedules.h"
 
 namespace triptych::training {
+namespace {
+
+std::vector<NamedParameter> named(const std::vector<PlacedParameter>& parameters, const ModelSpec& model) {
+  const std::vector<int> depths = depths_from_top(model);
+  std::vector<NamedParameter> result;
+  for (const PlacedParameter& one : parameters) {
+    result.push_back({one.name, one.block < depths.size() ? depths[one.block] : 0});
+  }
+  return result;
+}
+
+}  // namespace
 
 Session::Session(const RunConfig& config, Group& world, const RankPlace& place)
     : device_(place.num_threads, place.device),
@@ -30,6 +42,12 @@ Session::Session(const RunConfig& config, Group& world, const RankPlace& place)
   together(world, [&] {
     executor_ = std::make_unique<Executor>(device_, mesh_, plan_, store_, model_, objectives, schedule, options);
   });
+  together(world, [&] { treatments_ = Treatments(config.treatment, named(executor_->parameters(), model_)); });
+  train_at(0);
+}
+
+void Session::train_at(int64_t step) {
+  executor_->set_trained([&](const std::string& name) { return treatments_.is_trained(name, step); });
 }
 
 int64_t Session::num_parameters() {

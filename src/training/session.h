@@ -4,6 +4,7 @@
 
 #include "device/device.h"
 #include "execution/executor.h"
+#include "optim/treatment.h"
 #include "parallel/world.h"
 #include "training/run_config.h"
 
@@ -23,6 +24,7 @@ class Session {
  public:
   ///   world   outlives this; its size is that of the config's mesh
   ///   place   of this rank on its machine
+  /// Throws UserError if a pattern of the config is of no parameter.
   Session(const RunConfig& config, Group& world, const RankPlace& place);
 
   Device& device() { return device_; }
@@ -30,6 +32,11 @@ class Session {
   const ModelSpec& model() const { return model_; }
   ParameterStore& store() { return store_; }
   Executor& executor() { return *executor_; }
+  /// How the config trains each parameter.
+  const Treatments& treatments() const { return treatments_; }
+  /// From now on what the config trains in the update that follows `step` finished ones is trained; at first that is
+  /// what the first update trains.
+  void train_at(int64_t step);
   /// Of the whole model, over all ranks. Collective.
   int64_t num_parameters();
 
@@ -40,6 +47,7 @@ class Session {
   ModelSpec model_;
   ParameterStore store_;
   std::unique_ptr<Executor> executor_;
+  Treatments treatments_;
 };
 
 /// Random rows for this rank, on its device, with the fields that it reads: for measuring, and for comparing a mesh

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -27,6 +28,7 @@ namespace triptych::training {
 namespace {
 
 constexpr const char* kLossScale = "loss_scale";
+constexpr const char* kThawedUpdates = "updates_since_thaw_at_";  // with the step behind it
 
 // "SIGUSR1".
 std::string signal_name(int number) {
@@ -46,7 +48,7 @@ class Trainer {
         inputs_(start_.inputs()) {
     session_.emplace(config_, group_, rank_place(config_, world));
     together(group_, [&] {
-      optimizer_.emplace(session_->device(), session_->store().all(), config_.adamw);
+      optimizer_.emplace(session_->device(), session_->store().all(), config_.adamw, session_->treatments());
       if (inputs_.checkpoint) restore(*inputs_.checkpoint);
     });
     together(group_, [&] { start_loader(); });
@@ -81,6 +83,7 @@ class Trainer {
     const int64_t first = step_ + 1;
     const auto wants_to_stop = [this] { return request_.stop_signal && request_.stop_signal() != 0; };
     while (step_ < std::min(end, halt_at_)) {
+      if (session_->treatments().thaws_at(step_)) thaw();
       world_.doing(fmt::format("the batch of step {}", step_ + 1));
       const Fields& batch = feeder_->next();
       world_.doing(fmt::format("step {}", step_ + 1));
@@ -115,7 +118,17 @@ class Trainer {
   }
 
  private:
-  // Everything that makes the rest of the run the same as if it had not stopped.
+  // Parameters that were frozen until now begin to be trained.
+  void thaw() {
+    together(group_, [&] {
+      session_->train_at(step_);
+      optimizer_->thaw(step_);
+    });
+    if (is_first_) progress_->print(fmt::format("what thaws at step {} is trained from here on", step_));
+  }
+
+  // Everything that makes the rest of the run the same as if it had not stopped. What thaws at the checkpoint's step
+  // was frozen until then.
   void restore(CheckpointReader& reader) {
     require_same_model(reader, *session_);
     const RunState& state = reader.manifest().run;
@@ -129,6 +142,8 @@ class Trainer {
     };
     same(state.random, "seed", config_.run.seed, "run.seed");
     same(state.cursor, "global_batch", static_cast<uint64_t>(config_.training.global_batch), "training.global_batch");
+    session_->train_at(std::max<int64_t>(0, state.step - 1));
+    optimizer_->thaw(state.step - 1);
     load_states(reader, *session_, optimizer_->states());
     require_finite_model(first_not_finite(*session_), reader.folder());
     step_ = state.step;
@@ -136,6 +151,11 @@ class Trainer {
     loss_scale_ = state.extra.contains(kLossScale) ? get_double(state.extra, kLossScale) : 0;
     // The bias correction counts updates that happened.
     optimizer_->restore(step_ - skipped_, skipped_, static_cast<float>(loss_scale_));
+    std::map<int64_t, int64_t> thawed = optimizer_->thawed_updates();
+    for (auto& [first, count] : thawed) {
+      count = static_cast<int64_t>(get_uint64(state.extra, fmt::format("{}{}", kThawedUpdates, first)));
+    }
+    optimizer_->restore_thawed(thawed);
   }
 
   void start_loader() {
@@ -251,6 +271,9 @@ class Trainer {
                     {kDataHashKey, inputs_.data_hash}};
     state.random = {{"seed", config_.run.seed}, {"counter", uint64_t(step_)}};
     state.extra = {{kLossScale, loss_scale_}, {"run_id", start_.run_id()}};
+    for (const auto& [first, count] : optimizer_->thawed_updates()) {
+      state.extra[fmt::format("{}{}", kThawedUpdates, first)] = static_cast<uint64_t>(count);
+    }
     const MeshShape& m = config_.parallel.mesh;
     state.mesh = {{"pp", m.pp}, {"dp", m.dp}, {"tp", m.tp}};
     together(group_, [&] {

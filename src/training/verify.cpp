@@ -57,9 +57,17 @@ VerifyResult verify(const RunConfig& config, Group& world, const RankPlace& plac
 
   // Parameters by name in the reference's order, which every rank has.
   std::map<std::string, const Parameter*> mine;
-  for (const Parameter* parameter : session.store().all()) mine[parameter->name] = parameter;
+  for (const Parameter* parameter : session.store().all()) {
+    mine[parameter->name] = parameter;
+    TRIPTYCH_CHECK(parameter->is_trained || !parameter->gradient.tensor().defined(), "{} is frozen and has a gradient",
+                   parameter->name);
+  }
   const std::map<std::string, double> magnitudes = reference.executor().gradient_magnitudes();
   for (const Parameter* expected : reference.store().all()) {
+    if (!expected->is_trained) {
+      TRIPTYCH_CHECK(!expected->gradient.tensor().defined(), "{} is frozen and has a gradient", expected->name);
+      continue;
+    }
     std::vector<double> sums(3, 0);
     const auto found = mine.find(expected->name);
     if (found != mine.end()) {

@@ -1,6 +1,8 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <optional>
 #include <vector>
 
 #include "nn/parameter_store.h"
@@ -100,6 +102,89 @@ TEST(AdamWTest, TheFirstUpdateIsTheLearningRateWhateverTheGradientsSize) {
   step(optimizer, 0.125f, 1);
   const std::vector<float> value = p.value.to_vector<float>();
   for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(value[i], gradient[i] > 0 ? -0.125 : 0.125, 0.125 * 2e-5);
+}
+
+// The first update is the learning rate in size, and decay takes its share of the value: what a treatment changes.
+TEST(AdamWTest, TrainsEachParameterAsItsTreatmentSays) {
+  OneRank rank;
+  std::vector<Parameter> parameters;
+  std::vector<Parameter*> all;
+  for (const char* name : {"head.weight", "body.weight", "body.norm"}) {
+    parameters.push_back(make_parameter(rank.device, name, Shape{2}));
+  }
+  for (Parameter& p : parameters) {
+    all.push_back(&p);
+    p.decay = !p.name.ends_with("norm");
+    for (std::size_t i = 0; i < 2; ++i) p.value.data<float>()[i] = 2;
+    for (std::size_t i = 0; i < 2; ++i) p.gradient.tensor().data<float>()[i] = i == 0 ? 3.0f : -0.5f;
+  }
+  const NamedParameter named[] = {{"head.weight", 0}, {"body.weight", 1}, {"body.norm", 1}};
+  const Treatments treatments(
+      {.groups = {{.pattern = "body.*", .learning_rate_scale = 0.5, .weight_decay = 0.75}}, .layer_decay = 0.5}, named);
+  AdamW optimizer(rank.device, all, {.weight_decay = 0.25f}, treatments);
+  step(optimizer, 0.125f, 1);
+  const double rates[] = {0.125, 0.03125, 0.03125}, decays[] = {0.25, 0.75, 0};
+  for (std::size_t k = 0; k < 3; ++k) {
+    const std::vector<float> value = parameters[k].value.to_vector<float>();
+    const double kept = 2 * (1 - rates[k] * decays[k]);
+    EXPECT_NEAR(value[0], kept - rates[k], 1e-6) << parameters[k].name;
+    EXPECT_NEAR(value[1], kept + rates[k], 1e-6) << parameters[k].name;
+  }
+}
+
+// A parameter that thaws is one whose first update that is.
+TEST(AdamWTest, AThawedParameterBeginsAsANewOne) {
+  const AdamWOptions options{.beta1 = 0.8f, .beta2 = 0.95f, .epsilon = 1e-6f, .weight_decay = 0, .clip_norm = 0};
+  OneRank rank;
+  std::vector<Parameter> parameters;
+  std::vector<Parameter*> all;
+  std::vector<Reference> references;
+  for (const char* name : {"trained", "thawed", "frozen"})
+    parameters.push_back(make_parameter(rank.device, name, Shape{5}));
+  for (Parameter& p : parameters) {
+    all.push_back(&p);
+    const std::vector<float> value = p.value.to_vector<float>();
+    references.push_back({{value.begin(), value.end()}, std::vector<double>(5), std::vector<double>(5)});
+  }
+  const NamedParameter named[] = {{"trained"}, {"thawed"}, {"frozen"}};
+  const Treatments treatments(
+      {.groups = {{.pattern = "thawed", .frozen = true, .thaw_step = 3}, {.pattern = "frozen", .frozen = true}}},
+      named);
+  std::optional<AdamW> optimizer(std::in_place, rank.device, all, options, treatments);
+  EXPECT_FALSE(optimizer->states()[1].first_moment.defined()) << "nothing is kept of what is frozen";
+  constexpr int kSkipped = 5;
+  int updates[] = {0, 0};
+  for (int i = 0; i < 9; ++i) {
+    for (Parameter& p : parameters) p.is_trained = treatments.is_trained(p.name, i);
+    if (treatments.thaws_at(i)) optimizer->thaw(i);
+    if (i == 7) {  // gone on with from a checkpoint
+      const std::map<int64_t, int64_t> thawed = optimizer->thawed_updates();
+      EXPECT_EQ(thawed, (std::map<int64_t, int64_t>{{3, updates[1]}}));
+      std::vector<AdamW::State> states(optimizer->states().begin(), optimizer->states().end());
+      optimizer.emplace(rank.device, all, options, treatments);
+      optimizer->thaw(i - 1);
+      for (std::size_t k = 0; k < 2; ++k) {
+        optimizer->states()[k].first_moment.copy_from(states[k].first_moment);
+        optimizer->states()[k].second_moment.copy_from(states[k].second_moment);
+      }
+      optimizer->restore(updates[0], 1, 0);
+      optimizer->restore_thawed(thawed);
+    }
+    for (std::size_t k = 0; k < 2; ++k) {
+      const std::vector<float> g = random_values(fmt::format("gradient{}{}", k, i), 5);
+      std::copy(g.begin(), g.end(), parameters[k].gradient.tensor().data<float>());
+      if (!parameters[k].is_trained || i == kSkipped) continue;
+      reference_step(references[k], g, options, 0.01, 1, false, parameters[k].maximum, ++updates[k]);
+    }
+    step(*optimizer, 0.01f, i == kSkipped ? std::numeric_limits<double>::quiet_NaN() : 1);
+    for (std::size_t k = 0; k < 3; ++k) {
+      EXPECT_LT(relative_error(parameters[k].value.to_vector<float>(), references[k].value),
+                tolerance(DType::kFloat32).local)
+          << parameters[k].name << " after " << i;
+    }
+  }
+  EXPECT_EQ(updates[1], 5) << "steps 3 to 8, of which one was skipped";
+  EXPECT_FALSE(optimizer->states()[2].first_moment.defined());
 }
 
 TEST(AdamWTest, CountsAndLeavesOutAStepThatIsNotFinite) {

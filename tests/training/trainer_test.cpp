@@ -341,6 +341,56 @@ TEST_F(Training, GoesOnOnAnotherMesh) {
   }
 }
 
+// The image tower is frozen until step 6, the text's embedding for good, its head, on the last stage, until step 4.
+TEST_F(Training, WhatThawsLearnsAlikeOnEveryMeshAndWhereverARunStopped) {
+  const auto frozen = [&](const std::string& dir, const MeshShape& mesh) {
+    return config(dir, mesh,
+                  {"checkpoint.every=3", "training.stop_after=12", "optimizer.groups.0.pattern=\"image.*\"",
+                   "optimizer.groups.0.frozen=true", "optimizer.groups.0.thaw_step=6",
+                   "optimizer.groups.1.pattern=\"text.embed.*\"", "optimizer.groups.1.frozen=true",
+                   "optimizer.groups.2.pattern=\"text.head.*\"", "optimizer.groups.2.frozen=true",
+                   "optimizer.groups.2.thaw_step=4"});
+  };
+  run(frozen("whole", {}));
+  const auto at = [&](const char* step) { return tensors(checkpoint("whole", step)); };
+  const auto early = at("3"), before = at("6"), after = at("9"), last = at("12");
+  const std::string image = "image.blocks.0.attention.qkv.weight", table = "text.embed.tokens.weight";
+  for (const std::string& name : {image, table}) {
+    EXPECT_TRUE(early.contains(name)) << "frozen parameters are saved";
+    EXPECT_FALSE(early.contains(name + ".first_moment"));
+    EXPECT_EQ(early.at(name), before.at(name));
+  }
+  EXPECT_FALSE(before.contains(image + ".second_moment")) << "step 6 is done, and it was frozen in it";
+  EXPECT_TRUE(after.contains(image + ".second_moment"));
+  EXPECT_NE(after.at(image), before.at(image));
+  EXPECT_FALSE(last.contains(table + ".first_moment"));
+  EXPECT_EQ(last.at(table), early.at(table));
+  EXPECT_NE(early.at("text.head.projection.weight"), before.at("text.head.projection.weight"));
+  const RunState state = checkpoint("whole", "12").manifest().run;
+  EXPECT_EQ(get_uint64(state.extra, "updates_since_thaw_at_6"), 6u);
+  EXPECT_EQ(get_uint64(state.extra, "updates_since_thaw_at_4"), 8u);
+
+  for (const char* step : {"3", "6", "9"}) {
+    const std::string dir = fmt::format("from_{}", step);
+    run(frozen(dir, {}), {.resume = (folder_ / "whole/checkpoints" / fmt::format("step_0000000{}", step)).string()});
+    EXPECT_EQ(tensors(checkpoint(dir, "12")), last) << dir;
+  }
+  const std::vector<StepMetrics> expected = metrics("whole");
+  for (const MeshShape& mesh : {MeshShape{.dp = 2, .tp = 2}, MeshShape{.pp = 2, .dp = 2}, MeshShape{.pp = 4}}) {
+    const std::string dir = fmt::format("pp{}dp{}tp{}", mesh.pp, mesh.dp, mesh.tp);
+    run(frozen(dir, mesh));
+    run(frozen(dir, {}), {.resume = "9"});  // the rest on one rank
+    const std::vector<StepMetrics> found = metrics(dir);
+    ASSERT_EQ(found.size(), expected.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      EXPECT_NEAR(found[i].loss, expected[i].loss, kBetweenMeshes * expected[i].loss) << dir << " step " << i + 1;
+    }
+    EXPECT_EQ(tensors(checkpoint(dir, "12")).size(), last.size());
+  }
+  // What was frozen, and until when, is what a checkpoint's moments go by.
+  expect_refused(config("whole", {}, {"checkpoint.every=3"}), {.resume = "6"}, "optimizer.groups.0.frozen = true");
+}
+
 TEST_F(Training, ASecondRunInAFolderNeedsOverwrite) {
   RunConfig c = config("run");
   c.training.stop_after = 3;

@@ -2,6 +2,7 @@
 
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -20,6 +21,7 @@ struct Case {
   std::string schedule;
   int microbatches;
   int turn;
+  std::vector<std::string> frozen = {};  // patterns
 
   bool sequence_parallel() const { return turn % 2 == 1; }
   bool recompute() const { return turn / 2 % 2 == 1; }
@@ -27,8 +29,9 @@ struct Case {
 
 std::string name_of(const ::testing::TestParamInfo<Case>& info) {
   const Case& c = info.param;
-  return fmt::format("{}_pp{}dp{}tp{}_{}_m{}{}{}", c.task, c.mesh.pp, c.mesh.dp, c.mesh.tp, c.schedule, c.microbatches,
-                     c.sequence_parallel() ? "_sp" : "", c.recompute() ? "_recompute" : "");
+  return fmt::format("{}_pp{}dp{}tp{}_{}_m{}{}{}{}", c.task, c.mesh.pp, c.mesh.dp, c.mesh.tp, c.schedule,
+                     c.microbatches, c.sequence_parallel() ? "_sp" : "", c.recompute() ? "_recompute" : "",
+                     c.frozen.empty() ? "" : fmt::format("_frozen{}", info.index));
 }
 
 // How a failure tells which case it was.
@@ -47,12 +50,15 @@ TEST_P(ParallelEqualsSerial, LossAndEveryGradient) {
                      .sequence_parallel = c.sequence_parallel(),
                      .recompute = c.recompute(),
                      .bucket_mb = 0.003};  // many buckets
+  for (const std::string& pattern : c.frozen) {
+    config.treatment.groups.push_back({.pattern = pattern, .frozen = true});
+  }
   run_ranks(c.mesh.pp * c.mesh.dp * c.mesh.tp, [&](Group& world) {
     const VerifyResult result = verify(config, world, RankPlace{});
     EXPECT_LT(result.loss_error, kBetweenMeshes);
     EXPECT_LT(result.worst_error, kBetweenMeshes) << result.worst_parameter;
     EXPECT_GT(result.reference_loss, 0.1);
-    EXPECT_GE(result.num_parameters, 31);
+    EXPECT_GE(result.num_parameters, c.frozen.empty() ? 31 : 3);
   });
 }
 
@@ -86,6 +92,28 @@ std::vector<Case> long_pipelines() {
   return all;
 }
 
+// Parts of each kind frozen: a whole tower, so that stages have nothing to train; what lies in the middle, so that
+// stages only pass gradients on; and single tensors of every block.
+std::vector<Case> frozen_parts() {
+  const std::vector<std::vector<std::string>> parts{
+      {"image.*"}, {"*.blocks.*"}, {"image.embed.*", "*.bias", "image.blocks.0.feed_forward.*"}};
+  std::vector<Case> all;
+  int turn = 0;
+  for (const char* task : kTasks) {
+    for (const std::vector<std::string>& frozen : parts) {
+      for (const MeshShape& mesh : {MeshShape{}, MeshShape{.dp = 2, .tp = 2}, MeshShape{.pp = 2, .dp = 2},
+                                    MeshShape{.pp = 2, .dp = 2, .tp = 2}, MeshShape{.pp = 4}}) {
+        const std::vector<std::string> schedules = schedule_names();
+        const std::string& schedule = schedules[static_cast<std::size_t>(turn) % schedules.size()];
+        all.push_back({task, mesh, schedule, 1 << turn % 3, turn, frozen});
+        ++turn;
+      }
+    }
+  }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(FrozenParts, ParallelEqualsSerial, ::testing::ValuesIn(frozen_parts()), name_of);
 INSTANTIATE_TEST_SUITE_P(Grid, ParallelEqualsSerial, ::testing::ValuesIn(grid()), name_of);
 INSTANTIATE_TEST_SUITE_P(LongPipelines, ParallelEqualsSerial, ::testing::ValuesIn(long_pipelines()), name_of);
 
