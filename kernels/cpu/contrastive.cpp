@@ -1,5 +1,6 @@
 #include "kernels/contrastive.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -14,7 +15,7 @@ struct ContrastiveRow {
   double loss, dscale, dscale_magnitude, dbias, dbias_magnitude;
 };
 
-/// A call, with the values that it points to.
+/// A call, with the values that it points to; the coefficient is a row's weight.
 struct ContrastiveCall {
   ContrastiveBlockArgs args;
   float scale, bias;
@@ -48,13 +49,32 @@ HWY_INLINE void for_other_columns(int64_t cols, int64_t label, const F& f) {
   }
 }
 
+/// What an absent candidate's dot product becomes: any scale makes of it a logit whose exponential, sigmoid and
+/// softplus are exactly 0, and whose product with them is 0.
+constexpr float kAbsent = std::numeric_limits<float>::lowest();
+
+/// The row's dot products, those of absent candidates made kAbsent; null, and zeros there, if the row is absent.
+inline float* present_dots(const ContrastiveBlockArgs& args, int64_t row) {
+  float* const dots = args.dots + row * args.cols;
+  if (args.row_present != nullptr && args.row_present[row] == 0) {
+    std::fill_n(dots, args.cols, 0.0f);
+    return nullptr;
+  }
+  if (args.col_present != nullptr) {
+    for (int64_t j = 0; j < args.cols; ++j) dots[j] = args.col_present[j] != 0 ? dots[j] : kAbsent;
+  }
+  return dots;
+}
+
 }  // namespace
 
 void info_nce_rows(const ContrastiveCall& call, int64_t begin, int64_t end, ContrastiveRow* results) {
   const ContrastiveBlockArgs& args = call.args;
   const Vec scale = hn::Set(kFloats, call.scale);
   for (int64_t row = begin; row < end; ++row) {
-    float* dots = args.dots + row * args.cols;
+    float* dots = present_dots(args, row);
+    results[row] = {};
+    if (dots == nullptr) continue;
     const int64_t label = args.label_begin + row;
     Vec largest = hn::Set(kFloats, dots[label]);
     for_vectors(args.cols, [&](int64_t i, auto part) HWY_ATTR {
@@ -106,7 +126,9 @@ void sigmoid_rows(const ContrastiveCall& call, int64_t begin, int64_t end, Contr
   const double full_scale = args.coefficient * static_cast<double>(call.scale);
   const Vec gradient_scale = hn::Set(kFloats, static_cast<float>(full_scale));
   for (int64_t row = begin; row < end; ++row) {
-    float* dots = args.dots + row * args.cols;
+    float* dots = present_dots(args, row);
+    results[row] = {};
+    if (dots == nullptr) continue;
     const int64_t label = args.label_begin + row;
     ContrastiveRow result{};
     for_other_columns(args.cols, label, [&](int64_t first, int64_t last) HWY_ATTR {
@@ -162,9 +184,15 @@ using namespace cpu;
 
 namespace {
 
+double row_weight(const ContrastiveBlockArgs& args) {
+  if (args.num_pairs == nullptr) return args.coefficient;
+  return *args.num_pairs < kFewestPairs ? 0.0 : args.coefficient / *args.num_pairs;
+}
+
 /// Calls evaluate_rows(call, begin, end, results), and adds up in the order of the rows, so that threads do not matter.
 template <typename EvaluateRows>
-void evaluate_block(Stream& stream, const ContrastiveBlockArgs& args, float bias, const EvaluateRows& evaluate_rows) {
+void evaluate_block(Stream& stream, ContrastiveBlockArgs args, float bias, const EvaluateRows& evaluate_rows) {
+  args.coefficient = row_weight(args);
   const ContrastiveCall call{args, static_cast<float>(std::exp(static_cast<double>(*args.log_scale))), bias};
   auto* const rows =
       reinterpret_cast<ContrastiveRow*>(stream.scratch(static_cast<std::size_t>(args.rows) * sizeof(ContrastiveRow)));

@@ -1,3 +1,5 @@
+#include <cfloat>
+
 #include "kernels/contrastive.h"
 #include "kernels/cuda/common.cuh"
 
@@ -19,6 +21,28 @@ __device__ inline float scale_of(const ContrastiveBlockArgs& args) {
   return static_cast<float>(exp(static_cast<double>(*args.log_scale)));
 }
 
+/// What a row's terms count: 0 where there are too few pairs to contrast.
+__device__ inline double row_weight(const ContrastiveBlockArgs& args) {
+  if (args.num_pairs == nullptr) return args.coefficient;
+  return *args.num_pairs < kFewestPairs ? 0.0 : args.coefficient / *args.num_pairs;
+}
+
+/// What an absent candidate's dot product is taken for: any scale makes of it a logit whose exponential, sigmoid and
+/// softplus are exactly 0, and whose product with them is 0.
+constexpr float kAbsent = -FLT_MAX;
+
+/// A piece of a row's dot products.
+__device__ inline Floats<kVector> load_dots(const ContrastiveBlockArgs& args, const float* dots, int64_t column,
+                                            Piece<kVector> piece) {
+  Floats<kVector> result = load<kVector>(dots + column, piece);
+  if (args.col_present == nullptr) return result;
+#pragma unroll
+  for (int j = 0; j < kVector; ++j) {
+    if (j < piece.count && args.col_present[column + j] == 0) result[j] = kAbsent;
+  }
+  return result;
+}
+
 /// Calls f(column, piece) for this thread's pieces of the block's row: the same at every call.
 template <typename F>
 __device__ inline void for_pieces(int64_t cols, bool aligned, const F& f) {
@@ -27,12 +51,22 @@ __device__ inline void for_pieces(int64_t cols, bool aligned, const F& f) {
   }
 }
 
+/// Whether the block's row is absent: then its dot products are zeros now, and it adds nothing.
+__device__ inline bool clear_absent_row(const ContrastiveBlockArgs& args, ContrastiveRow* results) {
+  if (args.row_present == nullptr || args.row_present[blockIdx.x] != 0) return false;
+  float* const dots = args.dots + blockIdx.x * args.cols;
+  for (int64_t column = threadIdx.x; column < args.cols; column += kBlockThreads) dots[column] = 0.0f;
+  if (threadIdx.x == 0) results[blockIdx.x] = {};
+  return true;
+}
+
 /// A block a row. The pair's own term is a difference of near numbers where the others are not, so it is computed
 /// apart, in double.
 __global__ void __launch_bounds__(kBlockThreads)
     info_nce_rows(ContrastiveBlockArgs args, bool aligned, ContrastiveRow* results) {
   __shared__ float warp_maxima[kNumWarps];
   __shared__ double warp_sums[kNumWarps];
+  if (clear_absent_row(args, results)) return;
   const float scale = scale_of(args);
   float* const dots = args.dots + blockIdx.x * args.cols;
   const int64_t label = args.label_begin + blockIdx.x;
@@ -40,7 +74,7 @@ __global__ void __launch_bounds__(kBlockThreads)
 
   float max_dot = label_value;
   for_pieces(args.cols, aligned, [&](int64_t column, Piece<kVector> piece) {
-    const Floats<kVector> dot = load<kVector>(dots + column, piece);
+    const Floats<kVector> dot = load_dots(args, dots, column, piece);
 #pragma unroll
     for (int j = 0; j < kVector; ++j) {
       if (j < piece.count) max_dot = fmaxf(max_dot, dot[j]);
@@ -56,7 +90,7 @@ __global__ void __launch_bounds__(kBlockThreads)
   const auto weight = [&](float dot) { return expf(__fmul_rn(scale, __fsub_rn(dot, max_dot))); };
   double others = 0.0;
   for_pieces(args.cols, aligned, [&](int64_t column, Piece<kVector> piece) {
-    const Floats<kVector> dot = load<kVector>(dots + column, piece);
+    const Floats<kVector> dot = load_dots(args, dots, column, piece);
 #pragma unroll
     for (int j = 0; j < kVector; ++j) {
       if (j < piece.count && column + j != label) others += static_cast<double>(weight(dot[j]));
@@ -68,11 +102,11 @@ __global__ void __launch_bounds__(kBlockThreads)
   const double label_logit = static_cast<double>(scale) * (label_dot - static_cast<double>(max_dot));
   const double total = others + exp(label_logit);
   const double label_gradient = -others / total;  // softmax - 1
-  const double full_scale = args.coefficient * static_cast<double>(scale);
+  const double full_scale = row_weight(args) * static_cast<double>(scale);
   const float inv_total = static_cast<float>(1.0 / total), gradient_scale = static_cast<float>(full_scale);
   double sum = 0.0, magnitude = 0.0;
   for_pieces(args.cols, aligned, [&](int64_t column, Piece<kVector> piece) {
-    Floats<kVector> dot = load<kVector>(dots + column, piece);
+    Floats<kVector> dot = load_dots(args, dots, column, piece);
 #pragma unroll
     for (int j = 0; j < kVector; ++j) {
       if (j >= piece.count) continue;
@@ -100,8 +134,9 @@ __global__ void __launch_bounds__(kBlockThreads)
 __global__ void __launch_bounds__(kBlockThreads)
     sigmoid_rows(ContrastiveBlockArgs args, bool aligned, ContrastiveRow* results) {
   __shared__ double warp_sums[kNumWarps];
+  if (clear_absent_row(args, results)) return;
   const float scale = scale_of(args), bias = *args.bias;
-  const double full_scale = args.coefficient * static_cast<double>(scale);
+  const double full_scale = row_weight(args) * static_cast<double>(scale);
   const float gradient_scale = static_cast<float>(full_scale);
   float* const dots = args.dots + blockIdx.x * args.cols;
   const int64_t label = args.label_begin + blockIdx.x;
@@ -132,7 +167,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     return gradient_scale * sigmoid;
   };
   for_pieces(args.cols, aligned, [&](int64_t column, Piece<kVector> piece) {
-    Floats<kVector> dot = load<kVector>(dots + column, piece);
+    Floats<kVector> dot = load_dots(args, dots, column, piece);
 #pragma unroll
     for (int j = 0; j < kVector; ++j) {
       if (j < piece.count) dot[j] = column + j == label ? pair(dot[j]) : negative(dot[j]);
@@ -161,12 +196,12 @@ __global__ void __launch_bounds__(kBlockThreads) add_rows(ContrastiveBlockArgs a
   const double dbias = sum_of(&ContrastiveRow::dbias);
   const double dbias_magnitude = sum_of(&ContrastiveRow::dbias_magnitude);
   if (threadIdx.x != 0) return;
-  const double scale = static_cast<double>(scale_of(args)), size = fabs(args.coefficient);
+  const double scale = static_cast<double>(scale_of(args)), weight = row_weight(args), size = fabs(weight);
   ContrastiveSums& sums = *args.sums;
-  sums.loss += args.coefficient * loss;
-  sums.dlog_scale += args.coefficient * scale * dscale;
+  sums.loss += weight * loss;
+  sums.dlog_scale += weight * scale * dscale;
   sums.dlog_scale_magnitude += size * scale * dscale_magnitude;
-  sums.dbias += args.coefficient * dbias;
+  sums.dbias += weight * dbias;
   sums.dbias_magnitude += size * dbias_magnitude;
 }
 

@@ -1,5 +1,7 @@
 #include "kernels/contrastive.h"
 
+#include <limits>
+
 #include "base/error.h"
 #include "kernel_support.h"
 
@@ -92,9 +94,18 @@ double exact_scale(const Case& c) {
 
 using Block = void (*)(Stream& stream, const ContrastiveBlockArgs& args);
 
+/// Which rows and columns are there, and of how many pairs the loss is the mean.
+struct Presence {
+  std::vector<uint8_t> rows, cols;
+  double num_pairs = 0;
+};
+
 /// What a block leaves in place of the dots; `sums` are added to.
 std::vector<float> run(Device& device, Block block, const Case& c, const std::vector<float>& dots, double coefficient,
-                       ContrastiveSums& sums) {
+                       ContrastiveSums& sums, const Presence* presence = nullptr) {
+  const DeviceArray<uint8_t> rows(device, presence == nullptr ? std::vector<uint8_t>() : presence->rows);
+  const DeviceArray<uint8_t> cols(device, presence == nullptr ? std::vector<uint8_t>() : presence->cols);
+  const DeviceArray<double> num_pairs(device, std::vector{presence == nullptr ? 0.0 : presence->num_pairs});
   DeviceArray<float> device_dots(device, dots);
   const DeviceArray<float> scalars(device, {log_scale_of(c), -10.0f});
   DeviceArray<ContrastiveSums> device_sums(device, {sums});
@@ -105,7 +116,10 @@ std::vector<float> run(Device& device, Block block, const Case& c, const std::ve
                           .log_scale = scalars.data(),
                           .bias = scalars.data() + 1,
                           .coefficient = coefficient,
-                          .sums = device_sums.data()});
+                          .sums = device_sums.data(),
+                          .row_present = presence == nullptr ? nullptr : rows.data(),
+                          .col_present = presence == nullptr ? nullptr : cols.data(),
+                          .num_pairs = presence == nullptr ? nullptr : num_pairs.data()});
   sums = device_sums.host()[0];
   return device_dots.host();
 }
@@ -144,6 +158,122 @@ TEST(Sigmoid, AgreesWithDoubleWithAndWithoutPairs) {
       const std::vector<float> ddots = run(device, sigmoid_block, c, dots, coefficient, sums);
       expect_sums(sums, expected.sums, before);
       test::expect_close(ddots, expected.ddots, test::tolerance(DType::kFloat32).summed, "dots");
+    }
+  });
+}
+
+// ---- Absent rows and columns
+
+/// About two in three, or none; a row whose own candidate is a column is there if that is.
+Presence make_presence(const Case& c, bool any) {
+  Presence presence;
+  for (int64_t col = 0; col < c.cols; ++col) presence.cols.push_back(any && col % 3 != 1 ? 255 : 0);
+  for (int64_t row = 0; row < c.rows; ++row) {
+    const int64_t label = c.label_begin + row;
+    const bool is_col = label >= 0 && label < c.cols;
+    presence.rows.push_back(is_col ? presence.cols[static_cast<std::size_t>(label)] : any && row % 2 == 0 ? 1 : 0);
+  }
+  return presence;
+}
+
+/// The block without what is absent: its rows and columns, whose pairs still follow one another, and where they were.
+struct Reduced {
+  Doubles dots;
+  std::size_t cols = 0;
+  int64_t label_begin = 0;
+  std::vector<std::size_t> places;
+};
+
+Reduced reduce(const Case& c, const std::vector<float>& dots, const Presence& presence) {
+  Reduced reduced;
+  for (int64_t col = 0; col < c.cols; ++col) {
+    const bool is_present = presence.cols[static_cast<std::size_t>(col)] != 0;
+    reduced.cols += is_present;
+    if (col < c.label_begin) reduced.label_begin += is_present;
+  }
+  for (int64_t row = 0; row < c.rows; ++row) {
+    if (presence.rows[static_cast<std::size_t>(row)] == 0) continue;
+    if (c.label_begin + row < 0) --reduced.label_begin;
+    for (int64_t col = 0; col < c.cols; ++col) {
+      if (presence.cols[static_cast<std::size_t>(col)] == 0) continue;
+      reduced.places.push_back(static_cast<std::size_t>(row * c.cols + col));
+      reduced.dots.push_back(static_cast<double>(dots[reduced.places.back()]));
+    }
+  }
+  return reduced;
+}
+
+/// Whatever stands in rows and columns that are absent, such as NaN, a block is that of the others.
+void check_absent(Device& device, Block block, const Case& c, bool any) {
+  SCOPED_TRACE(testing::Message() << c.rows << " x " << c.cols << " labels from " << c.label_begin << " scale "
+                                  << c.scale << (any ? "" : ", none"));
+  Presence presence = make_presence(c, any);
+  presence.num_pairs = 64;
+  std::vector<float> dots = make_dots(c);
+  const Reduced reduced = reduce(c, dots, presence);
+  std::vector<bool> is_there(dots.size());
+  for (const std::size_t place : reduced.places) is_there[place] = true;
+  for (std::size_t i = 0; i < dots.size(); ++i) {
+    if (!is_there[i]) dots[i] = std::numeric_limits<float>::quiet_NaN();
+  }
+  Oracle expected;
+  if (!reduced.dots.empty()) {
+    expected = block == info_nce_block
+                   ? info_nce(reduced.dots, reduced.cols, static_cast<std::size_t>(reduced.label_begin), exact_scale(c),
+                              0.37 / 64)
+                   : sigmoid(reduced.dots, reduced.cols, reduced.label_begin, exact_scale(c), -10.0, 0.37 / 64);
+  }
+  Doubles ddots(dots.size(), 0);
+  for (std::size_t i = 0; i < reduced.places.size(); ++i) ddots[reduced.places[i]] = expected.ddots[i];
+  const ContrastiveSums before{.loss = 2.5 * 0.37 / 64, .dlog_scale = -0.5 * 0.37 / 64};
+  ContrastiveSums sums = before;
+  const std::vector<float> found = run(device, block, c, dots, 0.37, sums, &presence);
+  expect_sums(sums, expected.sums, before);
+  test::expect_close(found, ddots, test::tolerance(DType::kFloat32).summed, "dots");
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    ASSERT_TRUE(is_there[i] || found[i] == 0) << i;
+  }
+}
+
+TEST(InfoNce, LeavesOutWhatIsAbsent) {
+  test::for_devices([](Device& device) {
+    std::vector<Case> cases = kCases;
+    cases.push_back({7, 33, 5, 0.0001f});  // the least scale that configs allow
+    for (const Case& c : cases) {
+      for (const bool any : {true, false}) check_absent(device, info_nce_block, c, any);
+    }
+  });
+}
+
+TEST(Sigmoid, LeavesOutWhatIsAbsent) {
+  test::for_devices([](Device& device) {
+    std::vector<Case> cases = kCases;
+    cases.push_back({5, 9, 100, 10});  // another rank's block: no pair in it
+    cases.push_back({9, 17, -4, 10});  // pairs in some of the rows
+    cases.push_back({7, 33, 5, 0.0001f});
+    for (const Case& c : cases) {
+      for (const bool any : {true, false}) check_absent(device, sigmoid_block, c, any);
+    }
+  });
+}
+
+/// Of one pair, or none, there is nothing to contrast.
+TEST(Contrastive, IsNothingOfFewerThanTwoPairs) {
+  test::for_devices([](Device& device) {
+    const Case c{4, 9, 3, 10};
+    for (const Block block : {info_nce_block, sigmoid_block}) {
+      for (const double num_pairs : {0.0, 1.0}) {
+        Presence presence{.rows = {0, 1, 0, 0}, .cols = std::vector<uint8_t>(9), .num_pairs = num_pairs};
+        presence.cols[4] = 1;
+        ContrastiveSums sums{.loss = 2, .dbias = 3};
+        const std::vector<float> ddots = run(device, block, c, make_dots(c), 0.5, sums, &presence);
+        for (const float d : ddots) EXPECT_EQ(d, 0);
+        EXPECT_EQ(sums.loss, 2);
+        EXPECT_EQ(sums.dlog_scale, 0);
+        EXPECT_EQ(sums.dlog_scale_magnitude, 0);
+        EXPECT_EQ(sums.dbias, 3);
+        EXPECT_EQ(sums.dbias_magnitude, 0);
+      }
     }
   });
 }
