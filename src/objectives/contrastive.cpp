@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "autograd/record.h"
 #include "kernels/contrastive.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
+#include "kernels/scalars.h"
+#include "objectives/presence.h"
 #include "ops/redistribute.h"
+#include "parallel/redistribute.h"
 
 namespace triptych::objectives {
 namespace {
@@ -29,6 +33,7 @@ Direction evaluate(const Tensor& queries, const Tensor& candidates, int64_t firs
   const int64_t rows = queries.size(0), cols = candidates.size(0), width = queries.size(1);
   Direction result{Tensor::empty(device, DType::kFloat32, queries.shape()),
                    Tensor::zeros(device, DType::kFloat32, candidates.shape())};
+  const uint8_t* const row_present = common.row_present;
   const Tensor dots = Tensor::empty(device, DType::kFloat32, Shape{std::min(rows, kBlockRows), cols});
   for (int64_t begin = 0; begin < rows; begin += kBlockRows) {
     const int64_t count = std::min(kBlockRows, rows - begin);
@@ -44,6 +49,7 @@ Direction evaluate(const Tensor& queries, const Tensor& candidates, int64_t firs
     common.rows = count;
     common.cols = cols;
     common.label_begin = first_label + begin;
+    common.row_present = row_present == nullptr ? nullptr : row_present + begin;
     block(stream, common);  // `dots` is now the gradient of the similarities
     matmul(stream, {.m = count,
                     .n = width,
@@ -82,6 +88,7 @@ class Contrastive : public Objective {
 
   void write_scalars(Stream& stream, double* scalars) const override {
     widen(stream, log_scale_->value.data<float>(), scalars, 1);
+    if (num_pairs_.defined()) add_doubles(stream, scalars + 1, num_pairs_.data<double>(), 1);
   }
 
   std::map<std::string, double> gradient_magnitudes() const override {
@@ -95,23 +102,36 @@ class Contrastive : public Objective {
   ContrastiveConfig config_;
   Parameter* log_scale_;
   Parameter* bias_ = nullptr;
-  Tensor sums_;  // of the last loss: ContrastiveSums
+  Tensor sums_;       // of the last loss: ContrastiveSums
+  Tensor num_pairs_;  // of the last loss: float64 [1], in the global batch; undefined where every sample is one
 };
 
-Variable Contrastive::loss(std::span<const Variable> slots, const Fields&, const Pass& pass) {
+Variable Contrastive::loss(std::span<const Variable> slots, const Fields& fields, const Pass& pass) {
   const Variable &image = slots[0], &text = slots[1];
   const Layout gathered;  // Replicate everywhere
-  const auto batch = static_cast<double>(image.global_shape()[0]);
+  const int64_t batch = image.global_shape()[0];
   Shape begin;
   local_shape(image.global_shape(), image.layout(), pass.mesh, &begin);
   const Variable all_text = redistribute(text, gathered, pass.mesh);
   const Tensor image_rows = image.tensor().contiguous(), text_rows = text.tensor().contiguous();
   const bool symmetric = config_.kind == ContrastiveConfig::Kind::kInfoNce;
   sums_ = Tensor::zeros(pass.device, DType::kFloat64, Shape{kNumContrastiveSums});
-  const ContrastiveBlockArgs common{.log_scale = log_scale_->value.data<float>(),
-                                    .bias = symmetric ? nullptr : bias_->value.data<float>(),
-                                    .coefficient = (symmetric ? 0.5 : 1.0) / batch,
-                                    .sums = reinterpret_cast<ContrastiveSums*>(sums_.data<double>())};
+  ContrastiveBlockArgs common{.log_scale = log_scale_->value.data<float>(),
+                              .bias = symmetric ? nullptr : bias_->value.data<float>(),
+                              .coefficient = symmetric ? 0.5 : 1.0,
+                              .sums = reinterpret_cast<ContrastiveSums*>(sums_.data<double>())};
+  const Tensor own_pairs = present_samples(fields, config_.needs);
+  Tensor all_pairs;
+  if (own_pairs.defined()) {
+    all_pairs = redistribute(own_pairs, Shape{batch}, image.layout(), gathered, pass.mesh).contiguous();
+    num_pairs_ = Tensor::zeros(pass.device, DType::kFloat64, Shape{1});
+    count_present(pass.device.stream(), all_pairs.raw(), DType::kUInt8, batch, num_pairs_.data<double>());
+    common.row_present = own_pairs.data<uint8_t>();
+    common.col_present = all_pairs.data<uint8_t>();
+    common.num_pairs = num_pairs_.data<double>();
+  } else {
+    common.coefficient /= static_cast<double>(batch);
+  }
   const Block block = symmetric ? info_nce_block : sigmoid_block;
 
   std::vector<Variable> inputs{image, all_text, pass.use(*log_scale_)};
@@ -159,11 +179,14 @@ Variable Contrastive::loss(std::span<const Variable> slots, const Fields&, const
 }  // namespace
 
 ObjectiveSpec contrastive_objective(const ContrastiveConfig& config, double weight) {
+  std::vector<ScalarSpec> scalars{{"temperature", [](double log_scale) { return std::exp(-log_scale); }}};
+  if (!config.needs.empty()) scalars.push_back({"pairs", nullptr});
   return {.name = "contrastive",
           .slots = {"image_embedding", "text_embedding"},
+          .fields = config.needs,
           .coupling = LossCoupling::kCoupled,
           .weight = weight,
-          .scalars = {{"temperature", [](double log_scale) { return std::exp(-log_scale); }}},
+          .scalars = std::move(scalars),
           .make = [config](ParameterStore& store) { return std::make_unique<Contrastive>(store, config); }};
 }
 

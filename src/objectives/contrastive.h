@@ -10,6 +10,8 @@ struct ContrastiveConfig {
   float initial_scale = 1 / 0.07f;  ///< what similarities are multiplied by: the inverse temperature
   float maximum_scale = 100;
   float initial_bias = -10;  ///< sigmoid only
+  /// Fields of presence, uint8 [B]: a sample where one is 0 is no pair. None: every sample is one.
+  std::vector<std::string> needs = {};
 };
 
 /// The contrastive losses over the global batch, coupled, with the learned scale (and bias) as parameters.
@@ -19,6 +21,11 @@ struct ContrastiveConfig {
 ///
 /// Reads the slots "image_embedding" and "text_embedding", float32 [B, E], rows of unit length, Shard(0) on `dp`: row i
 /// of both is a pair. Reports "temperature", the inverse of the scale.
+///
+/// With `needs`, the loss is that of the samples that have all of it, as if the batch were these alone: neither the
+/// image nor the text of any other is a query or a candidate, whatever is in its rows, and B is the number of pairs in
+/// the global batch. Reports that too, as "pairs". Of fewer than two there is nothing to contrast: the loss and all its
+/// gradients are 0.
 ///
 /// Embeddings of the other modality are gathered over `dp` by `redistribute`; the loss is evaluated in blocks of rows,
 /// B_local x B_global similarities never exist at once, and its gradient is kept from the forward pass. Cost: 3 times

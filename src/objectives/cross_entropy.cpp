@@ -1,6 +1,9 @@
 #include "objectives/cross_entropy.h"
 
+#include <utility>
+
 #include "kernels/scalars.h"
+#include "objectives/presence.h"
 #include "ops/cross_entropy.h"
 
 namespace triptych::objectives {
@@ -11,12 +14,13 @@ class CrossEntropy : public Objective {
   explicit CrossEntropy(const CrossEntropyConfig& config) : config_(config) {}
 
   void count_terms(const Fields& fields, Stream& stream, double* count) const override {
-    const Tensor& targets = fields[config_.field];
+    const Tensor targets = targets_of_present_samples(fields, config_.field, config_.needs);
     count_present(stream, targets.raw(), targets.dtype(), targets.num_elements(), count);
   }
 
   Variable loss(std::span<const Variable> slots, const Fields& fields, const Pass& pass) override {
-    return cross_entropy(slots[0], fields[config_.field], 1, pass.mesh, config_.label_smoothing);
+    return cross_entropy(slots[0], targets_of_present_samples(fields, config_.field, config_.needs), 1, pass.mesh,
+                         config_.label_smoothing);
   }
 
  private:
@@ -26,9 +30,11 @@ class CrossEntropy : public Objective {
 }  // namespace
 
 ObjectiveSpec cross_entropy_objective(const CrossEntropyConfig& config) {
+  std::vector<std::string> fields = config.needs;
+  fields.push_back(config.field);
   return {.name = config.name,
           .slots = {config.slot},
-          .fields = {config.field},
+          .fields = std::move(fields),
           .coupling = LossCoupling::kSplit,
           .weight = config.weight,
           .make = [config](ParameterStore&) { return std::make_unique<CrossEntropy>(config); }};

@@ -18,6 +18,16 @@ constexpr float kBias = -3;
 struct Batch {
   std::size_t size, width;
   Rows image, text;
+  std::vector<bool> is_pair;  // of each sample; empty: all are
+
+  // The samples that are pairs.
+  std::vector<std::size_t> pairs() const {
+    std::vector<std::size_t> numbers;
+    for (std::size_t i = 0; i < size; ++i) {
+      if (is_pair.empty() || is_pair[i]) numbers.push_back(i);
+    }
+    return numbers;
+  }
 
   double dot(std::size_t i, std::size_t t) const {
     double sum = 0;
@@ -27,7 +37,7 @@ struct Batch {
 };
 
 Batch make_batch(std::size_t size, std::size_t width) {
-  Batch batch{size, width, {}, {}};
+  Batch batch{size, width, {}, {}, {}};
   for (Rows* rows : {&batch.image, &batch.text}) {
     const std::vector<float> values =
         random_values(rows == &batch.image ? "image" : "text", static_cast<int64_t>(size * width));
@@ -42,30 +52,32 @@ Batch make_batch(std::size_t size, std::size_t width) {
   return batch;
 }
 
-// Radford et al. 2021, figure 3: the mean of two cross-entropies, of rows and of columns.
+// Radford et al. 2021, figure 3: the mean of two cross-entropies, of rows and of columns. Of the pairs alone.
 double info_nce(const Batch& batch, double log_scale, double) {
+  const std::vector<std::size_t> pairs = batch.pairs();
   double loss = 0;
-  for (std::size_t r = 0; r < batch.size; ++r) {
+  for (const std::size_t r : pairs) {
     double over_texts = 0, over_images = 0;
-    for (std::size_t k = 0; k < batch.size; ++k) {
+    for (const std::size_t k : pairs) {
       over_texts += std::exp(std::exp(log_scale) * (batch.dot(r, k) - batch.dot(r, r)));
       over_images += std::exp(std::exp(log_scale) * (batch.dot(k, r) - batch.dot(r, r)));
     }
     loss += std::log(over_texts) + std::log(over_images);
   }
-  return loss / 2 / static_cast<double>(batch.size);
+  return loss / 2 / static_cast<double>(pairs.size());
 }
 
-// Zhai et al. 2023, equation 1.
+// Zhai et al. 2023, equation 1. Of the pairs alone.
 double sigmoid(const Batch& batch, double log_scale, double bias) {
+  const std::vector<std::size_t> pairs = batch.pairs();
   double loss = 0;
-  for (std::size_t i = 0; i < batch.size; ++i) {
-    for (std::size_t t = 0; t < batch.size; ++t) {
+  for (const std::size_t i : pairs) {
+    for (const std::size_t t : pairs) {
       const double logit = std::exp(log_scale) * batch.dot(i, t) + bias;
       loss += std::log1p(std::exp(i == t ? -logit : logit));
     }
   }
-  return loss / static_cast<double>(batch.size);
+  return loss / static_cast<double>(pairs.size());
 }
 
 struct Expected {
@@ -107,16 +119,43 @@ Variable embeddings(Device& device, const Rows& values, const Batch& batch, cons
                         layout);
 }
 
+const std::vector<std::string> kNeeds{"image_present", "text_present"};
+
+// Of a rank's rows: what is no pair lacks its image, its text or both, in turn.
+Fields presence_of(Device& device, const Batch& batch, const Range& rows) {
+  std::vector<uint8_t> image, text;
+  for (int64_t i = rows.begin; i < rows.begin + rows.length; ++i) {
+    const bool is_pair = batch.is_pair.empty() || batch.is_pair[static_cast<std::size_t>(i)];
+    image.push_back(is_pair || i % 3 == 0 ? 1 : 0);
+    text.push_back(is_pair || i % 3 == 1 ? 1 : 0);
+  }
+  Fields fields(rows.length);
+  fields.set("image_present", Tensor::from<uint8_t>(device, Shape{rows.length}, image));
+  fields.set("text_present", Tensor::from<uint8_t>(device, Shape{rows.length}, text));
+  return fields;
+}
+
+double pairs_reported(const ObjectiveSpec& spec, const Objective& objective, Device& device) {
+  EXPECT_EQ(spec.scalars.size(), 2u);
+  EXPECT_EQ(spec.scalars.back().name, "pairs");
+  const Tensor scalars = Tensor::zeros(device, DType::kFloat64, Shape{2});
+  objective.write_scalars(device.stream(), scalars.data<double>());
+  return scalars.to_vector<double>()[1];
+}
+
 // Loss and all gradients on every rank of a mesh against the double loops over the whole batch.
 void check(const MeshShape& shape, const Batch& batch, Kind kind, const Expected& expected) {
-  SCOPED_TRACE(fmt::format("dp {} tp {} batch {}", shape.dp, shape.tp, batch.size));
+  SCOPED_TRACE(fmt::format("dp {} tp {} batch {} pairs {}", shape.dp, shape.tp, batch.size, batch.pairs().size()));
   run_ranks(shape.dp * shape.tp, [&](Group& world) {
     Device device(1);
     Mesh mesh(world, shape, device);
     const Plan plan = tensor_parallel_plan();
     ParameterStore store(device, mesh, plan, 1, DType::kFloat32);
-    const std::unique_ptr<Objective> objective =
-        contrastive_objective({.kind = kind, .initial_scale = 8, .initial_bias = kBias}).make(store);
+    ContrastiveConfig config{.kind = kind, .initial_scale = 8, .initial_bias = kBias};
+    if (!batch.is_pair.empty()) config.needs = kNeeds;
+    const ObjectiveSpec spec = contrastive_objective(config);
+    EXPECT_EQ(spec.fields, config.needs);
+    const std::unique_ptr<Objective> objective = spec.make(store);
     const std::vector<Parameter*> parameters = store.all();
     Reducer reducer(device, mesh, parameters, 1 << 20);
     reducer.begin_step();
@@ -125,7 +164,10 @@ void check(const MeshShape& shape, const Batch& batch, Kind kind, const Expected
     const Range mine = shard_range(static_cast<int64_t>(batch.size), shape.dp, mesh.rank(Axis::kDp));
     const Variable image = embeddings(device, rows_of(batch.image, mine, batch.width), batch, batch_layout);
     const Variable text = embeddings(device, rows_of(batch.text, mine, batch.width), batch, batch_layout);
-    const Variable loss = objective->loss(std::vector{image, text}, Fields(mine.length), pass);
+    const Variable loss = objective->loss(std::vector{image, text}, presence_of(device, batch, mine), pass);
+    if (!batch.is_pair.empty()) {
+      EXPECT_EQ(pairs_reported(spec, *objective, device), static_cast<double>(batch.pairs().size()));
+    }
 
     double sum = loss.tensor().item<double>();
     mesh.group(Axis::kDp).all_reduce(&sum, 1, DType::kFloat64, ReduceOp::kSum)->wait();
@@ -170,6 +212,64 @@ TEST_P(Contrastive, EqualsDoubleLoopsOnEveryMesh) {
       if (size == 1 && GetParam() == Kind::kInfoNce) continue;
       check(shape, batch, GetParam(), expected);
     }
+  }
+}
+
+// A rank of `dp` without a single pair, and one with pairs alone, among others.
+TEST_P(Contrastive, IsThatOfThePairsAloneOnEveryMesh) {
+  for (const std::size_t size : {4, 7, 12}) {
+    for (const bool first_half : {false, true}) {
+      Batch batch = make_batch(size, 5);
+      for (std::size_t i = 0; i < size; ++i) batch.is_pair.push_back(first_half ? 2 * i < size : i % 5 != 2);
+      const Expected expected = expect(batch, GetParam(), std::log(8.0));
+      // Whatever stands in the rows of what is no pair.
+      for (std::size_t i = 0; i < size; ++i) {
+        if (batch.is_pair[i]) continue;
+        for (std::size_t e = 0; e < batch.width; ++e) {
+          batch.image[i * batch.width + e] = 100 + static_cast<double>(e);
+          batch.text[i * batch.width + e] = -50;
+        }
+      }
+      for (const MeshShape& shape :
+           {MeshShape{}, MeshShape{.dp = 2}, MeshShape{.dp = 3}, MeshShape{.dp = 2, .tp = 2}}) {
+        check(shape, batch, GetParam(), expected);
+      }
+    }
+  }
+}
+
+TEST_P(Contrastive, IsNothingOfFewerThanTwoPairs) {
+  for (const std::size_t num_pairs : {0, 1}) {
+    run_ranks(2, [&](Group& world) {
+      Device device(1);
+      Mesh mesh(world, {.dp = 2}, device);
+      const Plan plan = tensor_parallel_plan();
+      ParameterStore store(device, mesh, plan, 1, DType::kFloat32);
+      const ObjectiveSpec spec = contrastive_objective({.kind = GetParam(), .initial_scale = 8, .needs = kNeeds});
+      const std::unique_ptr<Objective> objective = spec.make(store);
+      Batch batch = make_batch(6, 5);
+      batch.is_pair.assign(6, false);
+      if (num_pairs == 1) batch.is_pair[4] = true;
+      Reducer reducer(device, mesh, store.all(), 1 << 20);
+      reducer.begin_step();
+      const Pass pass{.device = device, .mesh = mesh, .plan = plan};
+      const Range mine = shard_range(6, 2, mesh.rank(Axis::kDp));
+      const Layout layout = pass.layout("batch");
+      const Variable image = embeddings(device, rows_of(batch.image, mine, batch.width), batch, layout);
+      const Variable text = embeddings(device, rows_of(batch.text, mine, batch.width), batch, layout);
+      const Variable loss = objective->loss(std::vector{image, text}, presence_of(device, batch, mine), pass);
+      EXPECT_EQ(loss.tensor().item<double>(), 0);
+      EXPECT_EQ(pairs_reported(spec, *objective, device), static_cast<double>(num_pairs));
+      const double one = 1;
+      const Gradient seed{Tensor::from<double>(device, Shape{1}, std::span(&one, 1)), loss.layout().of_gradient()};
+      backward(std::span(&loss, 1), std::span(&seed, 1), {.poll = [&] { reducer.poll(); }});
+      reducer.finish();
+      std::vector<Tensor> gradients{image.gradient()->tensor, text.gradient()->tensor};
+      for (const Parameter* p : store.all()) gradients.push_back(p->gradient.tensor());
+      for (const Tensor& gradient : gradients) {
+        for (const float x : gradient.to_vector<float>()) ASSERT_EQ(x, 0);
+      }
+    });
   }
 }
 

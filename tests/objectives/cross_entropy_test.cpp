@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "ops/mean_of_terms.h"
@@ -49,6 +51,17 @@ Expected expect(const std::vector<float>& logits, const std::vector<int32_t>& ta
   return expected;
 }
 
+// Of four samples the second and the last have all that is needed: the first lacks the image, the third the text.
+const std::vector<uint8_t> kHasImage{0, 1, 1, 7}, kHasText{1, 1, 0, 1};
+
+std::vector<int32_t> targets_of_the_present(std::vector<int32_t> targets) {
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    const std::size_t sample = i / static_cast<std::size_t>(kSequence);
+    if (kHasImage[sample] == 0 || kHasText[sample] == 0) targets[i] = -1;
+  }
+  return targets;
+}
+
 Tensor piece_of(const Tensor& whole, const Layout& layout, const Mesh& mesh) {
   Shape begin;
   const Shape local = local_shape(kLogits, layout, mesh, &begin);
@@ -61,16 +74,26 @@ Tensor piece_of(const Tensor& whole, const Layout& layout, const Mesh& mesh) {
 // sum of the counts over all ranks.
 TEST(CrossEntropyObjective, IsTheMeanOverTheTargetsOfTheGlobalBatch) {
   const std::vector<float> logits = random_values("logits", kLogits.num_elements(), 2);
-  const ObjectiveSpec spec =
+  const ObjectiveSpec of_all =
       cross_entropy_objective({.name = "label", .slot = "scores", .field = "labels", .weight = kWeight});
-  EXPECT_EQ(spec.slots, std::vector<std::string>{"scores"});
-  EXPECT_EQ(spec.fields, std::vector<std::string>{"labels"});
-  EXPECT_EQ(spec.coupling, LossCoupling::kSplit);
-  for (const bool any : {true, false}) {
+  EXPECT_EQ(of_all.slots, std::vector<std::string>{"scores"});
+  EXPECT_EQ(of_all.fields, std::vector<std::string>{"labels"});
+  EXPECT_EQ(of_all.coupling, LossCoupling::kSplit);
+  const ObjectiveSpec of_present = cross_entropy_objective({.name = "label",
+                                                            .slot = "scores",
+                                                            .field = "labels",
+                                                            .needs = {"image_present", "text_present"},
+                                                            .weight = kWeight});
+  EXPECT_EQ(of_present.fields, (std::vector<std::string>{"image_present", "text_present", "labels"}));
+  for (const auto& [any, absent] : {std::pair(true, false), {false, false}, {true, true}}) {
+    const ObjectiveSpec& spec = absent ? of_present : of_all;
     const std::vector<int32_t> targets = make_targets(any);
-    const Expected expected = expect(logits, targets);
+    const Expected expected = expect(logits, absent ? targets_of_the_present(targets) : targets);
     for (const MeshShape& shape : {MeshShape{}, MeshShape{.dp = 2}, MeshShape{.tp = 2}, MeshShape{.dp = 2, .tp = 3}}) {
-      SCOPED_TRACE(fmt::format("dp {} tp {}, {}", shape.dp, shape.tp, any ? "some targets" : "no target"));
+      SCOPED_TRACE(fmt::format("dp {} tp {}, {}", shape.dp, shape.tp,
+                               absent ? "absent samples"
+                               : any  ? "some targets"
+                                      : "no target"));
       run_ranks(shape.dp * shape.tp, [&](Group& world) {
         Device device(1);
         Mesh mesh(world, shape, device);
@@ -84,6 +107,11 @@ TEST(CrossEntropyObjective, IsTheMeanOverTheTargetsOfTheGlobalBatch) {
         const Tensor mine = piece_of(whole, layout, mesh);
         Fields fields(mine.size(0));
         fields.set("labels", piece_of(Tensor::from<int32_t>(device, Shape{kBatch, kSequence}, targets), layout, mesh));
+        const auto flags = [&](const std::vector<uint8_t>& values) {
+          return piece_of(Tensor::from<uint8_t>(device, Shape{kBatch}, values), layout, mesh);
+        };
+        fields.set("image_present", flags(kHasImage));
+        fields.set("text_present", flags(kHasText));
         const Tensor count = Tensor::zeros(device, DType::kFloat64, Shape{1});
         objective->count_terms(fields, device.stream(), count.data<double>());
         const Tensor total = redistribute(
