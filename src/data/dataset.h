@@ -36,8 +36,11 @@ enum class SampleParts : uint8_t { kNone = 0, kImage = 1, kCaptions = 2, kAll = 
 constexpr SampleParts operator|(SampleParts a, SampleParts b) {
   return static_cast<SampleParts>(static_cast<uint8_t>(a) | static_cast<uint8_t>(b));
 }
+constexpr SampleParts operator&(SampleParts a, SampleParts b) {
+  return static_cast<SampleParts>(static_cast<uint8_t>(a) & static_cast<uint8_t>(b));
+}
 constexpr bool has_part(SampleParts parts, SampleParts part) {
-  return (static_cast<uint8_t>(parts) & static_cast<uint8_t>(part)) != 0;
+  return (parts & part) != SampleParts::kNone;
 }
 
 /// A sample's bytes. Keep one and read into it again: its memory is reused.

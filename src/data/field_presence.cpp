@@ -7,7 +7,7 @@ namespace {
 class PresenceFiller : public RowFiller {
  public:
   void fill(const LoadedSample& sample, FieldRows rows) override {
-    set(rows, sample.record.has_image(), sample.record.has_captions());
+    set(rows, sample.has_image, sample.caption.has_value());
   }
   void clear(FieldRows rows) override { set(rows, false, false); }
 

@@ -19,13 +19,15 @@ namespace triptych::data {
 /// One sample as the loader has read it: what a filler sees.
 struct LoadedSample {
   const Dataset& dataset;
-  const SampleBuffer& bytes;   ///< the parts that sources read; others may be empty
-  const SampleRecord& record;  ///< what the index knows of it: whether it has an image, its label
+  const SampleBuffer& bytes;   ///< the parts that sources read and the row shows; others may be empty
+  const SampleRecord& record;  ///< what the index knows of it, such as its label
   uint64_t sample = 0;         ///< its number in the data set
   /// Of the row: training, in the endless stream, which with the seed keys its random numbers; else, among the items of
   /// the evaluation.
   uint64_t position = 0;
-  /// Which of its captions the row is about, the same for every field; empty if it has none.
+  /// Whether the row shows its image: it has one, and modality dropout leaves it.
+  bool has_image = false;
+  /// Which of its captions the row is about, the same for every field; empty if the row shows none.
   std::optional<uint32_t> caption;
   uint64_t seed = 0;
   bool training = true;

@@ -35,7 +35,8 @@ FieldSource text_fields(std::shared_ptr<const Tokenizer> tokenizer, int64_t leng
 /// that names the sample and ends the run. Throws UserError if num_classes is not in 1 to 2^31 - 1.
 FieldSource label_field(int64_t num_classes);
 
-/// "image_present", "text_present" uint8 []: 1 where the sample has an image, where it has a caption.
+/// "image_present", "text_present" uint8 []: 1 where the row shows an image, a caption: the sample has one, and
+/// modality dropout leaves it.
 FieldSource presence_fields();
 
 }  // namespace triptych::data

@@ -15,6 +15,7 @@
 #include "data/image_decoder.h"
 #include "data/index_file.h"
 #include "data/parallel_for.h"
+#include "data/part_counts.h"
 #include "data/problems.h"
 #include "data/shard_scan.h"
 
@@ -61,26 +62,28 @@ std::string image_text(const IndexRecord& record) {
 
 std::string counts_text(const DatasetIndex& index) {
   std::array<uint64_t, 4> formats{};
-  uint64_t with_captions = 0;
+  PartCounts parts;
   Range widths, heights, image_bytes, captions_each, caption_bytes;
-  for (const IndexRecord& record : index.records) {
+  for (std::size_t i = 0; i < index.records.size(); ++i) {
+    const IndexRecord& record = index.records[i];
+    parts.add(record.image_bytes != 0, record.num_captions != 0, !index.labels.empty() && index.labels[i] != kNoLabel);
     if (record.image_bytes != 0) {
       ++formats[record.image_format];
       widths.add(record.width);
       heights.add(record.height);
       image_bytes.add(record.image_bytes);
     }
-    if (record.num_captions != 0) {
-      ++with_captions;
-      captions_each.add(record.num_captions);
-    }
+    if (record.num_captions != 0) captions_each.add(record.num_captions);
   }
   for (const uint32_t bytes : index.caption_bytes) caption_bytes.add(bytes);
-  const uint64_t images = formats[0] + formats[1] + formats[2] + formats[3];
 
-  std::string text = fmt::format("  samples     {} ({} with an image, {} with captions)\n", index.records.size(),
-                                 images, with_captions);
-  if (images != 0) {
+  std::string text = fmt::format("  samples     {} ({} with an image, {} with captions)\n", parts.samples, parts.images,
+                                 parts.captions);
+  const PartChoice asked{.images = true, .captions = true, .labels = !index.labels.empty()};
+  if (const std::string lacking = parts.lacking(asked); !lacking.empty()) {
+    text += fmt::format("  missing     {}; {} have an image and a caption\n", lacking, parts.pairs);
+  }
+  if (parts.images != 0) {
     text += fmt::format("  images      {} in all, {} to {} each, {}x{} to {}x{} pixels\n",
                         human_bytes(static_cast<double>(image_bytes.sum)),
                         human_bytes(static_cast<double>(image_bytes.least)),
@@ -94,7 +97,7 @@ std::string counts_text(const DatasetIndex& index) {
     if (formats[0] != 0) text += fmt::format(" unreadable {}", formats[0]);
     text += '\n';
   }
-  if (with_captions != 0) {
+  if (parts.captions != 0) {
     text += fmt::format("  captions    {}, {} in all, {} to {} a sample, {} to {} bytes each\n",
                         index.caption_bytes.size(), human_bytes(static_cast<double>(caption_bytes.sum)),
                         captions_each.least, captions_each.greatest, caption_bytes.least, caption_bytes.greatest);

@@ -58,6 +58,7 @@ void check_options(const Dataset& dataset, const LoaderOptions& o) {
           o.max_bad_fraction);
   require(o.start_step >= 0, "the start step must not be negative", o.start_step);
   if (!faults.empty()) throw UserError(kWhere, faults + ". Correct the configuration.");
+  check_modality_dropout(o.modality_dropout);
   check_batch_bytes(o);
   if (dataset.size() == 0) {
     throw UserError(kWhere,

@@ -8,6 +8,7 @@
 
 #include "data/batch.h"
 #include "data/field_source.h"
+#include "data/modality_dropout.h"
 #include "data/row_agreement.h"
 
 namespace triptych::data {
@@ -33,6 +34,7 @@ struct LoaderOptions {
   int threads = 1;
   int prefetch = 3;  ///< batches in flight: scheduled, in work or ready, but not yet taken
   bool training = true;
+  ModalityDropout modality_dropout;                   ///< used when training
   EvaluationItems items = EvaluationItems::kSamples;  ///< used when not training
   /// Of the samples that the ranks that agree have seen (alone: this rank), or of 100 while they are fewer.
   double max_bad_fraction = 0.01;
@@ -66,11 +68,12 @@ struct LoaderStats {
 /// Reads, decodes, augments, tokenizes and collates in the background, on a pool of threads.
 ///
 /// Training: row r of step s is position p = s * global_batch + r of an endless stream; its sample comes from
-/// SampleOrder(seed), its caption and what fillers draw from (seed, p). So a batch is a pure function of (seed, s, r)
-/// and of the data set, whatever threads, dp_size, prefetch and start_step are. A sample that cannot be used is
-/// reported and replaced by another that the batch does not have, drawn from (seed, p, attempt). Ranks that read the
-/// same rows agree on it: a row has the first of its position's samples that all of them can use. So they train on the
-/// same samples whatever only one of them cannot read, and on those of one rank that finds the same ones bad.
+/// SampleOrder(seed), its caption, the part that it hides and what fillers draw from (seed, p). So a batch is a pure
+/// function of (seed, s, r) and of the data set, whatever threads, dp_size, prefetch and start_step are. A sample that
+/// cannot be used is reported and replaced by another that the batch does not have, drawn from (seed, p, attempt).
+/// Ranks that read the same rows agree on it: a row has the first of its position's samples that all of them can use.
+/// So they train on the same samples whatever only one of them cannot read, and on those of one rank that finds the
+/// same ones bad.
 ///
 /// Evaluation (training = false): position p is sample p with its first caption, or caption p of all captions, once, in
 /// order. The last batch is padded with rows of kNoSample. A sample that cannot be used, by any rank, keeps its row,

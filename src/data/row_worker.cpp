@@ -168,7 +168,6 @@ void RowWorker::fill_row(Batch& batch, int64_t row, int first_attempt) {
     ++work.num_samples;
     try {
       use_sample(item, position);
-      stream_->sound.insert(item.sample);
       return;
     } catch (const WorldError& error) {
       bad.push_back({row, attempt, {item.sample, stream_->dataset->sample_name(item.sample), error.what()}});
@@ -181,19 +180,23 @@ void RowWorker::fill_row(Batch& batch, int64_t row, int first_attempt) {
 void RowWorker::use_sample(SampleStream::Item item, uint64_t position) {
   const LoaderOptions& options = stream_->options;
   const uint64_t sample = item.sample;
+  const SampleRecord record = stream_->dataset->record(sample);
+  const SampleParts shown =
+      shown_parts(record, options.training ? options.modality_dropout : ModalityDropout(), options.seed, position);
   const bool is_decoded = has_part(stream_->reads, SampleParts::kImage);  // by a source
-  const bool reads_image = is_decoded || (options.check_unused_images && !stream_->sound.contains(sample));
+  const bool wants_image = is_decoded || (options.check_unused_images && !stream_->sound.contains(sample));
+  const SampleParts asked = wants_image ? SampleParts::kAll : SampleParts::kCaptions;
   {
     const Timer timer(work.storage_ns);
-    stream_->dataset->read(sample, buffer_, reads_image ? SampleParts::kAll : SampleParts::kCaptions);
+    stream_->dataset->read(sample, buffer_, asked & shown);
   }
   work.bytes_read += buffer_.image.size() + buffer_.caption_bytes.size();
-  const SampleRecord record = stream_->dataset->record(sample);
   LoadedSample view{.dataset = *stream_->dataset,
                     .bytes = buffer_,
                     .record = record,
                     .sample = sample,
                     .position = position,
+                    .has_image = has_part(shown, SampleParts::kImage),
                     .seed = options.seed,
                     .training = options.training};
   if (const uint64_t count = buffer_.num_captions(); count > 0) {
@@ -215,6 +218,7 @@ void RowWorker::use_sample(SampleStream::Item item, uint64_t position) {
     if (!is_decoded && !buffer_.image.empty()) checker_.decode(buffer_.image, 8, image_);
     for (const Filler& f : fillers_) f.filler->fill(view, rows_of(f));
   }
+  if (view.has_image || !record.has_image()) stream_->sound.insert(sample);  // one that is hidden was not looked at
 }
 
 }  // namespace triptych::data

@@ -234,6 +234,8 @@ TEST(Inspect, DescribesShardsAndFolders) {
   write_shard(folder / "a.h5", {{1, tiny_png(), {"red \x1b[31m apple", "一"}, 7}, {2, {}, {"x"}, {}}});
   const std::string alone = describe_data(folder / "a.h5", {.verify = true});
   EXPECT_NE(alone.find("samples     2 (1 with an image, 2 with captions)"), std::string::npos) << alone;
+  EXPECT_NE(alone.find("missing     1 have no image, 1 no label; 1 have an image and a caption\n"), std::string::npos)
+      << alone;
   EXPECT_NE(alone.find("PNG 1x1, 67 B"), std::string::npos) << alone;
   EXPECT_NE(alone.find("red ?[31m apple | 一"), std::string::npos) << alone;
   EXPECT_NE(alone.find("no index.json lies beside it"), std::string::npos) << alone;
@@ -243,6 +245,9 @@ TEST(Inspect, DescribesShardsAndFolders) {
             std::string::npos);
   EXPECT_NE(describe_data(folder.path(), {.verify = true}).find("checksums of all 2 samples"), std::string::npos);
   EXPECT_NE(describe_data(folder.path(), {}).find("labels      1, 7 to 7"), std::string::npos);
+  write_shard(folder / "whole.h5", {{1, tiny_png(), {"x"}, {}}});
+  EXPECT_EQ(describe_data(folder / "whole.h5", {}).find("missing"), std::string::npos) << "no sample has a label";
+  std::filesystem::remove(folder / "whole.h5");
 
   // A caption that is still UTF-8, but not what was indexed.
   const uint64_t at = Dataset::open(folder.path()).record(1).captions_offset;

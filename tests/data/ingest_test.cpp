@@ -9,6 +9,7 @@
 #include "data/class_names.h"
 #include "data/dataset.h"
 #include "data/inspect_shard.h"
+#include "data/part_counts.h"
 #include "data/tokenizer.h"
 #include "shard_support.h"
 #include "small_data_set.h"
@@ -105,6 +106,43 @@ TEST_F(IngestTest, PacksAllThatTheLinesSay) {
                            {4, tiny_png(), {}, {}},
                            {5, tiny_png(), {"一只猫"}, {}}});
   EXPECT_EQ(dataset.shard_name(1), "shard_00001.h5");
+}
+
+// A sample may lack its image, its captions or its label, in every way that a line can say so, but not both of the
+// first.
+TEST_F(IngestTest, PacksSamplesThatLackAPart) {
+  for (const char* nothing : {"{\"image\": null, \"captions\": null}", "{\"label\": 3}",
+                              "{\"id\": 3, \"captions\": []}", "{\"image\": null}"}) {
+    expect_refused(std::string("{\"caption\": \"a\"}\n") + nothing, "line 2: has neither image nor captions");
+  }
+  const IngestSummary summary =
+      ingest_pairs(options("{\"captions\": [\"a\"]}\n{\"image\": null, \"caption\": \"b\", \"label\": 0}\n"
+                           "{\"image\": \"a.png\"}\n{\"image\": \"a.png\", \"captions\": []}\n"
+                           "{\"image\": \"a.png\", \"caption\": null, \"label\": null}\n"
+                           "{\"image\": \"a.png\", \"captions\": [\"c\", \"d\"], \"label\": 3}\n"));
+  EXPECT_EQ(summary.num_images, 4u);
+  EXPECT_EQ(summary.num_captions, 4u);
+  const Dataset dataset = Dataset::open(out());
+  expect_samples(dataset, {{1, {}, {"a"}, {}},
+                           {2, {}, {"b"}, 0},
+                           {3, tiny_png(), {}, {}},
+                           {4, tiny_png(), {}, {}},
+                           {5, tiny_png(), {}, {}},
+                           {6, tiny_png(), {"c", "d"}, 3}});
+  const PartCounts counts = count_parts(dataset);
+  EXPECT_EQ(counts.samples, 6u);
+  EXPECT_EQ(counts.images, 4u);
+  EXPECT_EQ(counts.captions, 3u);
+  EXPECT_EQ(counts.labels, 2u);
+  EXPECT_EQ(counts.pairs, 1u);
+  EXPECT_EQ(counts.lacking({.images = true, .captions = true, .labels = true}),
+            "2 have no image, 3 no caption, 4 no label");
+  EXPECT_EQ(counts.lacking({.captions = true}), "3 have no caption");
+  EXPECT_EQ(count_samples_with(dataset, {.captions = true, .labels = true}), 2u);
+  EXPECT_EQ(count_samples_with(dataset, {.images = true, .captions = true, .labels = true}), 1u);
+  EXPECT_NE(
+      describe_data(out(), {.verify = true}).find("missing     2 have no image, 3 no caption, 4 no label; 1 have"),
+      std::string::npos);
 }
 
 TEST_F(IngestTest, SameInputSameBytes) {
