@@ -66,7 +66,9 @@ void Inference::run(std::shared_ptr<const Dataset> dataset, std::span<const Fiel
   const int64_t rows = (std::min(options_.batch, static_cast<int64_t>(num_items)) + dp - 1) / dp;
   LoaderOptions options;
   options.fields = sources_of(sources, names);
-  options.fields.push_back(presence_fields());
+  const bool has_presence = std::ranges::any_of(fields_of(options.fields),
+                                                [](const FieldSpec& field) { return field.name == "image_present"; });
+  if (!has_presence) options.fields.push_back(presence_fields());
   options.global_batch = rows * dp;
   options.dp_rank = mesh_->rank(Axis::kDp);
   options.dp_size = dp;

@@ -29,18 +29,20 @@ class CaptionTask : public Task {
 
   ModelSpec model() const override { return captioner(model_); }
   std::vector<ObjectiveSpec> objectives() const override {
-    return {cross_entropy_objective(
-        {.name = "caption", .slot = "logits", .field = "targets", .label_smoothing = smoothing_})};
+    return {cross_entropy_objective({.name = "caption",
+                                     .slot = "logits",
+                                     .field = "targets",
+                                     .needs = {"image_present"},
+                                     .label_smoothing = smoothing_})};
   }
   std::vector<FieldSource> fields(std::shared_ptr<const Tokenizer> tokenizer) const override {
     return {pixels_field(model_.image.size, augment_),
-            text_fields(std::move(tokenizer), model_.text.length, model_.text.vocabulary, {.targets = true})};
+            text_fields(std::move(tokenizer), model_.text.length, model_.text.vocabulary, {.targets = true}),
+            presence_fields()};
   }
   int64_t vocabulary() const override { return model_.text.vocabulary; }
-  void check_data(const Dataset& dataset) const override { require_pairs(dataset); }
-  void check_evaluation_set(const Dataset& dataset) const override {
-    require_parts(dataset, true, true, false, "captioning");
-  }
+  void check_data(const Dataset& dataset) const override { require_parts(dataset, kPairs, "captioning"); }
+  void check_evaluation_set(const Dataset& dataset) const override { check_data(dataset); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
     const FieldSource pixels = pixels_field(model_.image.size);
     return caption_results(inference, inputs, std::span(&pixels, 1), decoding_);

@@ -147,7 +147,9 @@ EvaluationResults caption_results(Inference& inference, const EvaluationInputs& 
       const std::string metric = prompts[p].text.empty() ? "chrF" : prompts[p].text + " chrF";
       for (TablePanel::Row& other : baseline_rows(inputs, path, {metric}, false)) rows.push_back(std::move(other));
       table.subjects.push_back(
-          {.name = name, .notes = {fmt::format("{} pictures", chrf.num_segments())}, .rows = std::move(rows)});
+          {.name = name,
+           .notes = with_lacking({fmt::format("{} pictures", chrf.num_segments())}, *dataset, kPairs),
+           .rows = std::move(rows)});
       results.metrics.emplace_back(name + " chrF", chrf.corpus_score());
       results.metrics.emplace_back(name + " exact", share);
     }

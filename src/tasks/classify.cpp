@@ -15,6 +15,7 @@ namespace {
 
 constexpr const char* kLogits = "logits";
 constexpr int64_t kTopK = 5;
+constexpr PartChoice kNeeded{.images = true, .labels = true};
 
 /// Image classification: Dosovitskiy et al. 2021, ViT.
 class ClassifyTask : public Task {
@@ -33,14 +34,17 @@ class ClassifyTask : public Task {
 
   ModelSpec model() const override { return classifier(model_); }
   std::vector<ObjectiveSpec> objectives() const override {
-    return {cross_entropy_objective(
-        {.name = "classify", .slot = kLogits, .field = "label", .label_smoothing = smoothing_})};
+    return {cross_entropy_objective({.name = "classify",
+                                     .slot = kLogits,
+                                     .field = "label",
+                                     .needs = {"image_present"},
+                                     .label_smoothing = smoothing_})};
   }
   std::vector<FieldSource> fields(std::shared_ptr<const Tokenizer>) const override {
-    return {pixels_field(model_.image.size, augment_), label_field(model_.num_classes)};
+    return {pixels_field(model_.image.size, augment_), label_field(model_.num_classes), presence_fields()};
   }
   void check_data(const Dataset& dataset) const override {
-    require_parts(dataset, true, false, true, "classification");
+    require_parts(dataset, kNeeded, "classification");
     require_labels_below(dataset, model_.num_classes);
   }
   void check_evaluation_set(const Dataset& dataset) const override { check_data(dataset); }
@@ -113,7 +117,9 @@ EvaluationResults ClassifyTask::evaluate(Inference& inference, const EvaluationI
     for (TablePanel::Row& other : baseline_rows(inputs, path, {"top-1 accuracy"})) rows.push_back(std::move(other));
     rows.push_back({"chance", {chance(1), chance(kTopK), chance(1)}});
     table.subjects.push_back(
-        {.name = set, .notes = {fmt::format("{} pictures", counter.num_samples())}, .rows = std::move(rows)});
+        {.name = set,
+         .notes = with_lacking({fmt::format("{} pictures", counter.num_samples())}, *dataset, kNeeded),
+         .rows = std::move(rows)});
     results.metrics.emplace_back(set + ": top-1 accuracy", top_1);
     results.metrics.emplace_back(set + ": top-5 accuracy", top_5);
     ConfusionPanel confusion{

@@ -42,19 +42,21 @@ class CocaTask : public Task {
 
   ModelSpec model() const override { return coca(model_); }
   std::vector<ObjectiveSpec> objectives() const override {
-    return {
-        contrastive_objective(contrastive_, contrastive_weight_),
-        cross_entropy_objective({.name = "caption", .slot = "logits", .field = "targets", .weight = caption_weight_})};
+    return {contrastive_objective(contrastive_, contrastive_weight_),
+            cross_entropy_objective({.name = "caption",
+                                     .slot = "logits",
+                                     .field = "targets",
+                                     .needs = {"image_present"},
+                                     .weight = caption_weight_})};
   }
   std::vector<FieldSource> fields(std::shared_ptr<const Tokenizer> tokenizer) const override {
     return {pixels_field(model_.image.size, augment_),
-            text_fields(std::move(tokenizer), model_.text.length, model_.text.vocabulary, {.targets = true})};
+            text_fields(std::move(tokenizer), model_.text.length, model_.text.vocabulary, {.targets = true}),
+            presence_fields()};
   }
   int64_t vocabulary() const override { return model_.text.vocabulary; }
-  void check_data(const Dataset& dataset) const override { require_pairs(dataset); }
-  void check_evaluation_set(const Dataset& dataset) const override {
-    require_parts(dataset, true, true, false, "retrieval");
-  }
+  void check_data(const Dataset& dataset) const override { require_parts(dataset, kPairs, "contrastive learning", 2); }
+  void check_evaluation_set(const Dataset& dataset) const override { require_parts(dataset, kPairs, "retrieval"); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
     EvaluationResults results = retrieval_results(inference, inputs, fields(inputs.tokenizer));
     const FieldSource pixels = pixels_field(model_.image.size);

@@ -27,13 +27,11 @@ class ContrastiveTask : public Task {
   std::vector<ObjectiveSpec> objectives() const override { return {contrastive_objective(objective_)}; }
   std::vector<FieldSource> fields(std::shared_ptr<const Tokenizer> tokenizer) const override {
     return {pixels_field(model_.image.size, augment_),
-            text_fields(std::move(tokenizer), model_.text.length, model_.text.vocabulary)};
+            text_fields(std::move(tokenizer), model_.text.length, model_.text.vocabulary), presence_fields()};
   }
   int64_t vocabulary() const override { return model_.text.vocabulary; }
-  void check_data(const Dataset& dataset) const override { require_pairs(dataset); }
-  void check_evaluation_set(const Dataset& dataset) const override {
-    require_parts(dataset, true, true, false, "retrieval");
-  }
+  void check_data(const Dataset& dataset) const override { require_parts(dataset, kPairs, "contrastive learning", 2); }
+  void check_evaluation_set(const Dataset& dataset) const override { require_parts(dataset, kPairs, "retrieval"); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
     return retrieval_results(inference, inputs, fields(inputs.tokenizer));
   }

@@ -97,6 +97,7 @@ void read_contrastive(ConfigReader& reader, ContrastiveConfig& config) {
   config.kind = kind == "sigmoid" ? ContrastiveConfig::Kind::kSigmoid : ContrastiveConfig::Kind::kInfoNce;
   config.initial_scale = static_cast<float>(1 / temperature);
   config.maximum_scale = static_cast<float>(1 / minimum_temperature);
+  config.needs = {"image_present", "text_present"};
   if (minimum_temperature > temperature) {
     reader.problem(
         "objective.temperature",

@@ -26,7 +26,7 @@ void read_text_stack(ConfigReader& reader, const std::string& section, TextStack
 /// model.dropout.
 void read_dropout(ConfigReader& reader, float& dropout);
 
-/// objective: kind, temperature, minimum_temperature, bias.
+/// objective: kind, temperature, minimum_temperature, bias. A sample is a pair if it has its image and its text.
 void read_contrastive(ConfigReader& reader, ContrastiveConfig& config);
 
 /// data.augment.

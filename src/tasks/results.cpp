@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include <fmt/format.h>
+
 #include "data/image_decoder.h"
 #include "data/png_writer.h"
 
@@ -71,20 +73,6 @@ std::vector<TablePanel::Row> baseline_rows(const EvaluationInputs& inputs, const
   return rows;
 }
 
-void require_pairs(const Dataset& dataset) {
-  uint64_t lacking = 0, example = 0;
-  for (uint64_t i = 0; i < dataset.size(); ++i) {
-    const SampleRecord record = dataset.record(i);
-    if (record.has_image() && record.has_captions()) continue;
-    if (lacking++ == 0) example = i;
-  }
-  if (lacking == 0) return;
-  throw UserError(dataset.path().string(),
-                  fmt::format("the task learns from pairs; {} of {} samples lack the image or the caption, such as {}. "
-                              "Leave them out of the data set",
-                              lacking, dataset.size(), dataset.sample_name(example)));
-}
-
 void require_labels_below(const Dataset& dataset, int64_t num_classes) {
   uint64_t beyond = 0, example = 0;
   for (uint64_t i = 0; i < dataset.size(); ++i) {
@@ -100,14 +88,31 @@ void require_labels_below(const Dataset& dataset, int64_t num_classes) {
                   num_classes, beyond, dataset.size(), dataset.sample_name(example), *dataset.record(example).label));
 }
 
-void require_parts(const Dataset& dataset, bool images, bool captions, bool labels, std::string_view measure) {
-  const auto refuse = [&](std::string_view what) {
+void require_parts(const Dataset& dataset, const PartChoice& parts, std::string_view measure, uint64_t fewest) {
+  std::vector<std::string_view> asked;
+  const auto require = [&](bool is_asked, bool is_there, std::string_view name) {
+    if (!is_asked) return;
+    asked.push_back(name);
+    if (is_there) return;
     throw UserError(dataset.path().string(),
-                    fmt::format("{} needs {}; this data set has none. Name another in evaluation.sets", measure, what));
+                    fmt::format("{} needs {}; this data set has none. Name another data set", measure, name));
   };
-  if (images && !dataset.has_images()) refuse("images");
-  if (captions && !dataset.has_captions()) refuse("captions");
-  if (labels && !dataset.has_labels()) refuse("labels");
+  require(parts.images, dataset.has_images(), "images");
+  require(parts.captions, dataset.has_captions(), "captions");
+  require(parts.labels, dataset.has_labels(), "labels");
+  const uint64_t count = count_samples_with(dataset, parts);
+  if (count >= fewest) return;
+  throw UserError(dataset.path().string(),
+                  fmt::format("{} needs {} that belong together: {} of {} samples have both, at least {} must. Name "
+                              "another data set",
+                              measure, fmt::join(asked, " and "), count, dataset.size(), fewest));
+}
+
+std::vector<std::string> with_lacking(std::vector<std::string> notes, const Dataset& dataset, const PartChoice& parts) {
+  const PartCounts counts = count_parts(dataset);
+  const std::string lacking = counts.lacking(parts);
+  if (!lacking.empty()) notes.push_back(fmt::format("of {} samples {}", counts.samples, lacking));
+  return notes;
 }
 
 }  // namespace triptych::tasks

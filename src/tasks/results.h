@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/part_counts.h"
 #include "tasks/task.h"
 
 // What the results of several tasks have in common.
@@ -13,6 +14,7 @@
 namespace triptych::tasks {
 
 inline constexpr int64_t kNumExamples = 6;  ///< that a report shows of a set
+inline constexpr PartChoice kPairs{.images = true, .captions = true};
 
 /// "data/emoji/unseen_style" -> "unseen style".
 std::string set_name(const std::string& path);
@@ -33,14 +35,14 @@ TableValue share_value(double share);
 std::vector<TablePanel::Row> baseline_rows(const EvaluationInputs& inputs, const std::string& path,
                                            const std::vector<std::string>& metrics, bool are_shares = true);
 
-/// Throws UserError, with their number and an example, unless every sample has an image and a caption: a row without
-/// its partner would be taught as a pair.
-void require_pairs(const Dataset& dataset);
-
 /// Throws UserError, with their number and an example, if samples have labels that are not below model.classes.
 void require_labels_below(const Dataset& dataset, int64_t num_classes);
 
-/// Throws UserError if the set has none of the parts that are asked for, with the measure's name.
-void require_parts(const Dataset& dataset, bool images, bool captions, bool labels, std::string_view measure);
+/// Throws UserError, with the measure's name, unless at least `fewest` samples of the set have all of `parts`. The
+/// others may lack any.
+void require_parts(const Dataset& dataset, const PartChoice& parts, std::string_view measure, uint64_t fewest = 1);
+
+/// The notes of a set's results, and one more, "of 11 samples 3 have no image, 1 no caption", if some lack a part.
+std::vector<std::string> with_lacking(std::vector<std::string> notes, const Dataset& dataset, const PartChoice& parts);
 
 }  // namespace triptych::tasks

@@ -12,8 +12,8 @@ namespace {
 constexpr int64_t kHits = 5;
 
 void add_direction(EvaluationResults& results, TablePanel& table, const EvaluationInputs& inputs,
-                   const std::string& path, const std::string& direction, int64_t num_queries, const RecallAtK& model,
-                   const RecallAtK& chance) {
+                   const Dataset& dataset, const std::string& path, const std::string& direction, int64_t num_queries,
+                   const RecallAtK& model, const RecallAtK& chance) {
   const std::string set = set_name(path);
   const auto row = [](const std::string& source, const RecallAtK& recall) {
     return TablePanel::Row{source, {share_value(recall.at_1), share_value(recall.at_5), share_value(recall.at_10)}};
@@ -24,8 +24,9 @@ void add_direction(EvaluationResults& results, TablePanel& table, const Evaluati
     rows.push_back(std::move(other));
   }
   rows.push_back(row("chance", chance));
-  table.subjects.push_back(
-      {.name = set, .notes = {direction, fmt::format("{} queries", num_queries)}, .rows = std::move(rows)});
+  table.subjects.push_back({.name = set,
+                            .notes = with_lacking({direction, fmt::format("{} queries", num_queries)}, dataset, kPairs),
+                            .rows = std::move(rows)});
   const auto add = [&](const char* measure, double value) {
     results.metrics.emplace_back(fmt::format("{}: {} {}", set, direction, measure), value);
   };
@@ -54,7 +55,7 @@ void add_examples(GalleryPanel& gallery, const std::string& set, const Dataset& 
     return scores;
   };
   for (const int64_t query : example_numbers(texts.count())) {
-    if (!texts.has(query)) continue;
+    if (!texts.has(query) || !images.has(sample_of(query))) continue;  // there is no right answer
     const std::vector<float> scores = scores_of(texts, query, images);
     GalleryPanel::Query shown{
         .group = set + ", text to image", .picture = {}, .text = caption(query), .truth = {}, .hits = {}};
@@ -68,7 +69,7 @@ void add_examples(GalleryPanel& gallery, const std::string& set, const Dataset& 
     gallery.queries.push_back(std::move(shown));
   }
   for (const int64_t query : example_numbers(images.count())) {
-    if (!images.has(query)) continue;
+    if (!images.has(query) || first_caption(query).empty()) continue;
     const std::vector<float> scores = scores_of(images, query, texts);
     GalleryPanel::Query shown{.group = set + ", image to text",
                               .picture = picture_of(dataset, query, first_caption(query)),
@@ -127,9 +128,9 @@ EvaluationResults retrieval_results(Inference& inference, const EvaluationInputs
     if (!inference.is_first()) continue;
     const std::vector<int64_t> sample_of_text = samples_of_captions(*dataset);
     const Retrieval found = measure_retrieval(inference.device(), images, texts, sample_of_text);
-    add_direction(results, table, inputs, path, "image to text", found.num_images, found.image_to_text,
+    add_direction(results, table, inputs, *dataset, path, "image to text", found.num_images, found.image_to_text,
                   found.image_to_text_chance);
-    add_direction(results, table, inputs, path, "text to image", found.num_texts, found.text_to_image,
+    add_direction(results, table, inputs, *dataset, path, "text to image", found.num_texts, found.text_to_image,
                   found.text_to_image_chance);
     add_examples(gallery, set_name(path), *dataset, inference.device(), images, texts, sample_of_text);
   }

@@ -30,6 +30,7 @@ constexpr std::array kRules = {
     RuleRow{"optimizer.groups.*.thaw_step", ChangeRule::kRefused},
     RuleRow{"data.", ChangeRule::kFree},
     RuleRow{"data.augment.", ChangeRule::kOnRequest},
+    RuleRow{"data.modality_dropout.", ChangeRule::kOnRequest},
     RuleRow{"checkpoint.", ChangeRule::kFree},
     RuleRow{"evaluation.", ChangeRule::kFree},
     RuleRow{"decoding.", ChangeRule::kFree},

@@ -160,6 +160,25 @@ void read_data(ConfigReader& reader, RunConfig& c) {
   reader.read("data.max_bad_fraction", d.max_bad_fraction, "Share of unusable samples beyond which training stops.")
       .at_least(0)
       .at_most(1);
+  ModalityDropout& hidden = d.modality_dropout;
+  reader
+      .read(
+          "data.modality_dropout.image", hidden.image,
+          "Share of the samples with an image and a caption that training shows without the image, anew in each epoch: "
+          "a model then learns to do without it.")
+      .at_least(0)
+      .at_most(1);
+  reader
+      .read("data.modality_dropout.text", hidden.text,
+            "Share shown without the caption. A sample never lacks both: the two shares together are at most 1.")
+      .at_least(0)
+      .at_most(1);
+  if (hidden.image + hidden.text > 1) {
+    reader.problem(
+        "data.modality_dropout.text",
+        fmt::format("must leave a part of each sample: image {} + text {} is more than 1", hidden.image, hidden.text),
+        "Lower one of them");
+  }
 }
 
 void read_rest(ConfigReader& reader, RunConfig& c) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "data/modality_dropout.h"
 #include "optim/adamw.h"
 #include "optim/learning_rate.h"
 #include "optim/treatment.h"
@@ -48,6 +49,7 @@ struct DataOptions {
   int threads = 1;
   int prefetch = 3;
   double max_bad_fraction = 0.01;
+  ModalityDropout modality_dropout;
 };
 
 struct CheckpointOptions {

@@ -9,6 +9,7 @@
 
 #include "base/console.h"
 #include "checkpoint/checkpoint_folder.h"
+#include "data/part_counts.h"
 #include "data/sample_order.h"
 #include "execution/batch_feeder.h"
 #include "execution/group_agreement.h"
@@ -171,6 +172,7 @@ class Trainer {
     options.threads = config_.data.threads;
     options.prefetch = config_.data.prefetch;
     options.max_bad_fraction = config_.data.max_bad_fraction;
+    options.modality_dropout = config_.data.modality_dropout;
     options.start_step = step_;
     agreement_ = make_row_agreement(group_);
     options.agreement = agreement_.get();
@@ -189,6 +191,7 @@ class Trainer {
         fmt::format("{} parameters, {} samples, pp {} x dp {} x tp {}, {}, {} microbatches, batch {}, steps {} to {}",
                     parameters, inputs_.dataset->size(), m.pp, m.dp, m.tp, config_.parallel.schedule,
                     config_.parallel.microbatches, config_.training.global_batch, step_ + 1, end));
+    tell_lacking();
     const auto batch = static_cast<uint64_t>(config_.training.global_batch);
     if (SampleOrder(config_.run.seed, inputs_.dataset->size(), batch).goes_round()) {
       progress_->print(
@@ -196,6 +199,16 @@ class Trainer {
                       "round in one order until a batch ends with an epoch",
                       inputs_.dataset->size(), batch));
     }
+  }
+
+  // Of parts that some samples have and others lack.
+  void tell_lacking() {
+    const PartCounts counts = count_parts(*inputs_.dataset);
+    const std::string lacking =
+        counts.lacking({.images = counts.images > 0, .captions = counts.captions > 0, .labels = counts.labels > 0});
+    if (lacking.empty()) return;
+    progress_->print(fmt::format("note: of {} samples {}; where the task needs it they are masked, not left out",
+                                 counts.samples, lacking));
   }
 
   void tell(StepLog& log, const StepReport& report) {

@@ -164,6 +164,23 @@ TEST_P(InferenceOverADataSet, EveryItemHasItsRowOnEveryRank) {
   });
 }
 
+TEST(Inference, AModelMayReadWhatIsPresentItself) {
+  const ScratchFolder folder;
+  const std::unique_ptr<Group> self = make_self_group("test");
+  ModelSpec model = small_towers();
+  model.blocks.front().fields.push_back("image_present");
+  RankModel rank(*self, {}, model, {contrastive_objective({})}, gpipe(1, 1, LossCoupling::kCoupled), {.seed = 9});
+  Inference inference(rank.device, rank.mesh, rank.executor, {.batch = 4});
+  const std::vector<FieldSource> sources{pixels_field(kSize), presence_fields()};
+  const std::vector<std::string> outputs{"image_embedding"};
+  std::vector<bool> present;
+  inference.run(small_set(folder), sources, EvaluationItems::kSamples, outputs, [&](const InferredRows& rows) {
+    present.insert(present.end(), rows.image_present.begin(), rows.image_present.end());
+  });
+  ASSERT_EQ(present.size(), kSamples);
+  for (uint64_t i = 0; i < kSamples; ++i) EXPECT_EQ(present[i], i != kWithoutImage && i != kBroken) << i;
+}
+
 INSTANTIATE_TEST_SUITE_P(Meshes, InferenceOverADataSet,
                          ::testing::Values(MeshShape{}, MeshShape{.dp = 2}, MeshShape{.dp = 3}, MeshShape{.pp = 2},
                                            MeshShape{.pp = 2, .dp = 2, .tp = 2}),

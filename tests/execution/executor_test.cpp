@@ -31,6 +31,7 @@ const ExecutionOptions kOptions{.seed = 17, .bucket_bytes = 200};  // several bu
 std::vector<ObjectiveSpec> objectives_of(const std::string& kind) {
   if (kind == "split") return {next_token(1)};
   if (kind == "coupled") return {contrastive_objective({})};
+  if (kind == "masked") return masked_objectives();
   return {next_token(0.7), contrastive_objective({.kind = ContrastiveConfig::Kind::kSigmoid, .initial_bias = -1}, 0.4),
           classes(2)};
 }
@@ -107,7 +108,7 @@ std::vector<Case> cases() {
   int turn = 0;
   for (const char* schedule : {"gpipe", "1f1b", "looped", "there_and_back", "zb_h1"}) {
     for (const int pp : {1, 2, 3}) {
-      for (const char* objectives : {"split", "coupled", "both"}) {
+      for (const char* objectives : {"split", "coupled", "both", "masked"}) {
         for (const int microbatches : {1, 2, 4}) {
           const MeshShape mesh{.pp = pp, .dp = pp < 3 ? 1 + turn % 2 : 1, .tp = pp < 3 ? 1 + turn / 2 % 2 : 1};
           all.push_back({mesh, schedule, objectives, microbatches, turn / 4 % 2 == 1, turn % 3 == 1});
@@ -128,6 +129,7 @@ TEST(Executor, ValuesAreTheRunsLossThenEachWithoutItsWeightThenScalars) {
   std::vector<std::string> names;
   for (const StepValue& value : rank.executor.step_values()) names.push_back(value.name);
   EXPECT_EQ(names, (std::vector<std::string>{"loss", "loss.next", "loss.contrastive", "loss.classes", "temperature"}));
+  EXPECT_EQ(step_values(masked_objectives()).back().name, "pairs");
   const std::vector<Fields> data{batch_of(rank, Targets::kRagged)};
   const std::vector<double> values = step_values_of(rank, rank.executor.run_step(data, 1));
   EXPECT_NEAR(values[0], 0.7 * values[1] + 0.4 * values[2] + 2 * values[3], 1e-12);
@@ -176,9 +178,9 @@ TEST(Executor, GradientsComeOutTimesTheLossScaleAndValuesDoNot) {
   }
 }
 
-// One rank of `dp` and most microbatches without a single target: they run the same collectives.
+// One rank of `dp` and most microbatches without a single target, image or pair: they run the same collectives.
 TEST(Executor, RanksAndMicrobatchesWithoutTargetsAreLikeOthers) {
-  for (const char* objectives : {"split", "both"}) {
+  for (const char* objectives : {"split", "both", "masked"}) {
     expect_parallel_equals_serial({{.dp = 2}, "gpipe", objectives, 4}, Targets::kFirstThird);
     expect_parallel_equals_serial({{.pp = 2, .dp = 2}, "1f1b", objectives, 2}, Targets::kFirstThird);
   }
@@ -205,6 +207,35 @@ TEST(Executor, ABatchWithoutTargetsHasNoLossAndNoGradientOfIt) {
   EXPECT_EQ(values[3], 0);
   EXPECT_EQ(values[0], expected[0]);
   expect_same_gradients(*both, *alone, kBound);
+}
+
+// Of 24 rows, the first 8 have an image, and all but each sixth from row 1 on a text.
+TEST(Executor, WhatIsPresentIsCountedOverTheGlobalBatch) {
+  run_ranks(4, [&](Group& world) {
+    RankModel rank(world, {.pp = 2, .dp = 2}, made_up_model(), masked_objectives(),
+                   schedule_of("1f1b", 2, 4, LossCoupling::kCoupled), kOptions);
+    const auto pairs_of = [&](Targets targets) {
+      return step_values_of(rank, rank.executor.run_step(batch_of(rank, targets).cut(4), 1)).back();
+    };
+    EXPECT_EQ(pairs_of(Targets::kFirstThird), 6);
+    EXPECT_EQ(pairs_of(Targets::kRagged), 17);  // without rows 3, 10, 17 and 1, 7, 13, 19
+    EXPECT_EQ(pairs_of(Targets::kNone), 0);
+  });
+}
+
+TEST(Executor, ABatchWithNothingPresentHasNoLossAndNoGradient) {
+  for (const MeshShape& mesh : {MeshShape{}, MeshShape{.pp = 2, .dp = 2}}) {
+    run_ranks(mesh.pp * mesh.dp, [&](Group& world) {
+      RankModel rank(world, mesh, made_up_model(), masked_objectives(),
+                     schedule_of("1f1b", mesh.pp, 2, LossCoupling::kCoupled), kOptions);
+      const std::vector<Fields> data = batch_of(rank, Targets::kNone).cut(2);
+      const std::vector<double> values = step_values_of(rank, rank.executor.run_step(data, 1));
+      for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(values[i], 0) << rank.executor.step_values()[i].name;
+      for (const Parameter* parameter : rank.store.all()) {
+        for (const float x : parameter->gradient.tensor().to_vector<float>()) ASSERT_EQ(x, 0) << parameter->name;
+      }
+    });
+  }
 }
 
 TEST(Executor, InferenceOnAMeshIsThatOfOneRank) {

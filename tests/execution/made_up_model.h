@@ -129,10 +129,19 @@ inline ObjectiveSpec classes(double weight) {
   return cross_entropy_objective({.name = "classes", .slot = "classes", .field = "label", .weight = weight});
 }
 
-/// Which rows have something to learn.
+/// The three kinds of losses, of samples that have what each needs.
+inline std::vector<ObjectiveSpec> masked_objectives() {
+  return {cross_entropy_objective(
+              {.name = "next", .slot = "logits", .field = "targets", .needs = {"image_present"}, .weight = 0.7}),
+          contrastive_objective({.initial_scale = 5, .needs = {"image_present", "text_present"}}, 0.4),
+          cross_entropy_objective(
+              {.name = "classes", .slot = "classes", .field = "label", .needs = {"text_present"}, .weight = 2})};
+}
+
+/// Which rows have something to learn, and their image and text.
 enum class Targets {
   kRagged,      ///< some positions of most rows; a few rows and labels lack theirs
-  kFirstThird,  ///< none of the later rows has any
+  kFirstThird,  ///< none of the later rows has any, nor an image
   kNone,
 };
 
@@ -140,6 +149,7 @@ enum class Targets {
 inline Fields made_up_fields(Device& device, int64_t total, int64_t first, int64_t count,
                              Targets targets = Targets::kRagged) {
   std::vector<int32_t> tokens, lengths, next, label;
+  std::vector<uint8_t> image, text;
   std::vector<float> shift;
   const auto random = [](const char* what, int64_t i, int64_t below) {
     return static_cast<int32_t>(philox_word(random_key(41, what, 0), static_cast<uint64_t>(i)) % below);
@@ -149,6 +159,8 @@ inline Fields made_up_fields(Device& device, int64_t total, int64_t first, int64
         targets == Targets::kRagged ? row % 5 != 1 : targets == Targets::kFirstThird && row < total / 3;
     const int32_t length = 1 + random("length", row, kTokens);
     lengths.push_back(length);
+    image.push_back(targets == Targets::kRagged ? row % 7 != 3 : has_any);
+    text.push_back(row % 6 != 1);
     label.push_back(has_any && row % 4 != 2 ? random("label", row, kClasses) : -1);
     for (int64_t t = 0; t < kTokens; ++t) {
       tokens.push_back(random("token", row * kTokens + t, kVocabulary));
@@ -164,6 +176,8 @@ inline Fields made_up_fields(Device& device, int64_t total, int64_t first, int64
   fields.set("targets", Tensor::from<int32_t>(device, Shape{count, kTokens}, next));
   fields.set("lengths", Tensor::from<int32_t>(device, Shape{count}, lengths));
   fields.set("label", Tensor::from<int32_t>(device, Shape{count}, label));
+  fields.set("image_present", Tensor::from<uint8_t>(device, Shape{count}, image));
+  fields.set("text_present", Tensor::from<uint8_t>(device, Shape{count}, text));
   fields.set("shift", Tensor::from<float>(device, Shape{count, kWidth}, shift));
   return fields;
 }

@@ -45,6 +45,10 @@ constexpr double kBetweenLibraries = 1e-5;
 /// through some tens of operations one after the other. A summand that is left out, or is counted twice, changes more.
 constexpr double kBetweenMeshes = 1e-5;
 
+/// A weight after some tens of updates on several ranks against one rank: AdamW makes steps of one size of gradients of
+/// any, so that of the smallest ones, which cancel most, the rounding is seen as well.
+constexpr double kAfterManySteps = 1e-4;
+
 /// The slope of a whole model's float32 loss, by central differences, against its gradient: a loss is good to some 1e-7
 /// of itself, and a step that is small enough for the fourth order changes it by some 1e-4 of itself.
 constexpr double kOfSlope = 1e-2;

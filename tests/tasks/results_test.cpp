@@ -78,22 +78,37 @@ TEST(Results, ABaselineIsARowWithWhatItSaysOfTheSet) {
   EXPECT_FALSE(baseline_rows(inputs, "unseen_style", {"c"}, false)[0].values[0].is_share);
 }
 
-TEST(Results, PairsAreRequiredOfEverySample) {
+TEST(Results, SamplesThatHaveAllOfItAreRequiredAndOthersAllowed) {
   const ScratchFolder folder;
-  const auto make = [&](const std::string& name, int without_image, int without_caption) {
+  const auto make = [&](const std::string& name, const std::vector<int>& images, const std::vector<int>& captions) {
+    const auto has = [](const std::vector<int>& some, uint64_t i) {
+      return std::find(some.begin(), some.end(), static_cast<int>(i)) != some.end();
+    };
     return make_data_set(folder / name, 13, [=](uint64_t i) {
-      return SmallSample{
-          static_cast<int>(i) == without_image ? std::vector<std::byte>() : plain_image(9),
-          static_cast<int>(i) == without_caption ? std::vector<std::string>() : std::vector<std::string>{"x"}};
+      const bool has_image = has(images, i);
+      return SmallSample{has_image ? plain_image(9) : std::vector<std::byte>(),
+                         has(captions, i) || !has_image ? std::vector<std::string>{"x"} : std::vector<std::string>()};
     });
   };
-  require_pairs(*make("whole", -1, -1));
-  const std::string one = error_of([&] { require_pairs(*make("one", 11, -1)); });
-  EXPECT_NE(one.find("1 of 13 samples lack"), std::string::npos) << one;
-  EXPECT_NE(one.find("shard_00001.h5 sample 1"), std::string::npos) << one;
-  const std::string two = error_of([&] { require_pairs(*make("two", 4, 2)); });
-  EXPECT_NE(two.find("2 of 13 samples lack"), std::string::npos) << two;
-  EXPECT_NE(two.find("shard_00000.h5 sample 2"), std::string::npos) << two;
+  const auto two_pairs = make("two", {1, 4, 7}, {1, 7});
+  require_parts(*two_pairs, kPairs, "the measure");
+  require_parts(*two_pairs, kPairs, "the measure", 2);
+  EXPECT_NE(
+      error_of([&] { require_parts(*two_pairs, kPairs, "the measure", 3); })
+          .find("the measure needs images and captions that belong together: 2 of 13 samples have both, at least 3 "
+                "must"),
+      std::string::npos);
+  const auto no_pair = make("none", {1, 4}, {});
+  EXPECT_NE(error_of([&] { require_parts(*no_pair, kPairs, "the measure"); }).find("0 of 13 samples have both"),
+            std::string::npos);
+
+  using Notes = std::vector<std::string>;
+  EXPECT_EQ(with_lacking({"a note"}, *two_pairs, kPairs),
+            (Notes{"a note", "of 13 samples 10 have no image, 1 no caption"}));
+  EXPECT_EQ(with_lacking({"a note"}, *two_pairs, {.captions = true}),
+            (Notes{"a note", "of 13 samples 1 have no caption"}));
+  const auto whole = make_data_set(folder / "whole", 2, [](uint64_t) { return SmallSample{plain_image(9), {"x"}}; });
+  EXPECT_EQ(with_lacking({"a note"}, *whole, kPairs), Notes{"a note"});
 }
 
 TEST(Results, WhatASetLacksIsNamed) {
@@ -102,14 +117,15 @@ TEST(Results, WhatASetLacksIsNamed) {
   const auto labelled = make_data_set(folder / "labelled", 2, [](uint64_t i) {
     return SmallSample{plain_image(9), {}, static_cast<int64_t>(i)};
   });
-  const auto refusal = [](const Dataset& data, bool images, bool captions, bool labels) {
-    return error_of([&] { require_parts(data, images, captions, labels, "the measure"); });
+  const auto refusal = [](const Dataset& data, const PartChoice& parts) {
+    return error_of([&] { require_parts(data, parts, "the measure"); });
   };
-  EXPECT_NE(refusal(*words, true, true, false).find("the measure needs images"), std::string::npos);
-  EXPECT_NE(refusal(*words, false, true, true).find("needs labels"), std::string::npos);
-  EXPECT_NE(refusal(*labelled, true, true, true).find("needs captions"), std::string::npos);
-  require_parts(*labelled, true, false, true, "the measure");
-  require_parts(*words, false, true, false, "the measure");
+  EXPECT_NE(refusal(*words, kPairs).find("the measure needs images"), std::string::npos);
+  EXPECT_NE(refusal(*words, {.captions = true, .labels = true}).find("needs labels"), std::string::npos);
+  EXPECT_NE(refusal(*labelled, {.images = true, .captions = true, .labels = true}).find("needs captions"),
+            std::string::npos);
+  require_parts(*labelled, {.images = true, .labels = true}, "the measure");
+  require_parts(*words, {.captions = true}, "the measure");
 }
 
 }  // namespace

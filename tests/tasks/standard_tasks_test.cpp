@@ -120,8 +120,20 @@ struct Sets {
   std::shared_ptr<const Dataset> wordless = make_data_set(folder / "wordless", 3, [](uint64_t i) {
     return SmallSample{noise(i), {}, 1};
   });
-  std::shared_ptr<const Dataset> partly_wordless = make_data_set(folder / "partly", 3, [](uint64_t i) {
-    return SmallSample{noise(i), i == 1 ? Names{} : Names{"a picture"}, 1};
+  // Of 11: two without a picture, one without captions, and labels alone where there is no picture.
+  std::shared_ptr<const Dataset> partly = make_data_set(folder / "in_part", 11, [](uint64_t i) {
+    const bool has_image = i != 2 && i != 9;
+    const auto label = i % 2 == 0 ? std::optional<int64_t>(3) : std::nullopt;
+    return SmallSample{has_image ? noise(i) : std::vector<std::byte>(),
+                       i == 4 ? Names{} : Names{fmt::format("picture {}", i), "a picture"}, label};
+  });
+  // Each has a picture or a text, with a label where it has the text.
+  std::shared_ptr<const Dataset> apart = make_data_set(folder / "apart", 6, [](uint64_t i) {
+    if (i % 2 == 0) return SmallSample{noise(i), {}};
+    return SmallSample{{}, {"a picture"}, 1};
+  });
+  std::shared_ptr<const Dataset> one_pair = make_data_set(folder / "one_pair", 3, [](uint64_t i) {
+    return SmallSample{noise(i), i == 1 ? Names{"a picture"} : Names{}, 1};
   });
   std::shared_ptr<const Dataset> blind = make_data_set(folder / "blind", 3, [](uint64_t) {
     return SmallSample{{}, {"a picture"}, 1};
@@ -147,9 +159,13 @@ TEST(StandardTasks, ADataSetWithoutWhatTheTaskLearnsFromIsRefused) {
     EXPECT_NE(refusal(sets().blind).find("image"), std::string::npos);
     const bool learns_classes = kind.name == "classify";
     EXPECT_EQ(refusal(sets().unlabelled) == "no error", !learns_classes) << kind.name;
-    for (const auto& data : {sets().wordless, sets().partly_wordless}) {
-      EXPECT_EQ(refusal(data) == "no error", learns_classes) << kind.name;
-    }
+    EXPECT_EQ(refusal(sets().wordless) == "no error", learns_classes) << kind.name;
+    // Samples that lack a part are masked, but some must have what is learned from.
+    EXPECT_EQ(refusal(sets().partly), "no error") << kind.name;
+    EXPECT_NE(refusal(sets().apart).find("that belong together: 0 of 6 samples have both"), std::string::npos)
+        << kind.name;
+    const bool contrasts = kind.name == "contrastive" || kind.name == "coca";
+    EXPECT_EQ(refusal(sets().one_pair) == "no error", !contrasts) << kind.name << ": one pair is not contrasted";
   }
 }
 
@@ -215,13 +231,38 @@ TEST(StandardTasks, AnEvaluationGivesItsNumbersAndPanels) {
   EXPECT_EQ(coca.titles, (Names{"Retrieval", "Examples", "Captions", "Captions written"}));
 }
 
+// Each measure is of the samples that have what it needs, and says how many lack it.
+TEST(StandardTasks, AnEvaluationIsOfWhatIsThere) {
+  const std::string path = sets().partly->path().string();
+  const auto notes_of = [&](const std::string& task) {
+    const Found found = evaluate(config_of(task), 2, {path});
+    std::vector<Names> notes;
+    for (const Panel& panel : found.panels) {
+      if (const auto* table = std::get_if<TablePanel>(&panel)) {
+        for (const TablePanel::Subject& subject : table->subjects) notes.push_back(subject.notes);
+      }
+    }
+    return notes;
+  };
+  const std::string lacking = "of 11 samples 2 have no image, 1 no caption";
+  // 8 pictures have captions; 16 captions have a picture.
+  const std::vector<Names> retrieval{{"image to text", "8 queries", lacking}, {"text to image", "16 queries", lacking}};
+  EXPECT_EQ(notes_of("contrastive"), retrieval);
+  EXPECT_EQ(notes_of("caption"), (std::vector<Names>{{"8 pictures", lacking}}));
+  std::vector<Names> both = retrieval;
+  both.push_back({"8 pictures", lacking});
+  EXPECT_EQ(notes_of("coca"), both);
+  // Labels have the even samples, of which number 2 has no picture.
+  EXPECT_EQ(notes_of("classify"), (std::vector<Names>{{"5 pictures", "of 11 samples 2 have no image, 5 no label"}}));
+}
+
 // 11 samples in batches of 4, or of 6: the last one is padded, on 3 ranks more than once.
 TEST(StandardTasks, AnyNumberOfRanksFindsTheSame) {
-  const std::string path = sets().whole->path().string();
+  const Names paths{sets().whole->path().string(), sets().partly->path().string()};
   for (const TaskKind& kind : standard_tasks()) {
-    const Found one = evaluate(config_of(std::string(kind.name)), 1, {path});
+    const Found one = evaluate(config_of(std::string(kind.name)), 1, paths);
     for (const int ranks : {2, 3}) {
-      const Found many = evaluate(config_of(std::string(kind.name)), ranks, {path});
+      const Found many = evaluate(config_of(std::string(kind.name)), ranks, paths);
       EXPECT_EQ(many.metrics, one.metrics) << kind.name << " on " << ranks;
       EXPECT_EQ(many.titles, one.titles);
     }
@@ -237,6 +278,9 @@ TEST(StandardTasks, ASetThatCannotBeMeasuredIsRefused) {
   EXPECT_NE(refusal("contrastive", sets().wordless).find("retrieval needs captions"), std::string::npos);
   EXPECT_NE(refusal("classify", sets().unlabelled).find("classification needs labels"), std::string::npos);
   EXPECT_NE(refusal("caption", sets().blind).find("captioning needs images"), std::string::npos);
+  for (const char* task : {"contrastive", "caption", "coca", "classify"}) {
+    EXPECT_NE(refusal(task, sets().apart).find("0 of 6 samples have both"), std::string::npos) << task;
+  }
 }
 
 TEST(StandardTasks, OnlyTasksThatCompareTextsWithPicturesSearch) {

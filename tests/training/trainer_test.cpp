@@ -28,6 +28,7 @@
 #include "report/metrics.h"
 #include "support/tolerance.h"
 #include "tasks/standard_tasks.h"
+#include "training/thread_world.h"
 #include "training/trained_model.h"
 
 namespace triptych::test {
@@ -71,26 +72,6 @@ brightness = 0.2
 every = 10
 keep = 0
 )";
-
-/// Ranks as threads, for train().
-class ThreadWorld : public World {
- public:
-  explicit ThreadWorld(Group& group) : group_(group) {}
-  Group& group() override { return group_; }
-  int node_rank() const override { return group_.rank(); }
-  int node_size() const override { return group_.size(); }
-  const std::string& host() const override { return host_; }
-  void doing(std::string_view) override {}
-  std::string ask_all(const PeerError&) override { return {}; }
-  [[noreturn]] void abort(int exit_code) override {
-    group_.abort(exit_code);
-    std::abort();  // not reached
-  }
-
- private:
-  Group& group_;
-  std::string host_ = "here";
-};
 
 // 23 noisy pictures with two captions each, and a tokenizer of them; made once.
 const std::filesystem::path& data_set() {

@@ -31,7 +31,7 @@ class RotationTask : public Task {
     return {rotation_fields(encoder_.size, augment_)};
   }
   void check_data(const Dataset& dataset) const override {
-    require_parts(dataset, true, false, false, "rotation prediction");
+    require_parts(dataset, {.images = true}, "rotation prediction");
   }
   void check_evaluation_set(const Dataset& dataset) const override { check_data(dataset); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override;
