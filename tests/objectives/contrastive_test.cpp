@@ -298,18 +298,23 @@ INSTANTIATE_TEST_SUITE_P(Kinds, Contrastive, ::testing::Values(Kind::kInfoNce, K
 
 // Similarities are evaluated in blocks of 256 rows: the last block of 300 is a short one.
 TEST(ContrastiveBlocks, GiveTheLossOfTheWhole) {
-  const Batch batch = make_batch(300, 6);
-  for (const Kind kind : {Kind::kInfoNce, Kind::kSigmoid}) {
+  Batch batch = make_batch(300, 6);
+  for (const auto& [kind, masks] :
+       {std::pair(Kind::kInfoNce, false), {Kind::kSigmoid, false}, {Kind::kInfoNce, true}, {Kind::kSigmoid, true}}) {
+    batch.is_pair.clear();
+    for (std::size_t i = 0; masks && i < batch.size; ++i) batch.is_pair.push_back(i % 5 != 2);
     const double expected = (kind == Kind::kInfoNce ? info_nce : sigmoid)(batch, std::log(8.0), kBias);
     OneRank rank;
     const Plan plan = tensor_parallel_plan();
     ParameterStore store(rank.device, rank.mesh, plan, 1, DType::kFloat32);
-    const std::unique_ptr<Objective> objective =
-        contrastive_objective({.kind = kind, .initial_scale = 8, .initial_bias = kBias}).make(store);
+    ContrastiveConfig config{.kind = kind, .initial_scale = 8, .initial_bias = kBias};
+    if (masks) config.needs = kNeeds;
+    const std::unique_ptr<Objective> objective = contrastive_objective(config).make(store);
     const Pass pass{.device = rank.device, .mesh = rank.mesh, .plan = plan};
     const Variable image = embeddings(rank.device, batch.image, batch, Layout());
     const Variable text = embeddings(rank.device, batch.text, batch, Layout());
-    const Variable loss = objective->loss(std::vector{image, text}, Fields(300), pass);
+    const Variable loss = objective->loss(std::vector{image, text},
+                                          presence_of(rank.device, batch, Range{.begin = 0, .length = 300}), pass);
     EXPECT_NEAR(loss.tensor().item<double>(), expected, tolerance(DType::kFloat32).summed * expected);
     const double two = 2;  // not 1: the gradient is that of the seed times the loss
     const Gradient seed{Tensor::from<double>(rank.device, Shape{1}, std::span(&two, 1)), loss.layout()};
