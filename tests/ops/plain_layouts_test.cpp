@@ -10,6 +10,7 @@
 #include "ops/slice.h"
 #include "ops/softmax.h"
 #include "ops/sum.h"
+#include "ops/tanh.h"
 #include "ops/transpose.h"
 #include "parallel/in_process_group.h"
 #include "parallel/redistribute.h"
@@ -254,6 +255,8 @@ TEST(PlainLayouts, RowsOfAnyPlaceEqualOneRank) {
   }
   check_on_meshes(
       "gelu", [](const auto& v, Mesh&) { return gelu(v[0]); }, {{kShape, columns}}, columns);
+  check_on_meshes(
+      "tanh", [](const auto& v, Mesh&) { return tanh(v[0]); }, {{kShape, columns}}, columns);
   const auto taken = [](const auto& v, Mesh&) { return gather(v[0], v[1]); };
   const Index index{4, 0, 0, -1, 2, 1, 3, 3, 3};
   check_on_meshes("gather", taken, {{kShape, columns}, {Shape{3, 3}, rows, index}}, columns);
@@ -300,6 +303,7 @@ TEST(PlainLayouts, WhatCannotBeDoneLocallyIsRefused) {
   expect_refusal([&] { softmax(columns); }, "tp", "softmax needs index v");
   expect_refusal([&] { log_softmax(partial); }, "tp", "log_softmax needs complete operands");
   expect_refusal([&] { gelu(partial); }, "tp", "gelu needs complete operands");
+  expect_refusal([&] { tanh(partial); }, "tp", "tanh needs complete operands");
   const auto index = [&](const Shape& of, const Layout& layout) {
     return Variable::constant(Tensor::zeros(rank.device, DType::kInt32, of), of, layout);
   };

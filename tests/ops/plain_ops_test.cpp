@@ -16,6 +16,7 @@
 #include "ops/slice.h"
 #include "ops/softmax.h"
 #include "ops/sum.h"
+#include "ops/tanh.h"
 #include "ops/transpose.h"
 #include "support/gradient_check.h"
 
@@ -365,6 +366,16 @@ TEST(Gelu, MatchesDoubleAndItsCentralDifferences) {
         [](const auto& in) {
           Rows y = in[0];
           for (double& x : y) x *= 0.5 * std::erfc(-x / std::sqrt(2.0));
+          return y;
+        },
+        {{Shape{3, 17}, false, 2}});
+}
+
+TEST(Tanh, MatchesDoubleAndItsCentralDifferences) {
+  check([](const auto& v) { return tanh(v[0]); },
+        [](const auto& in) {
+          Rows y = in[0];
+          for (double& x : y) x = std::tanh(x);
           return y;
         },
         {{Shape{3, 17}, false, 2}});
