@@ -2,8 +2,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "data/field_source.h"
+#include "data/token_masking.h"
 #include "data/tokenizer.h"
 #include "data/transforms.h"
 
@@ -18,6 +20,10 @@ struct TextOptions {
   /// Also "targets" int32 [T], a decoder's teacher: at each position the token that follows; -1 where none does (from
   /// the caption's last token on) and all over a sample without a caption.
   bool targets = false;
+  /// Also "masked_positions" and "masked_targets" int32 [K], K = max_masked_tokens(T): where tokens are hidden in
+  /// "tokens", and what they were; -1 beyond the last one, and all over a sample without a caption. The mask token is
+  /// the vocabulary's last, which the tokenizer must leave free.
+  std::optional<TokenMasking> masking = std::nullopt;
 };
 
 /// "tokens" int32 [T]: the row's caption between begin and end, padded; begin and end alone where there is none.
@@ -30,6 +36,13 @@ struct TextOptions {
 /// Throws UserError on a length or vocabulary that breaks these; `make` does if there is no tokenizer.
 FieldSource text_fields(std::shared_ptr<const Tokenizer> tokenizer, int64_t length, int64_t vocabulary,
                         const TextOptions& options = {});
+
+/// Which V of an image's P patches a masked autoencoder sees, drawn by (seed, position):
+/// "visible_patches" int32 [V]: their numbers, row by row of the image, ascending;
+/// "masked_patches" int32 [P - V]: the others, ascending; -1 where there is no image;
+/// "patch_sources" int32 [P]: of each patch 0 where it is masked, k + 1 where it is visible_patches[k].
+/// Throws UserError unless 0 < V < P.
+FieldSource patch_mask_fields(int64_t num_patches, int64_t num_visible);
 
 /// "label" int32 []: the sample's class, -1 where it has none. A label outside [0, num_classes) is an error of the user
 /// that names the sample and ends the run. Throws UserError if num_classes is not in 1 to 2^31 - 1.

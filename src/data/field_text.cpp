@@ -8,7 +8,16 @@
 namespace triptych::data {
 namespace {
 
-enum Row : std::size_t { kTokens, kLengths, kTargets };
+enum Row : std::size_t { kTokens, kLengths, kFirstOption };
+
+// What is made of a text beside its tokens, in the order of the fields.
+struct TextParts {
+  TextOptions options;
+  MaskVocabulary vocabulary;
+
+  // Of a row whose tokens and length are there.
+  void fill(uint64_t seed, uint64_t position, bool has_caption, FieldRows rows) const;
+};
 
 // targets[t] = tokens[t + 1] where that is one of the caption's `length` tokens; see TextOptions.
 void fill_targets(std::span<const int32_t> tokens, int64_t length, bool has_caption, std::span<int32_t> targets) {
@@ -17,14 +26,28 @@ void fill_targets(std::span<const int32_t> tokens, int64_t length, bool has_capt
   std::ranges::fill(targets.subspan(count), -1);
 }
 
+void TextParts::fill(uint64_t seed, uint64_t position, bool has_caption, FieldRows rows) const {
+  const std::span<int32_t> tokens = values_of<int32_t>(rows[kTokens]);
+  const int32_t length = values_of<int32_t>(rows[kLengths])[0];
+  std::size_t row = kFirstOption;
+  if (options.targets) fill_targets(tokens, length, has_caption, values_of<int32_t>(rows[row++]));
+  if (options.masking) {
+    mask_tokens(tokens, has_caption ? length : 0, *options.masking, vocabulary, seed, position,
+                values_of<int32_t>(rows[row]), values_of<int32_t>(rows[row + 1]));
+  }
+}
+
 class TextFiller : public RowFiller {
  public:
-  explicit TextFiller(std::shared_ptr<const Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
+  TextFiller(std::shared_ptr<const Tokenizer> tokenizer, const TextParts& parts)
+      : tokenizer_(std::move(tokenizer)), parts_(parts) {}
 
   void fill(const LoadedSample& sample, FieldRows rows) override {
     Pending& row = add_pending(rows);
     row.caption = sample.caption_text();
     row.has_caption = sample.caption.has_value();
+    row.seed = sample.seed;
+    row.position = sample.position;
   }
 
   void clear(FieldRows rows) override {
@@ -37,10 +60,8 @@ class TextFiller : public RowFiller {
   void finish() override {
     for (const Pending& row : std::span(pending_).first(num_pending_)) {
       const std::span<int32_t> ids = values_of<int32_t>(row.rows[kTokens]);
-      const int32_t length = tokenizer_->encode(row.caption, ids);
-      values_of<int32_t>(row.rows[kLengths])[0] = length;
-      if (row.rows.size() <= kTargets) continue;
-      fill_targets(ids, length, row.has_caption, values_of<int32_t>(row.rows[kTargets]));
+      values_of<int32_t>(row.rows[kLengths])[0] = tokenizer_->encode(row.caption, ids);
+      parts_.fill(row.seed, row.position, row.has_caption, row.rows);
     }
     num_pending_ = 0;
   }
@@ -49,6 +70,7 @@ class TextFiller : public RowFiller {
   struct Pending {
     std::string caption;
     bool has_caption = false;
+    uint64_t seed = 0, position = 0;
     std::vector<std::span<std::byte>> rows;
   };
 
@@ -61,11 +83,12 @@ class TextFiller : public RowFiller {
   }
 
   std::shared_ptr<const Tokenizer> tokenizer_;
+  TextParts parts_;
   std::vector<Pending> pending_;  // the first num_pending_; the others keep their memory
   std::size_t num_pending_ = 0;
 };
 
-void synthesize_text(uint64_t vocabulary, uint64_t seed, int64_t global_row, FieldRows rows) {
+void synthesize_text(const TextParts& parts, uint64_t num_tokens, uint64_t seed, int64_t global_row, FieldRows rows) {
   const auto row = static_cast<uint64_t>(global_row);
   const std::span<int32_t> tokens = values_of<int32_t>(rows[kTokens]);
   const auto longest = static_cast<uint32_t>(tokens.size() - 1);
@@ -73,34 +96,42 @@ void synthesize_text(uint64_t vocabulary, uint64_t seed, int64_t global_row, Fie
   const RandomKey key = random_key(seed, "synthetic/tokens", 0);
   for (std::size_t t = 0; t < tokens.size(); ++t) {
     const uint32_t word = philox_word(key, row * tokens.size() + t);
-    tokens[t] = t < length ? static_cast<int32_t>(word % vocabulary) : 0;
+    tokens[t] = t < length ? static_cast<int32_t>(word % num_tokens) : 0;
   }
   values_of<int32_t>(rows[kLengths])[0] = static_cast<int32_t>(length);
-  if (rows.size() <= kTargets) return;
-  fill_targets(tokens, length, !synthetic_row_lacks(kSyntheticTextAbsent, seed, global_row),
-               values_of<int32_t>(rows[kTargets]));
+  parts.fill(seed, row, !synthetic_row_lacks(kSyntheticTextAbsent, seed, global_row), rows);
 }
 
 }  // namespace
 
 FieldSource text_fields(std::shared_ptr<const Tokenizer> tokenizer, int64_t length, int64_t vocabulary,
                         const TextOptions& options) {
-  if (length < 2 || length > 65536 || vocabulary < 1) {
+  if (length < 2 || length > 65536 || vocabulary < (options.masking ? 2 : 1)) {
     throw UserError("text", fmt::format("the text length must be 2 to 65536 and the vocabulary positive, found {} and "
                                         "{}. Correct the configuration.",
                                         length, vocabulary));
   }
-  if (tokenizer != nullptr) tokenizer->check_fits(vocabulary);
+  // The mask token is no piece.
+  const int64_t num_tokens = options.masking ? vocabulary - 1 : vocabulary;
+  if (tokenizer != nullptr) tokenizer->check_fits(num_tokens);
   FieldSource source{.fields = {{.name = "tokens", .dtype = DType::kInt32, .dims = {length}},
                                 {.name = "lengths", .dtype = DType::kInt32}},
                      .reads = SampleParts::kCaptions};
   if (options.targets) source.fields.push_back({.name = "targets", .dtype = DType::kInt32, .dims = {length}});
-  source.make = [tokenizer] {
-    if (tokenizer == nullptr) throw UserError("text", "text needs a tokenizer, found none. Name one.");
-    return std::make_unique<TextFiller>(tokenizer);
+  TextParts parts{options,
+                  {.num_pieces = static_cast<int32_t>(num_tokens), .mask_token = static_cast<int32_t>(num_tokens)}};
+  if (options.masking) {
+    const int64_t count = std::max<int64_t>(1, max_masked_tokens(length, options.masking->share));
+    source.fields.push_back({.name = "masked_positions", .dtype = DType::kInt32, .dims = {count}});
+    source.fields.push_back({.name = "masked_targets", .dtype = DType::kInt32, .dims = {count}});
+  }
+  source.synthesize = [parts, num_tokens](uint64_t seed, int64_t global_row, FieldRows rows) {
+    synthesize_text(parts, static_cast<uint64_t>(num_tokens), seed, global_row, rows);
   };
-  source.synthesize = [vocabulary](uint64_t seed, int64_t global_row, FieldRows rows) {
-    synthesize_text(static_cast<uint64_t>(vocabulary), seed, global_row, rows);
+  if (tokenizer != nullptr) parts.vocabulary.num_pieces = static_cast<int32_t>(tokenizer->size());
+  source.make = [tokenizer, parts] {
+    if (tokenizer == nullptr) throw UserError("text", "text needs a tokenizer, found none. Name one.");
+    return std::make_unique<TextFiller>(tokenizer, parts);
   };
   return source;
 }
