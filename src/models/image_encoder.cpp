@@ -18,10 +18,15 @@ std::string ImageEncoderConfig::to_string() const {
 
 void append_image_encoder(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config) {
   const PatchEmbedding::Config embedding = config.embedding();
-  const auto embed = [](const PatchEmbedding& patches, std::span<const Variable>, const Fields& fields,
-                        const Pass& pass) { return patches.forward(fields["pixels"], pass); };
+  std::vector<std::string> read{"pixels"};
+  if (config.visible > 0) read.emplace_back("visible_patches");
+  const auto embed = [chooses = config.visible > 0](const PatchEmbedding& patches, std::span<const Variable>,
+                                                    const Fields& fields, const Pass& pass) {
+    return chooses ? patches.forward_visible(fields["pixels"], fields["visible_patches"], pass)
+                   : patches.forward(fields["pixels"], pass);
+  };
   blocks.push_back({.name = "image.embed",
-                    .fields = {"pixels"},
+                    .fields = read,
                     .writes = {image_slot(config)},
                     .forward_flops = embedding.forward_flops(),
                     .backward_flops = embedding.forward_flops(),

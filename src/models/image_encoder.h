@@ -16,16 +16,22 @@ struct ImageEncoderConfig {
   TransformerSizes sizes;
   Pooling pooling = Pooling::kClassToken;
   float dropout = 0;
+  int64_t visible = 0;  ///< patches that it sees of each image, those of the field "visible_patches"; 0: all
 
   PatchEmbedding::Config embedding() const {
-    return {.size = size, .patch = patch, .width = sizes.width, .class_token = pooling == Pooling::kClassToken};
+    return {.size = size,
+            .patch = patch,
+            .width = sizes.width,
+            .class_token = pooling == Pooling::kClassToken,
+            .visible = visible};
   }
   int64_t sequence() const { return embedding().sequence(); }
   /// "size=64 patch=8 width=256 layers=6 heads=4 feed_forward=1024 pooling=class", for fingerprints.
   std::string to_string() const;
 };
 
-/// "image.embed" and "image.blocks.i", from the field "pixels" to the slot "image" [S, H].
+/// "image.embed" and "image.blocks.i", from the field "pixels" to the slot "image" [S, H]. Parameters do not
+/// depend on how many patches are visible.
 void append_image_encoder(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config);
 
 /// "image.norm": the stack's last norm, from the slot "image" to `memory` [S, H], whole: what a decoder attends to.

@@ -1,8 +1,12 @@
 #include "models/text_stack.h"
 
+#include <cmath>
 #include <utility>
 
 #include "nn/embeddings.h"
+#include "ops/linear.h"
+#include "ops/pooling.h"
+#include "ops/tanh.h"
 
 namespace triptych::models {
 namespace {
@@ -15,6 +19,11 @@ struct TokenEmbedding {
 struct TokenOutput {
   NormParameters norm;
   TokenTable table;
+};
+
+struct Pooler {
+  NormParameters norm;
+  Parameter *weight, *bias;
 };
 
 }  // namespace
@@ -60,6 +69,31 @@ void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name
                                        TokenTable(store, table, config.vocabulary, config.sizes.width, is_tied)},
                            forward);
        }});
+}
+
+void append_text_pooler(std::vector<BlockSpec>& blocks, const std::string& name, const TextStackConfig& config) {
+  const std::string block_name = name + ".pooler";
+  const int64_t width = config.sizes.width;
+  const double flops = ProjectionHead::forward_flops(width, width);
+  const auto forward = [](const Pooler& parts, std::span<const Variable> inputs, const Fields&, const Pass& pass) {
+    const Variable first = select_token(pass.laid_out(inputs[0], "batch"), Tensor());
+    return tanh(linear(parts.norm.forward(first, pass), pass.use(*parts.weight), pass.use(*parts.bias), pass.dtype));
+  };
+  blocks.push_back({.name = block_name,
+                    .reads = {name},
+                    .writes = {{.name = name + "_pooled", .dims = {width}, .place = "batch"}},
+                    .forward_flops = flops,
+                    .backward_flops = 2 * flops,
+                    .make = [=](ParameterStore& store) {
+                      return make_block(
+                          Pooler{NormParameters(store, block_name + ".norm", width),
+                                 &store.create(block_name + ".weight", Shape{width, width}, "replicated",
+                                               {.standard_deviation = 1 / std::sqrt(static_cast<float>(width)),
+                                                .decay = true,
+                                                .in_compute_dtype = true}),
+                                 &store.create(block_name + ".bias", Shape{width}, "replicated", {})},
+                          forward);
+                    }});
 }
 
 }  // namespace triptych::models

@@ -16,10 +16,19 @@ inline constexpr PlanRow kEmbeddingsPlan[] = {
     {"class_token", kWhole},       // [H]
     {"positions", kWhole},         // [S, H]
     {"logits", on_tp(2, kBatch)},  // [B, S, V]
+    {"logits.bias", on_tp(0)},     // [V]
 };
 inline constexpr PlanRow kEmbeddingsSequencePlan[] = {
     {"positions", on_tp(0)},  // as the stream that they are added to
 };
+
+// Of the images that CLIP was trained on; what matters is that the network's input is near zero mean, unit variance.
+inline constexpr std::array<float, 3> kPixelMean{0.48145466f, 0.4578275f, 0.40821073f};
+inline constexpr std::array<float, 3> kPixelStd{0.26862954f, 0.26130258f, 0.27577711f};
+
+/// pixels uint8 [B, size, size, 3]; returns [B, P, 3 patch patch] of `dtype`: patches row by row of the image, in the
+/// order of kernels/patchify.h, each value less its channel's mean, over its standard deviation.
+Tensor image_patches(const Tensor& pixels, int64_t patch, DType dtype);
 
 /// Learned positions [S, H], small random values at first, added to a sequence.
 class LearnedPositions {
@@ -27,6 +36,8 @@ class LearnedPositions {
   LearnedPositions(ParameterStore& store, const std::string& name, int64_t sequence, int64_t width);
   /// x [B, S, H] in any layout; returns the stream.
   Variable add_to(const Variable& x, const Pass& pass) const;
+  /// All of them, [S, H] whole, float32.
+  Variable all(const Pass& pass) const;
 
  private:
   Parameter* positions_;
@@ -39,15 +50,20 @@ class PatchEmbedding {
   struct Config {
     int64_t size = 0, patch = 0, width = 0;  ///< pixels a side of the image and of a patch; H
     bool class_token = false;
+    int64_t visible = 0;  ///< patches that are embedded, a sample's own choice; 0: all
 
     int64_t num_patches() const { return (size / patch) * (size / patch); }
-    int64_t sequence() const { return num_patches() + (class_token ? 1 : 0); }
+    int64_t num_embedded() const { return visible > 0 ? visible : num_patches(); }
+    int64_t sequence() const { return num_embedded() + (class_token ? 1 : 0); }
     /// Of one sample's forward pass; backward has as many, since pixels have no gradient.
-    double forward_flops() const { return 2.0 * 3 * static_cast<double>(patch * patch * width * num_patches()); }
+    double forward_flops() const { return 2.0 * 3 * static_cast<double>(patch * patch * width * num_embedded()); }
   };
   PatchEmbedding(ParameterStore& store, const std::string& name, const Config& config);
-  /// pixels uint8 [B, size, size, 3], normalised as CLIP's; returns the stream [B, S, H].
+  /// pixels uint8 [B, size, size, 3]; returns the stream [B, S, H].
   Variable forward(const Tensor& pixels, const Pass& pass) const;
+  /// The same of some patches alone, each with the position that it has in the image.
+  ///   visible   int32 [B, config.visible]: the patches of each sample's sequence, in this order
+  Variable forward_visible(const Tensor& pixels, const Tensor& visible, const Pass& pass) const;
 
  private:
   Config config_;
@@ -65,7 +81,8 @@ class TokenTable {
   /// ids int32 [B, S]; returns [B, S, H], Partial on `tp`: redistribute it.
   Variable embed(const Tensor& ids, const Pass& pass) const;
   /// x [B, S, H] whole; returns logits [B, S, V] in the pass's dtype, by vocabulary over `tp`.
-  Variable logits(const Variable& x, const Pass& pass) const;
+  ///   bias   [V], laid out as "logits.bias"; undefined: none
+  Variable logits(const Variable& x, const Pass& pass, const Variable& bias = {}) const;
 
  private:
   Parameter* table_;

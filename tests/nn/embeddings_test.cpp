@@ -135,5 +135,49 @@ TEST(PatchEmbeddingTest, EqualsDoubleAndItsCentralDifferencesOnEveryMesh) {
   }
 }
 
+// The tokens of the chosen patches are those that the whole sequence has of them, the class token's too.
+TEST(PatchEmbeddingTest, OfVisiblePatchesHasTheirTokensOfTheWholeSequence) {
+  constexpr int64_t kVisible = 3;
+  const std::vector<int32_t> visible{2, 0, 3, 1, 3, 2};  // [kBatch, kVisible]
+  for (const bool class_token : {false, true}) {
+    SCOPED_TRACE(fmt::format("class token {}", class_token));
+    const PatchEmbedding::Config config{
+        .size = kSize, .patch = kPatch, .width = kWidth, .class_token = class_token, .visible = kVisible};
+    EXPECT_EQ(config.sequence(), kVisible + class_token);
+    ModuleSetup setup;
+    setup.batch = kBatch;
+    setup.make = [&](ParameterStore& store) -> Module {
+      return [&, embedding = PatchEmbedding(store, "image", config)](std::span<const Variable>, const Pass& pass,
+                                                                     const Range& rows) {
+        const Tensor all = Tensor::from<uint8_t>(pass.device, Shape{kBatch, kSize, kSize, kColors}, pixels());
+        const Tensor chosen = Tensor::from<int32_t>(pass.device, Shape{kBatch, kVisible}, visible);
+        const Variable x = embedding.forward_visible(all.slice(0, rows.begin, rows.length),
+                                                     chosen.slice(0, rows.begin, rows.length), pass);
+        EXPECT_EQ(x.layout(), pass.layout("stream"));
+        return x;
+      };
+    };
+    const auto reference = [&](const Wholes& values) {
+      const Rows whole = embedded(values, class_token);
+      const std::size_t first = class_token ? 1 : 0;
+      Rows y;
+      const auto take = [&](std::size_t b, std::size_t s) {
+        const auto row = whole.begin() + static_cast<std::ptrdiff_t>((b * (kPatches + first) + s) * kWidth);
+        y.insert(y.end(), row, row + kWidth);
+      };
+      for (std::size_t b = 0; b < kBatch; ++b) {
+        if (class_token) take(b, 0);
+        for (std::size_t k = 0; k < kVisible; ++k) {
+          take(b, first + static_cast<std::size_t>(visible[b * kVisible + k]));
+        }
+      }
+      return y;
+    };
+    std::vector<ParallelRun> runs = kParallelRuns;
+    runs.push_back({{.dp = 2, .tp = 2}, true, false, DType::kBFloat16});
+    check_module(setup, reference, runs);
+  }
+}
+
 }  // namespace
 }  // namespace triptych::test
