@@ -1,5 +1,6 @@
 #include "evaluation/classification_metrics.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -48,6 +49,13 @@ double ClassificationCounter::macro_recall() const {
     sum += static_cast<double>(found.first) / static_cast<double>(found.second);
   }
   return by_class.empty() ? 0 : sum / static_cast<double>(by_class.size());
+}
+
+double ClassificationCounter::most_frequent_share() const {
+  std::map<int64_t, int64_t> by_class;
+  int64_t most = 0;
+  for (const auto& [pair, count] : counts_) most = std::max(most, by_class[pair.first] += count);
+  return num_samples_ == 0 ? 0 : static_cast<double>(most) / static_cast<double>(num_samples_);
 }
 
 std::vector<ClassificationCounter::Cell> ClassificationCounter::confusion() const {

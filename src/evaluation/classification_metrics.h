@@ -35,6 +35,9 @@ class ClassificationCounter {
   /// The mean over the classes that occur of the share of their samples that were recognised (top 1): each class counts
   /// the same, however many samples it has. Also called balanced accuracy (Brodersen et al. 2010). 0 without samples.
   double macro_recall() const;
+  /// Share of the samples that are of the class which occurs most often: what always naming that one reaches. 0 without
+  /// samples.
+  double most_frequent_share() const;
   /// The pairs (true, predicted class) that occur, in ascending order.
   std::vector<Cell> confusion() const;
 

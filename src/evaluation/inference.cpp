@@ -58,14 +58,33 @@ void Inference::for_batches(const std::shared_ptr<const Dataset>& dataset, Loade
   tell_left_out(*dataset, loader.stats());
 }
 
+// The first `num_items` rows of a global batch, on every rank, from the ranks that have read them: the first of each
+// replica.
+std::vector<std::byte> Inference::gather_field(const Batch& batch, const std::string& name, int64_t num_items) {
+  Group& world = mesh_->world();
+  const std::span<const std::byte> mine = batch.bytes(name);
+  std::vector<std::byte> all(mine.size() * static_cast<std::size_t>(world.size())), rows;
+  world.all_gather(mine.data(), all.data(), static_cast<int64_t>(mine.size()), DType::kUInt8)->wait();
+  for (int replica = 0; replica < mesh_->size(Axis::kDp); ++replica) {
+    const auto rank = static_cast<std::size_t>(mesh_world_rank(mesh_->shape(), {.dp = replica}));
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(rank * mine.size());
+    rows.insert(rows.end(), begin, begin + static_cast<std::ptrdiff_t>(mine.size()));
+  }
+  rows.resize(mine.size() / static_cast<std::size_t>(batch.num_rows()) * static_cast<std::size_t>(num_items));
+  return rows;
+}
+
 void Inference::run(std::shared_ptr<const Dataset> dataset, std::span<const FieldSource> sources, EvaluationItems items,
-                    std::span<const std::string> outputs, const std::function<void(const InferredRows&)>& consume) {
+                    std::span<const std::string> outputs, const std::function<void(const InferredRows&)>& consume,
+                    std::span<const std::string> fields) {
   const int dp = mesh_->size(Axis::kDp);
   const std::vector<std::string> names = executor_->fields(outputs);
   const uint64_t num_items = items == EvaluationItems::kCaptions ? dataset->num_captions() : dataset->size();
   const int64_t rows = (std::min(options_.batch, static_cast<int64_t>(num_items)) + dp - 1) / dp;
   LoaderOptions options;
-  options.fields = sources_of(sources, names);
+  std::vector<std::string> loaded = names;
+  loaded.insert(loaded.end(), fields.begin(), fields.end());
+  options.fields = sources_of(sources, loaded);
   const bool has_presence = std::ranges::any_of(fields_of(options.fields),
                                                 [](const FieldSpec& field) { return field.name == "image_present"; });
   if (!has_presence) options.fields.push_back(presence_fields());
@@ -73,7 +92,6 @@ void Inference::run(std::shared_ptr<const Dataset> dataset, std::span<const Fiel
   options.dp_rank = mesh_->rank(Axis::kDp);
   options.dp_size = dp;
   options.items = items;
-  Group& world = mesh_->world();
   for_batches(dataset, std::move(options), [&](Batch& batch) {
     const Values values = executor_->infer(to_device(*device_, batch, names), outputs);
     InferredRows result;
@@ -84,20 +102,14 @@ void Inference::run(std::shared_ptr<const Dataset> dataset, std::span<const Fiel
       all.resize(all.size() / static_cast<std::size_t>(rows * dp) * static_cast<std::size_t>(result.num_items));
       result.outputs[name] = std::move(all);
     }
-    // Which rows are there is known where they were read.
-    const std::span<const uint8_t> image = batch.values<uint8_t>("image_present");
-    const std::span<const uint8_t> text = batch.values<uint8_t>("text_present");
-    std::vector<uint8_t> mine(image.begin(), image.end());
-    mine.insert(mine.end(), text.begin(), text.end());
-    std::vector<uint8_t> all(mine.size() * static_cast<std::size_t>(world.size()));
-    world.all_gather(mine.data(), all.data(), static_cast<int64_t>(mine.size()), DType::kUInt8)->wait();
-    for (int64_t i = 0; i < result.num_items; ++i) {
-      const int replica = static_cast<int>(i / rows);
-      const auto at = static_cast<std::size_t>(mesh_world_rank(mesh_->shape(), {.dp = replica})) * mine.size() +
-                      static_cast<std::size_t>(i % rows);
-      result.image_present.push_back(all[at] != 0);
-      result.text_present.push_back(all[at + static_cast<std::size_t>(rows)] != 0);
-    }
+    for (const std::string& name : fields) result.fields[name] = gather_field(batch, name, result.num_items);
+    const auto present = [&](const char* name) {
+      std::vector<bool> marks;
+      for (const std::byte mark : gather_field(batch, name, result.num_items)) marks.push_back(mark != std::byte{0});
+      return marks;
+    };
+    result.image_present = present("image_present");
+    result.text_present = present("text_present");
     consume(result);
   });
 }

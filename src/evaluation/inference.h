@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -26,7 +27,16 @@ struct InferredRows {
   int64_t num_items = 0;
   /// [num_items] whether the item could be read and has its image, its caption.
   std::vector<bool> image_present, text_present;
-  std::map<std::string, std::vector<float>> outputs;  ///< by slot: [num_items, dims...]
+  std::map<std::string, std::vector<float>> outputs;     ///< by slot: [num_items, dims...]
+  std::map<std::string, std::vector<std::byte>> fields;  ///< those that were asked for: [num_items, dims...]
+
+  /// Row `item` of a field that was asked for; T is its type.
+  template <typename T>
+  std::span<const T> field_row(const std::string& name, int64_t item) const {
+    const std::vector<std::byte>& all = fields.at(name);
+    const std::size_t size = all.size() / static_cast<std::size_t>(num_items);
+    return {reinterpret_cast<const T*>(all.data() + static_cast<std::size_t>(item) * size), size / sizeof(T)};
+  }
 };
 
 /// A trained model, for measuring it on any mesh: forward passes without a graph, of the blocks alone that the wanted
@@ -47,8 +57,10 @@ class Inference {
   /// Goes once through a data set's items, in order.
   ///   sources   of the fields that the model reads, and maybe others
   ///   outputs   slots of float types
+  ///   fields    of `sources`, that `consume` is to see too; every rank then loads them
   void run(std::shared_ptr<const Dataset> dataset, std::span<const FieldSource> sources, EvaluationItems items,
-           std::span<const std::string> outputs, const std::function<void(const InferredRows&)>& consume);
+           std::span<const std::string> outputs, const std::function<void(const InferredRows&)>& consume,
+           std::span<const std::string> fields = {});
 
   /// Goes once through a data set's items, in the batches that `options` ask for (fields, batch, dp, items; the rest is
   /// set here). An item that some rank cannot use is cleared on all of them, and the first rank tells their number once
@@ -63,6 +75,7 @@ class Inference {
   std::vector<float> to_all_hosts(const Variable& value);
 
  private:
+  std::vector<std::byte> gather_field(const Batch& batch, const std::string& name, int64_t num_items);
   void tell_left_out(const Dataset& dataset, const LoaderStats& stats);
 
   Device* device_;

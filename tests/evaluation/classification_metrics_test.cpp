@@ -34,6 +34,7 @@ TEST(ClassificationCounter, CountsByHand) {
   EXPECT_DOUBLE_EQ(counter.top_k_accuracy(10), 1);
   // Class 0: 2 of 3, class 1: 1 of 2, class 2: 0 of 1; class 3 does not occur.
   EXPECT_DOUBLE_EQ(counter.macro_recall(), (2.0 / 3 + 1.0 / 2) / 3);
+  EXPECT_DOUBLE_EQ(counter.most_frequent_share(), 3.0 / 6) << "class 0, whatever it is taken for";
   EXPECT_EQ(counter.confusion(), (Cells{{0, 0, 2}, {0, 3, 1}, {1, 0, 1}, {1, 1, 1}, {2, 3, 1}}));
 }
 
@@ -57,6 +58,7 @@ TEST(ClassificationCounter, NothingCountedIsZero) {
   const ClassificationCounter counter(1);
   EXPECT_EQ(counter.top_k_accuracy(1), 0);
   EXPECT_EQ(counter.macro_recall(), 0);
+  EXPECT_EQ(counter.most_frequent_share(), 0);
   EXPECT_TRUE(counter.confusion().empty());
 }
 

@@ -86,21 +86,31 @@ struct Ready {
 
 // All rows, one call's after the other.
 InferredRows run_all(Ready& ready, const std::shared_ptr<const Dataset>& dataset, EvaluationItems items,
-                     const std::vector<std::string>& outputs) {
+                     const std::vector<std::string>& outputs, const std::vector<std::string>& fields = {}) {
   const std::vector<FieldSource> sources{pixels_field(kSize), letters_field()};
   InferredRows all;
-  ready.inference.run(dataset, sources, items, outputs, [&](const InferredRows& rows) {
-    EXPECT_EQ(rows.first_item, static_cast<uint64_t>(all.num_items)) << "in order, without a gap";
-    EXPECT_LE(rows.num_items, ready.inference.options().batch + ready.rank.mesh.size(Axis::kDp) - 1);
-    all.num_items += rows.num_items;
-    all.image_present.insert(all.image_present.end(), rows.image_present.begin(), rows.image_present.end());
-    all.text_present.insert(all.text_present.end(), rows.text_present.begin(), rows.text_present.end());
-    for (const auto& [name, values] : rows.outputs) {
-      EXPECT_EQ(values.size(), static_cast<std::size_t>(rows.num_items * kEmbedding));
-      all.outputs[name].insert(all.outputs[name].end(), values.begin(), values.end());
-    }
-  });
+  ready.inference.run(
+      dataset, sources, items, outputs,
+      [&](const InferredRows& rows) {
+        EXPECT_EQ(rows.first_item, static_cast<uint64_t>(all.num_items)) << "in order, without a gap";
+        EXPECT_LE(rows.num_items, ready.inference.options().batch + ready.rank.mesh.size(Axis::kDp) - 1);
+        all.num_items += rows.num_items;
+        all.image_present.insert(all.image_present.end(), rows.image_present.begin(), rows.image_present.end());
+        all.text_present.insert(all.text_present.end(), rows.text_present.begin(), rows.text_present.end());
+        for (const auto& [name, bytes] : rows.fields) {
+          EXPECT_EQ(rows.field_row<std::byte>(name, rows.num_items - 1).data() +
+                        rows.field_row<std::byte>(name, rows.num_items - 1).size(),
+                    bytes.data() + bytes.size());
+          all.fields[name].insert(all.fields[name].end(), bytes.begin(), bytes.end());
+        }
+        for (const auto& [name, values] : rows.outputs) {
+          EXPECT_EQ(values.size(), static_cast<std::size_t>(rows.num_items * kEmbedding));
+          all.outputs[name].insert(all.outputs[name].end(), values.begin(), values.end());
+        }
+      },
+      fields);
   EXPECT_EQ(all.outputs.size(), outputs.size());
+  EXPECT_EQ(all.fields.size(), fields.size());
   return all;
 }
 
@@ -130,7 +140,17 @@ TEST_P(InferenceOverADataSet, EveryItemHasItsRowOnEveryRank) {
         samples.push_back(static_cast<int64_t>(i));
       }
     }
-    const InferredRows captions = run_all(ready, dataset, EvaluationItems::kCaptions, {"text_embedding"});
+    // Fields come with the slots, those that the slots do not need too.
+    const InferredRows captions =
+        run_all(ready, dataset, EvaluationItems::kCaptions, {"text_embedding"}, {"tokens", "pixels"});
+    EXPECT_EQ(captions.fields.at("pixels").size(), samples.size() * kSize * kSize * 3);
+    for (std::size_t i = 0, item = 0; i < kSamples; ++i) {
+      for (uint64_t k = 0; k < (i + 2) % 4; ++k, ++item) {
+        std::vector<int32_t> tokens(kLength);
+        write_letters(i == kBroken ? "" : caption(i, k), tokens);
+        EXPECT_TRUE(std::ranges::equal(captions.field_row<int32_t>("tokens", static_cast<int64_t>(item)), tokens));
+      }
+    }
     EXPECT_EQ(captions.num_items, static_cast<int64_t>(samples.size()));
     EXPECT_LT(relative_error(captions.outputs.at("text_embedding"), expected), bound);
     EXPECT_EQ(samples_of_captions(*dataset), samples);
