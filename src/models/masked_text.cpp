@@ -1,0 +1,78 @@
+#include "models/masked_text.h"
+
+#include <cmath>
+#include <optional>
+
+#include "nn/embeddings.h"
+#include "ops/gather.h"
+#include "ops/gelu.h"
+#include "ops/linear.h"
+
+namespace triptych::models {
+namespace {
+
+// Devlin et al. 2019: what stands between the encoder and the scores, and the scores' bias.
+struct OutputTransform {
+  Parameter *weight, *bias;
+  NormParameters norm;
+  Parameter* token_bias;
+};
+
+struct MaskedTokenOutput {
+  NormParameters norm;
+  std::optional<OutputTransform> transform;
+  TokenTable table;
+};
+
+OutputTransform make_transform(ParameterStore& store, const std::string& name, int64_t width, int64_t vocabulary) {
+  return {
+      &store.create(
+          name + ".transform.weight", Shape{width, width}, "replicated",
+          {.standard_deviation = 1 / std::sqrt(static_cast<float>(width)), .decay = true, .in_compute_dtype = true}),
+      &store.create(name + ".transform.bias", Shape{width}, "replicated", {}),
+      NormParameters(store, name + ".transform.norm", width),
+      &store.create(name + ".bias", Shape{vocabulary}, "logits.bias", {})};
+}
+
+void append_masked_token_logits(std::vector<BlockSpec>& blocks, const MaskedTextConfig& config) {
+  const std::string name = "text.output", table = config.tied_output ? "text.embed" : name;
+  const int64_t width = config.text.sizes.width, vocabulary = config.text.vocabulary;
+  const double flops = 2.0 * static_cast<double>(config.num_masked * width) *
+                       static_cast<double>(vocabulary + (config.transform_output ? width : 0));
+  const auto forward = [](const MaskedTokenOutput& parts, std::span<const Variable> inputs, const Fields& fields,
+                          const Pass& pass) {
+    const Variable chosen = gather(pass.laid_out(inputs[0], "batch"), pass.rows(fields["masked_positions"]));
+    const Variable x = parts.norm.forward(chosen, pass);
+    if (!parts.transform) return parts.table.logits(x, pass);
+    const OutputTransform& t = *parts.transform;
+    const Variable h = gelu(linear(x, pass.use(*t.weight), pass.use(*t.bias), pass.dtype));
+    return parts.table.logits(t.norm.forward(h, pass), pass, pass.use(*t.token_bias));
+  };
+  blocks.push_back({.name = name,
+                    .reads = {"text"},
+                    .fields = {"masked_positions"},
+                    .writes = {{.name = "logits", .dims = {config.num_masked, vocabulary}, .place = "logits"}},
+                    .forward_flops = flops,
+                    .backward_flops = 2 * flops,
+                    .make = [=](ParameterStore& store) {
+                      MaskedTokenOutput parts{NormParameters(store, name + ".norm", width), std::nullopt,
+                                              TokenTable(store, table, vocabulary, width, config.tied_output)};
+                      if (config.transform_output) parts.transform = make_transform(store, name, width, vocabulary);
+                      return make_block(parts, forward);
+                    }});
+}
+
+}  // namespace
+
+ModelSpec masked_text(const MaskedTextConfig& config) {
+  ModelSpec model;
+  append_token_embedding(model.blocks, "text", config.text, config.tied_output);
+  append_stack(model.blocks, "text", model.blocks.back().writes[0], config.text.sizes,
+               {.causal = false, .dropout = config.text.dropout, .lengths = "lengths"});
+  append_masked_token_logits(model.blocks, config);
+  model.fingerprint = fmt::format("masked_text tied_output={} transform_output={} text({})", config.tied_output,
+                                  config.transform_output, config.text.to_string());
+  return model;
+}
+
+}  // namespace triptych::models

@@ -1,0 +1,19 @@
+#pragma once
+
+#include "objectives/objective.h"
+
+namespace triptych::objectives {
+
+/// He et al. 2022, section 3: how far a reconstruction is from the pixels of the masked patches; split: over the masked
+/// patches of the global batch the mean of (the mean over a patch's values of the squared difference).
+///
+/// Reads the slot "reconstruction" (models/masked_image.h) and the fields "pixels" and "masked_patches", of which only
+/// the patches that are not negative count.
+struct MaskedPatchesConfig {
+  int64_t patch = 0;      ///< pixels a side
+  bool normalize = true;  ///< each patch by its own mean and variance
+  double weight = 1;      ///< in the run's loss
+};
+ObjectiveSpec masked_patches_objective(const MaskedPatchesConfig& config);
+
+}  // namespace triptych::objectives
