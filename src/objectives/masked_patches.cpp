@@ -1,9 +1,11 @@
 #include "objectives/masked_patches.h"
 
 #include <cmath>
+#include <utility>
 
 #include "kernels/scalars.h"
 #include "models/masked_image.h"
+#include "objectives/presence.h"
 #include "ops/add.h"
 #include "ops/gather.h"
 #include "ops/scale.h"
@@ -17,12 +19,12 @@ class MaskedPatches : public Objective {
   explicit MaskedPatches(const MaskedPatchesConfig& config) : config_(config) {}
 
   void count_terms(const Fields& fields, Stream& stream, double* count) const override {
-    const Tensor& masked = fields["masked_patches"];
+    const Tensor masked = targets_of_present_samples(fields, "masked_patches", config_.needs);
     count_present(stream, masked.raw(), masked.dtype(), masked.num_elements(), count);
   }
 
   Variable loss(std::span<const Variable> slots, const Fields& fields, const Pass& pass) override {
-    const Variable masked = pass.rows(fields["masked_patches"]);
+    const Variable masked = pass.rows(targets_of_present_samples(fields, "masked_patches", config_.needs));
     // Of a patch that is not there both sides are zeros. The root of 1 / N on both makes the sum of squares N's mean.
     const float root = 1 / std::sqrt(static_cast<float>(slots[0].global_shape().back()));
     const Variable minus_target =
@@ -37,9 +39,11 @@ class MaskedPatches : public Objective {
 }  // namespace
 
 ObjectiveSpec masked_patches_objective(const MaskedPatchesConfig& config) {
+  std::vector<std::string> fields = config.needs;
+  fields.insert(fields.end(), {"pixels", "masked_patches"});
   return {.name = "masked_patches",
           .slots = {"reconstruction"},
-          .fields = {"pixels", "masked_patches"},
+          .fields = std::move(fields),
           .coupling = LossCoupling::kSplit,
           .weight = config.weight,
           .make = [config](ParameterStore&) { return std::make_unique<MaskedPatches>(config); }};

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "objectives/objective.h"
 
 namespace triptych::objectives {
@@ -13,6 +16,8 @@ struct MaskedPatchesConfig {
   int64_t patch = 0;      ///< pixels a side
   bool normalize = true;  ///< each patch by its own mean and variance
   double weight = 1;      ///< in the run's loss
+  /// Fields of presence: an image that is not there has no patches.
+  std::vector<std::string> needs = {};
 };
 ObjectiveSpec masked_patches_objective(const MaskedPatchesConfig& config);
 

@@ -8,6 +8,8 @@ TaskTable standard_tasks() {
       {"classify", "an image encoder with a head over classes (ViT)", read_classify_task},
       {"caption", "an image encoder and a text decoder that attends to it", read_caption_task},
       {"coca", "contrastive and captioning at once, with one text decoder (CoCa)", read_coca_task},
+      {"masked_image", "an image encoder that learns to reconstruct masked patches (MAE)", read_masked_image_task},
+      {"masked_text", "a text encoder that learns to guess masked tokens (BERT)", read_masked_text_task},
   };
   return kTasks;
 }

@@ -12,5 +12,7 @@ std::unique_ptr<Task> read_contrastive_task(ConfigReader& reader, const MeshShap
 std::unique_ptr<Task> read_classify_task(ConfigReader& reader, const MeshShape& mesh);
 std::unique_ptr<Task> read_caption_task(ConfigReader& reader, const MeshShape& mesh);
 std::unique_ptr<Task> read_coca_task(ConfigReader& reader, const MeshShape& mesh);
+std::unique_ptr<Task> read_masked_image_task(ConfigReader& reader, const MeshShape& mesh);
+std::unique_ptr<Task> read_masked_text_task(ConfigReader& reader, const MeshShape& mesh);
 
 }  // namespace triptych::tasks

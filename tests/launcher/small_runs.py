@@ -106,9 +106,18 @@ layers = 2
 heads = 2
 feed_forward = 10
 """
+SMALL_DECODER = """
+[model.decoder]
+width = 6
+layers = 1
+heads = 2
+feed_forward = 10
+"""
 TASKS = {"classify": SMALL_HEAD + "classes = 5\n" + SMALL_IMAGE,
          "caption": SMALL_HEAD + SMALL_IMAGE + SMALL_TEXT,
-         "coca": SMALL_HEAD + "embedding = 6\npool_queries = 3\nmultimodal_layers = 1\n" + SMALL_IMAGE + SMALL_TEXT}
+         "coca": SMALL_HEAD + "embedding = 6\npool_queries = 3\nmultimodal_layers = 1\n" + SMALL_IMAGE + SMALL_TEXT,
+         "masked_image": SMALL_HEAD + SMALL_IMAGE + SMALL_DECODER,
+         "masked_text": SMALL_HEAD + SMALL_TEXT.replace("vocabulary = 80", "vocabulary = 82")}  # with the mask token
 
 
 def draw(number):

@@ -61,7 +61,9 @@ class Evaluation(SmallRuns):
     def test_any_number_of_ranks_prints_the_same_table(self):
         for task, parts in (("contrastive", ("Retrieval", "text to image", "44 queries", "22 queries")),
                             ("caption", ("Captions", "chrF", "22 pictures")),
-                            ("coca", ("Retrieval", "Captions"))):
+                            ("coca", ("Retrieval", "Captions")),
+                            ("masked_image", ("Reconstruction", "each patch's mean", "66 masked patches")),
+                            ("masked_text", ("Masked tokens", "the most frequent token", "44 tokens"))):
             with self.subTest(task):
                 one = self.tables(task)
                 for part in (*parts, "data", "labelled"):

@@ -23,11 +23,22 @@ using Names = std::vector<std::string>;
 constexpr const char* kImage =
     "model.image = {size = 12, patch = 4, width = 16, layers = 1, heads = 2, feed_forward = 20}\n";
 constexpr const char* kText =
-    "model.text = {length = 7, vocabulary = 40, width = 12, layers = 1, heads = 2, feed_forward = 18}\n";
+    "model.text = {length = 7, vocabulary = 41, width = 12, layers = 1, heads = 2, feed_forward = 18}\n";
+
+bool learns_from_images(std::string_view task) {
+  return task != "masked_text";
+}
+bool learns_from_texts(std::string_view task) {
+  return task != "classify" && task != "masked_image";
+}
 
 std::string config_of(const std::string& task) {
   const std::string first = fmt::format("task = \"{}\"\n", task);
   if (task == "classify") return first + "model.classes = 7\n" + kImage;
+  if (task == "masked_image") {
+    return first + kImage + "model.decoder = {width = 8, layers = 1, heads = 2, feed_forward = 12}\n";
+  }
+  if (task == "masked_text") return first + kText;
   return first + kImage + kText;
 }
 
@@ -75,6 +86,17 @@ TEST(StandardTasks, AWrongValueIsToldWithItsKey) {
        "model.image.width = 30\nmodel.image.feed_forward = 31\nmodel.text.feed_forward = 33\n"
        "model.text.vocabulary = 40",
        {"model.image.feed_forward", "31, tp = 3", "model.text.vocabulary", "40 tokens, tp = 3"}},
+      {"masked_image",
+       "objective.visible_share = 1.0\nmodel.decoder.heads = 3\nmodel.decoder.width = 32",
+       {"objective.visible_share", "below 1", "model.decoder.heads", "3 heads, width 32"}},
+      {"masked_image",
+       "model.image.size = 12\nmodel.image.patch = 6\nobjective.visible_share = 0.2",
+       {"objective.visible_share", "0 of 4 patches"}},
+      {"masked_text",
+       "model.text.length = 2\nmodel.text.vocabulary = 5\nobjective.share = 0.0\nobjective.mask_share = 0.9\n"
+       "objective.random_share = 0.2",
+       {"model.text.length", "at least 3", "model.text.vocabulary", "at least 6", "objective.share",
+        "objective.random_share", "0.2 > 1 - 0.9"}},
       {"coca",
        "model.pool_queries = 0\nmodel.multimodal_layers = 0\nobjective.caption_weight = 0.0\n"
        "objective.contrastive_weight = -1.0",
@@ -92,6 +114,7 @@ TEST(StandardTasks, AWrongValueIsToldWithItsKey) {
 // Crops that cannot be drawn: each number is in its range, together they are not.
 TEST(StandardTasks, AugmentationsThatExcludeEachOtherAreRefused) {
   for (const TaskKind& kind : standard_tasks()) {
+    if (!learns_from_images(kind.name)) continue;
     const std::string text = config_of(std::string(kind.name)) +
                              "data.augment = {min_scale = 0.9, max_scale = 0.5, min_ratio = 2, max_ratio = 1.5}\n";
     const std::string error = error_of([&] { parse_run_config(text, "run.toml", standard_tasks()); });
@@ -156,13 +179,14 @@ TEST(StandardTasks, ADataSetWithoutWhatTheTaskLearnsFromIsRefused) {
       return error_of([&] { config.task->check_data(*data); });
     };
     EXPECT_EQ(refusal(sets().whole), "no error");
-    EXPECT_NE(refusal(sets().blind).find("image"), std::string::npos);
-    const bool learns_classes = kind.name == "classify";
-    EXPECT_EQ(refusal(sets().unlabelled) == "no error", !learns_classes) << kind.name;
-    EXPECT_EQ(refusal(sets().wordless) == "no error", learns_classes) << kind.name;
+    EXPECT_EQ(refusal(sets().blind).find("image") != std::string::npos, learns_from_images(kind.name)) << kind.name;
+    EXPECT_EQ(refusal(sets().unlabelled) == "no error", kind.name != "classify") << kind.name;
+    EXPECT_EQ(refusal(sets().wordless) == "no error", !learns_from_texts(kind.name)) << kind.name;
     // Samples that lack a part are masked, but some must have what is learned from.
     EXPECT_EQ(refusal(sets().partly), "no error") << kind.name;
-    EXPECT_NE(refusal(sets().apart).find("that belong together: 0 of 6 samples have both"), std::string::npos)
+    const bool learns_alone = kind.name == "masked_image" || kind.name == "masked_text";  // from one part
+    EXPECT_EQ(refusal(sets().apart).find("that belong together: 0 of 6 samples have both") != std::string::npos,
+              !learns_alone)
         << kind.name;
     const bool contrasts = kind.name == "contrastive" || kind.name == "coca";
     EXPECT_EQ(refusal(sets().one_pair) == "no error", !contrasts) << kind.name << ": one pair is not contrasted";
@@ -224,6 +248,23 @@ TEST(StandardTasks, AnEvaluationGivesItsNumbersAndPanels) {
   EXPECT_EQ(names_of(caption), (Names{"all of it chrF", "all of it exact", "all of it, a chrF", "all of it, a exact"}));
   EXPECT_EQ(caption.titles, (Names{"Captions", "Captions written"}));
 
+  const Found masked_image = evaluate(config_of("masked_image"), 1, {path});
+  EXPECT_EQ(names_of(masked_image), Names{"all of it: reconstruction error"});
+  EXPECT_EQ(masked_image.titles, (Names{"Reconstruction", "Reconstructions"}));
+  const auto& reconstruction = std::get<TablePanel>(masked_image.panels[0]).subjects[0];
+  EXPECT_EQ(reconstruction.notes, Names{"77 masked patches"}) << "of 11 pictures, 2 of 9 patches seen";
+  EXPECT_NEAR(reconstruction.rows[1].values[0].number, 1 - 1.0 / 48, 1e-3) << "noise has no flat patch";
+  const auto& pictures = std::get<GalleryPanel>(masked_image.panels[1]).queries;
+  ASSERT_EQ(pictures.size(), 6u);
+  EXPECT_TRUE(pictures[0].picture && pictures[0].hits.size() == 2 && pictures[0].hits[1].picture);
+
+  const Found masked_text = evaluate(config_of("masked_text"), 1, {path});
+  EXPECT_EQ(names_of(masked_text), (Names{"all of it: masked-token accuracy", "all of it: masked-token top-5 accuracy",
+                                          "all of it: most frequent token"}));
+  EXPECT_EQ(masked_text.titles, (Names{"Masked tokens", "Guesses"}));
+  EXPECT_EQ(std::get<TablePanel>(masked_text.panels[0]).subjects[0].notes, Names{"22 tokens"}) << "one a caption";
+  EXPECT_EQ(std::get<ExamplesPanel>(masked_text.panels[1]).examples.size(), 6u);
+
   const Found coca = evaluate(config_of("coca"), 1, {path});
   Names both = kRetrievalMetrics;
   both.insert(both.end(), {"all of it chrF", "all of it exact"});
@@ -281,6 +322,8 @@ TEST(StandardTasks, ASetThatCannotBeMeasuredIsRefused) {
   for (const char* task : {"contrastive", "caption", "coca", "classify"}) {
     EXPECT_NE(refusal(task, sets().apart).find("0 of 6 samples have both"), std::string::npos) << task;
   }
+  EXPECT_NE(refusal("masked_image", sets().blind).find("needs images"), std::string::npos);
+  EXPECT_NE(refusal("masked_text", sets().wordless).find("needs captions"), std::string::npos);
 }
 
 TEST(StandardTasks, OnlyTasksThatCompareTextsWithPicturesSearch) {

@@ -40,6 +40,15 @@ inline std::string config_of(const std::string& task, int turn) {
   if (task == "contrastive") return text + "model.embedding = 9\n" + image + pooling + kText + attention + objective;
   if (task == "classify") return text + "model.classes = 11\n" + image + pooling;
   if (task == "caption") return text + image + kText;
+  if (task == "masked_image") {
+    return text + image + pooling + "[model.decoder]\nwidth = 12\nlayers = 2\nheads = 2\nfeed_forward = 18\n" +
+           fmt::format("[objective]\nvisible_share = {}\nnormalize_patches = {}\n", turn % 5 < 3 ? 0.25 : 0.6,
+                       turn % 3 > 0);
+  }
+  if (task == "masked_text") {
+    return text + fmt::format("model.tied_output = {}\nmodel.transform_output = {}\n", turn % 3 != 1, turn % 4 < 2) +
+           kText + "[objective]\nshare = 0.4\n";
+  }
   return text + "model.embedding = 9\nmodel.pool_queries = 5\nmodel.multimodal_layers = 2\n" + image + kText +
          objective;
 }

@@ -62,7 +62,7 @@ TEST_P(ParallelEqualsSerial, LossAndEveryGradient) {
   });
 }
 
-constexpr const char* kTasks[] = {"contrastive", "classify", "caption", "coca"};
+constexpr const char* kTasks[] = {"contrastive", "classify", "caption", "coca", "masked_image", "masked_text"};
 
 // Every mesh of {1, 2}^3 under every schedule and number of microbatches; the other switches go through all their
 // values in turn, so that each meets each mesh.
@@ -95,11 +95,15 @@ std::vector<Case> long_pipelines() {
 // Parts of each kind frozen: a whole tower, so that stages have nothing to train; what lies in the middle, so that
 // stages only pass gradients on; and single tensors of every block.
 std::vector<Case> frozen_parts() {
-  const std::vector<std::vector<std::string>> parts{
-      {"image.*"}, {"*.blocks.*"}, {"image.embed.*", "*.bias", "image.blocks.0.feed_forward.*"}};
+  using Parts = std::vector<std::vector<std::string>>;
+  const Parts of_images{{"image.*"}, {"*.blocks.*"}, {"image.embed.*", "*.bias", "image.blocks.0.feed_forward.*"}},
+      of_text{{"text.embed.*", "text.blocks.0.*"},
+              {"*.blocks.*"},
+              {"text.embed.*", "*.bias", "text.blocks.0.feed_forward.*"}};
   std::vector<Case> all;
   int turn = 0;
   for (const char* task : kTasks) {
+    const Parts& parts = task == std::string("masked_text") ? of_text : of_images;
     for (const std::vector<std::string>& frozen : parts) {
       for (const MeshShape& mesh : {MeshShape{}, MeshShape{.dp = 2, .tp = 2}, MeshShape{.pp = 2, .dp = 2},
                                     MeshShape{.pp = 2, .dp = 2, .tp = 2}, MeshShape{.pp = 4}}) {
