@@ -2,12 +2,16 @@
 
 #include <cmath>
 
+#include "ops/activation.h"
 #include "ops/linear.h"
 
 namespace triptych::models {
 
 std::string TransformerSizes::to_string() const {
-  return fmt::format("width={} layers={} heads={} feed_forward={}", width, layers, heads, feed_forward);
+  const TransformerSizes usual;
+  std::string text = fmt::format("width={} layers={} heads={} feed_forward={}", width, layers, heads, feed_forward);
+  if (activation != usual.activation) text += fmt::format(" activation={}", activation_name(activation));
+  return text;
 }
 
 void append_stack(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& stream,
@@ -18,7 +22,8 @@ void append_stack(std::vector<BlockSpec>& blocks, const std::string& name, const
                                       .causal = options.causal,
                                       .memory_width = options.memory_width,
                                       .dropout = options.dropout,
-                                      .depth = sizes.layers};
+                                      .depth = sizes.layers,
+                                      .activation = sizes.activation};
   const double flops = TransformerBlock::forward_flops(config, stream.dims[0], options.memory_sequence);
   const auto forward = [lengths = options.lengths](const TransformerBlock& block, std::span<const Variable> inputs,
                                                    const Fields& fields, const Pass& pass) {

@@ -8,14 +8,15 @@
 
 namespace triptych::models {
 
-/// Sizes of a stack of Transformer blocks.
+/// Sizes of a stack of Transformer blocks, and of what kind these are.
 struct TransformerSizes {
   int64_t width = 256;
   int64_t layers = 6;
   int64_t heads = 4;
   int64_t feed_forward = 1024;
+  Activation activation = Activation::kGelu;
 
-  /// "width=256 layers=6 heads=4 feed_forward=1024", for fingerprints.
+  /// "width=256 layers=6 heads=4 feed_forward=1024", and what is not as by default, for fingerprints.
   std::string to_string() const;
 };
 

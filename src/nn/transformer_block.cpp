@@ -17,6 +17,18 @@ ParameterSpec matrix(int64_t inputs, float scale = 1) {
   return {.standard_deviation = scale / std::sqrt(static_cast<float>(inputs)), .decay = true, .in_compute_dtype = true};
 }
 
+// The feed-forward layer's first product makes one array of inner width, or two side by side.
+Shape gated(const TransformerBlockConfig& config, const Shape& shape) {
+  if (!is_gated(config.activation)) return shape;
+  std::vector<int64_t> dims = shape.to_vector();
+  dims.insert(dims.begin(), 2);
+  return Shape(dims);
+}
+
+std::string in_place(const TransformerBlockConfig& config, std::string_view part) {
+  return fmt::format("feed_forward.{}.{}", is_gated(config.activation) ? "gated_in" : "in", part);
+}
+
 float to_residual(const TransformerBlockConfig& config) {
   return 1 / std::sqrt(2 * static_cast<float>(config.depth));
 }
@@ -30,7 +42,11 @@ struct TransformerBlock::Maker {
   float scale;  // of what writes to the residual stream
 
   Parameter* operator()(std::string_view part, const Shape& shape, const ParameterSpec& spec) const {
-    return &store.create(fmt::format("{}.{}", name, part), shape, part, spec);
+    return (*this)(part, shape, spec, part);
+  }
+  Parameter* operator()(std::string_view part, const Shape& shape, const ParameterSpec& spec,
+                        std::string_view place) const {
+    return &store.create(fmt::format("{}.{}", name, part), shape, place, spec);
   }
 };
 
@@ -102,8 +118,9 @@ TransformerBlock::TransformerBlock(const std::string& name, const TransformerBlo
                                                           config.memory_width, config.num_heads, make.scale)})
                   : std::nullopt),
       feed_forward_norm_(make.store, name + ".feed_forward.norm", make.h),
-      in_weight_(make("feed_forward.in.weight", Shape{make.f, make.h}, matrix(make.h))),
-      in_bias_(make("feed_forward.in.bias", Shape{make.f}, {})),
+      in_weight_(make("feed_forward.in.weight", gated(config, Shape{make.f, make.h}), matrix(make.h),
+                      in_place(config, "weight"))),
+      in_bias_(make("feed_forward.in.bias", gated(config, Shape{make.f}), {}, in_place(config, "bias"))),
       down_weight_(make("feed_forward.out.weight", Shape{make.h, make.f}, matrix(make.f, make.scale))),
       down_bias_(make("feed_forward.out.bias", Shape{make.h}, {})) {}
 
@@ -148,7 +165,7 @@ Variable TransformerBlock::run(const Variable& x, const Variable& memory, const 
   }
   const Variable h =
       linear(pass.laid_out(state.normalized, "batch"), pass.use(*in_weight_), pass.use(*in_bias_), pass.dtype);
-  const Variable down = gelu_linear(h, pass.use(*down_weight_), pass.dtype);
+  const Variable down = activated_linear(h, pass.use(*down_weight_), config_.activation, pass.dtype);
   return residual(state.sum, pass.laid_out(down, "stream"), pass.use(*down_bias_), dropout(".feed_forward.dropout"),
                   pass.mesh);
 }
@@ -171,7 +188,8 @@ Variable TransformerBlock::forward(const Variable& x, const Variable& memory, co
 double TransformerBlock::forward_flops(const TransformerBlockConfig& config, int64_t sequence, int64_t memory) {
   const auto h = static_cast<double>(config.width), f = static_cast<double>(config.feed_forward);
   const auto s = static_cast<double>(sequence);
-  double flops = s * (2 * 4 * h * h + 2 * 2 * h * f) + 4 * s * s * h;
+  const double products = is_gated(config.activation) ? 3 : 2;  // of the feed-forward layer
+  double flops = s * (2 * 4 * h * h + 2 * products * h * f) + 4 * s * s * h;
   if (config.memory_width > 0) {
     flops += CrossAttention::forward_flops(config.width, config.memory_width, sequence, memory);
   }

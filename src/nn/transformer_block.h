@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/activation.h"
 #include "nn/parameter_store.h"
 #include "nn/pass.h"
 #include "ops/attention.h"
@@ -18,25 +19,28 @@ struct TransformerBlockConfig {
   int64_t memory_width = 0;  ///< of what the block attends to across; 0: it has no cross-attention
   float dropout = 0;         ///< after each attention and after the feed-forward layer
   int64_t depth = 1;  ///< blocks of the tower: what writes to the residual stream starts smaller by sqrt(2 depth)
+  Activation activation = Activation::kGelu;
 };
 
 /// The parallel plan of a Transformer block over `tp` (Shoeybi et al. 2019, Megatron-LM): attention by heads, the
 /// feed-forward layer by its inner width. Activations enter each part whole, "batch", and leave it as the "stream".
 inline constexpr PlanRow kTransformerBlockPlan[] = {
-    {"attention.qkv.weight", on_tp(1)},        // [3, H, H] by heads
-    {"attention.qkv.bias", on_tp(1)},          // [3, H]
-    {"attention.out.weight", on_tp(1)},        // [H, H]
-    {"attention.out.bias", kWhole},            // [H], added after the reduction
-    {"cross_attention.q.weight", on_tp(0)},    // [H, H] by heads
-    {"cross_attention.q.bias", on_tp(0)},      // [H]
-    {"cross_attention.kv.weight", on_tp(1)},   // [2, H, M] by heads
-    {"cross_attention.kv.bias", on_tp(1)},     // [2, H]
-    {"cross_attention.q", on_tp(2, kBatch)},   // [B, S, H]
-    {"cross_attention.kv", on_tp(3, kBatch)},  // [B, T, 2, H]
-    {"feed_forward.in.weight", on_tp(0)},      // [F, H]
-    {"feed_forward.in.bias", on_tp(0)},        // [F]
-    {"feed_forward.out.weight", on_tp(1)},     // [H, F]
-    {"feed_forward.out.bias", kWhole},         // [H]
+    {"attention.qkv.weight", on_tp(1)},          // [3, H, H] by heads
+    {"attention.qkv.bias", on_tp(1)},            // [3, H]
+    {"attention.out.weight", on_tp(1)},          // [H, H]
+    {"attention.out.bias", kWhole},              // [H], added after the reduction
+    {"cross_attention.q.weight", on_tp(0)},      // [H, H] by heads
+    {"cross_attention.q.bias", on_tp(0)},        // [H]
+    {"cross_attention.kv.weight", on_tp(1)},     // [2, H, M] by heads
+    {"cross_attention.kv.bias", on_tp(1)},       // [2, H]
+    {"cross_attention.q", on_tp(2, kBatch)},     // [B, S, H]
+    {"cross_attention.kv", on_tp(3, kBatch)},    // [B, T, 2, H]
+    {"feed_forward.in.weight", on_tp(0)},        // [F, H]
+    {"feed_forward.in.bias", on_tp(0)},          // [F]
+    {"feed_forward.gated_in.weight", on_tp(1)},  // [2, F, H]: a rank's halves belong together
+    {"feed_forward.gated_in.bias", on_tp(1)},    // [2, F]
+    {"feed_forward.out.weight", on_tp(1)},       // [H, F]
+    {"feed_forward.out.bias", kWhole},           // [H]
 };
 
 /// Layer normalisation with learned weight and bias [H].
@@ -72,7 +76,7 @@ class CrossAttention {
 };
 
 /// A pre-norm Transformer block: x += W_o attention(W_qkv norm(x)); x += cross-attention(norm(x), memory) in a decoder
-/// that has one; x += W_2 gelu(W_1 norm(x)).
+/// that has one; x += W_2 f(W_1 norm(x)), f the activation. Where f is gated, W_1 is [2, F, H], the gate's half first.
 class TransformerBlock {
  public:
   TransformerBlock(ParameterStore& store, const std::string& name, const TransformerBlockConfig& config);

@@ -4,7 +4,6 @@
 
 #include "autograd/record.h"
 #include "kernels/elementwise.h"
-#include "kernels/gelu.h"
 #include "kernels/matmul.h"
 #include "ops/index_rule.h"
 
@@ -15,6 +14,8 @@ namespace {
 constexpr std::array<std::array<std::string_view, 2>, 3> kRules{{{"...i,oi->...o", "...i,oi,o->...o"},
                                                                  {"...i,poi->...po", "...i,poi,po->...po"},
                                                                  {"...i,qpoi->...qpo", "...i,qpoi,qpo->...qpo"}}};
+// The same, without a bias, of a gated activation's input.
+constexpr std::array<std::string_view, 3> kGatedRules{"...n!i,oi->...o", "...n!i,poi->...po", "...n!i,qpoi->...qpo"};
 
 // Rows, inputs and outputs as this rank holds them, and what the index rule says.
 struct Product {
@@ -23,14 +24,17 @@ struct Product {
   IndexRule::Applied rule;
 };
 
-Product product_of(std::string_view name, const Variable& x, const Variable& weight, const Variable& bias) {
+Product product_of(std::string_view name, const Variable& x, const Variable& weight, const Variable& bias,
+                   bool gated = false) {
   const Shape& xs = x.tensor().shape();
   const Shape& ws = weight.tensor().shape();
-  const int x_last = xs.rank() - 1, w_last = ws.rank() - 1;
+  const int w_last = ws.rank() - 1, num_outer = xs.rank() - (gated ? 2 : 1);
   TRIPTYCH_CHECK(w_last >= 1 && w_last <= static_cast<int>(kRules.size()), "{}: a weight of {} dims", name, ws.rank());
+  TRIPTYCH_CHECK(!gated || xs[num_outer] == 2, "{} of {}: a gate and what it multiplies", name, xs.to_string());
   const bool has_bias = bias.defined();
-  const IndexRule index_rule(name, kRules[static_cast<std::size_t>(w_last - 1)][has_bias ? 1 : 0]);
-  Product product{.rows = xs.product(0, x_last),
+  const auto dims = static_cast<std::size_t>(w_last - 1);
+  const IndexRule index_rule(name, gated ? kGatedRules[dims] : kRules[dims][has_bias ? 1 : 0]);
+  Product product{.rows = xs.product(0, num_outer),
                   .in = xs.back(),
                   .out = ws.product(0, w_last),
                   .y_shape = {},
@@ -42,9 +46,9 @@ Product product_of(std::string_view name, const Variable& x, const Variable& wei
                                                      name));
     }
   }
-  std::vector<int64_t> dims(xs.begin(), xs.end() - 1);
-  dims.insert(dims.end(), ws.begin(), ws.end() - 1);
-  product.y_shape = Shape(dims);
+  std::vector<int64_t> y_dims(xs.begin(), xs.begin() + num_outer);
+  y_dims.insert(y_dims.end(), ws.begin(), ws.end() - 1);
+  product.y_shape = Shape(y_dims);
   return product;
 }
 
@@ -132,31 +136,45 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
       });
 }
 
-Variable gelu_linear(const Variable& h, const Variable& weight, DType out) {
-  const Product product = product_of("gelu_linear", h, weight, Variable());
+Variable activated_linear(const Variable& h, const Variable& weight, Activation activation, DType out) {
+  const bool gated = is_gated(activation);
+  const Product product = product_of("activated_linear", h, weight, Variable(), gated);
   const Tensor h_tensor = h.tensor().contiguous(), w_tensor = weight.tensor().contiguous();
-  Stream& stream = h_tensor.device().stream();
-  const Tensor a = Tensor::empty(h_tensor.device(), h_tensor.dtype(), h_tensor.shape());
-  gelu_forward(stream, h_tensor.raw(), a.raw(), a.num_elements(), a.dtype());
+  std::vector<int64_t> a_dims = h_tensor.shape().to_vector();
+  if (gated) a_dims.erase(a_dims.end() - 2);
+  const Shape a_shape(a_dims);
+  const Tensor a = Tensor::empty(h_tensor.device(), h_tensor.dtype(), a_shape);
+  const auto forward = [product, activation](const Tensor& of, const Tensor& to) {
+    activation_forward(of.device().stream(), {.h = of.raw(),
+                                              .a = to.raw(),
+                                              .rows = product.rows,
+                                              .cols = product.in,
+                                              .activation = activation,
+                                              .dtype = of.dtype()});
+  };
+  forward(h_tensor, a);
   Tensor y = Tensor::empty(h_tensor.device(), out, product.y_shape);
   forward_product(product, a, w_tensor, nullptr, y);
 
-  return record("gelu_linear", {h, weight}, std::move(y), product.rule.global_shape(), product.rule.layout(),
-                [product, h = h_tensor, w = w_tensor](const Gradient& gradient, InputGradients& in) {
+  return record("activated_linear", {h, weight}, std::move(y), product.rule.global_shape(), product.rule.layout(),
+                [product, forward, activation, gated, a_shape, h = h_tensor, w = w_tensor](const Gradient& gradient,
+                                                                                           InputGradients& in) {
                   const Tensor dy = gradient.tensor.to(h.dtype()).contiguous();
-                  Stream& on = h.device().stream();
-                  Tensor dh, again;  // of h, and its GELU once more, which the weight's gradient wants
-                  if (in.needed(1)) again = Tensor::empty(h.device(), h.dtype(), h.shape());
+                  Tensor dh, again;  // of h, and f(h) once more, which the weight's gradient wants
+                  if (in.needed(1)) again = Tensor::empty(h.device(), h.dtype(), a_shape);
                   if (in.needed(0)) {
-                    dh = input_gradient(product, dy, w, h.shape());
-                    gelu_backward(on, {.h = h.raw(),
-                                       .da = dh.raw(),
-                                       .dh = dh.raw(),
-                                       .a = again.defined() ? again.raw() : nullptr,
-                                       .n = h.num_elements(),
-                                       .dtype = h.dtype()});
+                    const Tensor da = input_gradient(product, dy, w, a_shape);
+                    dh = gated ? Tensor::empty(h.device(), h.dtype(), h.shape()) : da;
+                    activation_backward(h.device().stream(), {.h = h.raw(),
+                                                              .da = da.raw(),
+                                                              .dh = dh.raw(),
+                                                              .a = again.defined() ? again.raw() : nullptr,
+                                                              .rows = product.rows,
+                                                              .cols = product.in,
+                                                              .activation = activation,
+                                                              .dtype = h.dtype()});
                   } else {
-                    gelu_forward(on, h.raw(), again.raw(), h.num_elements(), h.dtype());
+                    forward(h, again);
                   }
                   in.apart({1}, [product, dy, again, layout = gradient.layout](InputGradients& later) {
                     parameter_gradients(product, dy, again, layout, false, later);

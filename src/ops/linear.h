@@ -1,6 +1,7 @@
 #pragma once
 
 #include "autograd/variable.h"
+#include "kernels/activation.h"
 
 namespace triptych::ops {
 
@@ -22,8 +23,9 @@ namespace triptych::ops {
 /// Throws LayoutError for other combinations.
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias, DType out);
 
-/// y = gelu(h) W^T, with the exact GELU, h [..., I]. Keeps h alone: gelu(h) is computed again in backward, which costs
-/// one pass over h and saves as many bytes as h has. Layouts as `linear`; no bias.
-Variable gelu_linear(const Variable& h, const Variable& weight, DType out);
+/// y = f(h) W^T, of h [..., I], or [..., 2, I] where f is gated: a feed-forward layer's second half; weight [O..., I].
+/// Keeps h alone: f(h) is computed again in backward, which costs one pass over h and saves as many bytes as f(h) has.
+/// Layouts as `linear`, a gate's two halves whole; no bias.
+Variable activated_linear(const Variable& h, const Variable& weight, Activation activation, DType out);
 
 }  // namespace triptych::ops

@@ -1,8 +1,31 @@
 #include "tasks/model_config.h"
 
+#include <span>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
 #include "kernels/attention.h"
+#include "ops/activation.h"
 
 namespace triptych::tasks {
+namespace {
+
+// A key whose value is the name of one of `kinds`.
+template <typename Kind>
+void read_kind(ConfigReader& reader, const std::string& key, Kind& kind,
+               std::span<const std::type_identity_t<Kind>> kinds, std::string_view (*name_of)(Kind),
+               std::string_view doc) {
+  std::vector<std::string> names;
+  for (const Kind one : kinds) names.emplace_back(name_of(one));
+  std::string name(name_of(kind));
+  reader.read(key, name, doc).one_of(std::span<const std::string>(names));
+  for (const Kind one : kinds) {
+    if (name == name_of(one)) kind = one;
+  }
+}
+
+}  // namespace
 
 void read_sizes(ConfigReader& reader, const std::string& section, TransformerSizes& sizes, const MeshShape& mesh) {
   const std::string heads = section + ".heads";
@@ -14,6 +37,9 @@ void read_sizes(ConfigReader& reader, const std::string& section, TransformerSiz
   reader.read(section + ".feed_forward", sizes.feed_forward, "Inner width; a multiple of parallel.tp.")
       .at_least(1)
       .at_most(1 << 20);
+  read_kind(reader, section + ".activation", sizes.activation, kActivations, activation_name,
+            "Of the feed-forward layers: the exact GELU, its approximations by tanh (GPT-2, SigLIP) and by a sigmoid "
+            "(CLIP), or SwiGLU (Llama), whose first product is twice as wide.");
   if (sizes.width % sizes.heads != 0) {
     reader.problem(heads, fmt::format("must divide {}.width: {} heads, width {}", section, sizes.heads, sizes.width),
                    "Choose a width that is a multiple of the heads");

@@ -13,7 +13,7 @@
 
 namespace triptych::tasks {
 
-/// `section`.width, layers, heads, feed_forward, and what `tp` asks of them.
+/// `section`.width, layers, heads, feed_forward and the kinds of a stack's blocks, and what `tp` asks of them.
 void read_sizes(ConfigReader& reader, const std::string& section, TransformerSizes& sizes, const MeshShape& mesh);
 
 /// model.image: size, patch, the sizes; `pooling` too where the whole image is to have one state.

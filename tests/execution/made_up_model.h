@@ -11,7 +11,7 @@
 #include "objectives/contrastive.h"
 #include "objectives/cross_entropy.h"
 #include "ops/add.h"
-#include "ops/gelu.h"
+#include "ops/activation.h"
 #include "ops/linear.h"
 #include "ops/multiply.h"
 #include "ops/pooling.h"

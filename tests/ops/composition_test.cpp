@@ -2,13 +2,13 @@
 
 #include <limits>
 
+#include "ops/activation.h"
 #include "ops/add.h"
 #include "ops/attention.h"
 #include "ops/concatenate.h"
 #include "ops/cross_entropy.h"
 #include "ops/embedding.h"
 #include "ops/gather.h"
-#include "ops/gelu.h"
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
 #include "ops/mean_of_terms.h"
@@ -90,10 +90,15 @@ TEST_P(Composition, Linear) {
          {{Shape{2, 3, 19}}, {Shape{3, 5, 19}, kWeight}, {Shape{3, 5}, kVector}});
 }
 
-TEST_P(Composition, GeluLinear) {
-  expect([&](const Variables& v) { return Variables{gelu_linear(v[0], v[1], GetParam())}; },
-         [&](const Variables& v) { return Variables{product(gelu(v[0]), v[1], rank.mesh)}; },
-         {{Shape{2, 3, 19}, InputKind::kActivation, 2}, {Shape{11, 19}, kWeight}});
+TEST_P(Composition, ActivatedLinear) {
+  for (const Activation activation : {Activation::kGelu, Activation::kGeluTanh, Activation::kGeluQuick}) {
+    expect([&](const Variables& v) { return Variables{activated_linear(v[0], v[1], activation, GetParam())}; },
+           [&](const Variables& v) { return Variables{product(activate(v[0], activation), v[1], rank.mesh)}; },
+           {{Shape{2, 3, 19}, InputKind::kActivation, 2}, {Shape{11, 19}, kWeight}});
+  }
+  expect([&](const Variables& v) { return Variables{activated_linear(v[0], v[1], Activation::kSwiglu, GetParam())}; },
+         [&](const Variables& v) { return Variables{product(activate(v[0], Activation::kSwiglu), v[1], rank.mesh)}; },
+         {{Shape{2, 3, 2, 19}, InputKind::kActivation, 2}, {Shape{11, 19}, kWeight}});
 }
 
 // Scores with every key beside every query, masked by adding -inf. lengths: of the keys; empty if all count.

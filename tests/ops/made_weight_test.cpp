@@ -150,8 +150,10 @@ TEST(MadeWeight, MayBeASliceThatIsNotContiguous) {
             linear(constant(x), constant(w.contiguous()), constant(b.contiguous()), DType::kFloat32)
                 .tensor()
                 .to_vector<float>());
-  EXPECT_EQ(gelu_linear(constant(x), constant(w), DType::kFloat32).tensor().to_vector<float>(),
-            gelu_linear(constant(x), constant(w.contiguous()), DType::kFloat32).tensor().to_vector<float>());
+  EXPECT_EQ(activated_linear(constant(x), constant(w), Activation::kGelu, DType::kFloat32).tensor().to_vector<float>(),
+            activated_linear(constant(x), constant(w.contiguous()), Activation::kGelu, DType::kFloat32)
+                .tensor()
+                .to_vector<float>());
   const std::vector<int32_t> ids{3, 0, 2};
   const Variable tokens = constant(Tensor::from<int32_t>(rank.device, Shape{1, 3}, ids));
   EXPECT_EQ(embedding(tokens, constant(table), rank.mesh).tensor().to_vector<float>(),

@@ -46,14 +46,30 @@ TEST(Linear, WeightOfSeveralOutputDimsGivesThemToY) {
   EXPECT_EQ(y.tensor().shape(), (Shape{2, 3, 3, 5}));
 }
 
-TEST(GeluLinear, MatchesDoubleAndItsCentralDifferences) {
-  check_gradients([](const auto& v) { return gelu_linear(v[0], v[1], DType::kFloat32); },
+TEST(ActivatedLinear, MatchesDoubleAndItsCentralDifferences) {
+  check_gradients([](const auto& v) { return activated_linear(v[0], v[1], Activation::kGelu, DType::kFloat32); },
                   [](const auto& in) {
                     Rows a = in[0];
                     for (double& x : a) x *= 0.5 * std::erfc(-x / std::sqrt(2.0));
                     return matrix_product(a, in[1], 9, {});
                   },
                   {{Shape{2, 3, 9}, false, 1.5}, {Shape{4, 9}, true}});
+}
+
+// The products of a gate and its other half: Shazeer 2020, GLU Variants Improve Transformer, equation 6.
+TEST(ActivatedLinear, MultipliesAGateWithItsOtherHalf) {
+  check_gradients([](const auto& v) { return activated_linear(v[0], v[1], Activation::kSwiglu, DType::kFloat32); },
+                  [](const auto& in) {
+                    Rows a;
+                    for (std::size_t row = 0; row < 6; ++row) {
+                      for (std::size_t i = 0; i < 9; ++i) {
+                        const double gate = in[0][row * 18 + i], x = in[0][row * 18 + 9 + i];
+                        a.push_back(gate / (1 + std::exp(-gate)) * x);
+                      }
+                    }
+                    return matrix_product(a, in[1], 9, {});
+                  },
+                  {{Shape{2, 3, 2, 9}, false, 1.5}, {Shape{4, 9}, true}});
 }
 
 Rows normalized(const Rows& x, const Rows& weight, const Rows& bias) {

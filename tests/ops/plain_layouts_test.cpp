@@ -1,8 +1,8 @@
+#include "ops/activation.h"
 #include "ops/add.h"
 #include "ops/broadcast.h"
 #include "ops/concatenate.h"
 #include "ops/gather.h"
-#include "ops/gelu.h"
 #include "ops/multiply.h"
 #include "ops/pick.h"
 #include "ops/reshape.h"
@@ -257,6 +257,10 @@ TEST(PlainLayouts, RowsOfAnyPlaceEqualOneRank) {
       "gelu", [](const auto& v, Mesh&) { return gelu(v[0]); }, {{kShape, columns}}, columns);
   check_on_meshes(
       "tanh", [](const auto& v, Mesh&) { return tanh(v[0]); }, {{kShape, columns}}, columns);
+  // The halves of a gated layer are sharded alike: a rank multiplies what belongs together.
+  check_on_meshes(
+      "swiglu", [](const auto& v, Mesh&) { return activate(v[0], Activation::kSwiglu); },
+      {{Shape{3, 5, 2, 6}, on_tp(by(3), rows)}}, columns);
   const auto taken = [](const auto& v, Mesh&) { return gather(v[0], v[1]); };
   const Index index{4, 0, 0, -1, 2, 1, 3, 3, 3};
   check_on_meshes("gather", taken, {{kShape, columns}, {Shape{3, 3}, rows, index}}, columns);

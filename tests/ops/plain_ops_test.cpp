@@ -4,11 +4,11 @@
 #include <limits>
 #include <numeric>
 
+#include "ops/activation.h"
 #include "ops/add.h"
 #include "ops/broadcast.h"
 #include "ops/concatenate.h"
 #include "ops/gather.h"
-#include "ops/gelu.h"
 #include "ops/multiply.h"
 #include "ops/pick.h"
 #include "ops/reshape.h"
@@ -361,7 +361,7 @@ TEST(Pick, TakesAnElementOfEveryRow) {
         {{Shape{2, 3, 7}}});
 }
 
-TEST(Gelu, MatchesDoubleAndItsCentralDifferences) {
+TEST(Activate, MatchesDoubleAndItsCentralDifferences) {
   check([](const auto& v) { return gelu(v[0]); },
         [](const auto& in) {
           Rows y = in[0];
@@ -369,6 +369,32 @@ TEST(Gelu, MatchesDoubleAndItsCentralDifferences) {
           return y;
         },
         {{Shape{3, 17}, false, 2}});
+  check([](const auto& v) { return activate(v[0], Activation::kGeluTanh); },
+        [](const auto& in) {
+          Rows y = in[0];
+          for (double& x : y) x *= 0.5 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+          return y;
+        },
+        {{Shape{3, 17}, false, 2}});
+  check([](const auto& v) { return activate(v[0], Activation::kGeluQuick); },
+        [](const auto& in) {
+          Rows y = in[0];
+          for (double& x : y) x /= 1 + std::exp(-1.702 * x);
+          return y;
+        },
+        {{Shape{3, 17}, false, 2}});
+  check([](const auto& v) { return activate(v[0], Activation::kSwiglu); },
+        [](const auto& in) {
+          Rows y;
+          for (std::size_t row = 0; row < 3; ++row) {
+            for (std::size_t i = 0; i < 17; ++i) {
+              const double gate = in[0][row * 34 + i];
+              y.push_back(gate / (1 + std::exp(-gate)) * in[0][row * 34 + 17 + i]);
+            }
+          }
+          return y;
+        },
+        {{Shape{3, 2, 17}, false, 2}});
 }
 
 TEST(Tanh, MatchesDoubleAndItsCentralDifferences) {
