@@ -21,8 +21,8 @@ void layer_norm_forward_row(const LayerNormForwardArgs& args, int64_t row) {
   const int64_t cols = args.cols;
   const T* x = static_cast<const T*>(args.x) + row * cols;
   T* y = static_cast<T*>(args.y) + row * cols;
-  const float mean =
-      sum_vectors(cols, [&](int64_t i, auto part) HWY_ATTR { return load(x + i, part); }) / static_cast<float>(cols);
+  const auto element = [&](int64_t i, auto part) HWY_ATTR { return load(x + i, part); };
+  const float mean = args.mean == nullptr ? 0.0f : sum_vectors(cols, element) / static_cast<float>(cols);
   const Vec mean_v = hn::Set(kFloats, mean);
   const float squares = sum_vectors(cols, [&](int64_t i, auto part) HWY_ATTR {
     const Vec d = hn::Sub(load(x + i, part), mean_v);
@@ -32,9 +32,10 @@ void layer_norm_forward_row(const LayerNormForwardArgs& args, int64_t row) {
   const Vec rstd_v = hn::Set(kFloats, rstd);
   for_vectors(cols, [&](int64_t i, auto part) HWY_ATTR {
     const Vec n = hn::Mul(hn::Sub(load(x + i, part), mean_v), rstd_v);
-    store(hn::MulAdd(n, load(args.weight + i, part), load(args.bias + i, part)), y + i, part);
+    const Vec bias = args.bias == nullptr ? hn::Zero(kFloats) : load(args.bias + i, part);
+    store(hn::MulAdd(n, load(args.weight + i, part), bias), y + i, part);
   });
-  args.mean[row] = mean;
+  if (args.mean != nullptr) args.mean[row] = mean;
   args.rstd[row] = rstd;
 }
 
@@ -53,7 +54,7 @@ void layer_norm_backward_group(const LayerNormBackwardArgs& args, int64_t row, f
     x[k] = static_cast<const T*>(args.x) + (row + k) * cols;
     add[k] = args.add == nullptr ? nullptr : static_cast<const T*>(args.add) + (row + k) * cols;
     dx[k] = static_cast<T*>(args.dx) + (row + k) * cols;
-    mean[k] = hn::Set(kFloats, args.mean[row + k]);
+    mean[k] = hn::Set(kFloats, args.mean == nullptr ? 0.0f : args.mean[row + k]);
     rstd[k] = hn::Set(kFloats, args.rstd[row + k]);
     Vec sum_g = hn::Zero(kFloats), sum_gn = hn::Zero(kFloats);
     for_vectors(cols, [&](int64_t i, auto part) HWY_ATTR {
@@ -62,7 +63,7 @@ void layer_norm_backward_group(const LayerNormBackwardArgs& args, int64_t row, f
       sum_gn = hn::MulAdd(g, hn::Sub(load(x[k] + i, part), mean[k]), sum_gn);
     });
     const float inv_cols = 1.0f / static_cast<float>(cols);
-    mean_g[k] = hn::Set(kFloats, sum_lanes(sum_g) * inv_cols);
+    mean_g[k] = hn::Set(kFloats, args.mean == nullptr ? 0.0f : sum_lanes(sum_g) * inv_cols);
     mean_gn[k] = hn::Set(kFloats, sum_lanes(sum_gn) * args.rstd[row + k] * inv_cols);
   }
   for_vectors(cols, [&](int64_t i, auto part) HWY_ATTR {

@@ -38,7 +38,8 @@ __global__ void __launch_bounds__(Row::kBlock)
     const T* x = static_cast<const T*>(args.x) + row * args.cols;
     const T* add = args.add == nullptr ? nullptr : static_cast<const T*>(args.add) + row * args.cols;
     T* dx = static_cast<T*>(args.dx) + row * args.cols;
-    const float mean = args.mean[row], rstd = args.rstd[row];
+    const bool is_centred = args.mean != nullptr;
+    const float mean = is_centred ? args.mean[row] : 0.0f, rstd = args.rstd[row];
     Packed<T, N> kept_dy[Row::kPieces] = {}, kept_x[Row::kPieces] = {}, kept_add[Row::kPieces] = {};
     part.each_kept([&](int p, int64_t i, Piece<N> piece) {
       kept_dy[p] = load_packed(dy + i, piece);
@@ -58,7 +59,7 @@ __global__ void __launch_bounds__(Row::kBlock)
     };
     part.each_kept([&](int p, int64_t i, Piece<N> piece) { sum(i, piece, kept_dy[p], kept_x[p]); });
     part.each_other([&](int64_t i, Piece<N> piece) { sum(i, piece, load<N>(dy + i, piece), load<N>(x + i, piece)); });
-    const float mean_g = Row::sum(sum_g, shared) * inv_cols;
+    const float mean_g = is_centred ? Row::sum(sum_g, shared) * inv_cols : 0.0f;
     const float mean_gn = Row::sum(sum_gn, shared) * rstd * inv_cols;
 
     const auto write = [&](int64_t i, Piece<N> piece, const auto& gradient, const auto& value, const auto& added,

@@ -31,15 +31,17 @@ __global__ void __launch_bounds__(Row::kBlock)
     T* y = static_cast<T*>(args.y) + row * args.cols;
     Floats<N> kept[Row::kPieces] = {};
 
+    const bool is_centred = args.mean != nullptr;
     float sum = 0.0f;
     const auto add = [&](const Floats<N>& values) {
 #pragma unroll
       for (int k = 0; k < N; ++k) sum += values[k];  // zeros beyond the row
     };
     part.each_kept([&](int p, int64_t i, Piece<N> piece) { kept[p] = first(row, i, piece); });
-    part.each_kept([&](int p, int64_t, Piece<N>) { add(kept[p]); });
+    if (is_centred) part.each_kept([&](int p, int64_t, Piece<N>) { add(kept[p]); });
+    // Even where no sum is wanted: `first` may write what it gives.
     part.each_other([&](int64_t i, Piece<N> piece) { add(first(row, i, piece)); });
-    const float mean = Row::sum(sum, shared) / num_cols;
+    const float mean = is_centred ? Row::sum(sum, shared) / num_cols : 0.0f;
 
     float squares = 0.0f;
     const auto add_square = [&](const Floats<N>& values, Piece<N> piece) {
@@ -54,7 +56,9 @@ __global__ void __launch_bounds__(Row::kBlock)
     const float rstd = 1.0f / sqrtf(Row::sum(squares, shared) / num_cols + args.epsilon);
 
     const auto write = [&](int64_t i, Piece<N> piece, Floats<N> values) {
-      const Floats<N> weight = load<N>(args.weight + i, piece), bias = load<N>(args.bias + i, piece);
+      const Floats<N> weight = load<N>(args.weight + i, piece);
+      Floats<N> bias{};
+      if (args.bias != nullptr) bias = load<N>(args.bias + i, piece);
 #pragma unroll
       for (int k = 0; k < N; ++k) values[k] = fmaf((values[k] - mean) * rstd, weight[k], bias[k]);
       store(values, y + i, piece);
@@ -62,7 +66,7 @@ __global__ void __launch_bounds__(Row::kBlock)
     part.each_kept([&](int p, int64_t i, Piece<N> piece) { write(i, piece, kept[p]); });
     part.each_other([&](int64_t i, Piece<N> piece) { write(i, piece, load<N>(x + i, piece)); });
     if (part.leads()) {
-      args.mean[row] = mean;
+      if (is_centred) args.mean[row] = mean;
       args.rstd[row] = rstd;
     }
   }

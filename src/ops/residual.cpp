@@ -53,8 +53,10 @@ Variable residual(const Variable& x, const Variable& z, const Variable& bias, co
 
 ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable& bias, const Dropout& dropout,
                            const Variable& weight, const Variable& norm_bias, const Mesh& mesh, float epsilon) {
+  const bool is_rms = !norm_bias.defined();
   const Applied rule =
-      IndexRule("residual_norm", "bsh!,bsh!,h,h,h->bsh,bsh").apply({&x, &z, &bias, &weight, &norm_bias});
+      is_rms ? IndexRule("residual_norm", "bsh!,bsh!,h,h->bsh,bsh").apply({&x, &z, &bias, &weight})
+             : IndexRule("residual_norm", "bsh!,bsh!,h,h,h->bsh,bsh").apply({&x, &z, &bias, &weight, &norm_bias});
   const Tensor x_tensor = x.tensor().contiguous(), z_tensor = z.tensor().contiguous();
   const DropoutArgs mask = dropout_args(dropout, x, mesh);
   Device& device = x_tensor.device();
@@ -62,7 +64,7 @@ ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable&
   const int64_t rows = mask.batch * mask.seq;
   const Tensor sum = Tensor::empty(device, dtype, x_tensor.shape());
   Tensor y = Tensor::empty(device, dtype, x_tensor.shape());
-  const Tensor mean = Tensor::empty(device, DType::kFloat32, Shape{rows});
+  const Tensor mean = is_rms ? Tensor() : Tensor::empty(device, DType::kFloat32, Shape{rows});
   const Tensor rstd = Tensor::empty(device, DType::kFloat32, Shape{rows});
   residual_norm_forward(device.stream(),
                         {.x = x_tensor.raw(),
@@ -74,15 +76,15 @@ ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable&
                          .dropout = mask},
                         {.x = sum.raw(),
                          .weight = weight.tensor().data<float>(),
-                         .bias = norm_bias.tensor().data<float>(),
+                         .bias = is_rms ? nullptr : norm_bias.tensor().data<float>(),
                          .y = y.raw(),
-                         .mean = mean.data<float>(),
+                         .mean = is_rms ? nullptr : mean.data<float>(),
                          .rstd = rstd.data<float>(),
                          .rows = rows,
                          .cols = mask.cols,
                          .epsilon = epsilon,
                          .dtype = dtype});
-  const auto backward = [rule, mask, sum, mean, rstd, scale = weight.tensor(), rows](
+  const auto backward = [rule, mask, sum, mean, rstd, scale = weight.tensor(), rows, is_rms](
                             std::span<const std::optional<Gradient>> dys, InputGradients& in) {
     const std::optional<Gradient>&dsum = dys[0], &dnorm = dys[1];
     const Layout& layout = (dnorm ? dnorm : dsum)->layout;
@@ -107,20 +109,22 @@ ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable&
                            {.dy = dy.raw(),
                             .x = sum.raw(),
                             .weight = scale.data<float>(),
-                            .mean = mean.data<float>(),
+                            .mean = is_rms ? nullptr : mean.data<float>(),
                             .rstd = rstd.data<float>(),
                             .add = add.defined() ? add.raw() : nullptr,
                             .dx = dx.raw(),
                             .dweight = in.sum_target(3, dy.device(), summed),
-                            .dbias = in.sum_target(4, dy.device(), summed),
+                            .dbias = is_rms ? SumTarget() : in.sum_target(4, dy.device(), summed),
                             .rows = rows,
                             .cols = mask.cols,
                             .dtype = dy.dtype()},
                            branch_gradient(dx, summed, mask, in, dz));
     hand_out(dx, dz, dx_layout, in);
   };
+  std::vector<Variable> inputs{x, z, bias, weight};
+  if (!is_rms) inputs.push_back(norm_bias);
   std::vector<Variable> made =
-      record_all("residual_norm", {x, z, bias, weight, norm_bias},
+      record_all("residual_norm", std::move(inputs),
                  {{sum, x.global_shape(), rule.layout(0)}, {std::move(y), x.global_shape(), rule.layout(1)}}, backward);
   return {std::move(made[0]), std::move(made[1])};
 }

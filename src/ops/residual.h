@@ -17,12 +17,13 @@ Variable residual(const Variable& x, const Variable& z, const Variable& bias, co
 
 struct ResidualNorm {
   Variable sum;         ///< residual(x, z, bias, ...)
-  Variable normalized;  ///< layer_norm(sum, weight, norm_bias)
+  Variable normalized;  ///< layer_norm(sum, weight, norm_bias), or rms_norm(sum, weight)
 };
 
-/// Residual and the layer norm that follows it, in one pass over memory each way; z has x's dtype.
+/// Residual and the norm that follows it, in one pass over memory each way; z has x's dtype. An undefined norm_bias
+/// makes that the RMS norm, which has none.
 ///
-/// Backward: keeps the sum and two floats a row. Local: never communicates.
+/// Backward: keeps the sum and two floats a row, or one. Local: never communicates.
 /// Throws LayoutError as the two do.
 ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable& bias, const Dropout& dropout,
                            const Variable& weight, const Variable& norm_bias, const Mesh& mesh,

@@ -180,5 +180,96 @@ TEST(LayerNorm, ARowHasTheSameBitsInAnyBatch) {
   });
 }
 
+// ---- The RMS norm: Zhang and Sennrich 2019, equation 4, in double.
+
+Oracle rms_oracle(const Doubles& x, const Doubles& weight, const Doubles& dy, std::size_t rows, std::size_t cols,
+                  double epsilon) {
+  Oracle o{Doubles(rows * cols), {}, Doubles(rows), Doubles(rows * cols), Doubles(cols), {}};
+  const auto n = static_cast<double>(cols);
+  for (std::size_t r = 0; r < rows; ++r) {
+    double squares = 0, projection = 0;
+    for (std::size_t c = 0; c < cols; ++c) squares += x[r * cols + c] * x[r * cols + c];
+    const double root = std::sqrt(squares / n + epsilon);
+    for (std::size_t c = 0; c < cols; ++c) {
+      const std::size_t i = r * cols + c;
+      o.y[i] = x[i] / root * weight[c];
+      o.dweight[c] += dy[i] * x[i] / root;
+      projection += dy[i] * weight[c] * x[i];
+    }
+    for (std::size_t c = 0; c < cols; ++c) {
+      const std::size_t i = r * cols + c;
+      o.dx[i] = dy[i] * weight[c] / root - x[i] * projection / (n * root * root * root);
+    }
+    o.rstd[r] = 1 / root;
+  }
+  return o;
+}
+
+TEST(RmsNorm, OracleGradientIsTheDerivative) {
+  const std::size_t rows = 3, cols = 7;
+  const Doubles x = to_doubles(normals<float>(21, "x")), weight = to_doubles(normals<float>(7, "weight"));
+  const Doubles dy = to_doubles(normals<float>(21, "dy"));
+  const auto loss = [&](const Doubles& at, const Doubles& scale) {
+    const Oracle o = rms_oracle(at, scale, dy, rows, cols, 1e-3);
+    double sum = 0;
+    for (std::size_t i = 0; i < dy.size(); ++i) sum += dy[i] * o.y[i];
+    return sum;
+  };
+  const Oracle o = rms_oracle(x, weight, dy, rows, cols, 1e-3);
+  const Doubles dx = test::central_differences([&](const Doubles& at) { return loss(at, weight); }, x);
+  const Doubles dweight = test::central_differences([&](const Doubles& at) { return loss(x, at); }, weight);
+  for (std::size_t i = 0; i < dx.size(); ++i) EXPECT_NEAR(o.dx[i], dx[i], test::kDifferenceError);
+  for (std::size_t c = 0; c < dweight.size(); ++c) EXPECT_NEAR(o.dweight[c], dweight[c], test::kDifferenceError);
+}
+
+TEST(RmsNorm, AgreesWithDouble) {
+  test::for_cases([]<typename T>(Device& device, T) {
+    for (const auto& [rows, cols] : std::vector<std::pair<int64_t, int64_t>>{
+             {0, 3}, {1, 1}, {2, 7}, {5, 65}, {67, 257}, {19, 768}, {11, 1031}, {3, 4096}, {5, 8211}}) {
+      SCOPED_TRACE(testing::Message() << rows << " x " << cols);
+      const int64_t n = rows * cols;
+      const float epsilon = 1e-6f;
+      const std::vector<T> x = normals<T>(n, "x", 0.7, 2.0), dy = normals<T>(n, "dy"), add = normals<T>(n, "add");
+      const auto weight = normals<float>(cols, "weight", 1.0, 0.5);
+      const Oracle expected =
+          rms_oracle(to_doubles(x), to_doubles(weight), to_doubles(dy), static_cast<std::size_t>(rows),
+                     static_cast<std::size_t>(cols), static_cast<double>(epsilon));
+      const DeviceArray<T> input(device, x), gradient(device, dy), added(device, add);
+      const DeviceArray<float> scale(device, weight);
+      DeviceArray<T> y(device, n), dx(device, n);
+      DeviceArray<float> rstd(device, rows), dweight(device, cols);
+      layer_norm_forward(device.stream(), {.x = input.data(),
+                                           .weight = scale.data(),
+                                           .y = y.data(),
+                                           .rstd = rstd.data(),
+                                           .rows = rows,
+                                           .cols = cols,
+                                           .epsilon = epsilon,
+                                           .dtype = dtype_of<T>});
+      const test::Tolerance limit = tolerance(dtype_of<T>), exact = tolerance(DType::kFloat32);
+      expect_close(y.host(), expected.y, limit.local, "y");
+      expect_close(rstd.host(), expected.rstd, exact.summed, "rstd");  // of a sum of positive terms over the row
+      LayerNormBackwardArgs args{.dy = gradient.data(),
+                                 .x = input.data(),
+                                 .weight = scale.data(),
+                                 .rstd = rstd.data(),
+                                 .dx = dx.data(),
+                                 .dweight = {dweight.data(), true},
+                                 .rows = rows,
+                                 .cols = cols,
+                                 .dtype = dtype_of<T>};
+      layer_norm_backward(device.stream(), args);
+      // One row of one element: a sum that cancels but for epsilon.
+      if (cols > 1) expect_close(dx.host(), expected.dx, limit.local, "dx");
+      expect_close(dweight.host(), expected.dweight, exact.summed, "dweight");
+      args.add = added.data();
+      layer_norm_backward(device.stream(), args);
+      Doubles dx_added = to_doubles(add);
+      for (std::size_t i = 0; i < dx_added.size(); ++i) dx_added[i] += expected.dx[i];
+      expect_close(dx.host(), dx_added, limit.local, "dx and what is added");
+    }
+  });
+}
+
 }  // namespace
 }  // namespace triptych::test

@@ -100,6 +100,42 @@ TEST(ResidualNorm, IsTheTwoKernelsThatItJoins) {
   });
 }
 
+TEST(ResidualNorm, JoinsTheRmsNormToo) {
+  test::for_cases([]<typename T>(Device& device, T) {
+    for (const Case& c : kCases) {
+      SCOPED_TRACE(testing::Message() << c.batch << " x " << c.seq << " x " << c.cols << ", p " << c.p);
+      Stream& stream = device.stream();
+      const test::Tolerance limit = test::tolerance(dtype_of<T>), exact = test::tolerance(DType::kFloat32);
+      Arrays<T> joined(device, c), apart(device, c);
+      const auto norm_of = [](Arrays<T>& of) {
+        LayerNormForwardArgs norm = of.norm();
+        norm.mean = nullptr;
+        norm.bias = nullptr;
+        return norm;
+      };
+      residual_norm_forward(stream, joined.residual(), norm_of(joined));
+      residual_forward(stream, apart.residual());
+      layer_norm_forward(stream, norm_of(apart));
+      EXPECT_TRUE(test::same_bits(joined.sum.host(), apart.sum.host())) << "sum";
+      expect_same(joined.y, apart.y, limit.local, "y");
+      expect_same(joined.rstd, apart.rstd, exact.local, "rstd");
+      const auto backward_of = [](Arrays<T>& of) {
+        LayerNormBackwardArgs norm = of.norm_backward(true);
+        norm.mean = nullptr;
+        norm.dbias = {};
+        return norm;
+      };
+      residual_norm_backward(stream, backward_of(joined), joined.residual_backward());
+      layer_norm_backward(stream, backward_of(apart));
+      residual_backward(stream, apart.residual_backward());
+      expect_same(joined.dx, apart.dx, limit.local, "dx");
+      if (c.p > 0) expect_same(joined.dz, apart.dz, limit.local, "dz");
+      expect_same(joined.dweight, apart.dweight, exact.summed, "dweight");
+      expect_same(joined.dbias, apart.dbias, limit.summed, "dbias");
+    }
+  });
+}
+
 /// Frozen biases have no gradient, and a branch may have no bias.
 TEST(ResidualNorm, BiasesMayBeMissing) {
   test::for_devices([](Device& device) {

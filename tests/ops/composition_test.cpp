@@ -14,7 +14,9 @@
 #include "ops/mean_of_terms.h"
 #include "ops/pick.h"
 #include "ops/pooling.h"
+#include "ops/repeat_heads.h"
 #include "ops/residual.h"
+#include "ops/rotary.h"
 #include "ops/scale.h"
 #include "ops/slice.h"
 #include "ops/softmax.h"
@@ -55,6 +57,17 @@ TEST_P(Composition, LayerNorm) {
   expect([](const Variables& v) { return Variables{layer_norm(v[0], v[1], v[2])}; },
          [&](const Variables& v) { return Variables{normalized(v[0], v[1], v[2])}; },
          {{Shape{2, 3, 37}}, {Shape{37}, kVector}, {Shape{37}, kVector}});
+}
+
+TEST_P(Composition, RmsNorm) {
+  expect([](const Variables& v) { return Variables{rms_norm(v[0], v[1])}; },
+         [&](const Variables& v) {
+           const Variable epsilon =
+               Variable::constant(tensor_of(rank.device, DType::kFloat32, Shape{}, {1e-5f}), Shape{}, Layout());
+           const Variable inverse = inverse_root(add(mean(multiply(v[0], v[0]), {2}), epsilon));
+           return Variables{multiply(multiply(v[0], repeated_last(inverse, 37, rank.mesh)), v[1])};
+         },
+         {{Shape{2, 3, 37}}, {Shape{37}, kVector}});
 }
 
 TEST_P(Composition, Residual) {
@@ -126,6 +139,48 @@ Variable Composition::attended(const Variable& q, const Variable& k, const Varia
                               Variable::constant(mask_tensor, dots.global_shape(), Layout()));
   const Variable o = sum(multiply(v_all, repeated_last(softmax(scores), head_dim, rank.mesh)), {3});
   return reshape(transpose(o, {0, 2, 1, 3}), q.global_shape());
+}
+
+TEST_P(Composition, RepeatHeads) {
+  // Two heads of three columns, each twice.
+  expect([](const Variables& v) { return Variables{repeat_heads(v[0], 2, 3)}; },
+         [](const Variables& v) {
+           const auto head = [&](int64_t which) { return slice(v[0], 2, 3 * which, 3); };
+           return Variables{concatenate({head(0), head(0), head(1), head(1)}, 2)};
+         },
+         {{Shape{2, 5, 6}}});
+}
+
+TEST_P(Composition, Rotary) {
+  // Of queries, keys and values [B, S, 3, H] with two heads of six columns, the first two parts.
+  const std::vector<float> angles = random_values("angles", 5 * 3);
+  std::vector<float> table, cosines, sines;
+  for (std::size_t s = 0; s < 5; ++s) {
+    for (const bool is_sine : {false, true}) {
+      for (std::size_t i = 0; i < 3; ++i) {
+        const float angle = angles[s * 3 + i];
+        table.push_back(is_sine ? std::sin(angle) : std::cos(angle));
+        (is_sine ? sines : cosines).push_back(table.back());
+      }
+    }
+  }
+  const auto constant = [&](const Shape& shape, const std::vector<float>& values) {
+    return Variable::constant(Tensor::from<float>(rank.device, shape, values), shape, Layout());
+  };
+  const Tensor of_positions = constant(Shape{5, 6}, table).tensor();
+  expect([&](const Variables& v) { return Variables{rotary(v[0], of_positions, 2)}; },
+         [&](const Variables& v) {
+           // As [part, head, B, S, D], so that what is of a position stands last.
+           const Variable x = transpose(reshape(v[0], Shape{2, 5, 3, 2, 6}), {2, 3, 0, 1, 4});
+           const Variable turning = slice(x, 0, 0, 2);
+           const Variable low = slice(turning, 4, 0, 3), high = slice(turning, 4, 3, 3);
+           const Variable c = constant(Shape{5, 3}, cosines), s = constant(Shape{5, 3}, sines);
+           const Variable y = concatenate(
+               {add(multiply(low, c), negate(multiply(high, s))), add(multiply(high, c), multiply(low, s))}, 4);
+           const Variable all = transpose(concatenate({y, slice(x, 0, 2, 1)}, 0), {2, 3, 0, 1, 4});
+           return Variables{reshape(all, Shape{2, 5, 3, 12})};
+         },
+         {{Shape{2, 5, 3, 12}}});
 }
 
 struct MaskCase {

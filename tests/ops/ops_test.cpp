@@ -92,6 +92,23 @@ TEST(LayerNorm, MatchesDoubleAndItsCentralDifferences) {
                   {{Shape{2, 3, 17}}, {Shape{17}, true}, {Shape{17}, true}});
 }
 
+Rows over_root_mean_square(const Rows& x, const Rows& weight, double epsilon) {
+  const std::size_t cols = weight.size();
+  Rows y(x.size());
+  for (std::size_t r = 0; r < x.size(); r += cols) {
+    double squares = 0;
+    for (std::size_t c = 0; c < cols; ++c) squares += x[r + c] * x[r + c] / static_cast<double>(cols);
+    for (std::size_t c = 0; c < cols; ++c) y[r + c] = x[r + c] / std::sqrt(squares + epsilon) * weight[c];
+  }
+  return y;
+}
+
+TEST(RmsNorm, MatchesDoubleAndItsCentralDifferences) {
+  check_gradients([](const auto& v) { return rms_norm(v[0], v[1], 1e-3f); },
+                  [](const auto& in) { return over_root_mean_square(in[0], in[1], 1e-3); },
+                  {{Shape{2, 3, 17}}, {Shape{17}, true}});
+}
+
 TEST(LayerNorm, AddsTheResidualBranchesGradientOnTheWay) {
   OneRank rank;
   check_gradients([&](const auto& v) { return residual(v[0], layer_norm(v[0], v[1], v[2]), v[3], {}, rank.mesh); },
@@ -171,6 +188,20 @@ TEST(ResidualNorm, BothResultsMatchDoubleAndItsCentralDifferences) {
                     sum_of, {{Shape{2, 3, 7}}, {Shape{2, 3, 7}}, {Shape{7}, true}});
     EXPECT_TRUE(unused.gradient.empty());
   }
+}
+
+TEST(ResidualNorm, TakesTheRmsNormToo) {
+  OneRank rank;
+  check_gradients(
+      [&](const auto& v) { return joined(residual_norm(v[0], v[1], v[2], {}, v[3], Variable(), rank.mesh, 1e-3f)); },
+      [](const auto& in) {
+        Rows y = in[0];
+        for (std::size_t i = 0; i < y.size(); ++i) y[i] += in[1][i] + in[2][i % 7];
+        const Rows n = over_root_mean_square(y, in[3], 1e-3);
+        y.insert(y.end(), n.begin(), n.end());
+        return y;
+      },
+      {{Shape{2, 3, 7}}, {Shape{2, 3, 7}}, {Shape{7}, true}, {Shape{7}, true}});
 }
 
 struct AttentionCase {
@@ -412,6 +443,8 @@ TEST(Layouts, OperationsRefuseWhatTheyCannotTake) {
   const Variable by_sequence = Variable::constant(t, t.shape(), Layout().with(Axis::kTp, Placement::shard(1)));
   EXPECT_THROW(layer_norm(partial, vector, vector), LayoutError);
   EXPECT_THROW(layer_norm(by_columns, vector, vector), LayoutError);
+  EXPECT_THROW(layer_norm(by_sequence, vector, Variable()), InternalError);
+  EXPECT_THROW(rms_norm(by_columns, vector), LayoutError);
   EXPECT_THROW(residual(partial, partial, vector, {}, rank.mesh), LayoutError);
   EXPECT_THROW(residual_norm(partial, partial, vector, {}, vector, vector, rank.mesh), LayoutError);
   EXPECT_THROW(mean_tokens(by_sequence), LayoutError);

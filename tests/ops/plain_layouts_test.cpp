@@ -3,9 +3,12 @@
 #include "ops/broadcast.h"
 #include "ops/concatenate.h"
 #include "ops/gather.h"
+#include "ops/layer_norm.h"
 #include "ops/multiply.h"
 #include "ops/pick.h"
+#include "ops/repeat_heads.h"
 #include "ops/reshape.h"
+#include "ops/rotary.h"
 #include "ops/scale.h"
 #include "ops/slice.h"
 #include "ops/softmax.h"
@@ -261,6 +264,21 @@ TEST(PlainLayouts, RowsOfAnyPlaceEqualOneRank) {
   check_on_meshes(
       "swiglu", [](const auto& v, Mesh&) { return activate(v[0], Activation::kSwiglu); },
       {{Shape{3, 5, 2, 6}, on_tp(by(3), rows)}}, columns);
+  check_on_meshes(
+      "rms_norm", [](const auto& v, Mesh&) { return rms_norm(v[0], v[1]); }, {{kShape, tokens}, {Shape{7}, Layout()}},
+      tokens);
+  // Heads are sharded, and stay beside the queries that share them.
+  const auto by_heads = [](int dim) { return on_tp(by(dim), on_dp(by(0))); };
+  check(
+      "repeat_heads", [](const auto& v, Mesh&) { return repeat_heads(v[0], 3, 2); }, {{Shape{3, 5, 8}, by_heads(2)}},
+      by_heads(2), kMeshes);
+  check(
+      "rotary",
+      [](const auto& v, Mesh&) {
+        const std::vector<float> table = random_values("angles", 5 * 2);
+        return rotary(v[0], Tensor::from<float>(v[0].tensor().device(), Shape{5, 2}, table), 2);
+      },
+      {{Shape{3, 5, 3, 8}, by_heads(3)}}, by_heads(3), kMeshes);
   const auto taken = [](const auto& v, Mesh&) { return gather(v[0], v[1]); };
   const Index index{4, 0, 0, -1, 2, 1, 3, 3, 3};
   check_on_meshes("gather", taken, {{kShape, columns}, {Shape{3, 3}, rows, index}}, columns);
