@@ -9,6 +9,7 @@ namespace triptych::kernels {
 
 inline void check_dropout(const DropoutArgs& d) {
   TRIPTYCH_CHECK(d.p >= 0.0f && d.p < 1.0f, "Dropout needs p in [0, 1), found {}.", d.p);
+  TRIPTYCH_CHECK(d.path_p >= 0.0f && d.path_p < 1.0f, "Stochastic depth needs p in [0, 1), found {}.", d.path_p);
   TRIPTYCH_CHECK(d.batch_begin >= 0 && d.seq_begin >= 0 && d.seq_begin + d.seq <= d.seq_total,
                  "A rank's rows [{}, {}) lie in the sequence's {}, and its batch begins at {} >= 0.", d.seq_begin,
                  d.seq_begin + d.seq, d.seq_total, d.batch_begin);
@@ -16,8 +17,8 @@ inline void check_dropout(const DropoutArgs& d) {
 
 inline void check_residual_backward(const ResidualBackwardArgs& args) {
   check_dropout(args.dropout);
-  TRIPTYCH_CHECK((args.dropout.p == 0.0f) == (args.dz == nullptr), "dz is wanted with dropout alone, found p = {}.",
-                 args.dropout.p);
+  TRIPTYCH_CHECK(args.dropout.drops() == (args.dz != nullptr),
+                 "dz is wanted where something drops alone, found p = {} and {}.", args.dropout.p, args.dropout.path_p);
 }
 
 /// That the two argument lists of residual_norm speak of the same rows.

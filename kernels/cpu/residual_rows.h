@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/philox.h"
 #include "kernels/cpu/philox.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/residual.h"
@@ -53,6 +54,14 @@ HWY_INLINE uint64_t dropout_row_begin(const DropoutArgs& d, int64_t row) {
   return static_cast<uint64_t>(b * d.seq_total + s) * static_cast<uint64_t>(d.cols);
 }
 
+/// What the branch of a row's whole sample is multiplied by: 1 without stochastic depth.
+inline float path_factor(const DropoutArgs& d, int64_t row) {
+  if (d.path_p == 0.0f) return 1.0f;
+  const auto sample = static_cast<uint64_t>(d.batch_begin + row / d.seq);
+  if (philox_uniform(d.path_key, sample) < d.path_p) return 0.0f;
+  return static_cast<float>(1.0 / (1.0 - static_cast<double>(d.path_p)));
+}
+
 template <bool kBias, typename T, typename Z>
 void residual_forward_row(const ResidualForwardArgs& args, int64_t row) {
   const DropoutArgs& d = args.dropout;
@@ -64,9 +73,10 @@ void residual_forward_row(const ResidualForwardArgs& args, int64_t row) {
     if constexpr (kBias) return hn::Add(v, load(args.bias + i, part));
     return v;
   };
-  if (d.p == 0.0f) {
+  const Vec path = hn::Set(kFloats, path_factor(d, row));
+  if (d.p == 0.0f) {  // times 1 without stochastic depth, which changes no bit
     for_vectors(d.cols, [&](int64_t i, auto part)
-                            HWY_ATTR { store(hn::Add(load(x + i, part), branch(i, part)), out + i, part); });
+                            HWY_ATTR { store(hn::MulAdd(branch(i, part), path, load(x + i, part)), out + i, part); });
     return;
   }
   const DropoutFactor factor(d.p);
@@ -74,7 +84,8 @@ void residual_forward_row(const ResidualForwardArgs& args, int64_t row) {
                    [&](int64_t first, int64_t count, const uint32_t* words) HWY_ATTR {
                      for_vectors(count, [&](int64_t j, auto part) HWY_ATTR {
                        const int64_t i = first + j;
-                       store(hn::MulAdd(branch(i, part), factor(words + j), load(x + i, part)), out + i, part);
+                       const Vec times = hn::Mul(factor(words + j), path);
+                       store(hn::MulAdd(branch(i, part), times, load(x + i, part)), out + i, part);
                      });
                    });
 }
@@ -96,17 +107,26 @@ void residual_backward_row(const ResidualBackwardArgs& args, int64_t row, float*
   const auto add_to_bias = [&](Vec gradient, int64_t i, auto part) HWY_ATTR {
     if (dbias != nullptr) store(hn::Add(load(dbias + i, part), gradient), dbias + i, part);
   };
-  if (d.p == 0.0f) {
+  if (!d.drops()) {
     for_vectors(d.cols, [&](int64_t i, auto part) HWY_ATTR { add_to_bias(load(dout + i, part), i, part); });
     return;
   }
   T* dz = static_cast<T*>(args.dz) + row * d.cols;
+  const Vec path = hn::Set(kFloats, path_factor(d, row));
+  if (d.p == 0.0f) {
+    for_vectors(d.cols, [&](int64_t i, auto part) HWY_ATTR {
+      const Vec gradient = hn::Mul(load(dout + i, part), path);
+      store(gradient, dz + i, part);
+      add_to_bias(gradient, i, part);
+    });
+    return;
+  }
   const DropoutFactor factor(d.p);
   for_random_words(d.key, dropout_row_begin(d, row), d.cols,
                    [&](int64_t first, int64_t count, const uint32_t* words) HWY_ATTR {
                      for_vectors(count, [&](int64_t j, auto part) HWY_ATTR {
                        const int64_t i = first + j;
-                       const Vec gradient = hn::Mul(load(dout + i, part), factor(words + j));
+                       const Vec gradient = hn::Mul(load(dout + i, part), hn::Mul(factor(words + j), path));
                        store(gradient, dz + i, part);
                        add_to_bias(gradient, i, part);
                      });

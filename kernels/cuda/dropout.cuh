@@ -19,6 +19,9 @@ struct Dropout {
   int64_t cols;
   uint32_t threshold;  ///< an element is dropped if the upper 24 bits of its word are below: philox_uniform < p
   float scale;         ///< 1 / (1 - p)
+  RandomKey path_key;
+  uint32_t path_threshold;  ///< likewise of a whole sample
+  float path_scale;
 
   explicit Dropout(const DropoutArgs& d)
       : key(d.key),
@@ -27,8 +30,22 @@ struct Dropout {
         batch_begin(d.batch_begin),
         seq_begin(d.seq_begin),
         cols(d.cols),
-        threshold(static_cast<uint32_t>(std::ceil(static_cast<double>(d.p) * 0x1p24))),
-        scale(static_cast<float>(1.0 / (1.0 - static_cast<double>(d.p)))) {}
+        threshold(threshold_of(d.p)),
+        scale(scale_of(d.p)),
+        path_key(d.path_key),
+        path_threshold(threshold_of(d.path_p)),
+        path_scale(scale_of(d.path_p)) {}
+
+  static uint32_t threshold_of(float p) { return static_cast<uint32_t>(std::ceil(static_cast<double>(p) * 0x1p24)); }
+  static float scale_of(float p) { return static_cast<float>(1.0 / (1.0 - static_cast<double>(p))); }
+
+  /// What an element of the row that stays is multiplied by: 0 if its whole sample is dropped.
+  __device__ float factor(int64_t row) const {
+    if (path_threshold == 0) return scale;
+    const auto sample = static_cast<uint64_t>(batch_begin + row / seq);
+    const uint32_t word = philox4x32(path_key, sample / 4)[sample % 4];
+    return word >> 8 < path_threshold ? 0.0f : __fmul_rn(scale, path_scale);
+  }
 
   /// Bit k: element (row, c + k) stays, for k < N. A block of Philox has four elements; where the first one is not a
   /// block's first, one block more than N / 4 has a part in it.
@@ -77,8 +94,9 @@ struct ResidualSum {
       for (int k = 0; k < N; ++k) branch[k] += added[k];
     }
     const uint32_t kept = dropout.template kept<N>(row, c);
+    const float factor = dropout.factor(row);
 #pragma unroll
-    for (int k = 0; k < N; ++k) sum[k] = fmaf(branch[k], (kept >> k & 1) != 0 ? dropout.scale : 0.0f, sum[k]);
+    for (int k = 0; k < N; ++k) sum[k] = fmaf(branch[k], (kept >> k & 1) != 0 ? factor : 0.0f, sum[k]);
     return sum;
   }
 };
@@ -96,8 +114,9 @@ struct BranchGradient {
     if (dz == nullptr) return dout;
     Floats<N> gradient;
     const uint32_t kept = dropout.template kept<N>(row, c);
+    const float factor = dropout.factor(row);
 #pragma unroll
-    for (int k = 0; k < N; ++k) gradient[k] = dout[k] * ((kept >> k & 1) != 0 ? dropout.scale : 0.0f);
+    for (int k = 0; k < N; ++k) gradient[k] = dout[k] * ((kept >> k & 1) != 0 ? factor : 0.0f);
     store(gradient, dz + row * dropout.cols + c, piece);
     return gradient;
   }

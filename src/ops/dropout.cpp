@@ -13,7 +13,9 @@ DropoutArgs dropout_args(const Dropout& dropout, const Variable& x, const Mesh& 
           .seq_begin = begin[1],
           .seq_total = x.global_shape()[1],
           .key = dropout.key,
-          .p = dropout.probability};
+          .p = dropout.probability,
+          .path_key = dropout.path_key,
+          .path_p = dropout.path_probability};
 }
 
 }  // namespace triptych::ops

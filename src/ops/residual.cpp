@@ -12,7 +12,7 @@ using Applied = IndexRule::Applied;
 // The gradients that go to z and its bias, as far as they are wanted; `dout` is x's.
 ResidualBackwardArgs branch_gradient(const Tensor& dout, const Layout& bias_layout, const DropoutArgs& dropout,
                                      InputGradients& in, Tensor& dz) {
-  dz = dropout.p > 0 ? Tensor::empty(dout.device(), dout.dtype(), dout.shape()) : Tensor();
+  dz = dropout.drops() ? Tensor::empty(dout.device(), dout.dtype(), dout.shape()) : Tensor();
   return {.dout = dout.raw(),
           .dz = dz.defined() ? dz.raw() : nullptr,
           .dbias = in.sum_target(2, dout.device(), bias_layout),

@@ -6,7 +6,7 @@
 
 namespace triptych::ops {
 
-/// y = x + dropout(z + bias).
+/// y = x + dropout(z + bias), the branch of whole samples dropped too where there is stochastic depth.
 ///
 ///   x, z [B, S, H]   laid out alike, H whole
 ///   bias [H]         float32, Replicate: here and not in the row-parallel product, so that it counts once

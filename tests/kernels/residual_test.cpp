@@ -1,5 +1,7 @@
 #include "kernels/residual.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "kernel_support.h"
 
@@ -11,15 +13,17 @@ using test::expect_close;
 using test::normals;
 using test::tolerance;
 
-/// 0 or 1 / (1 - p) for each element of a rank, from the definition.
+/// 0 or 1 / (1 - p) for each element of a rank, and 0 or 1 / (1 - path_p) for its sample, from the definition.
 std::vector<double> mask_of(const DropoutArgs& d) {
   std::vector<double> mask;
   for (int64_t b = 0; b < d.batch; ++b) {
+    const bool skips = d.path_p > 0 && philox_uniform(d.path_key, static_cast<uint64_t>(d.batch_begin + b)) < d.path_p;
+    const double of_sample = skips ? 0.0 : 1.0 / (1.0 - static_cast<double>(d.path_p));
     for (int64_t s = 0; s < d.seq; ++s) {
       for (int64_t c = 0; c < d.cols; ++c) {
         const int64_t i = ((d.batch_begin + b) * d.seq_total + d.seq_begin + s) * d.cols + c;
         const bool dropped = philox_uniform(d.key, static_cast<uint64_t>(i)) < d.p;
-        mask.push_back(dropped ? 0.0 : 1.0 / (1.0 - static_cast<double>(d.p)));
+        mask.push_back(dropped ? 0.0 : of_sample / (1.0 - static_cast<double>(d.p)));
       }
     }
   }
@@ -30,6 +34,7 @@ const std::vector<DropoutArgs>& cases() {
   static const RandomKey key = random_key(3, "dropout", 41);
   // A key and an index beyond 32 bits too: 3e5 * 257 * 65537 = 5e12 elements.
   static const RandomKey wide{0xfedcba9876543210ull, 0x123456789abcdef0ull};
+  static const RandomKey path_key = random_key(3, "drop_path", 41);
   static const std::vector<DropoutArgs> all{
       {0, 3, 5, 0, 0, 3, key, 0.1f},
       {1, 1, 1, 0, 0, 1, key, 0.5f},
@@ -39,6 +44,8 @@ const std::vector<DropoutArgs>& cases() {
       {2, 3, 2053, 0, 1, 9, key, 0.9f},
       {2, 3, 264, 0, 1, 9, key, 0.5f},
       {3, 5, 65, 1, 0, 5, key, 0.0f},
+      {9, 3, 65, 300001, 0, 3, key, 0.0f, path_key, 0.4f},
+      {9, 2, 264, 2, 1, 7, key, 0.3f, path_key, 0.5f},
   };
   return all;
 }
@@ -77,7 +84,8 @@ void check_forward(Device& device, const DropoutArgs& d, bool with_bias) {
 TEST(Residual, ForwardAgreesWithTheDefinition) {
   test::for_cases([]<typename T>(Device& device, T) {
     for (const DropoutArgs& d : cases()) {
-      SCOPED_TRACE(testing::Message() << d.batch << " x " << d.seq << " x " << d.cols << ", p " << d.p);
+      SCOPED_TRACE(testing::Message() << d.batch << " x " << d.seq << " x " << d.cols << ", p " << d.p << " and "
+                                      << d.path_p);
       check_forward<T, float>(device, d, true);
       check_forward<T, BFloat16>(device, d, false);
       check_forward<T, T>(device, d, true);
@@ -89,7 +97,8 @@ TEST(Residual, ForwardAgreesWithTheDefinition) {
 TEST(Residual, BackwardAgreesWithTheDefinition) {
   test::for_cases([]<typename T>(Device& device, T) {
     for (const DropoutArgs& d : cases()) {
-      SCOPED_TRACE(testing::Message() << d.batch << " x " << d.seq << " x " << d.cols << ", p " << d.p);
+      SCOPED_TRACE(testing::Message() << d.batch << " x " << d.seq << " x " << d.cols << ", p " << d.p << " and "
+                                      << d.path_p);
       const std::vector<T> dout = normals<T>(d.batch * d.seq * d.cols, "dout");
       std::vector<double> expected = mask_of(d);
       for (std::size_t i = 0; i < dout.size(); ++i) expected[i] *= static_cast<double>(static_cast<float>(dout[i]));
@@ -103,14 +112,14 @@ TEST(Residual, BackwardAgreesWithTheDefinition) {
       const DeviceArray<T> gradient(device, dout);
       DeviceArray<T> apart(device, std::vector<T>(dout.size(), T(99.0f))), over_dout(device, dout);
       DeviceArray<float> dbias(device, old);
-      ResidualBackwardArgs args{gradient.data(), d.p > 0 ? apart.data() : nullptr, dbias.data(), dtype_of<T>, d};
+      ResidualBackwardArgs args{gradient.data(), d.drops() ? apart.data() : nullptr, dbias.data(), dtype_of<T>, d};
       residual_backward(device.stream(), args);
       expect_close(dbias.host(), dbias_expected, tolerance(DType::kFloat32).summed, "dbias");
       DeviceArray<float> assigned(device, d.cols);
       args.dbias = {assigned.data(), true};
       residual_backward(device.stream(), args);
       expect_close(assigned.host(), sums, tolerance(DType::kFloat32).summed, "assigned dbias");
-      if (d.p == 0) continue;
+      if (!d.drops()) continue;
       const std::vector<T> dz = apart.host();
       expect_close(dz, expected, tolerance(dtype_of<T>).local, "dz");
       for (std::size_t i = 0; i < dz.size(); ++i) {
@@ -141,7 +150,7 @@ TEST(Residual, BackwardDoesNotDependOnThreads) {
 
 /// A rank's piece of the batch and sequence has the very mask that the whole has there.
 TEST(Residual, ShardsDrawTheSameMask) {
-  const DropoutArgs whole{4, 6, 13, 0, 0, 6, random_key(1, "dropout", 2), 0.4f};
+  const DropoutArgs whole{4, 6, 13, 0, 0, 6, random_key(1, "dropout", 2), 0.4f, random_key(5, "drop_path", 2), 0.5f};
   Device device(1);
   const DeviceArray<float> ones(device, std::vector<float>(4 * 6 * 13, 1.0f));
   DeviceArray<float> of_all(device, 4 * 6 * 13), of_piece(device, 2 * 3 * 13);
@@ -151,6 +160,13 @@ TEST(Residual, ShardsDrawTheSameMask) {
   part.seq = part.seq_begin = 3;
   residual_backward(device.stream(), {ones.data(), of_piece.data(), nullptr, DType::kFloat32, part});
   const std::vector<float> all = of_all.host(), piece = of_piece.host();
+  int num_skipped = 0;
+  for (std::size_t b = 0; b < 4; ++b) {
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(b * 6 * 13);
+    num_skipped += std::all_of(begin, begin + 6 * 13, [](float factor) { return factor == 0; });
+  }
+  EXPECT_GT(num_skipped, 0);
+  EXPECT_LT(num_skipped, 4);
   for (std::size_t b = 0; b < 2; ++b) {
     for (std::size_t i = 0; i < 3 * 13; ++i) {
       EXPECT_EQ(piece[b * 3 * 13 + i], all[((b + 2) * 6 + 3) * 13 + i]);
@@ -164,6 +180,9 @@ TEST(Residual, RefusesWhatIsNoProbability) {
   for (const float p : {-0.1f, 1.0f, std::nanf("")}) {
     EXPECT_THROW(residual_backward(device.stream(), {&dz, &dz, nullptr, DType::kFloat32, {0, 0, 0, 0, 0, 0, {}, p}}),
                  InternalError);
+    EXPECT_THROW(
+        residual_backward(device.stream(), {&dz, &dz, nullptr, DType::kFloat32, {0, 0, 0, 0, 0, 0, {}, 0, {}, p}}),
+        InternalError);
   }
 }
 
