@@ -7,12 +7,13 @@ namespace {
 
 // New classes have equal scores at first.
 struct ClassHead {
-  NormParameters norm;
+  OptionalNorm norm;
   Parameter *weight, *bias;
 };
 
-ClassHead make_head(ParameterStore& store, int64_t width, int64_t num_classes) {
-  return {NormParameters(store, "classify.head.norm", width),
+ClassHead make_head(ParameterStore& store, const TransformerSizes& sizes, int64_t num_classes) {
+  const int64_t width = sizes.width;
+  return {OptionalNorm(store, "classify.head.norm", width, sizes.last_norm()),
           &store.create("classify.head.weight", Shape{num_classes, width}, "replicated",
                         {.decay = true, .in_compute_dtype = true}),
           &store.create("classify.head.bias", Shape{num_classes}, "replicated", {})};
@@ -23,8 +24,9 @@ ClassHead make_head(ParameterStore& store, int64_t width, int64_t num_classes) {
 ModelSpec classifier(const ClassifierConfig& config) {
   ModelSpec model;
   append_image_encoder(model.blocks, config.image);
-  const int64_t width = config.image.sizes.width, num_classes = config.num_classes;
-  const double flops = ProjectionHead::forward_flops(width, num_classes);
+  const TransformerSizes sizes = config.image.sizes;
+  const int64_t num_classes = config.num_classes;
+  const double flops = ProjectionHead::forward_flops(sizes.width, num_classes);
   const auto forward = [pooling = config.image.pooling](const ClassHead& head, std::span<const Variable> inputs,
                                                         const Fields&, const Pass& pass) {
     const Variable x = head.norm.forward(pool_image(inputs[0], pooling, pass), pass);
@@ -36,7 +38,7 @@ ModelSpec classifier(const ClassifierConfig& config) {
        .writes = {{.name = "logits", .dims = {num_classes}, .place = "batch", .dtype = DType::kFloat32}},
        .forward_flops = flops,
        .backward_flops = 2 * flops,
-       .make = [=](ParameterStore& store) { return make_block(make_head(store, width, num_classes), forward); }});
+       .make = [=](ParameterStore& store) { return make_block(make_head(store, sizes, num_classes), forward); }});
   model.fingerprint = fmt::format("classifier classes={} image({})", num_classes, config.image.to_string());
   return model;
 }

@@ -11,7 +11,8 @@ constexpr const char* kMemory = "memory";  // the pooled image
 
 // "image.pool": from the image's sequence to `queries` tokens.
 void append_pool(std::vector<BlockSpec>& blocks, const CocaConfig& config) {
-  const int64_t width = config.image.sizes.width, queries = config.pool_queries, heads = config.image.sizes.heads;
+  const TransformerSizes sizes = config.image.sizes;
+  const int64_t width = sizes.width, queries = config.pool_queries, heads = sizes.heads;
   const double flops = AttentionPool::forward_flops(width, queries, config.image.sequence());
   const auto forward = [](const AttentionPool& pool, std::span<const Variable> inputs, const Fields&,
                           const Pass& pass) { return pool.forward(pass.laid_out(inputs[0], "batch"), pass); };
@@ -21,7 +22,8 @@ void append_pool(std::vector<BlockSpec>& blocks, const CocaConfig& config) {
                     .forward_flops = flops,
                     .backward_flops = 2 * flops,
                     .make = [=](ParameterStore& store) {
-                      return make_block(AttentionPool(store, "image.pool", width, queries, heads), forward);
+                      return make_block(AttentionPool(store, "image.pool", width, queries, heads, sizes.last_norm()),
+                                        forward);
                     }});
 }
 
@@ -32,7 +34,8 @@ struct EmbeddingHead {
 
 // "image.head": one query over the image's sequence.
 void append_pooled_embedding(std::vector<BlockSpec>& blocks, const CocaConfig& config) {
-  const int64_t width = config.image.sizes.width, heads = config.image.sizes.heads, embedding = config.embedding;
+  const TransformerSizes sizes = config.image.sizes;
+  const int64_t width = sizes.width, heads = sizes.heads, embedding = config.embedding;
   const double flops =
       AttentionPool::forward_flops(width, 1, config.image.sequence()) + ProjectionHead::forward_flops(width, embedding);
   const auto forward = [](const EmbeddingHead& parts, std::span<const Variable> inputs, const Fields&,
@@ -47,8 +50,8 @@ void append_pooled_embedding(std::vector<BlockSpec>& blocks, const CocaConfig& c
        .forward_flops = flops,
        .backward_flops = 2 * flops,
        .make = [=](ParameterStore& store) {
-         return make_block(EmbeddingHead{AttentionPool(store, "image.head.pool", width, 1, heads),
-                                         ProjectionHead(store, "image.head", width, embedding)},
+         return make_block(EmbeddingHead{AttentionPool(store, "image.head.pool", width, 1, heads, sizes.last_norm()),
+                                         ProjectionHead(store, "image.head", width, embedding, sizes.norm)},
                            forward);
        }});
 }

@@ -33,17 +33,19 @@ void append_image_encoder(std::vector<BlockSpec>& blocks, const ImageEncoderConf
                     .make = [=](ParameterStore& store) {
                       return make_block(PatchEmbedding(store, "image.embed", embedding), embed);
                     }});
-  append_stack(blocks, "image", image_slot(config), config.sizes, {.dropout = config.dropout});
+  append_stack(blocks, "image", image_slot(config), config.sizes,
+               {.dropout = config.dropout, .grid_side = embedding.grid().side});
 }
 
 void append_image_memory(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config, const std::string& memory) {
-  const auto forward = [](const NormParameters& norm, std::span<const Variable> inputs, const Fields&,
-                          const Pass& pass) { return pass.laid_out(norm.forward(inputs[0], pass), "batch"); };
+  const auto forward = [](const OptionalNorm& norm, std::span<const Variable> inputs, const Fields&, const Pass& pass) {
+    return pass.laid_out(norm.forward(inputs[0], pass), "batch");
+  };
   blocks.push_back({.name = "image.norm",
                     .reads = {"image"},
                     .writes = {{.name = memory, .dims = image_slot(config).dims, .place = "batch"}},
-                    .make = [=, width = config.sizes.width](ParameterStore& store) {
-                      return make_block(NormParameters(store, "image.norm", width), forward);
+                    .make = [=, sizes = config.sizes](ParameterStore& store) {
+                      return make_block(OptionalNorm(store, "image.norm", sizes.width, sizes.last_norm()), forward);
                     }});
 }
 

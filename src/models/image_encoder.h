@@ -8,7 +8,7 @@
 
 namespace triptych::models {
 
-/// Vision Transformer (Dosovitskiy et al. 2021): patch embedding, learned positions, pre-norm blocks.
+/// Vision Transformer (Dosovitskiy et al. 2021): patch embedding, positions, blocks.
 struct ImageEncoderConfig {
   enum class Pooling { kClassToken, kMean };
   int64_t size = 64;  ///< pixels a side
@@ -23,6 +23,8 @@ struct ImageEncoderConfig {
             .patch = patch,
             .width = sizes.width,
             .class_token = pooling == Pooling::kClassToken,
+            .positions = sizes.positions,
+            .norm = sizes.first_norm(),
             .visible = visible};
   }
   int64_t sequence() const { return embedding().sequence(); }
@@ -34,7 +36,8 @@ struct ImageEncoderConfig {
 /// depend on how many patches are visible.
 void append_image_encoder(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config);
 
-/// "image.norm": the stack's last norm, from the slot "image" to `memory` [S, H], whole: what a decoder attends to.
+/// "image.norm": the stack's last norm, if there is one, from the slot "image" to `memory` [S, H], whole: what a
+/// decoder attends to.
 void append_image_memory(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config, const std::string& memory);
 
 /// x [B, S, H], the stream; returns the sequence's [B, H] as the config pools.

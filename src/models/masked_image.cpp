@@ -24,13 +24,13 @@ int64_t first_patch(const ImageEncoderConfig& image) {
 }
 
 Slot decoder_slot(const MaskedImageConfig& config) {
-  const int64_t sequence = config.image.embedding().num_patches() + first_patch(config.image);
-  return {.name = "decoder", .dims = {sequence, config.decoder.width}};
+  return {.name = "decoder", .dims = {config.image.embedding().grid().sequence, config.decoder.width}};
 }
 
 struct DecoderEmbedding {
   Parameter *weight, *bias, *mask_token;
-  LearnedPositions positions;
+  Positions positions;
+  OptionalNorm norm;
 };
 
 DecoderEmbedding make_embedding(ParameterStore& store, const MaskedImageConfig& config) {
@@ -41,7 +41,8 @@ DecoderEmbedding make_embedding(ParameterStore& store, const MaskedImageConfig& 
               {.standard_deviation = 1 / std::sqrt(static_cast<float>(from)), .decay = true, .in_compute_dtype = true}),
           &store.create(name + ".bias", Shape{to}, "replicated", {}),
           &store.create(name + ".mask_token", Shape{to}, "replicated", {.standard_deviation = kSmall, .decay = true}),
-          LearnedPositions(store, name, decoder_slot(config).dims[0], to)};
+          Positions(store, name, config.decoder.positions, config.image.embedding().grid(), to),
+          OptionalNorm(store, name + ".norm", to, config.decoder.first_norm())};
 }
 
 // From what the encoder saw to the whole image's sequence.
@@ -56,7 +57,7 @@ void append_decoder_embedding(std::vector<BlockSpec>& blocks, const MaskedImageC
     // patch_sources counts the mask token as number 0.
     Variable all = gather(prepend_token(patches, pass.use(*parts.mask_token)), pass.rows(fields["patch_sources"]));
     if (first > 0) all = concatenate({slice(seen, 1, 0, first), all}, 1);
-    return parts.positions.add_to(all, pass);
+    return parts.norm.forward(parts.positions.add_to(all, pass), pass);
   };
   blocks.push_back({.name = "decoder.embed",
                     .reads = {kEncoded},
@@ -68,7 +69,7 @@ void append_decoder_embedding(std::vector<BlockSpec>& blocks, const MaskedImageC
 }
 
 struct DecoderOutput {
-  NormParameters norm;
+  OptionalNorm norm;
   Parameter *weight, *bias;
 };
 
@@ -91,7 +92,7 @@ void append_decoder_output(std::vector<BlockSpec>& blocks, const MaskedImageConf
        .backward_flops = 2 * flops,
        .make = [=](ParameterStore& store) {
          return make_block(
-             DecoderOutput{NormParameters(store, "decoder.output.norm", width),
+             DecoderOutput{OptionalNorm(store, "decoder.output.norm", width, config.decoder.last_norm()),
                            &store.create("decoder.output.weight", Shape{num_values, width}, "replicated",
                                          {.standard_deviation = kSmall, .decay = true, .in_compute_dtype = true}),
                            &store.create("decoder.output.bias", Shape{num_values}, "replicated", {})},
@@ -112,7 +113,8 @@ ModelSpec masked_image(const MaskedImageConfig& config) {
   append_image_encoder(model.blocks, config.image);
   append_image_memory(model.blocks, config.image, kEncoded);
   append_decoder_embedding(model.blocks, config);
-  append_stack(model.blocks, "decoder", decoder_slot(config), config.decoder, {.dropout = config.image.dropout});
+  append_stack(model.blocks, "decoder", decoder_slot(config), config.decoder,
+               {.dropout = config.image.dropout, .grid_side = config.image.embedding().grid().side});
   append_decoder_output(model.blocks, config);
   model.fingerprint =
       fmt::format("masked_image image({}) decoder({})", config.image.to_string(), config.decoder.to_string());

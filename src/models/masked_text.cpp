@@ -4,8 +4,8 @@
 #include <optional>
 
 #include "nn/embeddings.h"
+#include "ops/activation.h"
 #include "ops/gather.h"
-#include "ops/gelu.h"
 #include "ops/linear.h"
 
 namespace triptych::models {
@@ -19,18 +19,19 @@ struct OutputTransform {
 };
 
 struct MaskedTokenOutput {
-  NormParameters norm;
+  OptionalNorm norm;
   std::optional<OutputTransform> transform;
   TokenTable table;
 };
 
-OutputTransform make_transform(ParameterStore& store, const std::string& name, int64_t width, int64_t vocabulary) {
+OutputTransform make_transform(ParameterStore& store, const std::string& name, const NormConfig& norm, int64_t width,
+                               int64_t vocabulary) {
   return {
       &store.create(
           name + ".transform.weight", Shape{width, width}, "replicated",
           {.standard_deviation = 1 / std::sqrt(static_cast<float>(width)), .decay = true, .in_compute_dtype = true}),
       &store.create(name + ".transform.bias", Shape{width}, "replicated", {}),
-      NormParameters(store, name + ".transform.norm", width),
+      NormParameters(store, name + ".transform.norm", width, norm),
       &store.create(name + ".bias", Shape{vocabulary}, "logits.bias", {})};
 }
 
@@ -48,18 +49,19 @@ void append_masked_token_logits(std::vector<BlockSpec>& blocks, const MaskedText
     const Variable h = gelu(linear(x, pass.use(*t.weight), pass.use(*t.bias), pass.dtype));
     return parts.table.logits(t.norm.forward(h, pass), pass, pass.use(*t.token_bias));
   };
-  blocks.push_back({.name = name,
-                    .reads = {"text"},
-                    .fields = {"masked_positions"},
-                    .writes = {{.name = "logits", .dims = {config.num_masked, vocabulary}, .place = "logits"}},
-                    .forward_flops = flops,
-                    .backward_flops = 2 * flops,
-                    .make = [=](ParameterStore& store) {
-                      MaskedTokenOutput parts{NormParameters(store, name + ".norm", width), std::nullopt,
-                                              TokenTable(store, table, vocabulary, width, config.tied_output)};
-                      if (config.transform_output) parts.transform = make_transform(store, name, width, vocabulary);
-                      return make_block(parts, forward);
-                    }});
+  blocks.push_back(
+      {.name = name,
+       .reads = {"text"},
+       .fields = {"masked_positions"},
+       .writes = {{.name = "logits", .dims = {config.num_masked, vocabulary}, .place = "logits"}},
+       .forward_flops = flops,
+       .backward_flops = 2 * flops,
+       .make = [=, norm = config.text.sizes.norm, last_norm = config.text.sizes.last_norm()](ParameterStore& store) {
+         MaskedTokenOutput parts{OptionalNorm(store, name + ".norm", width, last_norm), std::nullopt,
+                                 TokenTable(store, table, vocabulary, width, config.tied_output)};
+         if (config.transform_output) parts.transform = make_transform(store, name, norm, width, vocabulary);
+         return make_block(parts, forward);
+       }});
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "nn/embeddings.h"
 #include "ops/activation.h"
 #include "ops/linear.h"
 
@@ -10,12 +11,24 @@ namespace triptych::models {
 std::string TransformerSizes::to_string() const {
   const TransformerSizes usual;
   std::string text = fmt::format("width={} layers={} heads={} feed_forward={}", width, layers, heads, feed_forward);
-  if (activation != usual.activation) text += fmt::format(" activation={}", activation_name(activation));
+  const auto add = [&](const char* key, const auto& value, const auto& by_default) {
+    if (value != by_default) text += fmt::format(" {}={}", key, value);
+  };
+  add("activation", activation_name(activation), activation_name(usual.activation));
+  add("norm", norm_name(norm.kind), norm_name(usual.norm.kind));
+  add("norm_epsilon", norm.epsilon, usual.norm.epsilon);
+  add("post_norm", post_norm, usual.post_norm);
+  add("input_norm", input_norm, usual.input_norm);
+  add("kv_heads", kv_heads > 0 ? kv_heads : heads, heads);
+  add("positions", position_name(positions), position_name(usual.positions));
+  add("rotary_base", rotary_base, usual.rotary_base);
   return text;
 }
 
 void append_stack(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& stream,
                   const TransformerSizes& sizes, const StackOptions& options) {
+  const bool is_rotary = sizes.positions == PositionKind::kRotary;
+  const PositionGrid grid{.sequence = is_rotary ? stream.dims[0] : 0, .side = options.grid_side};
   const TransformerBlockConfig config{.width = sizes.width,
                                       .num_heads = sizes.heads,
                                       .feed_forward = sizes.feed_forward,
@@ -23,7 +36,11 @@ void append_stack(std::vector<BlockSpec>& blocks, const std::string& name, const
                                       .memory_width = options.memory_width,
                                       .dropout = options.dropout,
                                       .depth = sizes.layers,
-                                      .activation = sizes.activation};
+                                      .activation = sizes.activation,
+                                      .norm = sizes.norm,
+                                      .post_norm = sizes.post_norm,
+                                      .kv_heads = sizes.kv_heads,
+                                      .rotary = {.grid = grid, .base = sizes.rotary_base}};
   const double flops = TransformerBlock::forward_flops(config, stream.dims[0], options.memory_sequence);
   const auto forward = [lengths = options.lengths](const TransformerBlock& block, std::span<const Variable> inputs,
                                                    const Fields& fields, const Pass& pass) {
@@ -40,12 +57,30 @@ void append_stack(std::vector<BlockSpec>& blocks, const std::string& name, const
     spec.writes = {stream};
     spec.forward_flops = flops;
     spec.backward_flops = 2 * flops;
-    spec.make = [=](ParameterStore& store) { return make_block(TransformerBlock(store, block_name, config), forward); };
+    TransformerBlockConfig of_block = config;
+    if (sizes.layers > 1) {
+      of_block.drop_path = sizes.drop_path * static_cast<float>(i) / static_cast<float>(sizes.layers - 1);
+    }
+    spec.make = [=](ParameterStore& store) {
+      return make_block(TransformerBlock(store, block_name, of_block), forward);
+    };
   }
 }
 
-ProjectionHead::ProjectionHead(ParameterStore& store, const std::string& name, int64_t width, int64_t outputs)
-    : norm_(store, name + ".norm", width),
+void append_modality(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& stream) {
+  const auto forward = [](const SegmentTable& table, std::span<const Variable> inputs, const Fields&,
+                          const Pass& pass) { return table.add_one(inputs[0], 0, pass); };
+  blocks.push_back({.name = name,
+                    .reads = {stream.name},
+                    .writes = {stream},
+                    .make = [=, width = stream.dims.back()](ParameterStore& store) {
+                      return make_block(SegmentTable(store, name, 1, width), forward);
+                    }});
+}
+
+ProjectionHead::ProjectionHead(ParameterStore& store, const std::string& name, int64_t width, int64_t outputs,
+                               const std::optional<NormConfig>& norm)
+    : norm_(store, name + ".norm", width, norm),
       weight_(&store.create(
           name + ".projection.weight", Shape{outputs, width}, "replicated",
           {.standard_deviation = 1 / std::sqrt(static_cast<float>(width)), .decay = true, .in_compute_dtype = true})) {}

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,18 @@ struct TransformerSizes {
   int64_t heads = 4;
   int64_t feed_forward = 1024;
   Activation activation = Activation::kGelu;
+  NormConfig norm;
+  bool post_norm = false;   ///< the blocks norm each sum, not what goes into each part
+  bool input_norm = false;  ///< a norm before the first block
+  int64_t kv_heads = 0;     ///< of self-attention's keys and values; 0: as many as heads
+  PositionKind positions = PositionKind::kLearned;
+  double rotary_base = 10000;
+  float drop_path = 0;  ///< of the last block; those before have less, the first none
 
+  /// Of the stream before the first block.
+  std::optional<NormConfig> first_norm() const { return input_norm ? std::optional(norm) : std::nullopt; }
+  /// Of the stream behind the last block: post-norm blocks leave none to do.
+  std::optional<NormConfig> last_norm() const { return post_norm ? std::nullopt : std::optional(norm); }
   /// "width=256 layers=6 heads=4 feed_forward=1024", and what is not as by default, for fingerprints.
   std::string to_string() const;
 };
@@ -27,24 +39,30 @@ struct StackOptions {
   std::string lengths;  ///< field that masks the padding of the stack's own sequence; "": all counts
   std::string memory;   ///< slot that the blocks attend to across; "": none
   int64_t memory_width = 0, memory_sequence = 0;
+  int64_t grid_side = 0;  ///< of the patches that end the sequence; 0: it is a line
 };
 
 /// Blocks "<name>.blocks.i" over the slot `stream`, a sequence: each reads it and writes it again.
 void append_stack(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& stream,
                   const TransformerSizes& sizes, const StackOptions& options);
 
-/// A pre-norm stack's last norm, then a product without bias to `outputs`, float32: "<name>.norm", "<name>.projection".
-/// All of it Replicate on `tp`: it sees one token a sample.
+/// "<name>": a learned vector, "<name>.segments" [1, H], added to every token of the slot `stream`, so that it can be
+/// told from what else stands in one sequence with it: a modality embedding.
+void append_modality(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& stream);
+
+/// A stack's last norm, if there is one, then a product without bias to `outputs`, float32: "<name>.norm",
+/// "<name>.projection". All of it Replicate on `tp`: it sees one token a sample.
 class ProjectionHead {
  public:
-  ProjectionHead(ParameterStore& store, const std::string& name, int64_t width, int64_t outputs);
+  ProjectionHead(ParameterStore& store, const std::string& name, int64_t width, int64_t outputs,
+                 const std::optional<NormConfig>& norm);
   /// x [B, H] whole, of the pass's dtype; returns float32 [B, outputs].
   Variable forward(const Variable& x, const Pass& pass) const;
 
   static double forward_flops(int64_t width, int64_t outputs) { return 2.0 * static_cast<double>(width * outputs); }
 
  private:
-  NormParameters norm_;
+  OptionalNorm norm_;
   Parameter* weight_;
 };
 

@@ -13,11 +13,12 @@ namespace {
 
 struct TokenEmbedding {
   TokenTable table;
-  LearnedPositions positions;
+  Positions positions;
+  OptionalNorm norm;
 };
 
 struct TokenOutput {
-  NormParameters norm;
+  OptionalNorm norm;
   TokenTable table;
 };
 
@@ -38,17 +39,21 @@ void append_token_embedding(std::vector<BlockSpec>& blocks, const std::string& n
   const std::string block_name = name + ".embed";
   const auto forward = [](const TokenEmbedding& parts, std::span<const Variable>, const Fields& fields,
                           const Pass& pass) {
-    return parts.positions.add_to(parts.table.embed(fields["tokens"], pass), pass);
+    const Variable x = parts.positions.add_to(parts.table.embed(fields["tokens"], pass), pass);
+    return parts.norm.forward(x, pass);
   };
-  blocks.push_back({.name = block_name,
-                    .fields = {"tokens"},
-                    .writes = {{.name = name, .dims = {config.length, config.sizes.width}, .is_text = true}},
-                    .make = [=](ParameterStore& store) {
-                      return make_block(
-                          TokenEmbedding{TokenTable(store, block_name, config.vocabulary, config.sizes.width, is_tied),
-                                         LearnedPositions(store, block_name, config.length, config.sizes.width)},
-                          forward);
-                    }});
+  blocks.push_back(
+      {.name = block_name,
+       .fields = {"tokens"},
+       .writes = {{.name = name, .dims = {config.length, config.sizes.width}, .is_text = true}},
+       .make = [=](ParameterStore& store) {
+         return make_block(
+             TokenEmbedding{
+                 TokenTable(store, block_name, config.vocabulary, config.sizes.width, is_tied),
+                 Positions(store, block_name, config.sizes.positions, {.sequence = config.length}, config.sizes.width),
+                 OptionalNorm(store, block_name + ".norm", config.sizes.width, config.sizes.first_norm())},
+             forward);
+       }});
 }
 
 void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name, const TextStackConfig& config,
@@ -65,9 +70,10 @@ void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name
        .forward_flops = flops,
        .backward_flops = 2 * flops,
        .make = [=](ParameterStore& store) {
-         return make_block(TokenOutput{NormParameters(store, block_name + ".norm", config.sizes.width),
-                                       TokenTable(store, table, config.vocabulary, config.sizes.width, is_tied)},
-                           forward);
+         return make_block(
+             TokenOutput{OptionalNorm(store, block_name + ".norm", config.sizes.width, config.sizes.last_norm()),
+                         TokenTable(store, table, config.vocabulary, config.sizes.width, is_tied)},
+             forward);
        }});
 }
 

@@ -24,8 +24,8 @@ struct TextStackConfig {
 void append_token_embedding(std::vector<BlockSpec>& blocks, const std::string& name, const TextStackConfig& config,
                             bool is_tied);
 
-/// "<name>.output": the stack's last norm, and scores of every token at every position: from the slot `name` to
-/// "logits" [T, V].
+/// "<name>.output": the stack's last norm, if there is one, and scores of every token at every position: from the slot
+/// `name` to "logits" [T, V].
 ///   is_tied   the scores' matrix is that of "<name>.embed"; else one of their own
 void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name, const TextStackConfig& config,
                          bool is_tied);

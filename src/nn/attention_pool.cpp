@@ -2,15 +2,14 @@
 
 #include "ops/add.h"
 #include "ops/broadcast.h"
-#include "ops/layer_norm.h"
 
 namespace triptych::nn {
 
 AttentionPool::AttentionPool(ParameterStore& store, const std::string& name, int64_t width, int64_t num_queries,
-                             int64_t num_heads)
+                             int64_t num_heads, const std::optional<NormConfig>& norm)
     : queries_(&store.create(name + ".queries", Shape{num_queries, width}, "replicated",
                              {.standard_deviation = 1, .decay = true, .in_compute_dtype = true})),
-      norm_(store, name + ".norm", width),
+      norm_(store, name + ".norm", width, norm),
       attention_(store, name, width, width, num_heads, 1) {}
 
 Variable AttentionPool::forward(const Variable& x, const Pass& pass) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "nn/transformer_block.h"
@@ -10,9 +11,10 @@ namespace triptych::nn {
 /// sample, attend to a sequence.
 class AttentionPool {
  public:
-  AttentionPool(ParameterStore& store, const std::string& name, int64_t width, int64_t num_queries, int64_t num_heads);
+  AttentionPool(ParameterStore& store, const std::string& name, int64_t width, int64_t num_queries, int64_t num_heads,
+                const std::optional<NormConfig>& norm);
 
-  /// x [B, S, H], whole, before a norm, which is the pool's; returns [B, Q, H], whole.
+  /// x [B, S, H], whole, before the stack's last norm, which is the pool's; returns [B, Q, H], whole.
   Variable forward(const Variable& x, const Pass& pass) const;
 
   /// Matrix-product FLOPs of one sample's forward pass.
@@ -22,7 +24,7 @@ class AttentionPool {
 
  private:
   Parameter* queries_;
-  NormParameters norm_;
+  OptionalNorm norm_;
   CrossAttention attention_;
 };
 

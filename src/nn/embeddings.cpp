@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "kernels/patchify.h"
-#include "nn/decoding.h"
 #include "ops/add.h"
 #include "ops/embedding.h"
 #include "ops/gather.h"
@@ -32,20 +31,6 @@ Tensor image_patches(const Tensor& pixels, int64_t patch, DType dtype) {
   return patches;
 }
 
-LearnedPositions::LearnedPositions(ParameterStore& store, const std::string& name, int64_t sequence, int64_t width)
-    : positions_(&store.create(name + ".positions", Shape{sequence, width}, "positions",
-                               {.standard_deviation = kSmall, .decay = true})) {}
-
-Variable LearnedPositions::add_to(const Variable& x, const Pass& pass) const {
-  if (pass.cache == nullptr) return add_positions(pass.laid_out(x, "stream"), pass.use(*positions_));
-  const Variable one = slice(all(pass), 0, pass.cache->position(), 1);
-  return pass.laid_out(add_positions(pass.laid_out(x, "batch"), one), "stream");
-}
-
-Variable LearnedPositions::all(const Pass& pass) const {
-  return pass.laid_out(pass.use(*positions_), "replicated");
-}
-
 PatchEmbedding::PatchEmbedding(ParameterStore& store, const std::string& name, const Config& config)
     : config_(config),
       weight_(&store.create(name + ".patch.weight", Shape{config.width, 3 * config.patch * config.patch},
@@ -57,13 +42,29 @@ PatchEmbedding::PatchEmbedding(ParameterStore& store, const std::string& name, c
       class_token_(config.class_token ? &store.create(name + ".class_token", Shape{config.width}, "class_token",
                                                       {.standard_deviation = kSmall, .decay = true})
                                       : nullptr),
-      positions_(store, name, config.num_patches() + (config.class_token ? 1 : 0), config.width) {}
+      positions_(store, name, config.positions, config.grid(), config.width),
+      norm_(store, name + ".norm", config.width, config.norm) {}
 
 Variable PatchEmbedding::forward(const Tensor& pixels, const Pass& pass) const {
   const Variable patches = pass.rows(image_patches(pixels, config_.patch, pass.dtype));
   Variable x = linear(patches, pass.use(*weight_), pass.use(*bias_), pass.dtype);
   if (class_token_ != nullptr) x = prepend_token(x, pass.use(*class_token_));
-  return positions_.add_to(x, pass);
+  return norm_.forward(positions_.add_to(x, pass), pass);
+}
+
+SegmentTable::SegmentTable(ParameterStore& store, const std::string& name, int64_t num_segments, int64_t width)
+    : table_(&store.create(name + ".segments", Shape{num_segments, width}, "segments",
+                           {.standard_deviation = kSmall, .decay = true})),
+      width_(width) {}
+
+Variable SegmentTable::add_one(const Variable& x, int64_t segment, const Pass& pass) const {
+  const Variable row = reshape(slice(pass.use(*table_), 0, segment, 1), Shape{width_});
+  return add(pass.laid_out(x, "stream"), row);
+}
+
+Variable SegmentTable::add_each(const Variable& x, const Tensor& segments, const Pass& pass) const {
+  const Variable rows = embedding(pass.rows(segments), pass.use(*table_), pass.mesh);
+  return add(pass.laid_out(x, "stream"), pass.laid_out(rows, "stream"));
 }
 
 // Positions are those of the sample's patches, so they come before the class token, which brings its own.
@@ -71,14 +72,16 @@ Variable PatchEmbedding::forward_visible(const Tensor& pixels, const Tensor& vis
   const Variable patches = pass.rows(image_patches(pixels, config_.patch, pass.dtype)), chosen = pass.rows(visible);
   const Variable positions = positions_.all(pass);
   const int64_t first = class_token_ != nullptr ? 1 : 0;
-  const Variable of_patches = slice(positions, 0, first, config_.num_patches());
   Variable x = linear(gather(patches, chosen), pass.use(*weight_), pass.use(*bias_), pass.dtype);
-  x = add(x, embedding(chosen, of_patches, pass.mesh));
-  if (class_token_ != nullptr) {
-    const Variable own = reshape(slice(positions, 0, 0, 1), Shape{config_.width});
-    x = prepend_token(x, add(pass.use(*class_token_), own));
+  if (positions.defined()) {
+    x = add(x, embedding(chosen, slice(positions, 0, first, config_.num_patches()), pass.mesh));
   }
-  return pass.laid_out(x, "stream");
+  if (class_token_ != nullptr) {
+    Variable token = pass.use(*class_token_);
+    if (positions.defined()) token = add(token, reshape(slice(positions, 0, 0, 1), Shape{config_.width}));
+    x = prepend_token(x, token);
+  }
+  return norm_.forward(pass.laid_out(x, "stream"), pass);
 }
 
 TokenTable::TokenTable(ParameterStore& store, const std::string& name, int64_t vocabulary, int64_t width, bool is_tied)

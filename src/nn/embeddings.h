@@ -1,10 +1,13 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <string>
 
+#include "nn/norm.h"
 #include "nn/parameter_store.h"
 #include "nn/pass.h"
+#include "nn/positions.h"
 
 namespace triptych::nn {
 
@@ -15,6 +18,7 @@ inline constexpr PlanRow kEmbeddingsPlan[] = {
     {"patch.bias", kWhole},        // [H]
     {"class_token", kWhole},       // [H]
     {"positions", kWhole},         // [S, H]
+    {"segments", kWhole},          // [kinds, H]
     {"logits", on_tp(2, kBatch)},  // [B, S, V]
     {"logits.bias", on_tp(0)},     // [V]
 };
@@ -30,29 +34,20 @@ inline constexpr std::array<float, 3> kPixelStd{0.26862954f, 0.26130258f, 0.2757
 /// order of kernels/patchify.h, each value less its channel's mean, over its standard deviation.
 Tensor image_patches(const Tensor& pixels, int64_t patch, DType dtype);
 
-/// Learned positions [S, H], small random values at first, added to a sequence.
-class LearnedPositions {
- public:
-  LearnedPositions(ParameterStore& store, const std::string& name, int64_t sequence, int64_t width);
-  /// x [B, S, H] in any layout; returns the stream.
-  Variable add_to(const Variable& x, const Pass& pass) const;
-  /// All of them, [S, H] whole, float32.
-  Variable all(const Pass& pass) const;
-
- private:
-  Parameter* positions_;
-};
-
 /// Images as sequences (Dosovitskiy et al. 2021): each patch of pixels times a matrix, an optional class token in
-/// front, learned positions.
+/// front, positions, and an optional norm, CLIP's `ln_pre`.
 class PatchEmbedding {
  public:
   struct Config {
     int64_t size = 0, patch = 0, width = 0;  ///< pixels a side of the image and of a patch; H
     bool class_token = false;
+    PositionKind positions = PositionKind::kLearned;
+    std::optional<NormConfig> norm;
     int64_t visible = 0;  ///< patches that are embedded, a sample's own choice; 0: all
 
     int64_t num_patches() const { return (size / patch) * (size / patch); }
+    /// Of the whole image.
+    PositionGrid grid() const { return {.sequence = num_patches() + (class_token ? 1 : 0), .side = size / patch}; }
     int64_t num_embedded() const { return visible > 0 ? visible : num_patches(); }
     int64_t sequence() const { return num_embedded() + (class_token ? 1 : 0); }
     /// Of one sample's forward pass; backward has as many, since pixels have no gradient.
@@ -69,7 +64,26 @@ class PatchEmbedding {
   Config config_;
   Parameter *weight_, *bias_;
   Parameter* class_token_ = nullptr;
-  LearnedPositions positions_;
+  Positions positions_;
+  OptionalNorm norm_;
+};
+
+/// Which kind a token is of, or which segment it belongs to: a learned row for each kind, small random values at first.
+/// Sequences of several modalities that stand in one, and BERT's pairs of sentences, are told apart by it: one table in
+/// one of the two ways, whose gradients are laid out differently.
+class SegmentTable {
+ public:
+  /// "<name>.segments" [num_segments, H].
+  SegmentTable(ParameterStore& store, const std::string& name, int64_t num_segments, int64_t width);
+
+  /// x [B, S, H], the stream, with row `segment` added to every token; returns the stream.
+  Variable add_one(const Variable& x, int64_t segment, const Pass& pass) const;
+  /// x [B, S, H] in any layout, with the row of each token's segment added, int32 [B, S]; returns the stream.
+  Variable add_each(const Variable& x, const Tensor& segments, const Pass& pass) const;
+
+ private:
+  Parameter* table_;
+  int64_t width_;
 };
 
 /// A vocabulary's rows, over `tp` by rows, and what turns states back into scores of its tokens: the same matrix.

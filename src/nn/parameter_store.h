@@ -35,6 +35,8 @@ class ParameterStore {
   Parameter& create(const std::string& name, const Shape& global_shape, std::string_view place,
                     const ParameterSpec& spec);
 
+  /// What the parameters lie on.
+  Device& device() const { return *device_; }
   std::vector<Parameter*> all() const;
   /// Those whose name begins with `prefix`.
   std::vector<Parameter*> named(std::string_view prefix) const;

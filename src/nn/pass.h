@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "autograd/parameter.h"
@@ -39,9 +40,15 @@ struct Pass {
     return Variable::constant(local, local.shape().with(0, local.size(0) * mesh.size(Axis::kDp)), layout("batch"));
   }
 
-  /// The dropout of one place in the model.
-  Dropout dropout(std::string_view place, float probability) const {
-    return {training ? probability : 0.0f, random_key(seed, place, static_cast<uint64_t>(step)), first_sample};
+  /// The dropout of one place in the model, the residual branch that `part` ends: "<part>.dropout" of elements,
+  /// "<part>.drop_path" of samples (stochastic depth).
+  Dropout dropout(const std::string& part, float probability, float path_probability) const {
+    const auto counter = static_cast<uint64_t>(step);
+    return {.probability = training ? probability : 0.0f,
+            .key = random_key(seed, part + ".dropout", counter),
+            .first_sample = first_sample,
+            .path_probability = training ? path_probability : 0.0f,
+            .path_key = random_key(seed, part + ".drop_path", counter)};
   }
 };
 

@@ -6,8 +6,9 @@
 
 #include "autograd/recompute.h"
 #include "nn/decoding.h"
-#include "ops/layer_norm.h"
 #include "ops/linear.h"
+#include "ops/repeat_heads.h"
+#include "ops/rotary.h"
 
 namespace triptych::nn {
 namespace {
@@ -50,12 +51,88 @@ struct TransformerBlock::Maker {
   }
 };
 
-NormParameters::NormParameters(ParameterStore& store, const std::string& name, int64_t width)
-    : weight(&store.create(name + ".weight", Shape{width}, "replicated", {.mean = 1})),
-      bias(&store.create(name + ".bias", Shape{width}, "replicated", {})) {}
+SelfAttention::SelfAttention(ParameterStore& store, const std::string& name, const TransformerBlockConfig& config,
+                             float scale)
+    : name_(name), config_(config) {
+  const int64_t h = config.width;
+  const auto make = [&](std::string_view part, const Shape& shape, const ParameterSpec& spec) {
+    return &store.create(fmt::format("{}.{}", name, part), shape, fmt::format("attention.{}", part), spec);
+  };
+  if (config.has_grouped_queries()) {
+    TRIPTYCH_CHECK(config.num_heads % config.kv_heads == 0, "{}: {} heads share {} of keys and values", name,
+                   config.num_heads, config.kv_heads);
+    const int64_t k = config.kv_heads * config.head_dim();
+    q_weight_ = make("q.weight", Shape{h, h}, matrix(h));
+    q_bias_ = make("q.bias", Shape{h}, {});
+    kv_weight_ = make("kv.weight", Shape{2, k, h}, matrix(h));
+    kv_bias_ = make("kv.bias", Shape{2, k}, {});
+  } else {
+    qkv_weight_ = make("qkv.weight", Shape{3, h, h}, matrix(h));
+    qkv_bias_ = make("qkv.bias", Shape{3, h}, {});
+  }
+  out_weight_ = make("out.weight", Shape{h, h}, matrix(h, scale));
+  out_bias_ = make("out.bias", Shape{h}, {});
+  const PositionGrid& grid = config.rotary.grid;
+  if (grid.sequence == 0) return;
+  const std::vector<float> table = rotary_angles(grid, config.head_dim(), config.rotary.base);
+  angles_ = Tensor::from<float>(store.device(), Shape{grid.sequence, config.head_dim()}, table);
+}
 
-Variable NormParameters::forward(const Variable& x, const Pass& pass) const {
-  return layer_norm(x, pass.use(*weight), pass.use(*bias));
+Variable SelfAttention::forward(const Variable& x, const Tensor& lengths, const Pass& pass) const {
+  const auto turned = [&](const Variable& of, int64_t parts) {
+    return angles_.defined() ? rotary(of, angles(pass), parts) : of;
+  };
+  Variable o;
+  if (config_.has_grouped_queries()) {
+    const Variable q = turned(linear(x, pass.use(*q_weight_), pass.use(*q_bias_), pass.dtype), 1);
+    const Variable kv = turned(linear(x, pass.use(*kv_weight_), pass.use(*kv_bias_), pass.dtype), 1);
+    o = attend(q, kv, lengths, pass);
+  } else {
+    const Variable qkv = turned(linear(x, pass.use(*qkv_weight_), pass.use(*qkv_bias_), pass.dtype), 2);
+    if (pass.cache == nullptr) {
+      o = self_attention(qkv, config_.num_heads, {.causal = config_.causal, .lengths = lengths});
+    } else {
+      const Tensor& all = qkv.tensor();
+      const Shape local{all.size(0), 1, all.size(3)}, global = qkv.global_shape();
+      const Variable q = Variable::constant(all.slice(2, 0, 1).contiguous().view(local), Shape{global[0], 1, global[3]},
+                                            pass.layout("cross_attention.q"));
+      const Variable kv = Variable::constant(all.slice(2, 1, 2), global.with(2, 2), pass.layout("cross_attention.kv"));
+      o = attend(q, kv, lengths, pass);
+    }
+  }
+  return linear(o, pass.use(*out_weight_), Variable(), pass.dtype);
+}
+
+Tensor SelfAttention::angles(const Pass& pass) const {
+  return pass.cache == nullptr ? angles_ : angles_.slice(0, pass.cache->position(), 1);
+}
+
+Variable SelfAttention::keys_and_values(const Variable& kv, const Pass& pass) const {
+  if (pass.cache == nullptr) return kv;
+  TRIPTYCH_CHECK(config_.causal, "{}: only a causal stack decodes token by token", name_);
+  const Tensor all = pass.cache->append(name_, kv.tensor());
+  return Variable::constant(all, kv.global_shape().with(1, all.size(1)), kv.layout());
+}
+
+Variable SelfAttention::attend(const Variable& q, const Variable& kv, const Tensor& lengths, const Pass& pass) const {
+  Variable all = keys_and_values(kv, pass);
+  if (config_.has_grouped_queries()) {
+    all = repeat_heads(all, config_.num_heads / config_.kv_heads, config_.head_dim());
+  }
+  if (pass.cache == nullptr) {
+    return cross_attention(q, all, config_.num_heads, {.causal = config_.causal, .lengths = lengths});
+  }
+  // The new token attends to itself and to all before.
+  const Tensor& num_tokens = pass.cache->num_tokens(pass.device, kv.tensor().size(0));
+  return cross_attention(q, all, config_.num_heads, {.lengths = num_tokens});
+}
+
+double SelfAttention::forward_flops(const TransformerBlockConfig& config, int64_t sequence) {
+  const auto h = static_cast<double>(config.width), s = static_cast<double>(sequence);
+  const double share = config.has_grouped_queries()
+                           ? static_cast<double>(config.kv_heads) / static_cast<double>(config.num_heads)
+                           : 1;  // of keys' and values' widths in h
+  return s * 2 * (2 + 2 * share) * h * h + 4 * s * s * h;
 }
 
 CrossAttention::CrossAttention(ParameterStore& store, const std::string& name, int64_t width, int64_t memory_width,
@@ -107,67 +184,53 @@ TransformerBlock::TransformerBlock(ParameterStore& store, const std::string& nam
 TransformerBlock::TransformerBlock(const std::string& name, const TransformerBlockConfig& config, const Maker& make)
     : name_(name),
       config_(config),
-      attention_norm_(make.store, name + ".attention.norm", make.h),
-      qkv_weight_(make("attention.qkv.weight", Shape{3, make.h, make.h}, matrix(make.h))),
-      qkv_bias_(make("attention.qkv.bias", Shape{3, make.h}, {})),
-      out_weight_(make("attention.out.weight", Shape{make.h, make.h}, matrix(make.h, make.scale))),
-      out_bias_(make("attention.out.bias", Shape{make.h}, {})),
-      across_(config.memory_width > 0
-                  ? std::optional<Across>({NormParameters(make.store, name + ".cross_attention.norm", make.h),
-                                           CrossAttention(make.store, name + ".cross_attention", make.h,
-                                                          config.memory_width, config.num_heads, make.scale)})
-                  : std::nullopt),
-      feed_forward_norm_(make.store, name + ".feed_forward.norm", make.h),
+      attention_norm_(make.store, name + ".attention.norm", make.h, config.norm),
+      attention_(make.store, name + ".attention", config, make.scale),
+      across_(
+          config.memory_width > 0
+              ? std::optional<Across>({NormParameters(make.store, name + ".cross_attention.norm", make.h, config.norm),
+                                       CrossAttention(make.store, name + ".cross_attention", make.h,
+                                                      config.memory_width, config.num_heads, make.scale)})
+              : std::nullopt),
+      feed_forward_norm_(make.store, name + ".feed_forward.norm", make.h, config.norm),
       in_weight_(make("feed_forward.in.weight", gated(config, Shape{make.f, make.h}), matrix(make.h),
                       in_place(config, "weight"))),
       in_bias_(make("feed_forward.in.bias", gated(config, Shape{make.f}), {}, in_place(config, "bias"))),
       down_weight_(make("feed_forward.out.weight", Shape{make.h, make.f}, matrix(make.f, make.scale))),
       down_bias_(make("feed_forward.out.bias", Shape{make.h}, {})) {}
 
-// The new token, qkv [R, 1, 3, H], attends to itself and to all before.
-Variable TransformerBlock::attend_to_cache(const Variable& qkv, const Pass& pass) const {
-  TRIPTYCH_CHECK(config_.causal, "{}: only a causal stack decodes token by token", name_);
-  const Tensor& all = qkv.tensor();
-  const int64_t rows = all.size(0), width = all.size(3);
-  const Tensor kv = pass.cache->append(name_, all.slice(2, 1, 2));
-  const Shape& global = qkv.global_shape();
-  const Variable q = Variable::constant(all.slice(2, 0, 1).contiguous().view(Shape{rows, 1, width}),
-                                        Shape{global[0], 1, global[3]}, pass.layout("cross_attention.q"));
-  const Variable before =
-      Variable::constant(kv, Shape{global[0], kv.size(1), 2, global[3]}, pass.layout("cross_attention.kv"));
-  return cross_attention(q, before, config_.num_heads, {.lengths = pass.cache->num_tokens(pass.device, rows)});
-}
-
 Variable TransformerBlock::run(const Variable& x, const Variable& memory, const Lengths& lengths,
                                const Pass& pass) const {
-  const auto dropout = [&](std::string_view place) {
-    return pass.dropout(name_ + std::string(place), config_.dropout);
+  const bool post = config_.post_norm;
+  const auto dropout = [&](std::string_view part) {
+    return pass.dropout(fmt::format("{}.{}", name_, part), config_.dropout, config_.drop_path);
   };
-  // The stream after a branch has been added to it, and the norm of that, which the next part begins with.
-  const auto add = [&](const Variable& stream, const Variable& branch, Parameter& bias, std::string_view place,
+  // The stream after a branch has been added to it, and a norm of that.
+  const auto add = [&](const Variable& stream, const Variable& branch, Parameter& bias, std::string_view part,
                        const NormParameters& norm) {
-    return residual_norm(stream, pass.laid_out(branch, "stream"), pass.use(bias), dropout(place),
-                         pass.use(*norm.weight), pass.use(*norm.bias), pass.mesh);
+    return norm.after(stream, pass.laid_out(branch, "stream"), pass.use(bias), dropout(part), pass);
   };
-  const Variable qkv = linear(pass.laid_out(attention_norm_.forward(x, pass), "batch"), pass.use(*qkv_weight_),
-                              pass.use(*qkv_bias_), pass.dtype);
-  const Variable o = pass.cache != nullptr
-                         ? attend_to_cache(qkv, pass)
-                         : self_attention(qkv, config_.num_heads, {.causal = config_.causal, .lengths = lengths.own});
-  const Variable branch = linear(o, pass.use(*out_weight_), Variable(), pass.dtype);
-  ResidualNorm state = add(x, branch, *out_bias_, ".attention.dropout", across_ ? across_->norm : feed_forward_norm_);
+  // `stream` is what the next branch is added to, `input` what the next part reads: the norm of the stream that the
+  // part begins with, or, post-norm, the stream itself, which is the norm of the sum before it.
+  Variable stream = x, input = post ? x : attention_norm_.forward(x, pass);
+  const auto go_on = [&](const ResidualNorm& made) {
+    stream = post ? made.normalized : made.sum;
+    input = made.normalized;
+  };
+  const Variable branch = attention_.forward(pass.laid_out(input, "batch"), lengths.own, pass);
+  const NormParameters& next = across_ ? across_->norm : feed_forward_norm_;
+  go_on(add(stream, branch, attention_.out_bias(), "attention", post ? attention_norm_ : next));
   if (across_) {
     // Undefined where a decoder's cache has the keys and values of it.
     const Variable whole = memory.defined() ? pass.laid_out(memory, "batch") : memory;
-    const Variable across =
-        across_->attention.forward(pass.laid_out(state.normalized, "batch"), whole, lengths.memory, pass);
-    state = add(state.sum, across, across_->attention.out_bias(), ".cross_attention.dropout", feed_forward_norm_);
+    const Variable across = across_->attention.forward(pass.laid_out(input, "batch"), whole, lengths.memory, pass);
+    go_on(add(stream, across, across_->attention.out_bias(), "cross_attention",
+              post ? across_->norm : feed_forward_norm_));
   }
-  const Variable h =
-      linear(pass.laid_out(state.normalized, "batch"), pass.use(*in_weight_), pass.use(*in_bias_), pass.dtype);
+  const Variable h = linear(pass.laid_out(input, "batch"), pass.use(*in_weight_), pass.use(*in_bias_), pass.dtype);
   const Variable down = activated_linear(h, pass.use(*down_weight_), config_.activation, pass.dtype);
-  return residual(state.sum, pass.laid_out(down, "stream"), pass.use(*down_bias_), dropout(".feed_forward.dropout"),
-                  pass.mesh);
+  if (post) return add(stream, down, *down_bias_, "feed_forward", feed_forward_norm_).normalized;
+  return residual(stream, pass.laid_out(down, "stream"), pass.use(*down_bias_), dropout("feed_forward"), pass.mesh);
 }
 
 Variable TransformerBlock::forward(const Variable& x, const Variable& memory, const Lengths& lengths,
@@ -189,7 +252,7 @@ double TransformerBlock::forward_flops(const TransformerBlockConfig& config, int
   const auto h = static_cast<double>(config.width), f = static_cast<double>(config.feed_forward);
   const auto s = static_cast<double>(sequence);
   const double products = is_gated(config.activation) ? 3 : 2;  // of the feed-forward layer
-  double flops = s * (2 * 4 * h * h + 2 * products * h * f) + 4 * s * s * h;
+  double flops = SelfAttention::forward_flops(config, sequence) + s * 2 * products * h * f;
   if (config.memory_width > 0) {
     flops += CrossAttention::forward_flops(config.width, config.memory_width, sequence, memory);
   }

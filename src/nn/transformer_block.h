@@ -5,11 +5,19 @@
 #include <vector>
 
 #include "kernels/activation.h"
+#include "nn/norm.h"
 #include "nn/parameter_store.h"
 #include "nn/pass.h"
+#include "nn/positions.h"
 #include "ops/attention.h"
 
 namespace triptych::nn {
+
+/// Positions by turning queries and keys: see rotary_angles.
+struct RotaryConfig {
+  PositionGrid grid;  ///< of no tokens: the block has none
+  double base = 10000;
+};
 
 struct TransformerBlockConfig {
   int64_t width = 0;
@@ -20,6 +28,14 @@ struct TransformerBlockConfig {
   float dropout = 0;         ///< after each attention and after the feed-forward layer
   int64_t depth = 1;  ///< blocks of the tower: what writes to the residual stream starts smaller by sqrt(2 depth)
   Activation activation = Activation::kGelu;
+  NormConfig norm;
+  bool post_norm = false;  ///< norms behind the residual sums (Vaswani et al. 2017), not before each part
+  int64_t kv_heads = 0;    ///< of self-attention (Ainslie et al. 2023, GQA), a divisor of num_heads; 0: num_heads
+  RotaryConfig rotary;
+  float drop_path = 0;  ///< stochastic depth (Huang et al. 2016): so often a sample goes round a part of the block
+
+  int64_t head_dim() const { return width / num_heads; }
+  bool has_grouped_queries() const { return kv_heads > 0 && kv_heads != num_heads; }
 };
 
 /// The parallel plan of a Transformer block over `tp` (Shoeybi et al. 2019, Megatron-LM): attention by heads, the
@@ -27,6 +43,10 @@ struct TransformerBlockConfig {
 inline constexpr PlanRow kTransformerBlockPlan[] = {
     {"attention.qkv.weight", on_tp(1)},          // [3, H, H] by heads
     {"attention.qkv.bias", on_tp(1)},            // [3, H]
+    {"attention.q.weight", on_tp(0)},            // [H, H] by heads, where queries share keys and values
+    {"attention.q.bias", on_tp(0)},              // [H]
+    {"attention.kv.weight", on_tp(1)},           // [2, K, H] by heads
+    {"attention.kv.bias", on_tp(1)},             // [2, K]
     {"attention.out.weight", on_tp(1)},          // [H, H]
     {"attention.out.bias", kWhole},              // [H], added after the reduction
     {"cross_attention.q.weight", on_tp(0)},      // [H, H] by heads
@@ -43,12 +63,37 @@ inline constexpr PlanRow kTransformerBlockPlan[] = {
     {"feed_forward.out.bias", kWhole},           // [H]
 };
 
-/// Layer normalisation with learned weight and bias [H].
-struct NormParameters {
-  NormParameters(ParameterStore& store, const std::string& name, int64_t width);
-  Variable forward(const Variable& x, const Pass& pass) const;
+/// Every token attends to its own sequence: W_o attention(W_qkv x). The output's bias is apart, to be added after the
+/// reduction.
+///
+/// With grouped queries a projection of its own, W_kv [2, K, H], makes fewer heads of keys and values than there are of
+/// queries, each shared by neighbours; a cache then keeps those alone.
+class SelfAttention {
+ public:
+  /// `scale` of the initial output weights.
+  SelfAttention(ParameterStore& store, const std::string& name, const TransformerBlockConfig& config, float scale);
 
-  Parameter *weight, *bias;
+  /// x [B, S, H], whole; returns [B, S, H], Partial on `tp`.
+  ///   lengths   int32 [B]: keys at and beyond are masked; undefined if all count
+  Variable forward(const Variable& x, const Tensor& lengths, const Pass& pass) const;
+  Parameter& out_bias() const { return *out_bias_; }
+
+  /// Matrix-product FLOPs of one sample's forward pass.
+  static double forward_flops(const TransformerBlockConfig& config, int64_t sequence);
+
+ private:
+  // The angles of the sequence's positions, or of the one that is being decoded.
+  Tensor angles(const Pass& pass) const;
+  // Keys and values [B, T, 2, K] for the attention: those of all tokens so far where there is a cache.
+  Variable keys_and_values(const Variable& kv, const Pass& pass) const;
+  Variable attend(const Variable& q, const Variable& kv, const Tensor& lengths, const Pass& pass) const;
+
+  std::string name_;
+  TransformerBlockConfig config_;
+  Parameter *qkv_weight_ = nullptr, *qkv_bias_ = nullptr;  // or, with grouped queries:
+  Parameter *q_weight_ = nullptr, *q_bias_ = nullptr, *kv_weight_ = nullptr, *kv_bias_ = nullptr;
+  Parameter *out_weight_, *out_bias_;
+  Tensor angles_;  // float32 [S, D], or undefined
 };
 
 /// Queries from one sequence, keys and values from another: W_o attention(W_q x, W_kv memory). The output's bias is
@@ -75,8 +120,11 @@ class CrossAttention {
   Parameter *q_weight_, *q_bias_, *kv_weight_, *kv_bias_, *out_weight_, *out_bias_;
 };
 
-/// A pre-norm Transformer block: x += W_o attention(W_qkv norm(x)); x += cross-attention(norm(x), memory) in a decoder
-/// that has one; x += W_2 f(W_1 norm(x)), f the activation. Where f is gated, W_1 is [2, F, H], the gate's half first.
+/// A Transformer block of up to three parts: self-attention; in a decoder that has one, cross-attention; a feed-forward
+/// layer W_2 f(W_1 x), f the activation. Where f is gated, W_1 is [2, F, H], the gate's half first.
+///
+/// Pre-norm, each part is x += part(norm(x)), and who reads the last block's stream norms it; post-norm, it is
+/// x = norm(x + part(x)). The parameters' names are the same.
 class TransformerBlock {
  public:
   TransformerBlock(ParameterStore& store, const std::string& name, const TransformerBlockConfig& config);
@@ -95,7 +143,6 @@ class TransformerBlock {
  private:
   struct Maker;
   TransformerBlock(const std::string& name, const TransformerBlockConfig& config, const Maker& make);
-  Variable attend_to_cache(const Variable& qkv, const Pass& pass) const;
   Variable run(const Variable& x, const Variable& memory, const Lengths& lengths, const Pass& pass) const;
 
   struct Across {
@@ -106,7 +153,7 @@ class TransformerBlock {
   std::string name_;
   TransformerBlockConfig config_;
   NormParameters attention_norm_;
-  Parameter *qkv_weight_, *qkv_bias_, *out_weight_, *out_bias_;
+  SelfAttention attention_;
   std::optional<Across> across_;
   NormParameters feed_forward_norm_;
   Parameter *in_weight_, *in_bias_, *down_weight_, *down_bias_;

@@ -22,7 +22,7 @@ class MaskedImageTask : public Task {
   MaskedImageTask(ConfigReader& reader, const MeshShape& mesh) {
     read_dropout(reader, model_.image.dropout);
     read_image_encoder(reader, model_.image, true, mesh);
-    read_sizes(reader, "model.decoder", model_.decoder, mesh);
+    read_sizes(reader, "model.decoder", model_.decoder, true, mesh);
     double share = 0.25;
     reader
         .read("objective.visible_share", share,
@@ -33,6 +33,11 @@ class MaskedImageTask : public Task {
     reader.read("objective.normalize_patches", normalize_,
                 "Compare each patch relative to its own mean and deviation, instead of its pixels.");
     read_augmentation(reader, augment_);
+    if (model_.image.sizes.positions == PositionKind::kRotary) {
+      reader.problem("model.image.positions",
+                     "must not be rotary where an encoder sees patches of a sample's own choice",
+                     "Use learned or sinusoidal");
+    }
     const int64_t num_patches = model_.image.embedding().num_patches();
     const auto visible = static_cast<int64_t>(share * static_cast<double>(num_patches));
     if (num_patches < 2 || visible < 1) {

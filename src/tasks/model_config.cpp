@@ -25,9 +25,68 @@ void read_kind(ConfigReader& reader, const std::string& key, Kind& kind,
   }
 }
 
+// Norms, activation and attention of a stack's blocks.
+void read_block_kind(ConfigReader& reader, const std::string& section, TransformerSizes& sizes) {
+  reader
+      .read(
+          section + ".kv_heads", sizes.kv_heads,
+          "Heads of self-attention's keys and values, each shared by several of the queries' (grouped queries, Llama); "
+          "divide the heads; a multiple of parallel.tp. 0: as many as heads.")
+      .at_least(0)
+      .at_most(65536);
+  read_kind(reader, section + ".activation", sizes.activation, kActivations, activation_name,
+            "Of the feed-forward layers: the exact GELU, its approximations by tanh (GPT-2, SigLIP) and by a sigmoid "
+            "(CLIP), or SwiGLU (Llama), whose first product is twice as wide.");
+  read_kind(reader, section + ".norm", sizes.norm.kind, kNormKinds, norm_name,
+            "layer, or rms: the root mean square alone, without a mean and a bias (Llama).");
+  reader.read(section + ".norm_epsilon", sizes.norm.epsilon, "Added to the norms' variance.").positive().at_most(1);
+  std::string position = sizes.post_norm ? "post" : "pre";
+  reader
+      .read(section + ".norm_position", position,
+            "pre: before each part of a block, and one behind the last block; post: behind each sum (BERT).")
+      .one_of({"pre", "post"});
+  sizes.post_norm = position == "post";
+  reader.read(section + ".input_norm", sizes.input_norm,
+              "A norm before the first block (CLIP's ln_pre, BERT's of its embeddings).");
+  reader
+      .read(section + ".drop_path", sizes.drop_path,
+            "Stochastic depth: how often a sample goes round a part of the last block; from none at the first block it "
+            "grows evenly.")
+      .at_least(0)
+      .at_most(0.95f);
+}
+
+// What tells tokens where they stand, in a line or in a grid of patches.
+void read_positions(ConfigReader& reader, const std::string& section, TransformerSizes& sizes, bool is_grid) {
+  const std::string key = section + ".positions";
+  read_kind(reader, key, sizes.positions, kPositionKinds, position_name,
+            is_grid
+                ? "learned; sinusoidal: fixed waves along columns and rows (MAE); rotary: queries and keys turned by "
+                  "row and column; none."
+                : "learned; sinusoidal: fixed waves (Vaswani et al. 2017); rotary: queries and keys turned (Llama); "
+                  "none.");
+  reader
+      .read(section + ".rotary_base", sizes.rotary_base, "Of rotary positions: the longest wave, in tokens, over 2 pi.")
+      .at_least(1)
+      .at_most(1e9);
+  const int64_t divisor = is_grid ? 4 : 2, head_dim = sizes.width / sizes.heads;
+  if (sizes.positions == PositionKind::kSinusoidal && sizes.width % divisor != 0) {
+    reader.problem(key,
+                   fmt::format("sinusoidal needs a width that is a multiple of {}, found {}", divisor, sizes.width),
+                   "Change the width or the positions");
+  }
+  if (sizes.positions == PositionKind::kRotary && head_dim % divisor != 0) {
+    reader.problem(key,
+                   fmt::format("rotary needs heads of a multiple of {} columns, found {} / {} = {}", divisor,
+                               sizes.width, sizes.heads, head_dim),
+                   "Change the heads or the positions");
+  }
+}
+
 }  // namespace
 
-void read_sizes(ConfigReader& reader, const std::string& section, TransformerSizes& sizes, const MeshShape& mesh) {
+void read_sizes(ConfigReader& reader, const std::string& section, TransformerSizes& sizes, bool is_grid,
+                const MeshShape& mesh) {
   const std::string heads = section + ".heads";
   reader.read(section + ".width", sizes.width, "Of the residual stream.").at_least(1).at_most(65536);
   reader.read(section + ".layers", sizes.layers, "Transformer blocks.").at_least(1).at_most(1024);
@@ -37,9 +96,8 @@ void read_sizes(ConfigReader& reader, const std::string& section, TransformerSiz
   reader.read(section + ".feed_forward", sizes.feed_forward, "Inner width; a multiple of parallel.tp.")
       .at_least(1)
       .at_most(1 << 20);
-  read_kind(reader, section + ".activation", sizes.activation, kActivations, activation_name,
-            "Of the feed-forward layers: the exact GELU, its approximations by tanh (GPT-2, SigLIP) and by a sigmoid "
-            "(CLIP), or SwiGLU (Llama), whose first product is twice as wide.");
+  read_block_kind(reader, section, sizes);
+  read_positions(reader, section, sizes, is_grid);
   if (sizes.width % sizes.heads != 0) {
     reader.problem(heads, fmt::format("must divide {}.width: {} heads, width {}", section, sizes.heads, sizes.width),
                    "Choose a width that is a multiple of the heads");
@@ -58,6 +116,16 @@ void read_sizes(ConfigReader& reader, const std::string& section, TransformerSiz
                    fmt::format("must be a multiple of parallel.tp: {}, tp = {}", sizes.feed_forward, mesh.tp),
                    "Change feed_forward or parallel.tp");
   }
+  const std::string kv_heads = section + ".kv_heads";
+  if (sizes.kv_heads > 0 && sizes.heads % sizes.kv_heads != 0) {
+    reader.problem(kv_heads, fmt::format("must divide {}.heads: {} of {} heads", section, sizes.kv_heads, sizes.heads),
+                   "Choose a divisor of the heads");
+  }
+  if (sizes.kv_heads % mesh.tp != 0) {
+    reader.problem(kv_heads,
+                   fmt::format("must be a multiple of parallel.tp: {} heads, tp = {}", sizes.kv_heads, mesh.tp),
+                   "Change kv_heads or parallel.tp");
+  }
 }
 
 void read_image_encoder(ConfigReader& reader, ImageEncoderConfig& config, bool has_pooling, const MeshShape& mesh) {
@@ -70,7 +138,7 @@ void read_image_encoder(ConfigReader& reader, ImageEncoderConfig& config, bool h
                    fmt::format("must divide model.image.size: patch {}, size {}", config.patch, config.size),
                    "Change one of them");
   }
-  read_sizes(reader, "model.image", config.sizes, mesh);
+  read_sizes(reader, "model.image", config.sizes, true, mesh);
   config.pooling = ImageEncoderConfig::Pooling::kMean;
   if (!has_pooling) return;
   std::string pooling = "class";
@@ -97,7 +165,7 @@ void read_text_stack(ConfigReader& reader, const std::string& section, TextStack
                    fmt::format("must be a multiple of parallel.tp: {} tokens, tp = {}", config.vocabulary, mesh.tp),
                    "Round the vocabulary up: unused rows cost little");
   }
-  read_sizes(reader, section, config.sizes, mesh);
+  read_sizes(reader, section, config.sizes, false, mesh);
   if (!has_attention) return;
   std::string attention = "causal";
   reader.read(section + ".attention", attention, "causal, or bidirectional with the padding masked.")

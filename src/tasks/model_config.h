@@ -13,8 +13,11 @@
 
 namespace triptych::tasks {
 
-/// `section`.width, layers, heads, feed_forward and the kinds of a stack's blocks, and what `tp` asks of them.
-void read_sizes(ConfigReader& reader, const std::string& section, TransformerSizes& sizes, const MeshShape& mesh);
+/// `section`.width, layers, heads, feed_forward, of what kind a stack's blocks and positions are, and what `tp` asks of
+/// them.
+///   is_grid   the stack's sequence is an image's patches, not a line
+void read_sizes(ConfigReader& reader, const std::string& section, TransformerSizes& sizes, bool is_grid,
+                const MeshShape& mesh);
 
 /// model.image: size, patch, the sizes; `pooling` too where the whole image is to have one state.
 void read_image_encoder(ConfigReader& reader, ImageEncoderConfig& config, bool has_pooling, const MeshShape& mesh);

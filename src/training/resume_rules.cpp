@@ -10,7 +10,7 @@ namespace triptych::training {
 namespace {
 
 struct RuleRow {
-  std::string_view key;  ///< a key, `*` standing for a number, or a section with its point at the end
+  std::string_view key;  ///< a key, `*` standing for a part of it, or a section with its point at the end
   ChangeRule rule;
 };
 
@@ -36,6 +36,7 @@ constexpr std::array kRules = {
     RuleRow{"decoding.", ChangeRule::kFree},
     RuleRow{"model.", ChangeRule::kRefused},
     RuleRow{"model.dropout", ChangeRule::kOnRequest},
+    RuleRow{"model.*.drop_path", ChangeRule::kOnRequest},
     RuleRow{"objective.", ChangeRule::kOnRequest},
 };
 

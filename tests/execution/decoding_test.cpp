@@ -29,11 +29,21 @@ ModelSpec model_of(const std::string& family) {
                                  .patch = 2,
                                  .sizes = {.width = 10, .layers = 1, .heads = 2, .feed_forward = 14},
                                  .pooling = ImageEncoderConfig::Pooling::kMean};
-  const TextStackConfig text{.length = kLength,
-                             .vocabulary = kVocabulary,
-                             .sizes = {.width = 12, .layers = 2, .heads = 4, .feed_forward = 18},
-                             .dropout = 0.5f};  // never while decoding
-  if (family == "captioner") return captioner({.image = image, .text = text});
+  TextStackConfig text{.length = kLength,
+                       .vocabulary = kVocabulary,
+                       .sizes = {.width = 12, .layers = 2, .heads = 4, .feed_forward = 18},
+                       .dropout = 0.5f};  // never while decoding
+  if (family == "llama_like") {           // whose cache keeps fewer heads, turned by their positions
+    text.sizes = {.width = 16,
+                  .layers = 2,
+                  .heads = 4,
+                  .feed_forward = 18,
+                  .activation = Activation::kSwiglu,
+                  .norm = {.kind = NormKind::kRms},
+                  .kv_heads = 2,
+                  .positions = PositionKind::kRotary};
+  }
+  if (family != "coca") return captioner({.image = image, .text = text});
   return coca({.image = image, .text = text, .multimodal_layers = 2, .pool_queries = 3, .embedding = 5});
 }
 
@@ -148,7 +158,7 @@ TEST_P(CachedDecoding, ScoresAreThoseOfAFullPassAlsoAfterRowsMoved) {
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const char* family : {"captioner", "coca"}) {
+  for (const char* family : {"captioner", "coca", "llama_like"}) {
     all.push_back({family, {}, false});
     all.push_back({family, {.tp = 2}, false});
     all.push_back({family, {.tp = 2}, true});

@@ -136,6 +136,25 @@ TEST(Residual, DropsWhatPhiloxSaysAndScalesTheRest) {
                   {{Shape{2, 3, 7}}, {Shape{2, 3, 7}}, {Shape{7}, true}});
 }
 
+// Of three samples, the seventh to the ninth of the batch, some go round the branch.
+TEST(Residual, DropsTheBranchOfWholeSamples) {
+  OneRank rank;
+  const Dropout dropout{.first_sample = 6, .path_probability = 0.5f, .path_key = random_key(1, "there", 4)};
+  int num_dropped = 0;
+  for (uint64_t sample = 6; sample < 9; ++sample) num_dropped += philox_uniform(dropout.path_key, sample) < 0.5f;
+  ASSERT_TRUE(num_dropped > 0 && num_dropped < 3) << num_dropped;
+  check_gradients([&](const auto& v) { return residual(v[0], v[1], v[2], dropout, rank.mesh); },
+                  [&](const auto& in) {
+                    Rows y = in[0];
+                    for (std::size_t i = 0; i < y.size(); ++i) {
+                      const bool kept = philox_uniform(dropout.path_key, 6 + i / 14) >= 0.5f;
+                      if (kept) y[i] += 2 * (in[1][i] + in[2][i % 7]);
+                    }
+                    return y;
+                  },
+                  {{Shape{3, 2, 7}}, {Shape{3, 2, 7}}, {Shape{7}, true}});
+}
+
 // The sum in its first half, the norm in its second: a function of one result that uses both.
 Variable joined(const ResidualNorm& of) {
   const Shape& shape = of.sum.tensor().shape();

@@ -11,7 +11,9 @@
 #include "ops/gather.h"
 #include "ops/multiply.h"
 #include "ops/pick.h"
+#include "ops/repeat_heads.h"
 #include "ops/reshape.h"
+#include "ops/rotary.h"
 #include "ops/scale.h"
 #include "ops/slice.h"
 #include "ops/softmax.h"
@@ -359,6 +361,50 @@ TEST(Pick, TakesAnElementOfEveryRow) {
           return y;
         },
         {{Shape{2, 3, 7}}});
+}
+
+TEST(Rotary, MatchesDoubleAndItsCentralDifferences) {
+  OneRank rank;
+  constexpr std::size_t kPositions = 3, kDim = 4, kHeads = 2;
+  std::vector<float> table;
+  std::vector<double> angles;
+  for (std::size_t s = 0; s < kPositions; ++s) {
+    for (const double i : {0.0, 1.0}) angles.push_back(static_cast<double>(s) / (1 + 2 * i));
+    for (const std::size_t i : {0, 1}) table.push_back(static_cast<float>(std::cos(angles[2 * s + i])));
+    for (const std::size_t i : {0, 1}) table.push_back(static_cast<float>(std::sin(angles[2 * s + i])));
+  }
+  const Tensor of_positions = Tensor::from<float>(rank.device, Shape{kPositions, kDim}, table);
+  check([&](const auto& v) { return rotary(v[0], of_positions); },
+        [&](const auto& in) {
+          Rows y = in[0];
+          for (std::size_t head = 0; head < in[0].size() / kDim; ++head) {
+            for (std::size_t i = 0; i < kDim / 2; ++i) {
+              const double t = angles[head / kHeads % kPositions * 2 + i];
+              const double a = in[0][head * kDim + i], b = in[0][head * kDim + 2 + i];
+              y[head * kDim + i] = a * std::cos(t) - b * std::sin(t);
+              y[head * kDim + 2 + i] = b * std::cos(t) + a * std::sin(t);
+            }
+          }
+          return y;
+        },
+        {{Shape{2, 3, 8}}});
+  const auto zeros = [&](const Shape& shape) {
+    return Variable::constant(Tensor::zeros(rank.device, DType::kFloat32, shape), shape, Layout());
+  };
+  EXPECT_THROW(rotary(zeros(Shape{2, 4, 8}), of_positions), InternalError) << "a position without angles";
+  EXPECT_THROW(rotary(zeros(Shape{2, 3, 6}), of_positions), InternalError) << "half a head";
+}
+
+TEST(RepeatHeads, MatchesDoubleAndItsCentralDifferences) {
+  check([](const auto& v) { return repeat_heads(v[0], 3, 2); },
+        [](const auto& in) {
+          Rows y;
+          for (std::size_t head = 0; head < in[0].size() / 2; ++head) {
+            for (int copy = 0; copy < 3; ++copy) y.insert(y.end(), {in[0][2 * head], in[0][2 * head + 1]});
+          }
+          return y;
+        },
+        {{Shape{2, 3, 2, 4}}});
 }
 
 TEST(Activate, MatchesDoubleAndItsCentralDifferences) {

@@ -45,6 +45,8 @@ TEST(ResumeRules, EveryKeyOfEveryTaskHasARule) {
 TEST(ResumeRules, TheLongestRowHolds) {
   EXPECT_EQ(change_rule("model.text.width"), ChangeRule::kRefused);
   EXPECT_EQ(change_rule("model.dropout"), ChangeRule::kOnRequest);
+  EXPECT_EQ(change_rule("model.text.drop_path"), ChangeRule::kOnRequest);
+  EXPECT_EQ(change_rule("model.text.norm"), ChangeRule::kRefused);
   EXPECT_EQ(change_rule("run.seed"), ChangeRule::kRefused);
   EXPECT_EQ(change_rule("run.threads"), ChangeRule::kFree);
   EXPECT_EQ(change_rule("training.global_batch"), ChangeRule::kRefused);

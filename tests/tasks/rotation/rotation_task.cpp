@@ -45,8 +45,8 @@ class RotationTask : public Task {
 ModelSpec RotationTask::model() const {
   ModelSpec model;
   append_image_encoder(model.blocks, encoder_);
-  const int64_t width = encoder_.sizes.width;
-  const double flops = ProjectionHead::forward_flops(width, kNumTurns);
+  const TransformerSizes sizes = encoder_.sizes;
+  const double flops = ProjectionHead::forward_flops(sizes.width, kNumTurns);
   const auto forward = [pooling = encoder_.pooling](const ProjectionHead& head, std::span<const Variable> inputs,
                                                     const Fields&, const Pass& pass) {
     return head.forward(pool_image(inputs[0], pooling, pass), pass);
@@ -58,7 +58,7 @@ ModelSpec RotationTask::model() const {
        .forward_flops = flops,
        .backward_flops = 2 * flops,
        .make = [=](ParameterStore& store) {
-         return make_block(ProjectionHead(store, "rotation.head", width, kNumTurns), forward);
+         return make_block(ProjectionHead(store, "rotation.head", sizes.width, kNumTurns, sizes.last_norm()), forward);
        }});
   model.fingerprint = fmt::format("rotation image({})", encoder_.to_string());
   return model;
