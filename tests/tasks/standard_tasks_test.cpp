@@ -78,7 +78,7 @@ TEST(StandardTasks, AWrongValueIsToldWithItsKey) {
       {"classify",
        "model.image.activation = \"relu\"\nmodel.image.norm = \"batch\"\nmodel.image.norm_position = \"middle\"\n"
        "model.image.positions = \"relative\"\nmodel.image.norm_epsilon = 0.0\nmodel.image.drop_path = 1.0",
-       {"model.image.activation", "gelu, gelu_tanh, gelu_quick, swiglu", "model.image.norm ", "layer, rms",
+       {"model.image.activation", "gelu, gelu_tanh, gelu_quick, swiglu", "model.image.norm`", "layer, rms",
         "model.image.norm_position", "pre, post", "model.image.positions", "learned, sinusoidal, rotary, none",
         "model.image.norm_epsilon", "model.image.drop_path"}},
       {"classify", "model.image.heads = 6\nmodel.image.width = 60\nmodel.image.kv_heads = 4", {"4 of 6 heads"}},
