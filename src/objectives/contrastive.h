@@ -23,9 +23,9 @@ struct ContrastiveConfig {
 /// of both is a pair. Reports "temperature", the inverse of the scale.
 ///
 /// With `needs`, the loss is that of the samples that have all of it, as if the batch were these alone: neither the
-/// image nor the text of any other is a query or a candidate, whatever numbers are in its rows, and B is the number of pairs in
-/// the global batch. Reports that too, as "pairs". Of fewer than two there is nothing to contrast: the loss and all its
-/// gradients are 0.
+/// image nor the text of any other is a query or a candidate, whatever numbers are in its rows, and B is the number of
+/// pairs in the global batch. Reports that too, as "pairs". Of fewer than two there is nothing to contrast: the loss
+/// and all its gradients are 0.
 ///
 /// Embeddings of the other modality are gathered over `dp` by `redistribute`; the loss is evaluated in blocks of rows,
 /// B_local x B_global similarities never exist at once, and its gradient is kept from the forward pass. Cost: 3 times
