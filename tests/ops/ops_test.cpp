@@ -139,7 +139,7 @@ TEST(Residual, DropsWhatPhiloxSaysAndScalesTheRest) {
 // Of three samples, the seventh to the ninth of the batch, some go round the branch.
 TEST(Residual, DropsTheBranchOfWholeSamples) {
   OneRank rank;
-  const Dropout dropout{.first_sample = 6, .path_probability = 0.5f, .path_key = random_key(1, "there", 4)};
+  const Dropout dropout{.first_sample = 6, .path_probability = 0.5f, .path_key = random_key(1, "branch", 4)};
   int num_dropped = 0;
   for (uint64_t sample = 6; sample < 9; ++sample) num_dropped += philox_uniform(dropout.path_key, sample) < 0.5f;
   ASSERT_TRUE(num_dropped > 0 && num_dropped < 3) << num_dropped;
