@@ -41,6 +41,7 @@ struct Variable::State {
   Shape global_shape;
   Layout layout;
   Edge edge;
+  std::shared_ptr<const LowRankTerm> adapter = {};
 };
 
 }  // namespace triptych::autograd

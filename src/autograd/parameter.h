@@ -1,12 +1,30 @@
 #pragma once
 
 #include <limits>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "autograd/gradient_sum.h"
 
 namespace triptych::autograd {
+
+struct Parameter;
+
+/// What stands beside a matrix W [O..., I] and is trained in its place: x W^T becomes x W^T + scale (x A^T) B^T.
+struct Adapter {
+  Parameter* a = nullptr;  ///< [rank, I]
+  Parameter* b = nullptr;  ///< [O..., rank]
+  float scale = 1;
+};
+
+/// Where a sequence's tokens stand: in a line, or, patches of an image, in a square grid, row by row, with `first`
+/// tokens in front that have no place in it.
+struct PositionGrid {
+  int64_t sequence = 0;  ///< S, all tokens
+  int64_t side = 0;      ///< patches a side; 0: a line
+  int64_t first() const { return side > 0 ? sequence - side * side : 0; }
+};
 
 /// A tensor that can be trained: this rank's piece of it. Owned by the model's ParameterStore; variables refer to it.
 struct Parameter {
@@ -21,6 +39,8 @@ struct Parameter {
   bool is_tied = false;       ///< blocks share it, maybe blocks of several stages, each of which then has a copy
   bool is_first_copy = true;  ///< false for the copies of a tied parameter on all stages but the first that has it:
                               ///< norms, counts and checkpoints take it once
+  std::optional<Adapter> adapter;
+  std::optional<PositionGrid> grid;  ///< of learned positions of an image
 
   Tensor value;          ///< float32 master
   Tensor compute;        ///< what operations read: `value` itself, or its copy in 16 bits

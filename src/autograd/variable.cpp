@@ -31,7 +31,12 @@ Variable Variable::of(Parameter& parameter, bool record) {
   Edge edge;
   if (record && parameter.is_trained)
     edge.leaf = std::shared_ptr<GradientSum>(std::shared_ptr<void>(), &parameter.gradient);
-  return Edge::variable(parameter.compute, parameter.global_shape, parameter.layout, std::move(edge));
+  Variable result = Edge::variable(parameter.compute, parameter.global_shape, parameter.layout, std::move(edge));
+  if (const std::optional<Adapter>& adapter = parameter.adapter) {
+    result.state_->adapter = std::make_shared<const LowRankTerm>(
+        LowRankTerm{.a = of(*adapter->a, record), .b = of(*adapter->b, record), .scale = adapter->scale});
+  }
+  return result;
 }
 
 const Tensor& Variable::tensor() const {
@@ -46,6 +51,9 @@ const Layout& Variable::layout() const {
 }
 bool Variable::needs_gradient() const {
   return state_->edge.needs_gradient();
+}
+const LowRankTerm* Variable::adapter() const {
+  return state_->adapter.get();
 }
 Variable Variable::detached() const {
   return constant(tensor(), global_shape(), layout());

@@ -9,6 +9,7 @@
 
 namespace triptych::autograd {
 
+struct LowRankTerm;
 struct Parameter;
 
 /// A tensor with its layout and its place in the graph. A cheap value: copies refer to the same.
@@ -24,7 +25,7 @@ class Variable {
   /// A tensor that collects its gradient: `gradient()` after `backward`.
   static Variable leaf(Tensor local, const Shape& global_shape, const Layout& layout);
   /// A parameter's compute tensor: with `record`, and if the parameter is trained, a leaf whose gradient is summed up
-  /// in the parameter, which must outlive the graph; else a constant.
+  /// in the parameter, which must outlive the graph; else a constant. With its adapter, if it has one.
   static Variable of(Parameter& parameter, bool record);
 
   bool defined() const { return state_ != nullptr; }
@@ -33,6 +34,8 @@ class Variable {
   const Layout& layout() const;
   DType dtype() const { return tensor().dtype(); }
   bool needs_gradient() const;
+  /// Of a parameter that has an adapter; null of all others. What multiplies by the parameter has to add this term.
+  const LowRankTerm* adapter() const;
   /// The same tensor, of which the graph knows nothing.
   Variable detached() const;
   /// Of a leaf: what has been summed up, if anything. Not reduced: it may be Partial.
@@ -42,6 +45,12 @@ class Variable {
   friend struct Edge;
   struct State;
   std::shared_ptr<State> state_;
+};
+
+/// An adapter's parameters as variables: see Adapter.
+struct LowRankTerm {
+  Variable a, b;
+  float scale = 1;
 };
 
 }  // namespace triptych::autograd

@@ -81,9 +81,11 @@ void append_modality(std::vector<BlockSpec>& blocks, const std::string& name, co
 ProjectionHead::ProjectionHead(ParameterStore& store, const std::string& name, int64_t width, int64_t outputs,
                                const std::optional<NormConfig>& norm)
     : norm_(store, name + ".norm", width, norm),
-      weight_(&store.create(
-          name + ".projection.weight", Shape{outputs, width}, "replicated",
-          {.standard_deviation = 1 / std::sqrt(static_cast<float>(width)), .decay = true, .in_compute_dtype = true})) {}
+      weight_(&store.create(name + ".projection.weight", Shape{outputs, width}, "replicated",
+                            {.standard_deviation = 1 / std::sqrt(static_cast<float>(width)),
+                             .decay = true,
+                             .in_compute_dtype = true,
+                             .is_linear = true})) {}
 
 Variable ProjectionHead::forward(const Variable& x, const Pass& pass) const {
   return linear(norm_.forward(x, pass), pass.use(*weight_), Variable(), DType::kFloat32);

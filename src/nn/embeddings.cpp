@@ -37,7 +37,8 @@ PatchEmbedding::PatchEmbedding(ParameterStore& store, const std::string& name, c
                             "patch.weight",
                             {.standard_deviation = 1 / std::sqrt(static_cast<float>(3 * config.patch * config.patch)),
                              .decay = true,
-                             .in_compute_dtype = true})),
+                             .in_compute_dtype = true,
+                             .is_linear = true})),
       bias_(&store.create(name + ".patch.bias", Shape{config.width}, "patch.bias", {})),
       class_token_(config.class_token ? &store.create(name + ".class_token", Shape{config.width}, "class_token",
                                                       {.standard_deviation = kSmall, .decay = true})

@@ -1,5 +1,6 @@
 #include "nn/parameter_store.h"
 
+#include <cmath>
 #include <utility>
 
 #include "base/philox.h"
@@ -46,12 +47,32 @@ Parameter& ParameterStore::create(const std::string& name, const Shape& global_s
     given_.push_back(other.get());
     return *other;
   }
+  Parameter& made = make(name, global_shape, on_mesh((*plan_)(place), *mesh_), spec);
+  if (const AdapterOptions* options = spec.is_linear ? adapter_of(adapters_, name) : nullptr) adapt(made, *options);
+  return made;
+}
+
+void ParameterStore::adapt(Parameter& matrix, const AdapterOptions& options) {
+  const Shape& shape = matrix.global_shape;
+  const int last = shape.rank() - 1;
+  const AdapterLayouts layouts = adapter_layouts(matrix.layout, shape.rank());
+  const ParameterSpec zero{.decay = true, .in_compute_dtype = true};
+  ParameterSpec normal = zero;
+  normal.standard_deviation = 1 / std::sqrt(static_cast<float>(shape[last]));
+  Parameter& a = make(adapter_a_name(matrix.name), Shape{options.rank, shape[last]}, layouts.a, normal);
+  Parameter& b = make(adapter_b_name(matrix.name), shape.with(last, options.rank), layouts.b, zero);
+  matrix.adapter = Adapter{.a = &a, .b = &b, .scale = options.scale()};
+}
+
+Parameter& ParameterStore::make(const std::string& name, const Shape& global_shape, const Layout& layout,
+                                const ParameterSpec& spec) {
   auto parameter = std::make_unique<Parameter>(name);
   parameter->global_shape = global_shape;
-  parameter->layout = on_mesh((*plan_)(place), *mesh_);
+  parameter->layout = layout;
   parameter->decay = spec.decay;
   parameter->maximum = spec.maximum;
   parameter->is_tied = spec.is_tied;
+  parameter->grid = spec.grid;
   Shape begin;
   const Shape local = local_shape(global_shape, parameter->layout, *mesh_, &begin);
   parameter->value = Tensor::empty(*device_, DType::kFloat32, local, MemoryPart::kParameters);

@@ -2,11 +2,14 @@
 
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "autograd/parameter.h"
+#include "nn/adapter.h"
 #include "nn/plan.h"
 #include "parallel/mesh.h"
 
@@ -19,7 +22,9 @@ struct ParameterSpec {
   bool decay = false;
   bool in_compute_dtype = false;  ///< operations read it in the pass's dtype, else in float32
   float maximum = std::numeric_limits<float>::infinity();
-  bool is_tied = false;  ///< several blocks make it, with one name: they share it
+  bool is_tied = false;    ///< several blocks make it, with one name: they share it
+  bool is_linear = false;  ///< a matrix that ops::linear multiplies by, and nothing else reads: it may have an adapter
+  std::optional<PositionGrid> grid = {};  ///< of positions, where some of them are of a grid
 };
 
 /// The parameters that this rank holds, in the order in which the model made them. Initial values are a function of the
@@ -27,8 +32,15 @@ struct ParameterSpec {
 class ParameterStore {
  public:
   /// The device, the mesh and the plan outlive this.
-  ParameterStore(Device& device, Mesh& mesh, const Plan& plan, uint64_t seed, DType compute_dtype)
-      : device_(&device), mesh_(&mesh), plan_(&plan), seed_(seed), compute_dtype_(compute_dtype) {}
+  ///   adapters   of the matrices that match; their parameters are made, and given, behind the matrix
+  ParameterStore(Device& device, Mesh& mesh, const Plan& plan, uint64_t seed, DType compute_dtype,
+                 std::vector<AdapterOptions> adapters = {})
+      : device_(&device),
+        mesh_(&mesh),
+        plan_(&plan),
+        seed_(seed),
+        compute_dtype_(compute_dtype),
+        adapters_(std::move(adapters)) {}
 
   /// `place` is the parameter's name in the plan. The reference stays valid for the store's life. A tied parameter that
   /// is there is given again. Throws InternalError if another parameter has the name.
@@ -46,11 +58,15 @@ class ParameterStore {
   void refresh_compute_copies();
 
  private:
+  Parameter& make(const std::string& name, const Shape& global_shape, const Layout& layout, const ParameterSpec& spec);
+  void adapt(Parameter& matrix, const AdapterOptions& options);
+
   Device* device_;
   Mesh* mesh_;
   const Plan* plan_;
   uint64_t seed_;
   DType compute_dtype_;
+  std::vector<AdapterOptions> adapters_;
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::vector<Parameter*> given_;
 };

@@ -102,9 +102,11 @@ std::vector<float> rotary_angles(const PositionGrid& grid, int64_t head_dim, dou
   return table;
 }
 
-LearnedPositions::LearnedPositions(ParameterStore& store, const std::string& name, int64_t sequence, int64_t width)
-    : positions_(&store.create(name + ".positions", Shape{sequence, width}, "positions",
-                               {.standard_deviation = kSmall, .decay = true})) {}
+LearnedPositions::LearnedPositions(ParameterStore& store, const std::string& name, const PositionGrid& grid,
+                                   int64_t width)
+    : positions_(&store.create(
+          name + ".positions", Shape{grid.sequence, width}, "positions",
+          {.standard_deviation = kSmall, .decay = true, .grid = grid.side > 0 ? std::optional(grid) : std::nullopt})) {}
 
 Variable LearnedPositions::add_to(const Variable& x, const Pass& pass) const {
   return add_rows(x, pass.use(*positions_), pass);
@@ -116,7 +118,7 @@ Variable LearnedPositions::all(const Pass& pass) const {
 
 Positions::Positions(ParameterStore& store, const std::string& name, PositionKind kind, const PositionGrid& grid,
                      int64_t width) {
-  if (kind == PositionKind::kLearned) learned_.emplace(store, name, grid.sequence, width);
+  if (kind == PositionKind::kLearned) learned_.emplace(store, name, grid, width);
   if (kind != PositionKind::kSinusoidal) return;
   const std::vector<float> table = sinusoidal_positions(grid, width);
   fixed_ = Tensor::from<float>(store.device(), Shape{grid.sequence, width}, table);
@@ -134,7 +136,7 @@ Variable Positions::all(const Pass& pass) const {
   return fixed_.defined() ? Variable::constant(fixed_, fixed_.shape(), Layout()) : Variable();
 }
 
-std::vector<float> interpolate_positions(const std::vector<float>& positions, const PositionGrid& from,
+std::vector<float> interpolate_positions(std::span<const float> positions, const PositionGrid& from,
                                          const PositionGrid& to, int64_t width) {
   TRIPTYCH_CHECK(from.side > 0 && to.side > 0 && from.first() == to.first(),
                  "positions of a grid of {} with {} tokens in front for one of {} with {}", from.side, from.first(),

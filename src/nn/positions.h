@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,14 +23,6 @@ inline constexpr PositionKind kPositionKinds[] = {PositionKind::kLearned, Positi
 /// "learned", "sinusoidal", "rotary", "none".
 std::string_view position_name(PositionKind kind);
 
-/// Where tokens stand: in a line, or, patches of an image, in a square grid, row by row, with `first` tokens in front
-/// that have no place in it.
-struct PositionGrid {
-  int64_t sequence = 0;  ///< S, all tokens
-  int64_t side = 0;      ///< patches a side; 0: a line
-  int64_t first() const { return side > 0 ? sequence - side * side : 0; }
-};
-
 /// [S, H] of waves whose lengths grow from 2 pi to 10000 * 2 pi.
 ///
 /// In a line, H even (Vaswani et al. 2017, section 3.5):
@@ -48,7 +41,7 @@ std::vector<float> rotary_angles(const PositionGrid& grid, int64_t head_dim, dou
 /// Learned positions [S, H], small random values at first, added to a sequence.
 class LearnedPositions {
  public:
-  LearnedPositions(ParameterStore& store, const std::string& name, int64_t sequence, int64_t width);
+  LearnedPositions(ParameterStore& store, const std::string& name, const PositionGrid& grid, int64_t width);
   /// x [B, S, H] in any layout; returns the stream.
   Variable add_to(const Variable& x, const Pass& pass) const;
   /// All of them, [S, H] whole, float32.
@@ -79,7 +72,7 @@ class Positions {
 ///   positions [from.sequence, width]; returns [to.sequence, width], in front the same tokens, of which both have as
 ///   many
 /// Throws InternalError if one of the two is a line, or if they have different numbers of tokens in front.
-std::vector<float> interpolate_positions(const std::vector<float>& positions, const PositionGrid& from,
+std::vector<float> interpolate_positions(std::span<const float> positions, const PositionGrid& from,
                                          const PositionGrid& to, int64_t width);
 
 }  // namespace triptych::nn

@@ -15,7 +15,10 @@ namespace {
 
 // A matrix of `inputs` columns, scaled so that its products keep the variance of what they multiply.
 ParameterSpec matrix(int64_t inputs, float scale = 1) {
-  return {.standard_deviation = scale / std::sqrt(static_cast<float>(inputs)), .decay = true, .in_compute_dtype = true};
+  return {.standard_deviation = scale / std::sqrt(static_cast<float>(inputs)),
+          .decay = true,
+          .in_compute_dtype = true,
+          .is_linear = true};
 }
 
 // The feed-forward layer's first product makes one array of inner width, or two side by side.

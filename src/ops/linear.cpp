@@ -5,17 +5,21 @@
 #include "autograd/record.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
+#include "ops/add.h"
 #include "ops/index_rule.h"
+#include "ops/scale.h"
 
 namespace triptych::ops {
 namespace {
 
-// The rule by the weight's number of dims, without and with a bias.
-constexpr std::array<std::array<std::string_view, 2>, 3> kRules{{{"...i,oi->...o", "...i,oi,o->...o"},
-                                                                 {"...i,poi->...po", "...i,poi,po->...po"},
-                                                                 {"...i,qpoi->...qpo", "...i,qpoi,qpo->...qpo"}}};
-// The same, without a bias, of a gated activation's input.
-constexpr std::array<std::string_view, 3> kGatedRules{"...n!i,oi->...o", "...n!i,poi->...po", "...n!i,qpoi->...qpo"};
+// The rules by the weight's number of dims, without and with a bias.
+using Rules = std::array<std::array<std::string_view, 2>, 3>;
+constexpr Rules kLinearRules{{{"+...i,oi->...o", "+...i,oi,o->...o"},
+                              {"+...i,poi->...po", "+...i,poi,po->...po"},
+                              {"+...i,qpoi->...qpo", "+...i,qpoi,qpo->...qpo"}}};
+// Of an activation, and of a gated one, whose input has one dim more.
+constexpr Rules kActivatedRules{{{"...i,oi->...o", ""}, {"...i,poi->...po", ""}, {"...i,qpoi->...qpo", ""}}};
+constexpr Rules kGatedRules{{{"...n!i,oi->...o", ""}, {"...n!i,poi->...po", ""}, {"...n!i,qpoi->...qpo", ""}}};
 
 // Rows, inputs and outputs as this rank holds them, and what the index rule says.
 struct Product {
@@ -24,16 +28,15 @@ struct Product {
   IndexRule::Applied rule;
 };
 
-Product product_of(std::string_view name, const Variable& x, const Variable& weight, const Variable& bias,
-                   bool gated = false) {
+Product product_of(std::string_view name, const Rules& rules, const Variable& x, const Variable& weight,
+                   const Variable& bias, bool gated = false) {
   const Shape& xs = x.tensor().shape();
   const Shape& ws = weight.tensor().shape();
   const int w_last = ws.rank() - 1, num_outer = xs.rank() - (gated ? 2 : 1);
-  TRIPTYCH_CHECK(w_last >= 1 && w_last <= static_cast<int>(kRules.size()), "{}: a weight of {} dims", name, ws.rank());
+  TRIPTYCH_CHECK(w_last >= 1 && w_last <= static_cast<int>(rules.size()), "{}: a weight of {} dims", name, ws.rank());
   TRIPTYCH_CHECK(!gated || xs[num_outer] == 2, "{} of {}: a gate and what it multiplies", name, xs.to_string());
   const bool has_bias = bias.defined();
-  const auto dims = static_cast<std::size_t>(w_last - 1);
-  const IndexRule index_rule(name, gated ? kGatedRules[dims] : kRules[dims][has_bias ? 1 : 0]);
+  const IndexRule index_rule(name, rules[static_cast<std::size_t>(w_last - 1)][has_bias ? 1 : 0]);
   Product product{.rows = xs.product(0, num_outer),
                   .in = xs.back(),
                   .out = ws.product(0, w_last),
@@ -107,10 +110,17 @@ void parameter_gradients(const Product& product, const Tensor& dy, const Tensor&
   }
 }
 
-}  // namespace
+// y and the term of the weight's adapter, of whose A `product` makes the product that y is of the weight.
+template <typename ProductWith>
+Variable with_adapter(const Variable& y, const Variable& weight, DType inputs, const ProductWith& product) {
+  const LowRankTerm* adapter = weight.adapter();
+  if (adapter == nullptr) return y;
+  const Variable low = scale(product(adapter->a, inputs), adapter->scale);
+  return add(y, linear(low, adapter->b, Variable(), y.dtype()));
+}
 
-Variable linear(const Variable& x, const Variable& weight, const Variable& bias, DType out) {
-  const Product product = product_of("linear", x, weight, bias);
+Variable linear_alone(const Variable& x, const Variable& weight, const Variable& bias, DType out) {
+  const Product product = product_of("linear", kLinearRules, x, weight, bias);
   const Tensor x_tensor = x.tensor().contiguous(), w_tensor = weight.tensor().contiguous();
   const Tensor b_tensor = bias.defined() ? bias.tensor().contiguous() : Tensor();
   Tensor y = Tensor::empty(x_tensor.device(), out, product.y_shape);
@@ -136,9 +146,10 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
       });
 }
 
-Variable activated_linear(const Variable& h, const Variable& weight, Activation activation, DType out) {
+Variable activated_linear_alone(const Variable& h, const Variable& weight, Activation activation, DType out) {
   const bool gated = is_gated(activation);
-  const Product product = product_of("activated_linear", h, weight, Variable(), gated);
+  const Product product =
+      product_of("activated_linear", gated ? kGatedRules : kActivatedRules, h, weight, Variable(), gated);
   const Tensor h_tensor = h.tensor().contiguous(), w_tensor = weight.tensor().contiguous();
   std::vector<int64_t> a_dims = h_tensor.shape().to_vector();
   if (gated) a_dims.erase(a_dims.end() - 2);
@@ -181,6 +192,18 @@ Variable activated_linear(const Variable& h, const Variable& weight, Activation 
                   });
                   if (dh.defined()) in.add(0, dh, product.rule.gradient(0, gradient.layout));
                 });
+}
+
+}  // namespace
+
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias, DType out) {
+  return with_adapter(linear_alone(x, weight, bias, out), weight, x.dtype(),
+                      [&](const Variable& a, DType dtype) { return linear(x, a, Variable(), dtype); });
+}
+
+Variable activated_linear(const Variable& h, const Variable& weight, Activation activation, DType out) {
+  return with_adapter(activated_linear_alone(h, weight, activation, out), weight, h.dtype(),
+                      [&](const Variable& a, DType dtype) { return activated_linear(h, a, activation, dtype); });
 }
 
 }  // namespace triptych::ops

@@ -38,7 +38,7 @@ TEST(TokenTableTest, EmbedsAndScoresWithOneMatrixOnEveryMesh) {
     // Made twice, as by two blocks.
     const TokenTable embeds(store, "text", kVocabulary, kWidth, true),
         scores_again(store, "text", kVocabulary, kWidth, true);
-    const LearnedPositions positions(store, "text", kSequence, kWidth);
+    const LearnedPositions positions(store, "text", {.sequence = kSequence}, kWidth);
     return [=](std::span<const Variable>, const Pass& pass, const Range& rows) {
       const Tensor ids = Tensor::from<int32_t>(pass.device, Shape{kBatch, kSequence}, kIds);
       const Variable x = positions.add_to(embeds.embed(ids.slice(0, rows.begin, rows.length), pass), pass);
@@ -63,7 +63,7 @@ TEST(LearnedPositionsTest, LieAsTheStreamThatTheyAreAddedTo) {
     for (const bool sequence_parallel : {false, true}) {
       const Plan plan = sequence_parallel ? sequence_parallel_plan() : tensor_parallel_plan();
       ParameterStore store(device, mesh, plan, 1, DType::kFloat32);
-      const LearnedPositions positions(store, "text", kSequence, kWidth);
+      const LearnedPositions positions(store, "text", {.sequence = kSequence}, kWidth);
       EXPECT_EQ(store.all()[0]->layout, sequence_parallel ? on_tp(0) : kWhole);
     }
   });

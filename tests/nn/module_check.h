@@ -32,6 +32,7 @@ struct ModuleSetup {
   std::function<Module(ParameterStore&)> make;
   std::vector<ModuleInput> inputs;
   int64_t batch = 0;
+  std::vector<AdapterOptions> adapters = {};
 };
 
 struct ParallelRun {
@@ -84,7 +85,7 @@ inline void run_module(const ModuleSetup& setup, const ParallelRun& run,
     Device device(1);
     Mesh mesh(world, run.mesh, device);
     const Plan plan = run.sequence_parallel ? sequence_parallel_plan() : tensor_parallel_plan();
-    ParameterStore store(device, mesh, plan, 3, run.dtype);
+    ParameterStore store(device, mesh, plan, 3, run.dtype, setup.adapters);
     const Module module = setup.make(store);
     const std::vector<Parameter*> parameters = store.all();
     for (Parameter* p : parameters) {
@@ -149,7 +150,7 @@ inline void check_module(const ModuleSetup& setup, const std::function<std::vect
   }
   OneRank alone;
   const Plan plan = tensor_parallel_plan();
-  ParameterStore store(alone.device, alone.mesh, plan, 3, DType::kFloat32);
+  ParameterStore store(alone.device, alone.mesh, plan, 3, DType::kFloat32, setup.adapters);
   setup.make(store);
   for (const Parameter* p : store.all()) {
     const std::vector<float> x = random_values(p->name, p->global_shape.num_elements());
