@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "kernels/weight_average.h"
+
 namespace triptych::optim {
 namespace {
 
@@ -19,22 +21,26 @@ AdamW::AdamW(Device& device, std::span<Parameter* const> parameters, const AdamW
       update_(Tensor::empty(device, DType::kUInt8, Shape{static_cast<int64_t>(sizeof(UpdateState))})) {
   for (Parameter* parameter : parameters) {
     State& state = states_.emplace_back(State{.parameter = parameter, .treatment = treatments.of(parameter->name)});
-    if (state.treatment.first_step == 0) make_moments(state);
+    if (state.treatment.first_step == 0) make_state(state);
   }
   for (const int64_t step : treatments.thaw_steps()) thawed_[step] = Tensor();
   restore(0, 0, 0);
 }
 
-void AdamW::make_moments(State& state) {
+void AdamW::make_state(State& state) {
+  const Tensor& value = state.parameter->value;
   for (Tensor* moment : {&state.first_moment, &state.second_moment}) {
-    *moment = Tensor::zeros(*device_, DType::kFloat32, state.parameter->value.shape(), MemoryPart::kOptimizerState);
+    *moment = Tensor::zeros(*device_, DType::kFloat32, value.shape(), MemoryPart::kOptimizerState);
   }
+  if (options_.average_decay == 0) return;
+  state.average = Tensor::empty(*device_, DType::kFloat32, value.shape(), MemoryPart::kOptimizerState);
+  state.average.copy_from(value);
 }
 
 void AdamW::thaw(int64_t step) {
   for (State& state : states_) {
     const int64_t first = state.treatment.first_step;
-    if (first <= step && !state.first_moment.defined()) make_moments(state);
+    if (first <= step && !state.first_moment.defined()) make_state(state);
   }
   for (auto& [first, update] : thawed_) {
     if (first > step || update.defined()) continue;
@@ -112,6 +118,20 @@ void AdamW::step(double learning_rate, const double* loss, const double* squared
                                 .state = state_of(first == 0 ? update_ : thawed_.at(first))});
     }
   }
+  average_weights();
+}
+
+// Whether the step is applied is the same for each count of updates.
+void AdamW::average_weights() {
+  std::vector<AverageTensor> tensors;
+  for (const State& state : states_) {
+    const Parameter& p = *state.parameter;
+    if (!p.is_trained || !state.average.defined()) continue;
+    tensors.push_back(
+        {.average = state.average.data<float>(), .value = p.value.data<float>(), .n = p.value.num_elements()});
+  }
+  if (tensors.empty()) return;
+  update_averages(device_->stream(), {.tensors = tensors, .decay = options_.average_decay, .state = state_of(update_)});
 }
 
 void sum_of_squared_gradients(Device& device, const Mesh& mesh, std::span<Parameter* const> parameters, double* sum) {

@@ -17,6 +17,7 @@ struct AdamWOptions {
   float weight_decay = 0.1f;  ///< decoupled; of parameters with `decay` alone (no norms, biases, scalars)
   double clip_norm = 1;       ///< gradients are scaled down to this global norm; 0: never
   bool scale_loss = false;    ///< dynamic loss scaling, for float16
+  double average_decay = 0;   ///< of the moving average of the weights; 0: none is kept
 };
 
 /// AdamW (Loshchilov and Hutter 2019) over the parameters that this rank holds. The two moments are tensors laid out as
@@ -27,11 +28,15 @@ struct AdamWOptions {
 /// counted from there, since the bias correction by 1 - beta^n is right for moments of n gradients alone. With the
 /// run's count the first update of a thawed parameter would be (1 - beta1) / sqrt(1 - beta2) learning rates long: 0.7
 /// with betas of 0.9 and 0.98, 3.2 with 0.9 and 0.999.
+///
+/// The average is average_decay of what it was and 1 - average_decay of the parameter, after each update that is
+/// applied (kernels/weight_average.h). It begins as the parameter is when it is first trained.
 class AdamW {
  public:
   struct State {
     Parameter* parameter;
     Tensor first_moment, second_moment;  ///< float32; undefined until it is trained
+    Tensor average;                      ///< the same, undefined where none is kept
     Treatment treatment;
   };
 
@@ -39,11 +44,11 @@ class AdamW {
   AdamW(Device& device, std::span<Parameter* const> parameters, const AdamWOptions& options,
         const Treatments& treatments = {});
 
-  /// Makes the moments of parameters that are trained by now, `step` steps being done, and have none.
+  /// Makes the moments and the average of parameters that are trained by now, `step` steps being done, and have none.
   void thaw(int64_t step);
 
-  /// One update from the trained parameters' gradients; writes the compute copies as well. Changes nothing but the
-  /// counts if the loss or the norm is not finite.
+  /// One update from the trained parameters' gradients; writes the compute copies and the averages as well. Changes
+  /// nothing but the counts if the loss or the norm is not finite.
   ///   learning_rate        of parameters whose treatment does not scale it
   ///   loss, squared_norm   over the global batch and all ranks, on the device; the norm of the gradients as they are
   ///   norm                 assigned: the norm without the loss scale
@@ -63,7 +68,8 @@ class AdamW {
 
  private:
   static UpdateState* state_of(const Tensor& update) { return reinterpret_cast<UpdateState*>(update.data<uint8_t>()); }
-  void make_moments(State& state);
+  void make_state(State& state);
+  void average_weights();
 
   Device* device_;
   AdamWOptions options_;

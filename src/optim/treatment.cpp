@@ -61,6 +61,7 @@ Treatments::Treatments(const TreatmentOptions& options, std::span<const NamedPar
       if (group.frozen) treatment.first_step = group.thaw_step > 0 ? group.thaw_step : Treatment::kNever;
       break;
     }
+    if (parameter.has_adapter) treatment.first_step = Treatment::kNever;
     trains = trains || treatment.first_step == 0;
     treatments_.emplace(parameter.name, treatment);
   }

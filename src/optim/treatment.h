@@ -44,6 +44,7 @@ struct Treatment {
 struct NamedParameter {
   std::string name;
   int depth = 0;  ///< blocks between it and the model's top: 0 of the last block, and of what belongs to no block
+  bool has_adapter = false;  ///< which is trained in its place: it is frozen, whatever the groups say
 };
 
 /// The treatment of every parameter of a model. By default all are trained alike.
