@@ -40,6 +40,8 @@ void register_inspect(CLI::App& app, std::function<int()>& run) {
   command->add_flag("--verify", options->verify, "reads every byte and compares all checksums; names what is damaged");
   command->add_flag("--decode", options->decode,
                     "of data: decodes every image whole; names those whose pixels are cut or damaged");
+  const auto tensors = std::make_shared<bool>(false);
+  command->add_flag("--tensors", *tensors, "of a checkpoint: lists every tensor's name, type and shape");
   command->add_option("--threads", options->threads, "of --decode")->check(CLI::Range(1, 256))->capture_default_str();
   command->footer(
       "Exit code 1 if something is damaged, 2 if PATH is neither.\n"
@@ -48,16 +50,20 @@ void register_inspect(CLI::App& app, std::function<int()>& run) {
       "  triptych inspect data/mine\n"
       "  triptych inspect data/mine/shard_00000.h5 --verify\n"
       "  triptych inspect data/mine --decode\n"
-      "  triptych inspect runs/quickstart/checkpoints/latest");
-  command->callback([path, options, &run] {
-    run = [path, options] {
+      "  triptych inspect runs/quickstart/checkpoints/latest --tensors");
+  command->callback([path, options, tensors, &run] {
+    run = [path, options, tensors] {
       if (!is_data(*path) && options->decode) {
         throw UserError(path->string(), "is no data, and --decode is about images. Name a shard or a data set.");
+      }
+      if (is_data(*path) && *tensors) {
+        throw UserError(path->string(),
+                        "is no checkpoint, and --tensors is about the tensors of one. Name a checkpoint.");
       }
       ProgressCount progress("samples");
       options->progress = [&](uint64_t done) { progress.show(done); };
       const std::string text =
-          is_data(*path) ? describe_data(*path, *options) : describe_checkpoint(*path, options->verify);
+          is_data(*path) ? describe_data(*path, *options) : describe_checkpoint(*path, options->verify, *tensors);
       progress.end();
       print("{}", text);
       return 0;

@@ -78,7 +78,7 @@ std::string describe_tensors(const std::map<std::string, ManifestTensor>& tensor
 
 }  // namespace
 
-std::string describe_checkpoint(const std::filesystem::path& path, bool verify) {
+std::string describe_checkpoint(const std::filesystem::path& path, bool verify, bool tensors) {
   CheckpointReader reader = CheckpointReader::open(resolve_checkpoint(path), kLatestName);
   const Manifest& manifest = reader.manifest();
   const RunState& run = manifest.run;
@@ -102,6 +102,9 @@ std::string describe_checkpoint(const std::filesystem::path& path, bool verify) 
   text += describe_values("cursor", run.cursor);
   text += describe_values("random", run.random);
   text += describe_values("extra", run.extra);
+  for (const auto& [name, tensor] : manifest.tensors) {
+    if (tensors) text += row("", fmt::format("{} {} {}", name, dtype_name(tensor.dtype), format_shape(tensor.shape)));
+  }
   if (verify) {
     reader.verify();
     text += row("verified", "every file's hash, every header, and that the pieces cover every tensor");
