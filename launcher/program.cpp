@@ -18,6 +18,7 @@
 #include "launcher/index.h"
 #include "launcher/ingest.h"
 #include "launcher/inspect.h"
+#include "launcher/merge.h"
 #include "launcher/plan.h"
 #include "launcher/ranks.h"
 #include "launcher/search.h"
@@ -54,6 +55,7 @@ int run_program(int argc, char** argv, TaskTable tasks) {
   register_train(app, run, tasks);
   register_eval(app, run, tasks);
   register_search(app, run, tasks);
+  register_merge(app, run, tasks);
   register_verify(app, run, tasks);
   register_ingest(app, run);
   register_index(app, run);

@@ -35,6 +35,13 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       ->type_name("KEY")
       ->allow_extra_args(false)
       ->needs(resume);
+  const auto init_from = std::make_shared<std::string>();
+  command
+      ->add_option("--init-from", *init_from,
+                   "A new run begins with the parameters of another's checkpoint that its model has by name: a step's "
+                   "folder, or the other run's. Sets init.from, and [init] in the config says more; not read again "
+                   "where the run goes on")
+      ->type_name("PATH");
   command->add_flag("--overwrite", request->overwrite,
                     "Let a new run replace the one in run.dir: its checkpoints by name, and its files; nothing else");
   command->footer(
@@ -43,12 +50,14 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       "  triptych train configs/quickstart.toml\n"
       "  mpirun -np 4 triptych train configs/quickstart.toml --set parallel.tp=2 --set parallel.pp=2\n"
       "  mpirun -np 2 triptych train configs/quickstart.toml --set parallel.dp=2 --resume latest\n"
+      "  triptych train configs/fashion_mnist.toml --init-from runs/pretraining\n"
       "SIGTERM, SIGINT, SIGHUP, SIGUSR1 or SIGUSR2 to any rank: all stop behind the step in work and save; a second\n"
       "one ends them at once. docs/operations.md says what a scheduler is to send.\n"
       "Exit code: 0 done (or nothing was left to do), 75 stopped by a signal and saved (go on with --resume latest),\n"
       "1 the world failed (disk, peer, a damaged checkpoint, numbers that are not finite), 2 the config, data or\n"
       "run.dir are wrong, or another run is at work there. docs/checkpoints.md and docs/operations.md tell more.");
-  command->callback([arguments, request, &run] {
+  command->callback([arguments, request, init_from, &run] {
+    if (!init_from->empty()) arguments->overrides.push_back(fmt::format("init.from=\"{}\"", *init_from));
     run = [arguments, request] {
       take_stop_signals();  // before any other thread is there
       return run_on_ranks(*arguments, MeshUse::kSteps, [&](const RunConfig& config, World& world) {

@@ -36,6 +36,7 @@ std::string first_not_finite(Device& device, std::span<const AdamW::State> state
     if (!state.first_moment.defined()) continue;
     tensors.emplace_back("the first moment of " + state.parameter->name, state.first_moment);
     tensors.emplace_back("the second moment of " + state.parameter->name, state.second_moment);
+    if (state.average.defined()) tensors.emplace_back("the average of " + state.parameter->name, state.average);
   }
   return first_not_finite(device, tensors);
 }

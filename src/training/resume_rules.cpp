@@ -28,6 +28,8 @@ constexpr std::array kRules = {
     RuleRow{"optimizer.groups.*.pattern", ChangeRule::kRefused},
     RuleRow{"optimizer.groups.*.frozen", ChangeRule::kRefused},
     RuleRow{"optimizer.groups.*.thaw_step", ChangeRule::kRefused},
+    RuleRow{"adapters.", ChangeRule::kRefused},
+    RuleRow{"init.", ChangeRule::kFree},
     RuleRow{"data.", ChangeRule::kFree},
     RuleRow{"data.augment.", ChangeRule::kOnRequest},
     RuleRow{"data.modality_dropout.", ChangeRule::kOnRequest},
@@ -49,11 +51,12 @@ const RuleRow* row_of(std::string_view key) {
   return found;
 }
 
-// A key that is gone changes nothing that could be refused: the program has nothing of that name any more. But a
-// group's are gone where the config has fewer groups, and what is frozen decides which moments a checkpoint has.
+// A key that is gone changes nothing that could be refused: the program has nothing of that name any more. But those of
+// groups and adapters are gone where the config has fewer, and they decide what a checkpoint has.
 ChangeRule rule_of(const ConfigDifference& difference) {
   const ChangeRule rule = change_rule(difference.key);
-  const bool is_gone = difference.now.empty() && !difference.key.starts_with("optimizer.groups.");
+  const bool is_of_table = difference.key.starts_with("optimizer.groups.") || difference.key.starts_with("adapters.");
+  const bool is_gone = difference.now.empty() && !is_of_table;
   return rule == ChangeRule::kRefused && is_gone ? ChangeRule::kOnRequest : rule;
 }
 
@@ -109,7 +112,8 @@ std::vector<ConfigDifference> judge_changes(std::string_view checkpoint, std::st
     const ChangeRule rule = rule_of(difference);
     if (rule == ChangeRule::kRefused) {
       refused += fmt::format("\n  {} = {}, the config says {}", difference.key, difference.then, difference.now);
-      is_other_model = is_other_model || difference.key == "task" || difference.key.starts_with("model.");
+      is_other_model = is_other_model || difference.key == "task" || difference.key.starts_with("model.") ||
+                       difference.key.starts_with("adapters.");
     } else if (rule == ChangeRule::kOnRequest && needs_request && !contains(allowed, difference.key)) {
       unrequested += "\n  " + difference.describe();
       flags += " --allow-change " + difference.key;

@@ -1,10 +1,15 @@
 #include "training/run_checkpoint.h"
 
+#include <algorithm>
+
 namespace triptych::training {
 namespace {
 
 constexpr const char* kFirstMoment = ".first_moment";
 constexpr const char* kSecondMoment = ".second_moment";
+constexpr const char* kAverage = ".average";
+
+}  // namespace
 
 TensorBox box_of(const Parameter& parameter, const Mesh& mesh, const std::string& name) {
   Shape begin;
@@ -16,14 +21,11 @@ TensorBox box_of(const Parameter& parameter, const Mesh& mesh, const std::string
           .shape = parameter.value.shape().to_vector()};
 }
 
-// Reads a box of a checkpoint into a tensor on the device.
 void read_into(CheckpointReader& reader, const TensorBox& box, const Tensor& tensor) {
   std::vector<std::byte> bytes(tensor.num_bytes());
   reader.read(box, bytes.data());
   tensor.device().write(tensor.raw(), bytes.data(), bytes.size());
 }
-
-}  // namespace
 
 OwnedPieces owned_pieces(const Mesh& mesh, std::span<AdamW::State> states) {
   OwnedPieces result;
@@ -45,6 +47,7 @@ OwnedPieces owned_pieces(const Mesh& mesh, std::span<AdamW::State> states) {
     if (!state.first_moment.defined()) continue;
     add(parameter.name + kFirstMoment, state.first_moment);
     add(parameter.name + kSecondMoment, state.second_moment);
+    if (state.average.defined()) add(parameter.name + kAverage, state.average);
   }
   return result;
 }
@@ -67,19 +70,55 @@ void load_states(CheckpointReader& reader, Session& session, std::span<AdamW::St
     read_into(reader, box_of(parameter, session.mesh(), parameter.name + kFirstMoment), state.first_moment);
     read_into(reader, box_of(parameter, session.mesh(), parameter.name + kSecondMoment), state.second_moment);
   }
-  load_parameters(reader, session);
+  load_parameters(reader, session, SavedWeights::kLast);
+  for (AdamW::State& state : states) {
+    if (!state.average.defined()) continue;
+    const Parameter& parameter = *state.parameter;
+    const std::string name = parameter.name + kAverage;
+    if (reader.contains(name)) {
+      read_into(reader, box_of(parameter, session.mesh(), name), state.average);
+    } else {
+      state.average.copy_from(parameter.value);  // the run kept none so far
+    }
+  }
 }
 
-void load_parameters(CheckpointReader& reader, Session& session) {
+void load_parameters(CheckpointReader& reader, Session& session, SavedWeights weights) {
   std::vector<TensorBox> boxes;
   for (const Parameter* parameter : session.store().all()) {
     boxes.push_back(box_of(*parameter, session.mesh(), parameter->name));
   }
   reader.require(boxes, false);
+  if (weights == SavedWeights::kAverage) require_averages(reader);
   for (const Parameter* parameter : session.store().all()) {
-    read_into(reader, box_of(*parameter, session.mesh(), parameter->name), parameter->value);
+    const std::string name = saved_name(reader.manifest(), parameter->name, weights);
+    read_into(reader, box_of(*parameter, session.mesh(), name), parameter->value);
   }
   session.store().refresh_compute_copies();
+}
+
+bool is_of_optimizer(const Manifest& manifest, std::string_view name) {
+  for (const std::string_view suffix : {kFirstMoment, kSecondMoment, kAverage}) {
+    if (!name.ends_with(suffix)) continue;
+    if (manifest.tensors.contains(std::string(name.substr(0, name.size() - suffix.size())))) return true;
+  }
+  return false;
+}
+
+std::string saved_name(const Manifest& manifest, const std::string& parameter, SavedWeights weights) {
+  const std::string average = parameter + kAverage;
+  return weights == SavedWeights::kAverage && manifest.tensors.contains(average) ? average : parameter;
+}
+
+void require_averages(const CheckpointReader& reader) {
+  const auto& tensors = reader.manifest().tensors;
+  const bool has_some = std::any_of(tensors.begin(), tensors.end(), [&](const auto& tensor) {
+    return tensor.first.ends_with(kAverage) && is_of_optimizer(reader.manifest(), tensor.first);
+  });
+  if (has_some) return;
+  throw UserError(reader.folder().string(),
+                  "holds no moving average of the weights. Use the last weights (\"last\"), or a checkpoint of a run "
+                  "with optimizer.ema_decay");
 }
 
 std::shared_ptr<const Tokenizer> read_tokenizer(CheckpointReader& reader, const Task& task) {

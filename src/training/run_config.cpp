@@ -13,6 +13,7 @@ namespace {
 // Words in the file, values in the program; filled by `read`, turned round by `resolve`.
 struct Words {
   std::string task, recompute = "none", precision = "fp32", schedule{kLearningRateSchedules.front()};
+  std::string evaluation_weights = "last", init_weights = "last";
 };
 
 constexpr int kMostRanks = 65536;
@@ -116,6 +117,12 @@ void read_training(ConfigReader& reader, RunConfig& c, Words& words) {
   reader.read("optimizer.beta1", c.adamw.beta1, "Of the first moment.").at_least(0).at_most(0.9999f);
   reader.read("optimizer.beta2", c.adamw.beta2, "Of the second moment.").at_least(0).at_most(0.99999f);
   reader.read("optimizer.epsilon", c.adamw.epsilon, "Added to the root of the second moment.").positive();
+  reader
+      .read("optimizer.ema_decay", c.adamw.average_decay,
+            "Of the moving average of the weights, which checkpoints hold beside them: what an update leaves of it; 0: "
+            "none is kept.")
+      .at_least(0)
+      .below(1);
 }
 
 void read_treatment(ConfigReader& reader, RunConfig& c) {
@@ -132,7 +139,7 @@ void read_treatment(ConfigReader& reader, RunConfig& c) {
     reader
         .read(key("pattern"), group.pattern,
               "Of parameters' names, `*` standing for any characters: \"image.*\". Of the groups that match a "
-              "parameter the first holds; `triptych inspect` of a checkpoint lists the names.")
+              "parameter the first holds; `triptych inspect --tensors` of a checkpoint lists the names.")
         .required();
     reader.read(key("learning_rate_scale"), group.learning_rate_scale, "What the learning rate is multiplied by.")
         .positive();
@@ -148,6 +155,64 @@ void read_treatment(ConfigReader& reader, RunConfig& c) {
       reader.problem(key("thaw_step"), fmt::format("is of a frozen group: {} steps, frozen = false", group.thaw_step),
                      "Set frozen = true, or leave it out");
     }
+  }
+}
+
+void read_adapters(ConfigReader& reader, RunConfig& c) {
+  c.adapters.resize(reader.num_tables("adapters"));
+  for (std::size_t i = 0; i < c.adapters.size(); ++i) {
+    AdapterOptions& adapter = c.adapters[i];
+    const auto key = [&](std::string_view name) { return fmt::format("adapters.{}.{}", i, name); };
+    reader
+        .read(key("match"), adapter.match,
+              "Patterns of matrices' names: [\"*.attention.*.weight\"]. Beside each stand two of low rank that are "
+              "trained in its place, which is frozen (LoRA); `triptych merge` adds them to it. Of the adapters that "
+              "match a matrix the first holds.")
+        .required()
+        .not_empty();
+    reader.read(key("rank"), adapter.rank, "Of both: A has so many rows, B so many columns.")
+        .at_least(1)
+        .at_most(65536);
+    reader.read(key("alpha"), adapter.alpha, "What they add is multiplied by alpha / rank.").positive();
+  }
+}
+
+void read_init(ConfigReader& reader, RunConfig& c, Words& words) {
+  InitOptions& init = c.init;
+  reader.read(
+      "init.from", init.from,
+      "Checkpoint of another run, or that run's folder, of any mesh: a new run begins with the parameters of it "
+      "that its model has by name. Not read again where the run goes on.");
+  reader
+      .read("init.weights", words.init_weights,
+            "Of that checkpoint: last, or ema, the moving average of a run with optimizer.ema_decay.")
+      .one_of({"last", "ema"});
+  reader.read("init.interpolate_positions", init.interpolate_positions,
+              "Learned image positions of another grid are interpolated (bicubic) to this model's.");
+  init.map.resize(reader.num_tables("init.map"));
+  for (std::size_t i = 0; i < init.map.size(); ++i) {
+    NameChange& change = init.map[i];
+    const auto key = [&](std::string_view name) { return fmt::format("init.map.{}.{}", i, name); };
+    reader
+        .read(key("old"), change.old_pattern,
+              "Of names in the checkpoint, `*` standing for any characters. The first that matches a name holds; what "
+              "none matches keeps its name.")
+        .required()
+        .not_empty();
+    reader.read(key("new"), change.new_pattern,
+                "The name in this model: its first `*` stands for what that of `old` did, and so on; empty: it is not "
+                "taken.");
+    const auto stars = [](const std::string& text) { return std::count(text.begin(), text.end(), '*'); };
+    if (stars(change.new_pattern) > stars(change.old_pattern)) {
+      reader.problem(
+          key("new"),
+          fmt::format("must have no more `*` than `old`: `{}` -> `{}`", change.old_pattern, change.new_pattern),
+          "Give each `*` what it stands for");
+    }
+  }
+  if (init.from.empty() && (!init.map.empty() || init.interpolate_positions)) {
+    reader.problem("init.from", "must name a checkpoint where there are other keys of [init]",
+                   "Set it, give --init-from, or leave the section out");
   }
 }
 
@@ -181,11 +246,15 @@ void read_data(ConfigReader& reader, RunConfig& c) {
   }
 }
 
-void read_rest(ConfigReader& reader, RunConfig& c) {
+void read_rest(ConfigReader& reader, RunConfig& c, Words& words) {
   reader.read("checkpoint.every", c.checkpoint.every, "Steps between checkpoints; 0: only at the end.").at_least(0);
   reader.read("checkpoint.keep", c.checkpoint.keep, "How many are kept; 0: all.").at_least(0);
   reader.read("evaluation.sets", c.evaluation.sets, "Data-set folders that `triptych eval` measures the model on.");
   reader.read("evaluation.batch", c.evaluation.batch, "Samples a forward pass.").at_least(1).at_most(65536);
+  reader
+      .read("evaluation.weights", words.evaluation_weights,
+            "Of the checkpoint: last, or ema, the moving average of a run with optimizer.ema_decay.")
+      .one_of({"last", "ema"});
 }
 
 void resolve_words(RunConfig& c, const Words& words) {
@@ -194,6 +263,8 @@ void resolve_words(RunConfig& c, const Words& words) {
                          : words.precision == "fp16" ? DType::kFloat16
                                                      : DType::kFloat32;
   c.adamw.scale_loss = c.training.precision == DType::kFloat16;
+  c.evaluation.weights = words.evaluation_weights == "ema" ? SavedWeights::kAverage : SavedWeights::kLast;
+  c.init.weights = words.init_weights == "ema" ? SavedWeights::kAverage : SavedWeights::kLast;
   c.learning_rate.total_steps = c.training.steps;
   const auto schedule = std::find(kLearningRateSchedules.begin(), kLearningRateSchedules.end(), words.schedule);
   c.learning_rate.schedule = static_cast<LearningRateSchedule>(schedule - kLearningRateSchedules.begin());
@@ -268,8 +339,10 @@ void read_general(ConfigReader& reader, RunConfig& config, Words& words, TaskTab
   read_parallel(reader, config, words);
   read_training(reader, config, words);
   read_treatment(reader, config);
+  read_adapters(reader, config);
+  read_init(reader, config, words);
   read_data(reader, config);
-  read_rest(reader, config);
+  read_rest(reader, config, words);
 }
 
 RunConfig read_config(ConfigReader& reader, TaskTable tasks, MeshUse mesh_use, int num_ranks) {
@@ -309,7 +382,7 @@ std::string_view precision_name(DType precision) {
 std::string run_config_documentation(TaskTable tasks) {
   RunConfig config;
   Words words;
-  ConfigReader general = ConfigReader::from_text("[[optimizer.groups]]", "defaults");
+  ConfigReader general = ConfigReader::from_text("[[optimizer.groups]]\n[[adapters]]\n[[init.map]]", "defaults");
   read_general(general, config, words, tasks);
   std::string text =
       "# Configuration\n\n"

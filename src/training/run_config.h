@@ -9,11 +9,13 @@
 
 #include "base/dtype.h"
 #include "data/modality_dropout.h"
+#include "nn/adapter.h"
 #include "optim/adamw.h"
 #include "optim/learning_rate.h"
 #include "optim/treatment.h"
 #include "parallel/mesh.h"
 #include "tasks/task.h"
+#include "training/init_names.h"
 
 namespace triptych::training {
 
@@ -57,9 +59,21 @@ struct CheckpointOptions {
   int64_t keep = 2;
 };
 
+/// Which of a checkpoint's weights: those of the last update, or their moving averages where there are some.
+enum class SavedWeights { kLast, kAverage };
+
+/// What a new run takes out of a checkpoint of another: see take_parameters.
+struct InitOptions {
+  std::string from;  ///< a checkpoint, or a run's folder; empty: nothing is taken
+  SavedWeights weights = SavedWeights::kLast;
+  bool interpolate_positions = false;
+  std::vector<NameChange> map;  ///< the first whose pattern matches holds
+};
+
 struct EvaluationOptions {
   std::vector<std::string> sets;  ///< data-set folders
   int64_t batch = 64;
+  SavedWeights weights = SavedWeights::kLast;
 };
 
 /// One run, as its TOML file and the command line say. docs/configuration.md is made from the same bindings. What
@@ -71,6 +85,8 @@ struct RunConfig {
   AdamWOptions adamw;
   LearningRateOptions learning_rate;
   TreatmentOptions treatment;
+  std::vector<AdapterOptions> adapters;  ///< the first whose pattern matches holds
+  InitOptions init;
   DataOptions data;
   CheckpointOptions checkpoint;
   EvaluationOptions evaluation;

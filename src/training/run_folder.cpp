@@ -23,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kIdentityName = "run.json";
+constexpr const char* kInitName = "init.json";
 constexpr const char* kConfigName = "config.toml";
 constexpr const char* kMetricsName = "metrics.jsonl";
 constexpr const char* kReportName = "report.html";
@@ -66,6 +67,7 @@ bool is_of_ours(const fs::path& path) {
   if (!head) return false;
   if (head->empty()) return true;
   if (name == kIdentityName) return run_id_of(path).has_value();
+  if (name == kInitName) return head->find(fmt::format("\"format\": \"{}\"", kInitFormat)) != std::string::npos;
   if (name == kMetricsName) {  // a line may be torn if it is the last one: "{" is how any JSON begins
     const std::size_t end = head->find('\n');
     const std::string line = head->substr(0, end);
@@ -154,7 +156,7 @@ std::vector<std::string> RunFolder::notes() const {
 
 void RunFolder::require_usable(FolderUse use) const {
   std::vector<std::string> foreign;
-  for (const char* name : {kIdentityName, kConfigName, kMetricsName, kReportName}) {
+  for (const char* name : {kIdentityName, kInitName, kConfigName, kMetricsName, kReportName}) {
     if (is_there(dir_ / name) && !is_of_ours(dir_ / name)) {
       foreign.push_back(fmt::format("{}, which no run of this program wrote", name));
     }
@@ -195,7 +197,8 @@ void RunFolder::remove_run() const {
     files.push_back(checkpoints_ / kLatestName);  // first: it must not name what is half gone
     remove_leftovers(checkpoints_, extra_names());
   }
-  for (const char* name : {kMetricsName, kReportName, kConfigName, kIdentityName}) files.push_back(dir_ / name);
+  for (const char* name : {kMetricsName, kReportName, kConfigName, kInitName, kIdentityName})
+    files.push_back(dir_ / name);
   for (const fs::path& path : list_folder(dir_)) {
     if (is_earlier_config(path)) files.push_back(path);
   }
@@ -231,7 +234,7 @@ std::vector<std::string> RunFolder::begin(FolderUse use, const std::string& conf
   if (use != FolderUse::kGoOn) {
     run_id_.clear();
     // Of a run that ended before its first checkpoint, or whose checkpoints somebody moved away.
-    for (const char* name : {kMetricsName, kReportName}) {
+    for (const char* name : {kMetricsName, kReportName, kInitName}) {
       if (is_there(dir_ / name) && !fs::is_empty(dir_ / name)) told.push_back(set_aside(dir_ / name));
     }
   }
@@ -253,6 +256,10 @@ std::vector<std::string> RunFolder::begin(FolderUse use, const std::string& conf
   }
   write_file_atomically(path, config);
   return told;
+}
+
+void RunFolder::write_init(const std::string& json) const {
+  write_file_atomically(dir_ / kInitName, json);
 }
 
 void require_report_of_ours(const fs::path& dir) {

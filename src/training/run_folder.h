@@ -4,15 +4,19 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "training/run_lock.h"
 
 // What a run finds in run.dir, and what it may do there. A file or folder is taken for a run's by its contents: a
 // step's folder by its manifest and files, config.toml by how it begins, metrics.jsonl by its first line, report.html
-// by its head, run.json by its format. Everything else is somebody's, and stays.
+// by its head, run.json and init.json by their format. Everything else is somebody's, and stays.
 
 namespace triptych::training {
+
+/// How the file begins that tells what a run took out of another's checkpoint.
+inline constexpr std::string_view kInitFormat = "triptych-init";
 
 /// run.json: which run a folder is of. Runs of before there was one have none.
 struct RunIdentity {
@@ -56,6 +60,9 @@ class RunFolder {
   /// Returns what to tell.
   std::vector<std::string> begin(FolderUse use, const std::string& config, const std::string& parent,
                                  const std::optional<EarlierConfig>& then);
+
+  /// Writes init.json, after `begin`.
+  void write_init(const std::string& json) const;
 
   /// Of run.json; empty before `begin` if there was none.
   const std::string& run_id() const { return run_id_; }

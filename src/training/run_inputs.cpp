@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "checkpoint/checkpoint_folder.h"
+#include "training/init_from.h"
 #include "training/run_checkpoint.h"
 
 namespace triptych::training {
@@ -37,6 +38,13 @@ std::string of_first_rank(Group& group, const std::function<std::string()>& work
     if (group.rank() == 0) text = work();
   });
   return group.all_gather_string(text).front();
+}
+
+std::optional<CheckpointReader> open_together(Group& group, const std::function<fs::path()>& find) {
+  const fs::path path = of_first_rank(group, [&] { return find().string(); });
+  std::optional<CheckpointReader> reader;
+  together(group, [&] { reader.emplace(CheckpointReader::open(path, kLatestName)); });
+  return reader;
 }
 
 std::optional<CheckpointReader> newest_sound(const fs::path& folder, Group& group, std::vector<std::string>& notes) {
@@ -99,11 +107,12 @@ std::optional<CheckpointReader> find_checkpoint(const RunConfig& config, const s
                                                 std::vector<std::string>& notes) {
   if (resume.empty()) return std::nullopt;
   if (resume == "auto") return newest_sound(checkpoints_of(config), group, notes);
-  const fs::path path =
-      of_first_rank(group, [&] { return resolve_checkpoint(checkpoints_of(config), resume).string(); });
-  std::optional<CheckpointReader> reader;
-  together(group, [&] { reader.emplace(CheckpointReader::open(path, kLatestName)); });
-  return reader;
+  return open_together(group, [&] { return resolve_checkpoint(checkpoints_of(config), resume); });
+}
+
+std::optional<CheckpointReader> find_initial(const RunConfig& config, Group& group) {
+  if (config.init.from.empty()) return std::nullopt;
+  return open_together(group, [&] { return checkpoint_to_begin_with(config.init.from); });
 }
 
 void require_same_data(const CheckpointReader& reader, const RunInputs& inputs, std::vector<std::string>& notes) {
@@ -132,6 +141,7 @@ std::vector<SharedFact> facts_of(const RunInputs& inputs) {
   std::vector<SharedFact> facts{{"data set", inputs.dataset->data_set_id()}, {"samples (hash)", inputs.data_hash}};
   if (inputs.tokenizer) facts.push_back({"tokenizer (hash)", inputs.tokenizer->hash().hex()});
   if (inputs.checkpoint) facts.push_back({"checkpoint (hash)", inputs.checkpoint->contents_id()});
+  if (inputs.initial) facts.push_back({"checkpoint of init.from (hash)", inputs.initial->contents_id()});
   return facts;
 }
 

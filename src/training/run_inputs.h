@@ -32,6 +32,7 @@ struct RunInputs {
   std::string data_hash;                       ///< of its samples, in order
   std::shared_ptr<const Tokenizer> tokenizer;  ///< null if the task reads no text
   std::optional<CheckpointReader> checkpoint;  ///< that the run goes on from
+  std::optional<CheckpointReader> initial;     ///< of another run, whose parameters a new run begins with
 };
 
 /// run.dir/checkpoints.
@@ -50,6 +51,9 @@ void open_tokenizer(const RunConfig& config, RunInputs& inputs);
 /// Collective.
 std::optional<CheckpointReader> find_checkpoint(const RunConfig& config, const std::string& resume, Group& group,
                                                 std::vector<std::string>& notes);
+
+/// The checkpoint that init.from names; none if it names none. As find_checkpoint. Collective.
+std::optional<CheckpointReader> find_initial(const RunConfig& config, Group& group);
 
 /// Throws UserError if the checkpoint's run saw other samples, or the same in another order, than the data set has.
 /// Checkpoints of before there was a hash are compared by the data set's id and size, which `notes` then say.

@@ -12,7 +12,9 @@ void write_run_report(const RunConfig& config, int64_t num_parameters, const std
   require_report_of_ours(folder);
   ReportInput input;
   input.title = folder.filename().string();
-  input.metrics = read_metrics(folder / "metrics.jsonl");
+  std::filesystem::create_directories(folder);
+  // There are none where a checkpoint of another folder is measured.
+  if (std::filesystem::exists(folder / "metrics.jsonl")) input.metrics = read_metrics(folder / "metrics.jsonl");
   const MeshShape& mesh = config.parallel.mesh;
   double seconds = 0;
   for (const StepMetrics& line : input.metrics) seconds += line.step_ms / 1e3;

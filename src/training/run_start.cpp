@@ -1,10 +1,12 @@
 #include "training/run_start.h"
 
+#include <algorithm>
 #include <system_error>
 
 #include "checkpoint/checkpoint_folder.h"
 #include "parallel/agreement.h"
 #include "training/resume_rules.h"
+#include "training/run_checkpoint.h"
 
 namespace triptych::training {
 namespace {
@@ -31,6 +33,22 @@ std::string note_of_tokenizer(const RunConfig& config, const RunInputs& inputs) 
   return "the tokenizer of the data or config is not the one that the run began with; the checkpoint's is used";
 }
 
+// Rows of a token table belong to the pieces of the tokenizer that they were trained with.
+std::string note_of_initial_tokenizer(RunInputs& inputs) {
+  if (!inputs.initial || !inputs.tokenizer) return "";
+  const std::vector<ManifestFile>& files = inputs.initial->manifest().files;
+  const bool has_one =
+      std::any_of(files.begin(), files.end(), [](const ManifestFile& file) { return file.name == kTokenizerFile; });
+  if (!has_one) return "";
+  const std::string bytes = inputs.initial->read_file(std::string(kTokenizerFile));
+  const std::string where = (inputs.initial->folder() / kTokenizerFile).string();
+  if (Tokenizer::from_bytes(bytes, where)->hash() == inputs.tokenizer->hash()) return "";
+  return fmt::format(
+      "warning: the run's tokenizer is not the one of init.from: rows of a token table that is taken stand for other "
+      "pieces. Set data.tokenizer = \"{}\", or leave the table out by [[init.map]]",
+      where);
+}
+
 }  // namespace
 
 RunStart::RunStart(const RunConfig& config, World& world, const TrainingRequest& request)
@@ -46,6 +64,7 @@ RunStart::RunStart(const RunConfig& config, World& world, const TrainingRequest&
   });
   if (is_first) notes_ = folder_->notes();
   inputs_.checkpoint = find_checkpoint(config_, request.resume, group, notes_);
+  if (!inputs_.checkpoint) inputs_.initial = find_initial(config_, group);
   const bool goes_on_here = inputs_.checkpoint && lies_in(checkpoints_of(config_), inputs_.checkpoint->folder());
   together(group, [&] {
     if (request.overwrite && goes_on_here) {
@@ -55,6 +74,7 @@ RunStart::RunStart(const RunConfig& config, World& world, const TrainingRequest&
     if (is_first) folder_->require_usable(use_);
     if (!request.resume.empty()) open_tokenizer(config_, inputs_);
     if (inputs_.checkpoint) judge_checkpoint(request);
+    if (std::string note = note_of_initial_tokenizer(inputs_); !note.empty()) notes_.push_back(std::move(note));
   });
   require_equal_facts(
       group, config_.data.path, world.host(), facts_of(inputs_),

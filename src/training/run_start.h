@@ -32,6 +32,8 @@ class RunStart {
   void name_last_save();
   /// Rank 0 alone, once: run.json, config.toml and what else RunFolder::begin does.
   void begin();
+  /// Behind `begin`, of a run that took parameters out of another's checkpoint: init.json.
+  void write_init(const std::string& json) const { folder_->write_init(json); }
   /// What to tell before the first step, a line each; of rank 0.
   const std::vector<std::string>& notes() const { return notes_; }
   /// Of run.json, after `begin`; empty on other ranks.

@@ -1,8 +1,10 @@
 #include "training/session.h"
 
 #include <algorithm>
+#include <set>
 #include <thread>
 
+#include "base/name_pattern.h"
 #include "device/backend.h"
 #include "execution/batch_feeder.h"
 #include "kernels/matmul.h"
@@ -14,12 +16,49 @@ namespace triptych::training {
 namespace {
 
 std::vector<NamedParameter> named(const std::vector<PlacedParameter>& parameters, const ModelSpec& model) {
+  std::set<std::string> names;
+  for (const PlacedParameter& one : parameters) names.insert(one.name);
   const std::vector<int> depths = depths_from_top(model);
   std::vector<NamedParameter> result;
   for (const PlacedParameter& one : parameters) {
-    result.push_back({one.name, one.block < depths.size() ? depths[one.block] : 0});
+    result.push_back({.name = one.name,
+                      .depth = one.block < depths.size() ? depths[one.block] : 0,
+                      .has_adapter = names.contains(adapter_a_name(one.name))});
   }
   return result;
+}
+
+// Every pattern must hold for a matrix, and every entry be the first that does for some.
+void require_adapters(const std::vector<AdapterOptions>& adapters, const std::vector<NamedParameter>& parameters) {
+  for (std::size_t i = 0; i < adapters.size(); ++i) {
+    const std::string where = fmt::format("adapters.{}.match", i);
+    bool is_used = false;
+    for (const NamedParameter& one : parameters) {
+      is_used = is_used || (one.has_adapter && adapter_of(adapters, one.name) == &adapters[i]);
+    }
+    for (const std::string& pattern : adapters[i].match) {
+      std::vector<std::string> names;
+      std::string other;  // that matches and takes no adapter
+      bool is_matched = false;
+      for (const NamedParameter& one : parameters) {
+        names.push_back(one.name);
+        if (!match_pattern(pattern, one.name)) continue;
+        is_matched = is_matched || one.has_adapter;
+        other = one.name;
+      }
+      if (is_matched) continue;
+      const std::string near = nearest_pattern(pattern, names);
+      const std::string remedy = !other.empty() ? fmt::format("{} is none", other)
+                                 : near.empty() ? "`triptych inspect --tensors` of a checkpoint lists the names"
+                                                : fmt::format("Did you mean `{}`?", near);
+      throw UserError(where, fmt::format("a pattern must match a matrix that inputs are multiplied by, found `{}`. {}",
+                                         pattern, remedy));
+    }
+    if (!is_used) {
+      throw UserError(
+          where, "must match a matrix that none before it matches, found none. Put it before them, or leave it out");
+    }
+  }
 }
 
 }  // namespace
@@ -29,7 +68,8 @@ Session::Session(const RunConfig& config, Group& world, const RankPlace& place)
       mesh_(world, config.parallel.mesh, device_),
       plan_(config.parallel.sequence_parallel ? sequence_parallel_plan() : tensor_parallel_plan()),
       model_(config.task->model()),
-      store_(device_, mesh_, plan_, config.run.seed, config.training.precision) {
+      store_(device_, mesh_, plan_, config.run.seed, config.training.precision, config.adapters) {
+  model_.fingerprint += adapters_text(config.adapters);
   if (config.training.tf32) allow_tf32(device_.stream(), true);
   const std::vector<ObjectiveSpec> objectives = config.task->objectives();
   const Schedule schedule = make_schedule(config.parallel.schedule, config.parallel.mesh.pp,
@@ -42,7 +82,11 @@ Session::Session(const RunConfig& config, Group& world, const RankPlace& place)
   together(world, [&] {
     executor_ = std::make_unique<Executor>(device_, mesh_, plan_, store_, model_, objectives, schedule, options);
   });
-  together(world, [&] { treatments_ = Treatments(config.treatment, named(executor_->parameters(), model_)); });
+  together(world, [&] {
+    const std::vector<NamedParameter> parameters = named(executor_->parameters(), model_);
+    require_adapters(config.adapters, parameters);
+    treatments_ = Treatments(config.treatment, parameters);
+  });
   train_at(0);
 }
 

@@ -24,7 +24,7 @@ class Session {
  public:
   ///   world   outlives this; its size is that of the config's mesh
   ///   place   of this rank on its machine
-  /// Throws UserError if a pattern of the config is of no parameter.
+  /// Throws UserError if a pattern of the config is of no parameter, or one of an adapter of no matrix.
   Session(const RunConfig& config, Group& world, const RankPlace& place);
 
   Device& device() { return device_; }

@@ -25,7 +25,7 @@ TrainedModel::TrainedModel(const RunConfig& config, World& world, const std::str
   session_ = std::make_unique<Session>(forward_alone, group, rank_place(config, world));
   together(group, [&] {
     require_same_model(*reader, *session_);
-    load_parameters(*reader, *session_);
+    load_parameters(*reader, *session_, config.evaluation.weights);
     require_finite_model(first_not_finite(*session_), folder_);
   });
   const InferenceOptions options{.batch = config.evaluation.batch, .threads = config.data.threads};

@@ -13,7 +13,8 @@ namespace triptych::training {
 /// A run's model out of a checkpoint of any mesh, for evaluation and search. Collective.
 class TrainedModel {
  public:
-  /// Throws UserError if there is no such checkpoint in run.dir, it is of another model, or its numbers are not finite.
+  /// With the weights that evaluation.weights names. Throws UserError if there is no such checkpoint in run.dir, it is
+  /// of another model, it lacks these weights, or its numbers are not finite.
   TrainedModel(const RunConfig& config, World& world, const std::string& checkpoint);
 
   const std::filesystem::path& folder() const { return folder_; }  ///< the checkpoint's

@@ -17,6 +17,7 @@
 #include "report/metrics.h"
 #include "report/progress_line.h"
 #include "training/finite.h"
+#include "training/init_from.h"
 #include "training/loss_watch.h"
 #include "training/run_checkpoint.h"
 #include "training/run_report.h"
@@ -48,6 +49,7 @@ class Trainer {
         start_(config_, world, request),
         inputs_(start_.inputs()) {
     session_.emplace(config_, group_, rank_place(config_, world));
+    if (inputs_.initial) initial_ = take_parameters(*inputs_.initial, config_.init, *session_);
     together(group_, [&] {
       optimizer_.emplace(session_->device(), session_->store().all(), config_.adamw, session_->treatments());
       if (inputs_.checkpoint) restore(*inputs_.checkpoint);
@@ -70,8 +72,12 @@ class Trainer {
         start_.begin();
         metrics_.emplace(config_.run.dir, step_);
       }
+      if (initial_) start_.write_init(initial_->to_json());
       progress_.emplace(end);
       for (const std::string& note : start_.notes()) progress_->print(note);
+      if (initial_) {
+        for (const std::string& note : initial_->notes()) progress_->print(note);
+      }
     });
     if (start_.is_complete()) {
       if (is_first_) progress_->print(fmt::format("step {} is done: the run is complete, nothing is left to do", end));
@@ -318,6 +324,7 @@ class Trainer {
   RunStart start_;
   RunInputs& inputs_;
   std::optional<Session> session_;
+  std::optional<InitRecord> initial_;  // of a run that begins with another's parameters
   std::optional<AdamW> optimizer_;
   std::unique_ptr<RowAgreement> agreement_;  // of the loader
   std::optional<Loader> loader_;

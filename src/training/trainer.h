@@ -12,11 +12,11 @@ struct TrainingEnd {
   int stop_signal = 0;  ///< that ended it before its last step, the same on every rank; 0: none
 };
 
-/// Trains as the config says, or goes on from a checkpoint of any mesh, until training.stop_after or training.steps,
-/// and leaves a checkpoint there. A rank whose `request.stop_signal` says so ends the run of all behind the step in
-/// work (under CUDA one step later), with a checkpoint. Writes into run.dir: run.lock (while it runs), run.json,
-/// config.toml (effective), metrics.jsonl, checkpoints/, report.html; and nothing if the checkpoint is where it would
-/// stop.
+/// Trains as the config says, from the beginning or from parameters of another run (init_from.h), or goes on from a
+/// checkpoint of any mesh, until training.stop_after or training.steps, and leaves a checkpoint there. A rank whose
+/// `request.stop_signal` says so ends the run of all behind the step in work (under CUDA one step later), with a
+/// checkpoint. Writes into run.dir: run.lock (while it runs), run.json, init.json, config.toml (effective),
+/// metrics.jsonl, checkpoints/, report.html; and nothing if the checkpoint is where it would stop.
 ///
 /// Collective. A step whose gradients are not finite on any rank changes nothing and is counted on all. After
 /// training.max_skipped_steps of them in a row the run ends with an AgreedError (the world's) on every rank; parameters
