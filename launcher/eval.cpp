@@ -11,6 +11,7 @@
 #include "base/console.h"
 #include "launcher/ranks.h"
 #include "parallel/agreement.h"
+#include "tasks/probe.h"
 #include "training/run_folder.h"
 #include "training/run_report.h"
 #include "training/trained_model.h"
@@ -24,6 +25,8 @@ struct EvalOptions {
   ConfigArguments config;
   std::string checkpoint = "latest";
   std::vector<std::filesystem::path> baselines;
+  bool is_probe = false;
+  ProbeOptions probe;
 };
 
 int evaluate(const EvalOptions& options, const RunConfig& config, World& world) {
@@ -36,10 +39,15 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
     require_report_of_ours(config.run.dir);  // before the work, not after it
     for (const std::string& path : config.evaluation.sets) {
       const Dataset set = Dataset::open(path);
-      config.task->check_evaluation_set(set);
+      if (!options.is_probe) config.task->check_evaluation_set(set);
       facts.push_back({fmt::format("samples of {} (hash)", path), set.content_hash().hex()});
     }
     for (const std::filesystem::path& file : options.baselines) baselines.push_back(Baseline::read(file));
+    if (options.is_probe) {
+      check_probe(*config.task, {.training_set = config.data.path, .sets = config.evaluation.sets, .tokenizer = {}});
+      facts.push_back({fmt::format("samples of {} (hash)", config.data.path),
+                       Dataset::open(config.data.path).content_hash().hex()});
+    }
   });
   require_equal_facts(world.group(), "evaluation.sets", world.host(), facts,
                       "Put the same data before every node: an older copy may be left on one");
@@ -47,9 +55,15 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
   world.doing("evaluation");
   Inference& inference = model.inference();
   if (inference.is_first()) print("{}\n", model.folder().string());
-  const EvaluationResults results = config.task->evaluate(
-      inference, {.sets = config.evaluation.sets, .tokenizer = model.tokenizer(), .baselines = baselines});
   const int64_t parameters = model.session().num_parameters();
+  const EvaluationResults results =
+      options.is_probe
+          ? probe_features(
+                *config.task, inference,
+                {.training_set = config.data.path, .sets = config.evaluation.sets, .tokenizer = model.tokenizer()},
+                options.probe)
+          : config.task->evaluate(
+                inference, {.sets = config.evaluation.sets, .tokenizer = model.tokenizer(), .baselines = baselines});
   if (!inference.is_first()) return 0;
   for (const Panel& panel : results.panels) {
     if (const auto* table = std::get_if<TablePanel>(&panel)) print("\n{}\n{}", table->title, format_table(*table));
@@ -71,11 +85,31 @@ void register_eval(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
                       "launcher/pixel_baseline.py makes one");
   command->add_option("--checkpoint", options->checkpoint, "latest, a step or a path; of any mesh")
       ->capture_default_str();
+  CLI::Option* const probe = command->add_flag("--probe", options->is_probe,
+                                               "Measures the features instead: a linear classifier over them learns "
+                                               "the labels of data.path, the model as it is");
+  command
+      ->add_option("--shots", options->probe.shots,
+                   "of --probe: also learn from so many pictures a class, several numbers with commas between")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber)
+      ->needs(probe);
+  command->add_option("--draws", options->probe.draws, "of --shots: how often they are drawn")
+      ->check(CLI::Range(1, 1000))
+      ->needs(probe)
+      ->capture_default_str();
+  command
+      ->add_option("--penalty", options->probe.regression.penalty,
+                   "of --probe: half of it times the squared norm of the weights is added to the mean loss")
+      ->check(CLI::PositiveNumber)
+      ->needs(probe)
+      ->capture_default_str();
   command->footer(
       "On as many ranks as are started: on the config's mesh if it has so many, else each is a replica.\n"
       "Examples:\n"
       "  triptych eval configs/quickstart.toml --checkpoint latest\n"
-      "  mpirun -np 2 triptych eval configs/quickstart.toml");
+      "  mpirun -np 2 triptych eval configs/quickstart.toml\n"
+      "  triptych eval configs/fashion_mnist.toml --probe --shots 1,4,16");
   command->callback([options, &run] {
     run = [options] {
       return run_on_ranks(options->config, MeshUse::kForward,

@@ -3,6 +3,7 @@
 #include "objectives/cross_entropy.h"
 #include "tasks/caption_results.h"
 #include "tasks/model_config.h"
+#include "tasks/probe.h"
 #include "tasks/results.h"
 #include "tasks/standard_tasks.h"
 
@@ -47,6 +48,7 @@ class CaptionTask : public Task {
     const FieldSource pixels = pixels_field(model_.image.size);
     return caption_results(inference, inputs, std::span(&pixels, 1), decoding_);
   }
+  std::optional<FeatureSlot> features() const override { return image_features(model_.image); }
 
  private:
   CaptionerConfig model_;

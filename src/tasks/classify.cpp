@@ -7,6 +7,7 @@
 #include "models/classifier.h"
 #include "objectives/cross_entropy.h"
 #include "tasks/model_config.h"
+#include "tasks/probe.h"
 #include "tasks/results.h"
 #include "tasks/standard_tasks.h"
 
@@ -49,6 +50,7 @@ class ClassifyTask : public Task {
   }
   void check_evaluation_set(const Dataset& dataset) const override { check_data(dataset); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override;
+  std::optional<FeatureSlot> features() const override { return image_features(model_.image); }
 
  private:
   ClassifierConfig model_;

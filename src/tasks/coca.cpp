@@ -6,6 +6,7 @@
 #include "objectives/cross_entropy.h"
 #include "tasks/caption_results.h"
 #include "tasks/model_config.h"
+#include "tasks/probe.h"
 #include "tasks/results.h"
 #include "tasks/retrieval_results.h"
 #include "tasks/standard_tasks.h"
@@ -65,6 +66,7 @@ class CocaTask : public Task {
     std::move(captions.panels.begin(), captions.panels.end(), std::back_inserter(results.panels));
     return results;
   }
+  std::optional<FeatureSlot> features() const override { return image_features(model_.image); }
   bool can_search() const override { return true; }
   std::vector<SearchHit> search(Inference& inference, const SearchQuery& query) const override {
     return search_images(inference, query, fields(query.tokenizer), model_.text.length);

@@ -1,6 +1,7 @@
 #include "data/field_sources.h"
 #include "models/two_tower.h"
 #include "tasks/model_config.h"
+#include "tasks/probe.h"
 #include "tasks/results.h"
 #include "tasks/retrieval_results.h"
 #include "tasks/standard_tasks.h"
@@ -35,6 +36,7 @@ class ContrastiveTask : public Task {
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
     return retrieval_results(inference, inputs, fields(inputs.tokenizer));
   }
+  std::optional<FeatureSlot> features() const override { return image_features(model_.image); }
   bool can_search() const override { return true; }
   std::vector<SearchHit> search(Inference& inference, const SearchQuery& query) const override {
     return search_images(inference, query, fields(query.tokenizer), model_.text.length);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,6 +37,14 @@ struct EvaluationResults {
   std::vector<Panel> panels;
 };
 
+/// A slot that describes a picture by itself: [tokens, width], of which the first or their mean is a vector, or
+/// [width].
+struct FeatureSlot {
+  std::string slot;
+  int64_t width = 0;
+  bool is_mean = false;
+};
+
 /// A text, and the pictures among which to look for what it describes.
 struct SearchQuery {
   std::string text;
@@ -67,6 +76,8 @@ class Task {
   virtual void check_evaluation_set(const Dataset& dataset) const = 0;
   /// Measures the model on data sets that pass the check. Collective.
   virtual EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const = 0;
+  /// What a linear probe learns from; nothing if the model has no features of pictures.
+  virtual std::optional<FeatureSlot> features() const { return std::nullopt; }
   /// Whether the model compares texts with pictures.
   virtual bool can_search() const { return false; }
   /// Pictures that a text describes, best first. Collective. Throws InternalError if the task cannot search.

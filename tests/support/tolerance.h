@@ -57,6 +57,10 @@ constexpr double kOfSlope = 1e-2;
 /// their size each time. A term that is left out changes more.
 constexpr double kBetweenDoubles = 1e-12;
 
+/// A minimum in double precision against another library's, both found until no element of the gradient is above 1e-10:
+/// where the curvature is at least 0.05, no further from it than 1e-10 / 0.05 for each of some ten parameters.
+constexpr double kBetweenMinima = 1e-8;
+
 /// 2-norm of (actual - expected) over the 2-norm of expected; 0 if both are all zeros; infinite if a value is not
 /// finite or if only expected is all zeros.
 template <typename Actual, typename Expected>
