@@ -15,7 +15,7 @@ ClassHead make_head(ParameterStore& store, const TransformerSizes& sizes, int64_
   const int64_t width = sizes.width;
   return {OptionalNorm(store, "classify.head.norm", width, sizes.last_norm()),
           &store.create("classify.head.weight", Shape{num_classes, width}, "replicated",
-                        {.decay = true, .in_compute_dtype = true}),
+                        {.decay = true, .in_compute_dtype = true, .is_linear = true}),
           &store.create("classify.head.bias", Shape{num_classes}, "replicated", {})};
 }
 

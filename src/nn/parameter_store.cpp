@@ -56,11 +56,13 @@ void ParameterStore::adapt(Parameter& matrix, const AdapterOptions& options) {
   const Shape& shape = matrix.global_shape;
   const int last = shape.rank() - 1;
   const AdapterLayouts layouts = adapter_layouts(matrix.layout, shape.rank());
-  const ParameterSpec zero{.decay = true, .in_compute_dtype = true};
-  ParameterSpec normal = zero;
-  normal.standard_deviation = 1 / std::sqrt(static_cast<float>(shape[last]));
-  Parameter& a = make(adapter_a_name(matrix.name), Shape{options.rank, shape[last]}, layouts.a, normal);
-  Parameter& b = make(adapter_b_name(matrix.name), shape.with(last, options.rank), layouts.b, zero);
+  const auto normal = [](float deviation) {
+    return ParameterSpec{.standard_deviation = deviation, .decay = true, .in_compute_dtype = true};
+  };
+  const float as_matrix = 1 / std::sqrt(static_cast<float>(shape[last]));
+  Parameter& a = make(adapter_a_name(matrix.name), Shape{options.rank, shape[last]}, layouts.a, normal(as_matrix));
+  Parameter& b =
+      make(adapter_b_name(matrix.name), shape.with(last, options.rank), layouts.b, normal(options.b_deviation));
   matrix.adapter = Adapter{.a = &a, .b = &b, .scale = options.scale()};
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/philox.h"
 #include "evaluation/inference.h"
+#include "parallel/agreement.h"
 #include "tasks/results.h"
 
 namespace triptych::tasks {
@@ -81,12 +82,13 @@ EvaluationResults probe_features(const Task& task, Inference& inference, const P
   const LabelledVectors training = features_of(task, inference, inputs, inputs.training_set);
   std::vector<LabelledVectors> sets;
   for (const std::string& set : inputs.sets) sets.push_back(features_of(task, inference, inputs, set));
-  EvaluationResults results;
-  if (!inference.is_first()) return results;
-  if (training.num_rows() == 0) {
+  together(inference.mesh().world(), [&] {
+    if (training.num_rows() > 0) return;
     throw UserError(inputs.training_set,
                     "a linear probe needs samples with an image and a label, found none that can be read");
-  }
+  });
+  EvaluationResults results;
+  if (!inference.is_first()) return results;
   const int64_t classes = 1 + *std::max_element(training.labels.begin(), training.labels.end());
 
   // For each kind of classifier its name, and what each draw reaches on each set.

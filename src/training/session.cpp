@@ -48,7 +48,7 @@ void require_adapters(const std::vector<AdapterOptions>& adapters, const std::ve
       }
       if (is_matched) continue;
       const std::string near = nearest_pattern(pattern, names);
-      const std::string remedy = !other.empty() ? fmt::format("{} is none", other)
+      const std::string remedy = !other.empty() ? fmt::format("{} is none, or is read otherwise too", other)
                                  : near.empty() ? "`triptych inspect --tensors` of a checkpoint lists the names"
                                                 : fmt::format("Did you mean `{}`?", near);
       throw UserError(where, fmt::format("a pattern must match a matrix that inputs are multiplied by, found `{}`. {}",

@@ -17,8 +17,9 @@ struct VerifyResult {
 
 /// One step of the config's model, with what the first step trains, on its mesh against the same step on one rank with
 /// the whole batch, one microbatch, no recomputation, in the same process: loss and gradient of every parameter. Data
-/// are synthetic; dropout is as configured. A scalar's gradient (a scale, a bias) is compared with the sum of its
-/// terms' magnitudes, since these cancel. Collective; every rank gets the same result.
+/// are synthetic; dropout is as configured; the B of adapters begins away from zero, since else A had no gradient. A
+/// scalar's gradient (a scale, a bias) is compared with the sum of its terms' magnitudes, since these cancel.
+/// Collective; every rank gets the same result.
 ///
 /// On the mesh it is the second of two passes of forward and backward with the same weights: from then on gradients are
 /// reduced while backward still runs. The one rank runs its step alone.

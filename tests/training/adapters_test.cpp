@@ -4,8 +4,10 @@
 
 #include "support/tolerance.h"
 #include "training/merge_adapters.h"
+#include "training/task_configs.h"
 #include "training/trained_model.h"
 #include "training/training_fixture.h"
+#include "training/verify.h"
 
 namespace triptych::test {
 namespace {
@@ -66,6 +68,19 @@ TEST_F(Adapters, LearnInPlaceOfTheirMatricesAlikeOnEveryMesh) {
           << dir << " step " << i + 1;
     }
     EXPECT_EQ(at(dir, 8).size(), late.size());
+  }
+}
+
+TEST_F(Adapters, FreezeTheirMatricesWhateverTheGroupsSay) {
+  run(adapted("run", {},
+              {"optimizer.groups=[]", "optimizer.groups.0.pattern=\"text.*\"", "optimizer.groups.0.frozen=true",
+               "optimizer.groups.0.thaw_step=2"}));
+  const Tensors early = at("run", 4), late = at("run", 8);
+  for (const auto& [name, values] : late) {
+    if (name.ends_with("_moment")) continue;
+    const bool is_adapted = late.contains(name + kA);
+    EXPECT_EQ(late.contains(name + ".first_moment"), !is_adapted) << name;
+    EXPECT_EQ(values == early.at(name), is_adapted) << name;
   }
 }
 
@@ -159,6 +174,37 @@ TEST_F(Adapters, MergedAreAPlainModelThatComputesTheSame) {
   ThreadWorld world(*group);
   EXPECT_THROW(merge_adapters(config("run"), world, "latest", folder_ / "other"), Error) << "no adapters";
   EXPECT_THROW(merge_adapters(adapted("run", {}), world, "latest", folder_ / "merged0"), Error) << "it is taken";
+}
+
+// The loss and every gradient of A and B, with B away from zero.
+TEST(VerifiedAdapters, HaveTheGradientsOfOneRank) {
+  int turn = 0;
+  for (const char* task : {"contrastive", "caption", "coca"}) {
+    for (const MeshShape& mesh : {MeshShape{.tp = 2}, MeshShape{.pp = 2, .dp = 2}, MeshShape{.dp = 2, .tp = 2},
+                                  MeshShape{.pp = 4}, MeshShape{.pp = 2, .dp = 2, .tp = 2}}) {
+      const bool freezes = turn % 2 == 0;
+      RunConfig c = parse_run_config(
+          config_of(task, turn) + "\n[[adapters]]\nmatch = [\"*.weight\"]\nrank = 3\nalpha = 1.5\n" +
+              (freezes ? "[[optimizer.groups]]\npattern = \"*.adapter.*\"\n[[optimizer.groups]]\npattern = "
+                         "\"*\"\nfrozen = true\n"
+                       : ""),
+          "case", standard_tasks());
+      c.parallel = {.mesh = mesh,
+                    .schedule = turn % 3 == 0 ? "1f1b" : "gpipe",
+                    .microbatches = 2,
+                    .sequence_parallel = turn % 2 == 1,
+                    .recompute = turn % 4 < 2,
+                    .bucket_mb = 0.003};
+      SCOPED_TRACE(fmt::format("{} pp{}dp{}tp{}", task, mesh.pp, mesh.dp, mesh.tp));
+      ++turn;
+      run_ranks(mesh.pp * mesh.dp * mesh.tp, [&](Group& world) {
+        const VerifyResult result = verify(c, world, RankPlace{});
+        EXPECT_LT(result.loss_error, kBetweenMeshes);
+        EXPECT_LT(result.worst_error, kBetweenMeshes) << result.worst_parameter;
+        EXPECT_GE(result.num_parameters, 2 * 4 * 3) << "two of each matrix";
+      });
+    }
+  }
 }
 
 }  // namespace
