@@ -45,8 +45,7 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
     for (const std::filesystem::path& file : options.baselines) baselines.push_back(Baseline::read(file));
     if (options.is_probe) {
       check_probe(*config.task, {.training_set = config.data.path, .sets = config.evaluation.sets, .tokenizer = {}});
-      facts.push_back({fmt::format("samples of {} (hash)", config.data.path),
-                       Dataset::open(config.data.path).content_hash().hex()});
+      facts.push_back({"samples to learn from (hash)", Dataset::open(config.data.path).content_hash().hex()});
     }
   });
   require_equal_facts(world.group(), "evaluation.sets", world.host(), facts,

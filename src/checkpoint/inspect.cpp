@@ -102,8 +102,12 @@ std::string describe_checkpoint(const std::filesystem::path& path, bool verify, 
   text += describe_values("cursor", run.cursor);
   text += describe_values("random", run.random);
   text += describe_values("extra", run.extra);
-  for (const auto& [name, tensor] : manifest.tensors) {
-    if (tensors) text += row("", fmt::format("{} {} {}", name, dtype_name(tensor.dtype), format_shape(tensor.shape)));
+  if (tensors) {
+    std::string_view label = "all tensors";
+    for (const auto& [name, tensor] : manifest.tensors) {
+      text += row(label, fmt::format("{} {} {}", name, dtype_name(tensor.dtype), format_shape(tensor.shape)));
+      label = "";
+    }
   }
   if (verify) {
     reader.verify();

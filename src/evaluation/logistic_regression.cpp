@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <limits>
 #include <numeric>
 
 #include "base/error.h"
@@ -121,7 +122,15 @@ void standardise(const LabelledVectors& data, LinearClassifier& result) {
     const double difference = static_cast<double>(data.values[k]) - result.mean[k % dims];
     result.inverse_deviation[k % dims] += difference * difference / n;
   }
-  for (double& value : result.inverse_deviation) value = value > 0 ? 1 / std::sqrt(value) : 0;
+  // What is the same in every row but for the roundings of float32 has no deviation.
+  Vector most(dims, 0);
+  for (std::size_t k = 0; k < data.values.size(); ++k) {
+    most[k % dims] = std::max(most[k % dims], std::abs(static_cast<double>(data.values[k])));
+  }
+  for (std::size_t d = 0; d < dims; ++d) {
+    const double deviation = std::sqrt(result.inverse_deviation[d]);
+    result.inverse_deviation[d] = deviation > std::numeric_limits<float>::epsilon() * most[d] ? 1 / deviation : 0;
+  }
 }
 
 }  // namespace
@@ -148,7 +157,7 @@ LinearClassifier fit_logistic_regression(const LabelledVectors& data, int64_t cl
   standardise(data, result);
   const Loss loss(data, result, options.penalty);
   constexpr std::size_t kPairs = 10;
-  constexpr double kSufficient = 1e-4;
+  constexpr double kSufficient = 1e-4, kRoundings = 1e-13;
   constexpr int kMostHalvings = 60;
   Vector at(loss.num_parameters(), 0), gradient, next_gradient;
   double value = loss(at, gradient);
@@ -161,13 +170,17 @@ LinearClassifier fit_logistic_regression(const LabelledVectors& data, int64_t cl
     const double slope = -dot(direction, gradient);
     Vector next;
     double next_value = value, length = 1;
-    for (int i = 0; i < kMostHalvings; ++i, length /= 2) {
+    bool is_better = false;
+    for (int i = 0; i < kMostHalvings && !is_better; ++i, length /= 2) {
       next = at;
       add_scaled(next, -length, direction);
       next_value = loss(next, next_gradient);
-      if (next_value <= value + kSufficient * length * slope) break;
+      // Where losses differ by their roundings alone, the gradient tells which is nearer.
+      const bool is_flat = std::abs(next_value - value) <= kRoundings * std::abs(value);
+      is_better =
+          is_flat ? largest(next_gradient) < largest(gradient) : next_value <= value + kSufficient * length * slope;
     }
-    if (!(next_value < value)) break;  // as far as doubles go
+    if (!is_better) break;  // as far as doubles go
     Pair pair{.step = next, .change = next_gradient, .inverse = 0};
     add_scaled(pair.step, -1, at);
     add_scaled(pair.change, -1, gradient);

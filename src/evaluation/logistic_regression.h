@@ -31,7 +31,7 @@ struct LogisticRegressionOptions {
 /// A linear classifier. Its inputs are standardised: mean 0 and variance 1 over what it was fitted to.
 struct LinearClassifier {
   int64_t dims = 0, classes = 0;
-  std::vector<double> mean, inverse_deviation;  ///< [dims]; the latter 0 where the deviation is
+  std::vector<double> mean, inverse_deviation;  ///< [dims]; the latter 0 where the deviation is, to float32
   std::vector<double> weights;                  ///< [classes, dims], of standardised inputs
   std::vector<double> biases;                   ///< [classes]
   int num_iterations = 0;

@@ -67,7 +67,7 @@ class FineTuning(SmallRuns):
         self.assertIn("text.embed.tokens.weight", record["left"])
 
         listed = self.output("inspect", run / "checkpoints", "--tensors")
-        self.assertRegex(listed, r"image\.blocks\.1\.attention\.qkv\.weight\.adapter\.b F32 \[3, 24, 2\]\n")
+        self.assertRegex(listed, r"image\.blocks\.1\.attention\.qkv\.weight\.adapter\.b float32 \[3, 24, 2\]\n")
         self.assertNotRegex(listed, r"attention\.qkv\.weight\.first_moment")
 
         told = self.output("merge", *self.settings("tuned.toml", run), "--out", merged, "--set", "parallel.tp=2", ranks=2)
