@@ -14,8 +14,7 @@ struct ClassHead {
 ClassHead make_head(ParameterStore& store, const TransformerSizes& sizes, int64_t num_classes) {
   const int64_t width = sizes.width;
   return {OptionalNorm(store, "classify.head.norm", width, sizes.last_norm()),
-          &store.create("classify.head.weight", Shape{num_classes, width}, "replicated",
-                        {.decay = true, .in_compute_dtype = true, .is_linear = true}),
+          &store.create("classify.head.weight", Shape{num_classes, width}, "replicated", linear_matrix(width, 0)),
           &store.create("classify.head.bias", Shape{num_classes}, "replicated", {})};
 }
 

@@ -36,9 +36,7 @@ struct DecoderEmbedding {
 DecoderEmbedding make_embedding(ParameterStore& store, const MaskedImageConfig& config) {
   const std::string name = "decoder.embed";
   const int64_t from = config.image.sizes.width, to = config.decoder.width;
-  return {&store.create(
-              name + ".weight", Shape{to, from}, "replicated",
-              {.standard_deviation = 1 / std::sqrt(static_cast<float>(from)), .decay = true, .in_compute_dtype = true}),
+  return {&store.create(name + ".weight", Shape{to, from}, "replicated", linear_matrix(from)),
           &store.create(name + ".bias", Shape{to}, "replicated", {}),
           &store.create(name + ".mask_token", Shape{to}, "replicated", {.standard_deviation = kSmall, .decay = true}),
           Positions(store, name, config.decoder.positions, config.image.embedding().grid(), to),
@@ -92,10 +90,12 @@ void append_decoder_output(std::vector<BlockSpec>& blocks, const MaskedImageConf
        .backward_flops = 2 * flops,
        .make = [=](ParameterStore& store) {
          return make_block(
-             DecoderOutput{OptionalNorm(store, "decoder.output.norm", width, config.decoder.last_norm()),
-                           &store.create("decoder.output.weight", Shape{num_values, width}, "replicated",
-                                         {.standard_deviation = kSmall, .decay = true, .in_compute_dtype = true}),
-                           &store.create("decoder.output.bias", Shape{num_values}, "replicated", {})},
+             DecoderOutput{
+                 OptionalNorm(store, "decoder.output.norm", width, config.decoder.last_norm()),
+                 &store.create(
+                     "decoder.output.weight", Shape{num_values, width}, "replicated",
+                     {.standard_deviation = kSmall, .decay = true, .in_compute_dtype = true, .is_linear = true}),
+                 &store.create("decoder.output.bias", Shape{num_values}, "replicated", {})},
              forward);
        }});
 }

@@ -1,6 +1,5 @@
 #include "models/masked_text.h"
 
-#include <cmath>
 #include <optional>
 
 #include "nn/embeddings.h"
@@ -26,13 +25,10 @@ struct MaskedTokenOutput {
 
 OutputTransform make_transform(ParameterStore& store, const std::string& name, const NormConfig& norm, int64_t width,
                                int64_t vocabulary) {
-  return {
-      &store.create(
-          name + ".transform.weight", Shape{width, width}, "replicated",
-          {.standard_deviation = 1 / std::sqrt(static_cast<float>(width)), .decay = true, .in_compute_dtype = true}),
-      &store.create(name + ".transform.bias", Shape{width}, "replicated", {}),
-      NormParameters(store, name + ".transform.norm", width, norm),
-      &store.create(name + ".bias", Shape{vocabulary}, "logits.bias", {})};
+  return {&store.create(name + ".transform.weight", Shape{width, width}, "replicated", linear_matrix(width)),
+          &store.create(name + ".transform.bias", Shape{width}, "replicated", {}),
+          NormParameters(store, name + ".transform.norm", width, norm),
+          &store.create(name + ".bias", Shape{vocabulary}, "logits.bias", {})};
 }
 
 void append_masked_token_logits(std::vector<BlockSpec>& blocks, const MaskedTextConfig& config) {

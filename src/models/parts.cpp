@@ -1,7 +1,5 @@
 #include "models/parts.h"
 
-#include <cmath>
-
 #include "nn/embeddings.h"
 #include "ops/activation.h"
 #include "ops/linear.h"
@@ -81,11 +79,7 @@ void append_modality(std::vector<BlockSpec>& blocks, const std::string& name, co
 ProjectionHead::ProjectionHead(ParameterStore& store, const std::string& name, int64_t width, int64_t outputs,
                                const std::optional<NormConfig>& norm)
     : norm_(store, name + ".norm", width, norm),
-      weight_(&store.create(name + ".projection.weight", Shape{outputs, width}, "replicated",
-                            {.standard_deviation = 1 / std::sqrt(static_cast<float>(width)),
-                             .decay = true,
-                             .in_compute_dtype = true,
-                             .is_linear = true})) {}
+      weight_(&store.create(name + ".projection.weight", Shape{outputs, width}, "replicated", linear_matrix(width))) {}
 
 Variable ProjectionHead::forward(const Variable& x, const Pass& pass) const {
   return linear(norm_.forward(x, pass), pass.use(*weight_), Variable(), DType::kFloat32);

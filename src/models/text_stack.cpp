@@ -1,6 +1,5 @@
 #include "models/text_stack.h"
 
-#include <cmath>
 #include <utility>
 
 #include "nn/embeddings.h"
@@ -91,14 +90,11 @@ void append_text_pooler(std::vector<BlockSpec>& blocks, const std::string& name,
                     .forward_flops = flops,
                     .backward_flops = 2 * flops,
                     .make = [=](ParameterStore& store) {
-                      return make_block(
-                          Pooler{NormParameters(store, block_name + ".norm", width),
-                                 &store.create(block_name + ".weight", Shape{width, width}, "replicated",
-                                               {.standard_deviation = 1 / std::sqrt(static_cast<float>(width)),
-                                                .decay = true,
-                                                .in_compute_dtype = true}),
-                                 &store.create(block_name + ".bias", Shape{width}, "replicated", {})},
-                          forward);
+                      return make_block(Pooler{NormParameters(store, block_name + ".norm", width),
+                                               &store.create(block_name + ".weight", Shape{width, width}, "replicated",
+                                                             linear_matrix(width)),
+                                               &store.create(block_name + ".bias", Shape{width}, "replicated", {})},
+                                        forward);
                     }});
 }
 

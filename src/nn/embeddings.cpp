@@ -1,7 +1,5 @@
 #include "nn/embeddings.h"
 
-#include <cmath>
-
 #include "kernels/patchify.h"
 #include "ops/add.h"
 #include "ops/embedding.h"
@@ -34,11 +32,7 @@ Tensor image_patches(const Tensor& pixels, int64_t patch, DType dtype) {
 PatchEmbedding::PatchEmbedding(ParameterStore& store, const std::string& name, const Config& config)
     : config_(config),
       weight_(&store.create(name + ".patch.weight", Shape{config.width, 3 * config.patch * config.patch},
-                            "patch.weight",
-                            {.standard_deviation = 1 / std::sqrt(static_cast<float>(3 * config.patch * config.patch)),
-                             .decay = true,
-                             .in_compute_dtype = true,
-                             .is_linear = true})),
+                            "patch.weight", linear_matrix(3 * config.patch * config.patch))),
       bias_(&store.create(name + ".patch.bias", Shape{config.width}, "patch.bias", {})),
       class_token_(config.class_token ? &store.create(name + ".class_token", Shape{config.width}, "class_token",
                                                       {.standard_deviation = kSmall, .decay = true})

@@ -37,6 +37,13 @@ void initialize(Device& device, const Parameter& parameter, const ParameterSpec&
 
 }  // namespace
 
+ParameterSpec linear_matrix(int64_t inputs, float scale) {
+  return {.standard_deviation = scale / std::sqrt(static_cast<float>(inputs)),
+          .decay = true,
+          .in_compute_dtype = true,
+          .is_linear = true};
+}
+
 Parameter& ParameterStore::create(const std::string& name, const Shape& global_shape, std::string_view place,
                                   const ParameterSpec& spec) {
   for (const auto& other : parameters_) {

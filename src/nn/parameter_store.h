@@ -27,6 +27,10 @@ struct ParameterSpec {
   std::optional<PositionGrid> grid = {};  ///< of positions, where some of them are of a grid
 };
 
+/// Of a matrix [O..., inputs] for ops::linear: normal values of the variance scale^2 / inputs, so that with a scale of
+/// 1 products keep the variance of what they multiply.
+ParameterSpec linear_matrix(int64_t inputs, float scale = 1);
+
 /// The parameters that this rank holds, in the order in which the model made them. Initial values are a function of the
 /// run's seed, the name and the global element: the same on any mesh.
 class ParameterStore {

@@ -13,14 +13,6 @@
 namespace triptych::nn {
 namespace {
 
-// A matrix of `inputs` columns, scaled so that its products keep the variance of what they multiply.
-ParameterSpec matrix(int64_t inputs, float scale = 1) {
-  return {.standard_deviation = scale / std::sqrt(static_cast<float>(inputs)),
-          .decay = true,
-          .in_compute_dtype = true,
-          .is_linear = true};
-}
-
 // The feed-forward layer's first product makes one array of inner width, or two side by side.
 Shape gated(const TransformerBlockConfig& config, const Shape& shape) {
   if (!is_gated(config.activation)) return shape;
@@ -65,15 +57,15 @@ SelfAttention::SelfAttention(ParameterStore& store, const std::string& name, con
     TRIPTYCH_CHECK(config.num_heads % config.kv_heads == 0, "{}: {} heads share {} of keys and values", name,
                    config.num_heads, config.kv_heads);
     const int64_t k = config.kv_heads * config.head_dim();
-    q_weight_ = make("q.weight", Shape{h, h}, matrix(h));
+    q_weight_ = make("q.weight", Shape{h, h}, linear_matrix(h));
     q_bias_ = make("q.bias", Shape{h}, {});
-    kv_weight_ = make("kv.weight", Shape{2, k, h}, matrix(h));
+    kv_weight_ = make("kv.weight", Shape{2, k, h}, linear_matrix(h));
     kv_bias_ = make("kv.bias", Shape{2, k}, {});
   } else {
-    qkv_weight_ = make("qkv.weight", Shape{3, h, h}, matrix(h));
+    qkv_weight_ = make("qkv.weight", Shape{3, h, h}, linear_matrix(h));
     qkv_bias_ = make("qkv.bias", Shape{3, h}, {});
   }
-  out_weight_ = make("out.weight", Shape{h, h}, matrix(h, scale));
+  out_weight_ = make("out.weight", Shape{h, h}, linear_matrix(h, scale));
   out_bias_ = make("out.bias", Shape{h}, {});
   const PositionGrid& grid = config.rotary.grid;
   if (grid.sequence == 0) return;
@@ -142,13 +134,14 @@ CrossAttention::CrossAttention(ParameterStore& store, const std::string& name, i
                                int64_t num_heads, float scale)
     : name_(name),
       num_heads_(num_heads),
-      q_weight_(&store.create(name + ".q.weight", Shape{width, width}, "cross_attention.q.weight", matrix(width))),
+      q_weight_(
+          &store.create(name + ".q.weight", Shape{width, width}, "cross_attention.q.weight", linear_matrix(width))),
       q_bias_(&store.create(name + ".q.bias", Shape{width}, "cross_attention.q.bias", {})),
       kv_weight_(&store.create(name + ".kv.weight", Shape{2, width, memory_width}, "cross_attention.kv.weight",
-                               matrix(memory_width))),
+                               linear_matrix(memory_width))),
       kv_bias_(&store.create(name + ".kv.bias", Shape{2, width}, "cross_attention.kv.bias", {})),
-      out_weight_(
-          &store.create(name + ".out.weight", Shape{width, width}, "attention.out.weight", matrix(width, scale))),
+      out_weight_(&store.create(name + ".out.weight", Shape{width, width}, "attention.out.weight",
+                                linear_matrix(width, scale))),
       out_bias_(&store.create(name + ".out.bias", Shape{width}, "attention.out.bias", {})) {}
 
 Variable CrossAttention::forward(const Variable& x, const Variable& memory, const Tensor& lengths,
@@ -196,10 +189,10 @@ TransformerBlock::TransformerBlock(const std::string& name, const TransformerBlo
                                                       config.memory_width, config.num_heads, make.scale)})
               : std::nullopt),
       feed_forward_norm_(make.store, name + ".feed_forward.norm", make.h, config.norm),
-      in_weight_(make("feed_forward.in.weight", gated(config, Shape{make.f, make.h}), matrix(make.h),
+      in_weight_(make("feed_forward.in.weight", gated(config, Shape{make.f, make.h}), linear_matrix(make.h),
                       in_place(config, "weight"))),
       in_bias_(make("feed_forward.in.bias", gated(config, Shape{make.f}), {}, in_place(config, "bias"))),
-      down_weight_(make("feed_forward.out.weight", Shape{make.h, make.f}, matrix(make.f, make.scale))),
+      down_weight_(make("feed_forward.out.weight", Shape{make.h, make.f}, linear_matrix(make.f, make.scale))),
       down_bias_(make("feed_forward.out.bias", Shape{make.h}, {})) {}
 
 Variable TransformerBlock::run(const Variable& x, const Variable& memory, const Lengths& lengths,
