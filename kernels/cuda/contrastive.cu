@@ -61,8 +61,8 @@ __device__ inline bool clear_absent_row(const ContrastiveBlockArgs& args, Contra
 }
 
 /// A block a row. The pair's own term is a difference of near numbers where the others are not, so it is computed
-/// apart, in double.
-__global__ void __launch_bounds__(kBlockThreads)
+/// apart, in double. Four blocks a multiprocessor suffice: for more the compiler would spill.
+__global__ void __launch_bounds__(kBlockThreads, 4)
     info_nce_rows(ContrastiveBlockArgs args, bool aligned, ContrastiveRow* results) {
   __shared__ float warp_maxima[kNumWarps];
   __shared__ double warp_sums[kNumWarps];

@@ -18,9 +18,9 @@ struct StoredRow {
 };
 
 /// `first(row, c, piece)` gives the elements of x when they are wanted first; the rows that registers do not hold are
-/// then read from args.x.
+/// then read from args.x. 512 threads a multiprocessor suffice: for more the compiler would spill.
 template <typename T, typename Row, typename First>
-__global__ void __launch_bounds__(Row::kBlock)
+__global__ void __launch_bounds__(Row::kBlock, 512 / Row::kBlock)
     layer_norm_forward_kernel(LayerNormForwardArgs args, First first, bool aligned) {
   constexpr int N = Row::N;
   __shared__ float shared[Row::kBlock / kWarpSize];

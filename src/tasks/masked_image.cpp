@@ -58,7 +58,7 @@ class MaskedImageTask : public Task {
   }
   std::vector<FieldSource> fields(std::shared_ptr<const Tokenizer>) const override {
     return {pixels_field(model_.image.size, augment_),
-            patch_mask_fields(model_.image.embedding().num_patches(), model_.image.visible)};
+            patch_mask_fields(model_.image.embedding().num_patches(), model_.image.visible), presence_fields()};
   }
   void check_data(const Dataset& dataset) const override { require_parts(dataset, {.images = true}, "masked patches"); }
   void check_evaluation_set(const Dataset& dataset) const override { check_data(dataset); }

@@ -84,7 +84,8 @@ TEST(ConfigReader, RefusesWrongTypes) {
   EXPECT_PRED2(contains, message_of("training.steps = true"), "must be an integer, found true");
   EXPECT_PRED2(contains, message_of("training.steps = 1979-05-27"), "found a date");
   EXPECT_PRED2(contains, message_of("training.steps = {}"), "`training.steps`");
-  EXPECT_PRED2(contains, message_of("training.steps = [{a = 1}]"), "found [a table]");
+  EXPECT_PRED2(contains, message_of("training.steps = [{a = 1}]"),
+               "found `training.steps.0.a`. Did you mean `training.steps`");
   EXPECT_PRED2(contains, message_of("run.threads = 2147483648"), "an integer from -2147483648 to 2147483647");
   EXPECT_PRED2(contains, message_of("run.seed = -1"), "an integer from 0 to 9223372036854775807, found -1");
   EXPECT_PRED2(contains, message_of("optimizer.rate = nan"), "a finite number, found nan");
