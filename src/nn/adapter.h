@@ -18,7 +18,6 @@ struct AdapterOptions {
   std::vector<std::string> match;  ///< patterns of parameters' names, as match_pattern takes them
   int64_t rank = 8;
   float alpha = 8;
-  float b_deviation = 0;  ///< of B at first: above 0 where A is to have a gradient at once, as to compare meshes
 
   float scale() const { return alpha / static_cast<float>(rank); }
 };

@@ -10,6 +10,8 @@
 namespace triptych::nn {
 namespace {
 
+constexpr float kDifference = 0.1f;  // of elements that begin alike, where they are not to
+
 // Fills a piece, box by box over its last dim that is not whole: there the global elements of a run are neighbours.
 void initialize(Device& device, const Parameter& parameter, const ParameterSpec& spec, const Shape& begin,
                 uint64_t seed) {
@@ -63,13 +65,10 @@ void ParameterStore::adapt(Parameter& matrix, const AdapterOptions& options) {
   const Shape& shape = matrix.global_shape;
   const int last = shape.rank() - 1;
   const AdapterLayouts layouts = adapter_layouts(matrix.layout, shape.rank());
-  const auto normal = [](float deviation) {
-    return ParameterSpec{.standard_deviation = deviation, .decay = true, .in_compute_dtype = true};
-  };
-  const float as_matrix = 1 / std::sqrt(static_cast<float>(shape[last]));
-  Parameter& a = make(adapter_a_name(matrix.name), Shape{options.rank, shape[last]}, layouts.a, normal(as_matrix));
+  Parameter& a =
+      make(adapter_a_name(matrix.name), Shape{options.rank, shape[last]}, layouts.a, linear_matrix(shape[last]));
   Parameter& b =
-      make(adapter_b_name(matrix.name), shape.with(last, options.rank), layouts.b, normal(options.b_deviation));
+      make(adapter_b_name(matrix.name), shape.with(last, options.rank), layouts.b, linear_matrix(options.rank, 0));
   matrix.adapter = Adapter{.a = &a, .b = &b, .scale = options.scale()};
 }
 
@@ -85,7 +84,10 @@ Parameter& ParameterStore::make(const std::string& name, const Shape& global_sha
   Shape begin;
   const Shape local = local_shape(global_shape, parameter->layout, *mesh_, &begin);
   parameter->value = Tensor::empty(*device_, DType::kFloat32, local, MemoryPart::kParameters);
-  initialize(*device_, *parameter, spec, begin, seed_);
+  ParameterSpec values = spec;
+  if (values_ == InitialValues::kAllDifferent && values.standard_deviation == 0)
+    values.standard_deviation = kDifference;
+  initialize(*device_, *parameter, values, begin, seed_);
   parameter->compute = parameter->value;
   if (spec.in_compute_dtype && compute_dtype_ != DType::kFloat32) {
     parameter->compute = Tensor::empty(*device_, compute_dtype_, local, MemoryPart::kComputeCopies);

@@ -31,6 +31,12 @@ struct ParameterSpec {
 /// 1 products keep the variance of what they multiply.
 ParameterSpec linear_matrix(int64_t inputs, float scale = 1);
 
+/// How parameters begin whose elements begin alike: the zeros of a head, the ones of a norm.
+enum class InitialValues {
+  kAsSpecified,
+  kAllDifferent,  ///< normal around that: to compare gradients, many of which a zero would hide
+};
+
 /// The parameters that this rank holds, in the order in which the model made them. Initial values are a function of the
 /// run's seed, the name and the global element: the same on any mesh.
 class ParameterStore {
@@ -38,13 +44,14 @@ class ParameterStore {
   /// The device, the mesh and the plan outlive this.
   ///   adapters   of the matrices that match; their parameters are made, and given, behind the matrix
   ParameterStore(Device& device, Mesh& mesh, const Plan& plan, uint64_t seed, DType compute_dtype,
-                 std::vector<AdapterOptions> adapters = {})
+                 std::vector<AdapterOptions> adapters = {}, InitialValues values = InitialValues::kAsSpecified)
       : device_(&device),
         mesh_(&mesh),
         plan_(&plan),
         seed_(seed),
         compute_dtype_(compute_dtype),
-        adapters_(std::move(adapters)) {}
+        adapters_(std::move(adapters)),
+        values_(values) {}
 
   /// `place` is the parameter's name in the plan. The reference stays valid for the store's life. A tied parameter that
   /// is there is given again. Throws InternalError if another parameter has the name.
@@ -71,6 +78,7 @@ class ParameterStore {
   uint64_t seed_;
   DType compute_dtype_;
   std::vector<AdapterOptions> adapters_;
+  InitialValues values_;
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::vector<Parameter*> given_;
 };

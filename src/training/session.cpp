@@ -63,12 +63,12 @@ void require_adapters(const std::vector<AdapterOptions>& adapters, const std::ve
 
 }  // namespace
 
-Session::Session(const RunConfig& config, Group& world, const RankPlace& place)
+Session::Session(const RunConfig& config, Group& world, const RankPlace& place, InitialValues values)
     : device_(place.num_threads, place.device),
       mesh_(world, config.parallel.mesh, device_),
       plan_(config.parallel.sequence_parallel ? sequence_parallel_plan() : tensor_parallel_plan()),
       model_(config.task->model()),
-      store_(device_, mesh_, plan_, config.run.seed, config.training.precision, config.adapters) {
+      store_(device_, mesh_, plan_, config.run.seed, config.training.precision, config.adapters, values) {
   model_.fingerprint += adapters_text(config.adapters);
   if (config.training.tf32) allow_tf32(device_.stream(), true);
   const std::vector<ObjectiveSpec> objectives = config.task->objectives();

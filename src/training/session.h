@@ -24,8 +24,10 @@ class Session {
  public:
   ///   world   outlives this; its size is that of the config's mesh
   ///   place   of this rank on its machine
+  ///   values  with which the parameters begin
   /// Throws UserError if a pattern of the config is of no parameter, or one of an adapter of no matrix.
-  Session(const RunConfig& config, Group& world, const RankPlace& place);
+  Session(const RunConfig& config, Group& world, const RankPlace& place,
+          InitialValues values = InitialValues::kAsSpecified);
 
   Device& device() { return device_; }
   Mesh& mesh() { return mesh_; }

@@ -32,13 +32,12 @@ Errors compare(const Tensor& gradient, const Tensor& reference) {
 
 }  // namespace
 
-VerifyResult verify(const RunConfig& run_config, Group& world, const RankPlace& place) {
-  RunConfig config = run_config;
-  for (AdapterOptions& adapter : config.adapters) adapter.b_deviation = 0.5f;  // of B = 0, A has no gradient
+VerifyResult verify(const RunConfig& config, Group& world, const RankPlace& place) {
   RunConfig alone = config;
   alone.parallel = ParallelOptions();
   const std::unique_ptr<Group> self = make_self_group("reference");
-  Session reference(alone, *self, place);
+  // Where a head, a gate or an adapter's B begins with zeros, nothing below it would have a gradient to compare.
+  Session reference(alone, *self, place, InitialValues::kAllDifferent);
   // The loss over all ranks, after forward and backward.
   const auto run = [&](Session& session, const RunConfig& c, int64_t step) {
     const Fields data = synthetic_fields(session, c);
@@ -50,7 +49,7 @@ VerifyResult verify(const RunConfig& run_config, Group& world, const RankPlace& 
   VerifyResult result;
   result.reference_loss = run(reference, alone, 1);
 
-  Session session(config, world, place);
+  Session session(config, world, place, InitialValues::kAllDifferent);
   Mesh& mesh = session.mesh();
   run(session, config, 0);  // shows the reducer how gradients come out; other masks drop out, other gradients result
   const double loss = run(session, config, 1);

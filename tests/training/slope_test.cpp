@@ -33,7 +33,7 @@ class GradientOfTheModel : public ::testing::TestWithParam<const char*> {};
 TEST_P(GradientOfTheModel, IsTheSlopeOfTheLoss) {
   const RunConfig config = parse_run_config(config_of(GetParam(), 1), "slope", standard_tasks());
   const std::unique_ptr<Group> self = make_self_group("slope");
-  Session session(config, *self, RankPlace{});
+  Session session(config, *self, RankPlace{}, InitialValues::kAllDifferent);
   const Fields data = synthetic_fields(session, config);
   const auto loss = [&] { return session.executor().run_step(data.cut(1), 1).to_vector<double>()[0]; };
   loss();
