@@ -1,5 +1,6 @@
 #include "models/image_encoder.h"
 
+#include "nn/attention_pool.h"
 #include "ops/pooling.h"
 
 namespace triptych::models {
@@ -9,11 +10,22 @@ Slot image_slot(const ImageEncoderConfig& config) {
   return {.name = "image", .dims = {config.sequence(), config.sizes.width}};
 }
 
+std::string_view pooling_name(ImageEncoderConfig::Pooling pooling) {
+  switch (pooling) {
+    case ImageEncoderConfig::Pooling::kMean:
+      return "mean";
+    case ImageEncoderConfig::Pooling::kAttention:
+      return "attention";
+    case ImageEncoderConfig::Pooling::kClassToken:
+      break;
+  }
+  return "class";
+}
+
 }  // namespace
 
 std::string ImageEncoderConfig::to_string() const {
-  return fmt::format("size={} patch={} {} pooling={}", size, patch, sizes.to_string(),
-                     pooling == Pooling::kMean ? "mean" : "class");
+  return fmt::format("size={} patch={} {} pooling={}", size, patch, sizes.to_string(), pooling_name(pooling));
 }
 
 void append_image_encoder(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config) {
@@ -49,9 +61,41 @@ void append_image_memory(std::vector<BlockSpec>& blocks, const ImageEncoderConfi
                     }});
 }
 
+PooledImage append_image_pool(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config) {
+  const TransformerSizes& sizes = config.sizes;
+  if (config.pooling != ImageEncoderConfig::Pooling::kAttention) return {.slot = "image", .norm = sizes.last_norm()};
+  const AttentionPoolHead::Config pool{.width = sizes.width,
+                                       .num_heads = sizes.heads,
+                                       .feed_forward = sizes.feed_forward,
+                                       .activation = sizes.activation,
+                                       .input_norm = sizes.last_norm(),
+                                       .norm = sizes.norm};
+  const double flops = AttentionPoolHead::forward_flops(pool, config.sequence());
+  const std::string slot(kPooledImage);
+  const auto forward = [](const AttentionPoolHead& head, std::span<const Variable> inputs, const Fields&,
+                          const Pass& pass) { return head.forward(pass.laid_out(inputs[0], "batch"), pass); };
+  blocks.push_back({.name = "image.pool",
+                    .reads = {"image"},
+                    .writes = {{.name = slot, .dims = {sizes.width}, .place = "batch"}},
+                    .forward_flops = flops,
+                    .backward_flops = 2 * flops,
+                    .make = [=](ParameterStore& store) {
+                      return make_block(AttentionPoolHead(store, "image.pool", pool), forward);
+                    }});
+  return {.slot = slot, .norm = std::nullopt};
+}
+
 Variable pool_image(const Variable& x, ImageEncoderConfig::Pooling pooling, const Pass& pass) {
   const Variable whole = pass.laid_out(x, "batch");
-  return pooling == ImageEncoderConfig::Pooling::kMean ? mean_tokens(whole) : select_token(whole, Tensor());
+  switch (pooling) {
+    case ImageEncoderConfig::Pooling::kMean:
+      return mean_tokens(whole);
+    case ImageEncoderConfig::Pooling::kClassToken:
+      return select_token(whole, Tensor());
+    case ImageEncoderConfig::Pooling::kAttention:
+      break;
+  }
+  return whole;
 }
 
 }  // namespace triptych::models

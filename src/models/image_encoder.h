@@ -1,6 +1,8 @@
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/parts.h"
@@ -8,9 +10,15 @@
 
 namespace triptych::models {
 
+inline constexpr std::string_view kPooledImage = "image_pooled";  ///< a slot: the state that attention pools
+
 /// Vision Transformer (Dosovitskiy et al. 2021): patch embedding, positions, blocks.
 struct ImageEncoderConfig {
-  enum class Pooling { kClassToken, kMean };
+  enum class Pooling {
+    kClassToken,
+    kMean,
+    kAttention,  ///< AttentionPoolHead, with the sizes and kinds of the blocks
+  };
   int64_t size = 64;  ///< pixels a side
   int64_t patch = 8;
   TransformerSizes sizes;
@@ -40,7 +48,15 @@ void append_image_encoder(std::vector<BlockSpec>& blocks, const ImageEncoderConf
 /// decoder attends to.
 void append_image_memory(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config, const std::string& memory);
 
-/// x [B, S, H], the stream; returns the sequence's [B, H] as the config pools.
+/// The whole image's state, for the head that reads it.
+struct PooledImage {
+  std::string slot;                ///< what the head reads, and pool_image makes [B, H] of
+  std::optional<NormConfig> norm;  ///< of that state, which the head begins with
+};
+/// With attentional pooling "image.pool", from the slot "image" to "image_pooled" [H]; else no block: the head pools.
+PooledImage append_image_pool(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config);
+
+/// x, the slot that append_image_pool names; returns the image's state [B, H], whole.
 Variable pool_image(const Variable& x, ImageEncoderConfig::Pooling pooling, const Pass& pass);
 
 }  // namespace triptych::models

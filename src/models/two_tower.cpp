@@ -6,22 +6,23 @@ namespace triptych::models {
 namespace {
 
 template <typename Pool>
-BlockSpec embedding_head(const std::string& tower, const TransformerSizes& sizes, int64_t embedding,
-                         std::vector<std::string> fields, const Pool& pool) {
+BlockSpec embedding_head(const std::string& tower, const std::string& slot, int64_t width,
+                         const std::optional<NormConfig>& norm, int64_t embedding, std::vector<std::string> fields,
+                         const Pool& pool) {
   const std::string name = tower + ".head";
-  const double flops = ProjectionHead::forward_flops(sizes.width, embedding);
+  const double flops = ProjectionHead::forward_flops(width, embedding);
   const auto forward = [pool](const ProjectionHead& head, std::span<const Variable> inputs, const Fields& data,
                               const Pass& pass) {
     return l2_normalize(head.forward(pool(inputs[0], data, pass), pass));
   };
   return {.name = name,
-          .reads = {tower},
+          .reads = {slot},
           .fields = std::move(fields),
           .writes = {{.name = tower + "_embedding", .dims = {embedding}, .place = "batch", .dtype = DType::kFloat32}},
           .forward_flops = flops,
           .backward_flops = 2 * flops,
           .make = [=](ParameterStore& store) {
-            return make_block(ProjectionHead(store, name, sizes.width, embedding, sizes.last_norm()), forward);
+            return make_block(ProjectionHead(store, name, width, embedding, norm), forward);
           }};
 }
 
@@ -31,7 +32,8 @@ void append_image_embedding(std::vector<BlockSpec>& blocks, const ImageEncoderCo
   const auto pool = [pooling = image.pooling](const Variable& x, const Fields&, const Pass& pass) {
     return pool_image(x, pooling, pass);
   };
-  blocks.push_back(embedding_head("image", image.sizes, embedding, {}, pool));
+  const PooledImage pooled = append_image_pool(blocks, image);
+  blocks.push_back(embedding_head("image", pooled.slot, image.sizes.width, pooled.norm, embedding, {}, pool));
 }
 
 void append_text_embedding(std::vector<BlockSpec>& blocks, const TextStackConfig& text, int64_t embedding) {
@@ -39,7 +41,8 @@ void append_text_embedding(std::vector<BlockSpec>& blocks, const TextStackConfig
   const auto pool = [](const Variable& x, const Fields& data, const Pass& pass) {
     return select_token(pass.laid_out(x, "batch"), data["lengths"], -1);
   };
-  blocks.push_back(embedding_head("text", text.sizes, embedding, {"lengths"}, pool));
+  blocks.push_back(
+      embedding_head("text", "text", text.sizes.width, text.sizes.last_norm(), embedding, {"lengths"}, pool));
 }
 
 ModelSpec two_tower(const TwoTowerConfig& config) {

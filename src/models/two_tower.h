@@ -12,6 +12,7 @@ struct TwoTowerConfig {
 };
 
 /// "image.head": pooling, norm, projection to E, unit length: from the slot "image" to "image_embedding", float32 [E].
+/// Attentional pooling is a block before it (append_image_pool).
 void append_image_embedding(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& image, int64_t embedding);
 /// "text.head": the same of a text's last token, from the slot "text" to "text_embedding", float32 [E].
 void append_text_embedding(std::vector<BlockSpec>& blocks, const TextStackConfig& text, int64_t embedding);

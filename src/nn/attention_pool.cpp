@@ -2,6 +2,7 @@
 
 #include "ops/add.h"
 #include "ops/broadcast.h"
+#include "ops/pooling.h"
 
 namespace triptych::nn {
 
@@ -16,6 +17,17 @@ Variable AttentionPool::forward(const Variable& x, const Pass& pass) const {
   const Variable queries = broadcast(pass.use(*queries_), x.global_shape()[0], pass.layout("batch"), pass.mesh);
   const Variable pooled = attention_.forward(queries, pass.laid_out(norm_.forward(x, pass), "batch"), Tensor(), pass);
   return add(pass.laid_out(pooled, "batch"), pass.use(attention_.out_bias()));
+}
+
+AttentionPoolHead::AttentionPoolHead(ParameterStore& store, const std::string& name, const Config& config)
+    : pool_(store, name, config.width, 1, config.num_heads, config.input_norm),
+      norm_(store, name + ".feed_forward.norm", config.width, config.norm),
+      feed_forward_(store, name + ".feed_forward", config.feed_forward_config(), 1) {}
+
+Variable AttentionPoolHead::forward(const Variable& x, const Pass& pass) const {
+  const Variable pooled = pool_.forward(x, pass);
+  const Variable fed = pass.laid_out(feed_forward_.forward(norm_.forward(pooled, pass), pass), "batch");
+  return select_token(add(pooled, add(fed, pass.use(feed_forward_.out_bias()))), Tensor());
 }
 
 }  // namespace triptych::nn

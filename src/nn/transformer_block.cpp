@@ -13,38 +13,11 @@
 namespace triptych::nn {
 namespace {
 
-// The feed-forward layer's first product makes one array of inner width, or two side by side.
-Shape gated(const TransformerBlockConfig& config, const Shape& shape) {
-  if (!is_gated(config.activation)) return shape;
-  std::vector<int64_t> dims = shape.to_vector();
-  dims.insert(dims.begin(), 2);
-  return Shape(dims);
-}
-
-std::string in_place(const TransformerBlockConfig& config, std::string_view part) {
-  return fmt::format("feed_forward.{}.{}", is_gated(config.activation) ? "gated_in" : "in", part);
-}
-
 float to_residual(const TransformerBlockConfig& config) {
   return 1 / std::sqrt(2 * static_cast<float>(config.depth));
 }
 
 }  // namespace
-
-struct TransformerBlock::Maker {
-  ParameterStore& store;
-  std::string name;
-  int64_t h, f;
-  float scale;  // of what writes to the residual stream
-
-  Parameter* operator()(std::string_view part, const Shape& shape, const ParameterSpec& spec) const {
-    return (*this)(part, shape, spec, part);
-  }
-  Parameter* operator()(std::string_view part, const Shape& shape, const ParameterSpec& spec,
-                        std::string_view place) const {
-    return &store.create(fmt::format("{}.{}", name, part), shape, place, spec);
-  }
-};
 
 SelfAttention::SelfAttention(ParameterStore& store, const std::string& name, const TransformerBlockConfig& config,
                              float scale)
@@ -171,29 +144,21 @@ double CrossAttention::forward_flops(int64_t width, int64_t memory_width, int64_
   return 2 * 2 * s * h * h + 2 * 2 * t * h * m + 4 * s * t * h;
 }
 
-TransformerBlock::TransformerBlock(ParameterStore& store, const std::string& name, const TransformerBlockConfig& config)
-    : TransformerBlock(name, config, Maker{store, name, config.width, config.feed_forward, to_residual(config)}) {
-  parameters_ = store.named(name + ".");
-}
-
 // The members in the order in which the parameters are made.
-TransformerBlock::TransformerBlock(const std::string& name, const TransformerBlockConfig& config, const Maker& make)
+TransformerBlock::TransformerBlock(ParameterStore& store, const std::string& name, const TransformerBlockConfig& config)
     : name_(name),
       config_(config),
-      attention_norm_(make.store, name + ".attention.norm", make.h, config.norm),
-      attention_(make.store, name + ".attention", config, make.scale),
+      attention_norm_(store, name + ".attention.norm", config.width, config.norm),
+      attention_(store, name + ".attention", config, to_residual(config)),
       across_(
           config.memory_width > 0
-              ? std::optional<Across>({NormParameters(make.store, name + ".cross_attention.norm", make.h, config.norm),
-                                       CrossAttention(make.store, name + ".cross_attention", make.h,
-                                                      config.memory_width, config.num_heads, make.scale)})
+              ? std::optional<Across>({NormParameters(store, name + ".cross_attention.norm", config.width, config.norm),
+                                       CrossAttention(store, name + ".cross_attention", config.width,
+                                                      config.memory_width, config.num_heads, to_residual(config))})
               : std::nullopt),
-      feed_forward_norm_(make.store, name + ".feed_forward.norm", make.h, config.norm),
-      in_weight_(make("feed_forward.in.weight", gated(config, Shape{make.f, make.h}), linear_matrix(make.h),
-                      in_place(config, "weight"))),
-      in_bias_(make("feed_forward.in.bias", gated(config, Shape{make.f}), {}, in_place(config, "bias"))),
-      down_weight_(make("feed_forward.out.weight", Shape{make.h, make.f}, linear_matrix(make.f, make.scale))),
-      down_bias_(make("feed_forward.out.bias", Shape{make.h}, {})) {}
+      feed_forward_norm_(store, name + ".feed_forward.norm", config.width, config.norm),
+      feed_forward_(store, name + ".feed_forward", config.feed_forward_config(), to_residual(config)),
+      parameters_(store.named(name + ".")) {}
 
 Variable TransformerBlock::run(const Variable& x, const Variable& memory, const Lengths& lengths,
                                const Pass& pass) const {
@@ -223,10 +188,10 @@ Variable TransformerBlock::run(const Variable& x, const Variable& memory, const 
     go_on(add(stream, across, across_->attention.out_bias(), "cross_attention",
               post ? across_->norm : feed_forward_norm_));
   }
-  const Variable h = linear(pass.laid_out(input, "batch"), pass.use(*in_weight_), pass.use(*in_bias_), pass.dtype);
-  const Variable down = activated_linear(h, pass.use(*down_weight_), config_.activation, pass.dtype);
-  if (post) return add(stream, down, *down_bias_, "feed_forward", feed_forward_norm_).normalized;
-  return residual(stream, pass.laid_out(down, "stream"), pass.use(*down_bias_), dropout("feed_forward"), pass.mesh);
+  const Variable fed = feed_forward_.forward(pass.laid_out(input, "batch"), pass);
+  if (post) return add(stream, fed, feed_forward_.out_bias(), "feed_forward", feed_forward_norm_).normalized;
+  return residual(stream, pass.laid_out(fed, "stream"), pass.use(feed_forward_.out_bias()), dropout("feed_forward"),
+                  pass.mesh);
 }
 
 Variable TransformerBlock::forward(const Variable& x, const Variable& memory, const Lengths& lengths,
@@ -245,10 +210,8 @@ Variable TransformerBlock::forward(const Variable& x, const Variable& memory, co
 }
 
 double TransformerBlock::forward_flops(const TransformerBlockConfig& config, int64_t sequence, int64_t memory) {
-  const auto h = static_cast<double>(config.width), f = static_cast<double>(config.feed_forward);
-  const auto s = static_cast<double>(sequence);
-  const double products = is_gated(config.activation) ? 3 : 2;  // of the feed-forward layer
-  double flops = SelfAttention::forward_flops(config, sequence) + s * 2 * products * h * f;
+  double flops = SelfAttention::forward_flops(config, sequence) +
+                 FeedForward::forward_flops(config.feed_forward_config(), sequence);
   if (config.memory_width > 0) {
     flops += CrossAttention::forward_flops(config.width, config.memory_width, sequence, memory);
   }

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/activation.h"
+#include "nn/feed_forward.h"
 #include "nn/norm.h"
 #include "nn/parameter_store.h"
 #include "nn/pass.h"
@@ -36,6 +36,9 @@ struct TransformerBlockConfig {
 
   int64_t head_dim() const { return width / num_heads; }
   bool has_grouped_queries() const { return kv_heads > 0 && kv_heads != num_heads; }
+  FeedForward::Config feed_forward_config() const {
+    return {.width = width, .inner = feed_forward, .activation = activation};
+  }
 };
 
 /// The parallel plan of a Transformer block over `tp` (Shoeybi et al. 2019, Megatron-LM): attention by heads, the
@@ -121,7 +124,7 @@ class CrossAttention {
 };
 
 /// A Transformer block of up to three parts: self-attention; in a decoder that has one, cross-attention; a feed-forward
-/// layer W_2 f(W_1 x), f the activation. Where f is gated, W_1 is [2, F, H], the gate's half first.
+/// layer.
 ///
 /// Pre-norm, each part is x += part(norm(x)), and who reads the last block's stream norms it; post-norm, it is
 /// x = norm(x + part(x)). The parameters' names are the same.
@@ -141,8 +144,6 @@ class TransformerBlock {
   static double forward_flops(const TransformerBlockConfig& config, int64_t sequence, int64_t memory = 0);
 
  private:
-  struct Maker;
-  TransformerBlock(const std::string& name, const TransformerBlockConfig& config, const Maker& make);
   Variable run(const Variable& x, const Variable& memory, const Lengths& lengths, const Pass& pass) const;
 
   struct Across {
@@ -156,7 +157,7 @@ class TransformerBlock {
   SelfAttention attention_;
   std::optional<Across> across_;
   NormParameters feed_forward_norm_;
-  Parameter *in_weight_, *in_bias_, *down_weight_, *down_bias_;
+  FeedForward feed_forward_;
   std::vector<Parameter*> parameters_;  // all of these
 };
 

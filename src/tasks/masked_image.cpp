@@ -38,6 +38,9 @@ class MaskedImageTask : public Task {
                      "must not be rotary where an encoder sees patches of a sample's own choice",
                      "Use learned or sinusoidal");
     }
+    if (model_.image.pooling == ImageEncoderConfig::Pooling::kAttention) {
+      reader.problem("model.image.pooling", "must not be attention where nothing reads the whole image", "Use mean");
+    }
     const int64_t num_patches = model_.image.embedding().num_patches();
     const auto visible = static_cast<int64_t>(share * static_cast<double>(num_patches));
     if (num_patches < 2 || visible < 1) {

@@ -144,9 +144,11 @@ void read_image_encoder(ConfigReader& reader, ImageEncoderConfig& config, bool h
   std::string pooling = "class";
   reader
       .read("model.image.pooling", pooling,
-            "What stands for the whole image: a class token in front of the patches, or their mean.")
-      .one_of({"class", "mean"});
-  config.pooling = pooling == "mean" ? ImageEncoderConfig::Pooling::kMean : ImageEncoderConfig::Pooling::kClassToken;
+            "What stands for the whole image: a class token in front of the patches, their mean, or what a learned "
+            "query that attends to them makes of them (attention, SigLIP).")
+      .one_of({"class", "mean", "attention"});
+  if (pooling == "class") config.pooling = ImageEncoderConfig::Pooling::kClassToken;
+  if (pooling == "attention") config.pooling = ImageEncoderConfig::Pooling::kAttention;
 }
 
 void read_text_stack(ConfigReader& reader, const std::string& section, TextStackConfig& config, bool has_attention,

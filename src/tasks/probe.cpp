@@ -63,6 +63,9 @@ LabelledVectors rows_of(const LabelledVectors& data, const std::vector<int64_t>&
 }  // namespace
 
 FeatureSlot image_features(const ImageEncoderConfig& config) {
+  if (config.pooling == ImageEncoderConfig::Pooling::kAttention) {
+    return {.slot = std::string(kPooledImage), .width = config.sizes.width};
+  }
   return {
       .slot = "image", .width = config.sizes.width, .is_mean = config.pooling == ImageEncoderConfig::Pooling::kMean};
 }

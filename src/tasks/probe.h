@@ -27,7 +27,7 @@ struct ProbeInputs {
   std::shared_ptr<const Tokenizer> tokenizer;  ///< null if the task reads no text
 };
 
-/// The features of an image encoder: its last block's class token, or the mean of its tokens.
+/// The features of an image encoder: its last block's class token, the mean of its tokens, or what attention pools.
 FeatureSlot image_features(const ImageEncoderConfig& config);
 
 /// Throws UserError if the task has no features, or a set no labelled images.

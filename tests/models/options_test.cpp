@@ -66,6 +66,11 @@ ModelSpec model_of(const std::string& name) {
     return model;
   }
   ImageEncoderConfig image = image_of(bert_like());
+  if (name == "attention_pool") {
+    image = image_of(llama_like());
+    image.pooling = ImageEncoderConfig::Pooling::kAttention;
+    return two_tower({image, text_of(bert_like()), 5});
+  }
   if (name == "captioner") return captioner({image, text_of(llama_like())});
   image.pooling = ImageEncoderConfig::Pooling::kMean;
   return coca({image, text_of(llama_like()), 2, 3, 5});
@@ -74,7 +79,7 @@ ModelSpec model_of(const std::string& name) {
 std::vector<ObjectiveSpec> objectives_of(const std::string& name) {
   const ObjectiveSpec caption = cross_entropy_objective({.name = "caption", .slot = "logits", .field = "targets"});
   const ObjectiveSpec pairs = contrastive_objective({.kind = ContrastiveConfig::Kind::kInfoNce});
-  if (name == "two_tower") return {pairs};
+  if (name == "two_tower" || name == "attention_pool") return {pairs};
   if (name == "captioner") return {caption};
   return {pairs, caption};
 }
@@ -121,7 +126,7 @@ TEST_P(ModelOptions, EveryGradientOnAMeshIsThatOfOneRank) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, ModelOptions, ::testing::Values("two_tower", "captioner", "coca"),
+INSTANTIATE_TEST_SUITE_P(Models, ModelOptions, ::testing::Values("two_tower", "attention_pool", "captioner", "coca"),
                          [](const auto& param) { return param.param; });
 
 // A checkpoint made before there was a choice is one of the model that has not chosen.
