@@ -37,6 +37,8 @@ class CocaTask : public Task {
     reader.read("objective.contrastive_weight", contrastive_weight_, "Of the contrastive loss in the sum.").positive();
     reader.read("objective.caption_weight", caption_weight_, "Of the captioning loss in the sum.").positive();
     read_decoding(reader, decoding_);
+    read_zero_shot(reader, zero_shot_);
+    zero_shot_.text_length = model_.text.length;
     read_augmentation(reader, augment_);
     decoding_.text_length = model_.text.length;
   }
@@ -57,11 +59,14 @@ class CocaTask : public Task {
   }
   int64_t vocabulary() const override { return model_.text.vocabulary; }
   void check_data(const Dataset& dataset) const override { require_parts(dataset, kPairs, "contrastive learning", 2); }
-  void check_evaluation_set(const Dataset& dataset) const override { require_parts(dataset, kPairs, "retrieval"); }
+  void check_evaluation_set(const Dataset& dataset) const override { check_pairs_or_classes(dataset, zero_shot_); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
-    EvaluationResults results = retrieval_results(inference, inputs, fields(inputs.tokenizer));
+    EvaluationResults results = alignment_results(inference, inputs, fields(inputs.tokenizer), zero_shot_);
     const FieldSource pixels = pixels_field(model_.image.size);
-    EvaluationResults captions = caption_results(inference, inputs, std::span(&pixels, 1), decoding_);
+    EvaluationInputs pairs = inputs;
+    pairs.sets = sets_with_pairs(inputs.sets);
+    if (pairs.sets.empty()) return results;
+    EvaluationResults captions = caption_results(inference, pairs, std::span(&pixels, 1), decoding_);
     std::move(captions.metrics.begin(), captions.metrics.end(), std::back_inserter(results.metrics));
     std::move(captions.panels.begin(), captions.panels.end(), std::back_inserter(results.panels));
     return results;
@@ -77,6 +82,7 @@ class CocaTask : public Task {
   ContrastiveConfig contrastive_;
   double contrastive_weight_ = 1, caption_weight_ = 2;
   CaptionOptions decoding_;
+  ZeroShotOptions zero_shot_;
   AugmentOptions augment_;
 };
 

@@ -21,6 +21,8 @@ class ContrastiveTask : public Task {
     read_image_encoder(reader, model_.image, true, mesh);
     read_text_stack(reader, "model.text", model_.text, true, mesh);
     read_contrastive(reader, objective_);
+    read_zero_shot(reader, zero_shot_);
+    zero_shot_.text_length = model_.text.length;
     read_augmentation(reader, augment_);
   }
 
@@ -32,9 +34,9 @@ class ContrastiveTask : public Task {
   }
   int64_t vocabulary() const override { return model_.text.vocabulary; }
   void check_data(const Dataset& dataset) const override { require_parts(dataset, kPairs, "contrastive learning", 2); }
-  void check_evaluation_set(const Dataset& dataset) const override { require_parts(dataset, kPairs, "retrieval"); }
+  void check_evaluation_set(const Dataset& dataset) const override { check_pairs_or_classes(dataset, zero_shot_); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
-    return retrieval_results(inference, inputs, fields(inputs.tokenizer));
+    return alignment_results(inference, inputs, fields(inputs.tokenizer), zero_shot_);
   }
   std::optional<FeatureSlot> features() const override { return image_features(model_.image); }
   bool can_search() const override { return true; }
@@ -45,6 +47,7 @@ class ContrastiveTask : public Task {
  private:
   TwoTowerConfig model_;
   ContrastiveConfig objective_;
+  ZeroShotOptions zero_shot_;
   AugmentOptions augment_;
 };
 

@@ -1,10 +1,12 @@
 #include "tasks/retrieval_results.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 
 #include "evaluation/retrieval.h"
 #include "tasks/results.h"
+#include "tasks/text_rows.h"
 
 namespace triptych::tasks {
 namespace {
@@ -91,11 +93,7 @@ void add_examples(GalleryPanel& gallery, const std::string& set, const Dataset& 
 
 std::vector<SearchHit> search_images(Inference& inference, const SearchQuery& query,
                                      std::span<const FieldSource> sources, int64_t text_length) {
-  std::vector<int32_t> tokens(static_cast<std::size_t>(text_length));
-  const int32_t length = query.tokenizer->encode(query.text, tokens);
-  Fields fields(1);
-  fields.set("tokens", Tensor::from<int32_t>(inference.device(), Shape{1, text_length}, std::span(tokens)));
-  fields.set("lengths", Tensor::from<int32_t>(inference.device(), Shape{1}, std::span(&length, 1)));
+  const Fields fields = text_rows(inference.device(), *query.tokenizer, std::span(&query.text, 1), text_length);
   std::vector<float> text = inference.infer(fields, "text_embedding");
   const auto width = static_cast<int64_t>(text.size());
   const Embeddings images = embed(inference, query.dataset, sources, EvaluationItems::kSamples, "image_embedding");
@@ -108,6 +106,19 @@ std::vector<SearchHit> search_images(Inference& inference, const SearchQuery& qu
     hits.push_back({.sample = sample, .score = scores[static_cast<std::size_t>(sample)]});
   }
   return hits;
+}
+
+EvaluationResults alignment_results(Inference& inference, const EvaluationInputs& inputs,
+                                    std::span<const FieldSource> sources, const ZeroShotOptions& options) {
+  EvaluationInputs pairs = inputs;
+  pairs.sets = sets_with_pairs(inputs.sets);
+  EvaluationResults results;
+  if (!pairs.sets.empty()) results = retrieval_results(inference, pairs, sources);
+  if (!options.is_asked()) return results;
+  EvaluationResults classes = zero_shot_results(inference, inputs, sources, options);
+  std::move(classes.metrics.begin(), classes.metrics.end(), std::back_inserter(results.metrics));
+  std::move(classes.panels.begin(), classes.panels.end(), std::back_inserter(results.panels));
+  return results;
 }
 
 EvaluationResults retrieval_results(Inference& inference, const EvaluationInputs& inputs,

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "tasks/task.h"
+#include "tasks/zero_shot_results.h"
 
 namespace triptych::tasks {
 
@@ -11,6 +12,11 @@ namespace triptych::tasks {
 /// examples. Collective; the results are rank 0's.
 EvaluationResults retrieval_results(Inference& inference, const EvaluationInputs& inputs,
                                     std::span<const FieldSource> sources);
+
+/// What there is to measure of images and texts that meet: retrieval on the sets that have pairs, and where it is asked
+/// for zero-shot classification on those that have named labels. Collective; the results are rank 0's.
+EvaluationResults alignment_results(Inference& inference, const EvaluationInputs& inputs,
+                                    std::span<const FieldSource> sources, const ZeroShotOptions& options);
 
 /// The pictures of a data set whose embeddings are nearest to a text's.
 ///   text_length   tokens of a text

@@ -86,6 +86,59 @@ class Evaluation(SmallRuns):
         error = self.program("eval", *self.trained("classify"), "--set", "parallel.dp=2", ranks=2, expect=2)
         self.assertEqual(error.count("triptych: error:"), 1, error)
 
+    def scores_of(self, task, text):
+        """The similarity of each labelled picture with a text, by the picture's number, as `search` prints it."""
+        told = self.output("search", *self.trained(task), "--text", text, "--top", "22", "--data", self.labelled)
+        return {int(re.search(r"\(id (\d+)\)", line)[1]) - 1: float(line.split()[0]) for line in told.splitlines()[1:]}
+
+    def test_pictures_are_classified_by_texts_alone(self):
+        sets = ["--set", f'evaluation.sets=["{self.labelled}"]']
+        for task in ("contrastive", "coca"):
+            with self.subTest(task):
+                one = self.tables(task, *sets, "--set", 'evaluation.templates=["a {}"]')
+                scores = [self.scores_of(task, f"a {name}") for name in CLASSES]
+                self.assertEqual(len(scores[0]), 22)
+                # Printed to four digits: where two classes are that near, either may be the best.
+                sure = possible = 0
+                for number in range(22):
+                    own = scores[number % 3][number]
+                    others = [scores[c][number] for c in range(3) if c != number % 3]
+                    sure += all(own > other + 2e-4 for other in others)
+                    possible += all(own > other - 2e-4 for other in others)
+                table = one[one.index("Zero-shot classification"):]
+                found = round(float(re.search(r"0\.\d{4}|1\.0000", table)[0]) * 22)
+                self.assertTrue(sure <= found <= possible, f"{sure} <= {found} <= {possible}\n{table}")
+                for part in ("22 pictures", "3 classes", "1 templates", "most frequent class", "0.3636", "0.3333"):
+                    self.assertIn(part, table)
+                templates = ["--set", 'evaluation.templates=["a {}", "picture 7 of a {}"]']
+                several = self.tables(task, *sets, *templates)
+                self.assertIn("2 templates", several)
+                for ranks in (2, 3):
+                    self.assertEqual(self.tables(task, *sets, *templates, ranks=ranks), several)
+
+    def test_sets_without_pairs_are_classified_all_the_same(self):
+        images = self.folder / "images"
+        with open(images / "classes.jsonl", "w", encoding="utf-8") as lines:
+            for number in range(0, 22, 2):
+                lines.write(json.dumps({"image": f"{number}.jpg", "label": number % 3}) + "\n")
+        bare = self.folder / "bare"
+        self.program("ingest", "pairs", "--images", images, "--captions", images / "classes.jsonl", "--out", bare)
+        settings = ["--set", f'evaluation.sets=["{bare}", "{self.data}"]']
+        error = self.program("eval", *self.trained("contrastive"), *settings, "--set", 'evaluation.templates=["a {}"]',
+                             expect=2)
+        self.assertIn("retrieval needs", error)  # labels alone have no names
+        (bare / "classes.txt").write_text("\n".join(CLASSES) + "\n")
+        for task in ("contrastive", "coca"):
+            told = self.tables(task, *settings, "--set", 'evaluation.templates=["a {}"]')
+            self.assertRegex(told, r"Retrieval[^Z]*22 queries(.|\n)*Zero-shot classification(.|\n)*11 pictures")
+        (bare / "classes.txt").write_text("square\n")
+        error = self.program("eval", *self.trained("contrastive"), *settings, "--set", 'evaluation.templates=["a {}"]',
+                             expect=2)
+        self.assertRegex(error, "every label needs a name in classes.txt, which has 1; found label [12] of ")
+        error = self.program("eval", *self.trained("contrastive"), *settings, "--set", 'evaluation.templates=["a"]',
+                             expect=2)
+        self.assertIn("each must have {} where the name stands, found `a`", error)
+
     def test_a_mesh_gives_what_one_rank_gives(self):
         for task in ("contrastive", "caption"):
             one = self.tables(task)
