@@ -31,7 +31,7 @@ from emoji_drawings import EmojiOne, NotoFont, SymbolaFont
 from emoji_names import CAPTIONS, EMOJI_PRESENTATION, SKIN_TONES, Annotations, is_held_out, read_emoji_test, without
 
 # Written into the stamp: raise it whenever what this script and the emoji_*.py beside it make changes.
-VERSION = 1
+VERSION = 2
 
 PACKAGES = {
     "fonts-noto-color-emoji": ("usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",),
@@ -55,14 +55,15 @@ class Sample(NamedTuple):
     file: str
     png: bytes
     captions: list
-    label: int
+    concept: int  # its number
+    group: int  # the sample's label
 
 
 # ---- the three sets
 
 
 def make_sets(members, captions_of, with_tones):
-    """Returns ({set: [Sample]}, facts to print); captions_of is a function of emoji_names.CAPTIONS."""
+    """Returns ({set: [Sample]}, the names of the labels, facts to print); captions_of is a function of emoji_names.CAPTIONS."""
     emoji = read_emoji_test(members[UNICODE][PACKAGES[UNICODE][0]].decode())
     cldr = PACKAGES[CLDR]
     english = Annotations(*(members[CLDR][path] for path in cldr if path.endswith("/en.xml")))
@@ -73,13 +74,15 @@ def make_sets(members, captions_of, with_tones):
 
     concepts = [each for each in emoji if not each.is_toned()]
     toned = [each for each in emoji if each.is_toned()]
+    groups = list(dict.fromkeys(each.group for each in emoji))  # in Unicode's order
     number_of = {without(each.code_points, EMOJI_PRESENTATION): number for number, each in enumerate(concepts)}
     drawn = {"Noto": 0, "Symbola": 0, "EmojiOne": 0}
     sets = {"train": [], "unseen_style": [], "unseen_concepts": []}
 
-    def add(set_name, style, id, each, png, label):
+    def add(set_name, style, id, each, png, concept):
         captions = captions_of(each, english, chinese)
-        sets[set_name].append(Sample(id, f"{style}_{each.file_stem()}.png", png, captions, label))
+        sets[set_name].append(
+            Sample(id, f"{style}_{each.file_stem()}.png", png, captions, concept, groups.index(each.group)))
 
     for number, each in enumerate(concepts):
         held_out = is_held_out(each)
@@ -110,15 +113,16 @@ def make_sets(members, captions_of, with_tones):
     facts = [f"{len(concepts)} concepts, {held_out_concepts} of them held out",
              "base drawings: " + ", ".join(f"{style} {count}" for style, count in drawn.items())
              + f", together {sum(drawn.values())}; {num_toned} more of Noto's with a skin tone are trained on"]
-    return sets, facts
+    return sets, [name.replace("&", "and").lower() for name in groups], facts
 
 
-def write_set(folder, samples):
+def write_set(folder, samples, classes):
     (folder / "images").mkdir(parents=True)
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
     with open(folder / "captions.jsonl", "w", encoding="utf-8") as lines:
         for sample in samples:
             (folder / "images" / sample.file).write_bytes(sample.png)
-            line = {"image": sample.file, "captions": sample.captions, "id": sample.id, "label": sample.label}
+            line = {"image": sample.file, "captions": sample.captions, "id": sample.id, "label": sample.group}
             lines.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
@@ -163,13 +167,13 @@ def main():
     if options.fresh or stamp.get("made_from") != made_from:
         say("reading " + ", ".join(made_from["packages"]))
         members = {package: read_members(deb, PACKAGES[package]) for package, deb in debs.items()}
-        sets, facts = make_sets(members, CAPTIONS[options.captions], with_tones)
+        sets, classes, facts = make_sets(members, CAPTIONS[options.captions], with_tones)
         # Beside the final place, then renamed: whoever finds sources/ finds all of it.
         incoming = options.out / "sources.incoming"
         shutil.rmtree(incoming, ignore_errors=True)
         for set_name, samples in sets.items():
-            write_set(incoming / set_name, samples)
-        facts += [f"{name}: {len(samples)} images of {len({sample.label for sample in samples})} concepts, "
+            write_set(incoming / set_name, samples, classes)
+        facts += [f"{name}: {len(samples)} images of {len({sample.concept for sample in samples})} concepts, "
                   f"{sum(len(sample.captions) for sample in samples)} captions" for name, samples in sets.items()]
         stamp = {"made_from": made_from, "facts": facts}
         (incoming / "stamp.json").write_text(json.dumps(stamp, indent=2) + "\n")
