@@ -15,6 +15,7 @@
 #include "launcher/doctor.h"
 #include "launcher/environment.h"
 #include "launcher/eval.h"
+#include "launcher/explain.h"
 #include "launcher/index.h"
 #include "launcher/ingest.h"
 #include "launcher/inspect.h"
@@ -55,6 +56,7 @@ int run_program(int argc, char** argv, TaskTable tasks) {
   register_train(app, run, tasks);
   register_eval(app, run, tasks);
   register_search(app, run, tasks);
+  register_explain(app, run, tasks);
   register_merge(app, run, tasks);
   register_verify(app, run, tasks);
   register_ingest(app, run);

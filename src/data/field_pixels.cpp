@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/philox.h"
 #include "data/field_sources.h"
+#include "data/pixel_reader.h"
 
 namespace triptych::data {
 namespace {
@@ -25,8 +26,7 @@ class PixelsFiller : public RowFiller {
     } else {
       augmentation.crop = center_square(info.seen_width(), info.seen_height());
     }
-    decoder_.decode(encoded, decode_reduction(augmentation.crop, size_), image_);
-    resizer_.resize(image_, scale_box(augmentation.crop, info.seen_width(), info.seen_height(), image_), size_, out);
+    reader_.read(encoded, info, augmentation.crop, size_, out);
     apply_augmentation(augmentation, size_, out);
   }
 
@@ -35,9 +35,7 @@ class PixelsFiller : public RowFiller {
  private:
   uint32_t size_;
   AugmentOptions augment_;
-  ImageDecoder decoder_;
-  Image image_;
-  Resizer resizer_;
+  PixelReader reader_;
 };
 
 void synthesize_pixels(uint64_t seed, int64_t global_row, FieldRows rows) {

@@ -317,20 +317,33 @@ Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, co
   return losses_ ? losses_->values(whole) : Tensor();
 }
 
+Pass Executor::make_inference_pass(bool record) const {
+  Pass pass = make_pass(0, 0, record);
+  pass.training = false;
+  pass.recompute = false;
+  return pass;
+}
+
 Values Executor::infer(const Fields& data, std::span<const std::string> outputs) {
-  return infer(data, route_to(*model_, outputs), nullptr);
+  return infer(data, route_to(*model_, outputs), make_inference_pass(false));
 }
 
 Values Executor::decode(const Fields& data, const std::string& output, const std::string& memory,
                         DecodingCache& cache) {
   const std::span<const std::string> outputs(&output, 1), given(&memory, cache.position() > 0 ? 1 : 0);
-  return infer(data, route_to(*model_, outputs, given), &cache);
+  Pass pass = make_inference_pass(false);
+  pass.cache = &cache;
+  return infer(data, route_to(*model_, outputs, given), pass);
 }
 
-Values Executor::infer(const Fields& data, const Route& route, DecodingCache* cache) {
-  Pass pass = make_pass(0, 0, false);
-  pass.training = false;
-  pass.cache = cache;
+Values Executor::observe(const Fields& data, std::span<const std::string> outputs, AttentionSink& attentions) {
+  TRIPTYCH_CHECK(mesh_->world().size() == 1, "attentions are seen on one rank, found {}", mesh_->world().size());
+  Pass pass = make_inference_pass(true);
+  pass.attentions = &attentions;
+  return infer(data, route_to(*model_, outputs), pass);
+}
+
+Values Executor::infer(const Fields& data, const Route& route, const Pass& pass) {
   Values values;
   for (const Stage& own : stages_) {
     const int s = own.index();

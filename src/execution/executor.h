@@ -61,6 +61,10 @@ class Executor {
   /// computed again. The cache belongs to this rank.
   Values decode(const Fields& data, const std::string& output, const std::string& memory, DecodingCache& cache);
 
+  /// A forward pass as `infer` makes it, of which `attentions` sees every attention. It is recorded: `backward` of what
+  /// it gives reaches their outputs, even where no parameter is trained. On one rank alone.
+  Values observe(const Fields& data, std::span<const std::string> outputs, AttentionSink& attentions);
+
   /// What this rank reads of a batch, in a step and for the given slots.
   std::vector<std::string> fields() const;
   std::vector<std::string> fields(std::span<const std::string> outputs) const;
@@ -81,7 +85,8 @@ class Executor {
   };
 
   Pass make_pass(int64_t step, int64_t first_sample, bool record) const;
-  Values infer(const Fields& data, const Route& route, DecodingCache* cache);
+  Pass make_inference_pass(bool record) const;
+  Values infer(const Fields& data, const Route& route, const Pass& pass);
   Stage& stage(int index);
   const Route& route_of(const Action& action) const;
   static bool is_embed(const Action& action) { return action.kind == Action::kEmbed || action.embed; }

@@ -26,7 +26,8 @@ AttentionPoolHead::AttentionPoolHead(ParameterStore& store, const std::string& n
 
 Variable AttentionPoolHead::forward(const Variable& x, const Pass& pass) const {
   const Variable pooled = pool_.forward(x, pass);
-  const Variable fed = pass.laid_out(feed_forward_.forward(norm_.forward(pooled, pass), pass), "batch");
+  const Variable input = pass.laid_out(norm_.forward(pooled, pass), "batch");
+  const Variable fed = pass.laid_out(feed_forward_.forward(input, pass), "batch");
   return select_token(add(pooled, add(fed, pass.use(feed_forward_.out_bias()))), Tensor());
 }
 

@@ -12,6 +12,7 @@
 
 namespace triptych::nn {
 
+class AttentionSink;
 class DecodingCache;
 
 /// What one forward pass over one microbatch needs beside its data. Passed down; nothing of it is global.
@@ -28,6 +29,7 @@ struct Pass {
   int64_t first_sample = 0;  ///< of the microbatch, in the global batch
   /// Decoding: sequences are one token long, the one at its position, and attend to those before.
   DecodingCache* cache = nullptr;
+  AttentionSink* attentions = nullptr;  ///< sees every attention, of passes that are to be explained; on one rank
 
   Variable use(Parameter& parameter) const { return Variable::of(parameter, record); }
 

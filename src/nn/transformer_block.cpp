@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "autograd/recompute.h"
+#include "nn/attention_sink.h"
 #include "nn/decoding.h"
 #include "ops/linear.h"
 #include "ops/repeat_heads.h"
@@ -12,6 +13,20 @@
 
 namespace triptych::nn {
 namespace {
+
+// What an attention has made, shown to who wants to see it.
+Variable seen(const std::string& name, int64_t num_heads, const AttentionMask& mask, const Tensor& q, const Tensor& kv,
+              const Variable& o, const Pass& pass) {
+  if (pass.attentions == nullptr) return o;
+  return pass.attentions->see({.name = name,
+                               .num_heads = num_heads,
+                               .causal = mask.causal,
+                               .q = q.contiguous(),
+                               .kv = kv.contiguous(),
+                               .lengths = mask.lengths,
+                               .gradient = {}},
+                              o, pass.record);
+}
 
 float to_residual(const TransformerBlockConfig& config) {
   return 1 / std::sqrt(2 * static_cast<float>(config.depth));
@@ -50,6 +65,7 @@ Variable SelfAttention::forward(const Variable& x, const Tensor& lengths, const 
   const auto turned = [&](const Variable& of, int64_t parts) {
     return angles_.defined() ? rotary(of, angles(pass), parts) : of;
   };
+  const AttentionMask mask{.causal = config_.causal, .lengths = lengths};
   Variable o;
   if (config_.has_grouped_queries()) {
     const Variable q = turned(linear(x, pass.use(*q_weight_), pass.use(*q_bias_), pass.dtype), 1);
@@ -58,7 +74,11 @@ Variable SelfAttention::forward(const Variable& x, const Tensor& lengths, const 
   } else {
     const Variable qkv = turned(linear(x, pass.use(*qkv_weight_), pass.use(*qkv_bias_), pass.dtype), 2);
     if (pass.cache == nullptr) {
-      o = self_attention(qkv, config_.num_heads, {.causal = config_.causal, .lengths = lengths});
+      o = self_attention(qkv, config_.num_heads, mask);
+      if (pass.attentions != nullptr) {
+        const Tensor q = qkv.tensor().slice(2, 0, 1).contiguous().view(o.tensor().shape());
+        o = seen(name_, config_.num_heads, mask, q, qkv.tensor().slice(2, 1, 2), o, pass);
+      }
     } else {
       const Tensor& all = qkv.tensor();
       const Shape local{all.size(0), 1, all.size(3)}, global = qkv.global_shape();
@@ -88,7 +108,9 @@ Variable SelfAttention::attend(const Variable& q, const Variable& kv, const Tens
     all = repeat_heads(all, config_.num_heads / config_.kv_heads, config_.head_dim());
   }
   if (pass.cache == nullptr) {
-    return cross_attention(q, all, config_.num_heads, {.causal = config_.causal, .lengths = lengths});
+    const AttentionMask mask{.causal = config_.causal, .lengths = lengths};
+    const Variable o = cross_attention(q, all, config_.num_heads, mask);
+    return seen(name_, config_.num_heads, mask, q.tensor(), all.tensor(), o, pass);
   }
   // The new token attends to itself and to all before.
   const Tensor& num_tokens = pass.cache->num_tokens(pass.device, kv.tensor().size(0));
@@ -121,7 +143,9 @@ Variable CrossAttention::forward(const Variable& x, const Variable& memory, cons
                                  const Pass& pass) const {
   const Variable q = linear(x, pass.use(*q_weight_), pass.use(*q_bias_), pass.dtype);
   const Variable kv = keys_and_values(memory, pass);
-  const Variable o = cross_attention(q, kv, num_heads_, {.lengths = lengths});
+  const AttentionMask mask{.causal = false, .lengths = lengths};
+  const Variable o =
+      seen(name_, num_heads_, mask, q.tensor(), kv.tensor(), cross_attention(q, kv, num_heads_, mask), pass);
   return linear(o, pass.use(*out_weight_), Variable(), pass.dtype);
 }
 

@@ -2,6 +2,7 @@
 #include "models/captioner.h"
 #include "objectives/cross_entropy.h"
 #include "tasks/caption_results.h"
+#include "tasks/explain.h"
 #include "tasks/model_config.h"
 #include "tasks/probe.h"
 #include "tasks/results.h"
@@ -49,6 +50,13 @@ class CaptionTask : public Task {
     return caption_results(inference, inputs, std::span(&pixels, 1), decoding_);
   }
   std::optional<FeatureSlot> features() const override { return image_features(model_.image); }
+  bool can_explain() const override { return true; }
+  Explanation explain(Inference& inference, const ExplainInputs& inputs) const override {
+    const ExplainedModel model{.image = model_.image, .decoder = "text", .text_length = model_.text.length};
+    return explain_image(inference, inputs, model, [&](const Fields& fields) {
+      return write_caption(inference, fields, *inputs.tokenizer, decoding_);
+    });
+  }
 
  private:
   CaptionerConfig model_;

@@ -46,15 +46,19 @@ std::vector<std::string> references_of(const Tokenizer& tokenizer, const std::ve
   return references;
 }
 
+DecodingOptions decoding_options(const Tokenizer& tokenizer, const CaptionOptions& options) {
+  return {.length = options.text_length,
+          .num_tokens = tokenizer.size(),
+          .never = {kPadId, kUnknownId, kBeginId},
+          .num_beams = options.beams,
+          .alpha = options.alpha};
+}
+
 // Texts for all pictures of a set, by prompt and sample; none where the picture cannot be used.
 std::vector<std::vector<std::optional<std::string>>> write_texts(
     Inference& inference, std::shared_ptr<const Dataset> dataset, std::span<const FieldSource> sources,
     const Tokenizer& tokenizer, const std::vector<Prompt>& prompts, const CaptionOptions& options) {
-  const DecodingOptions decoding{.length = options.text_length,
-                                 .num_tokens = tokenizer.size(),
-                                 .never = {kPadId, kUnknownId, kBeginId},
-                                 .num_beams = options.beams,
-                                 .alpha = options.alpha};
+  const DecodingOptions decoding = decoding_options(tokenizer, options);
   LoaderOptions loading;
   loading.fields = {sources.begin(), sources.end()};
   loading.fields.push_back(presence_fields());
@@ -94,6 +98,15 @@ void read_decoding(ConfigReader& reader, CaptionOptions& options) {
             "Texts that `triptych eval` lets captions begin with, one caption each: those of a picture that begin so "
             "are the references.")
       .not_empty();
+}
+
+std::string write_caption(Inference& inference, const Fields& fields, const Tokenizer& tokenizer,
+                          const CaptionOptions& options) {
+  const Prompt prompt = make_prompt(tokenizer, options.prompts.front(), options.text_length);
+  const std::vector<DecodedSequence> written =
+      decode(inference, fields, prompt.tokens, kEndId, decoding_options(tokenizer, options));
+  const std::string text = tokenizer.decode(written.at(0).tokens);
+  return prompt.text.empty() ? text : fmt::format("{} {}", prompt.text, text);
 }
 
 EvaluationResults caption_results(Inference& inference, const EvaluationInputs& inputs,

@@ -18,6 +18,11 @@ struct CaptionOptions {
 /// decoding: beams, alpha, prompts.
 void read_decoding(ConfigReader& reader, CaptionOptions& options);
 
+/// The text that a captioner writes for the one picture of `fields` after the first of the prompts, with the prompt.
+/// Collective.
+std::string write_caption(Inference& inference, const Fields& fields, const Tokenizer& tokenizer,
+                          const CaptionOptions& options);
+
 /// Writes a text for every picture of the sets, from each prompt, and compares it with those of the picture's captions
 /// that begin with the prompt (chrF). Collective.
 ///   sources   of the fields that the model reads of a picture

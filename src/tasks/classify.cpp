@@ -6,6 +6,7 @@
 #include "evaluation/inference.h"
 #include "models/classifier.h"
 #include "objectives/cross_entropy.h"
+#include "tasks/explain.h"
 #include "tasks/model_config.h"
 #include "tasks/probe.h"
 #include "tasks/results.h"
@@ -51,6 +52,11 @@ class ClassifyTask : public Task {
   void check_evaluation_set(const Dataset& dataset) const override { check_data(dataset); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override;
   std::optional<FeatureSlot> features() const override { return image_features(model_.image); }
+  bool can_explain() const override { return true; }
+  Explanation explain(Inference& inference, const ExplainInputs& inputs) const override {
+    return explain_image(inference, inputs,
+                         {.image = model_.image, .pool = pool_attention(model_.image), .class_slot = kLogits});
+  }
 
  private:
   ClassifierConfig model_;

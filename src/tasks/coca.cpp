@@ -5,6 +5,7 @@
 #include "data/field_sources.h"
 #include "objectives/cross_entropy.h"
 #include "tasks/caption_results.h"
+#include "tasks/explain.h"
 #include "tasks/model_config.h"
 #include "tasks/probe.h"
 #include "tasks/results.h"
@@ -72,6 +73,18 @@ class CocaTask : public Task {
     return results;
   }
   std::optional<FeatureSlot> features() const override { return image_features(model_.image); }
+  bool can_explain() const override { return true; }
+  Explanation explain(Inference& inference, const ExplainInputs& inputs) const override {
+    const ExplainedModel model{.image = model_.image,
+                               .pool = "image.head.pool",
+                               .has_embeddings = true,
+                               .decoder = "multimodal",
+                               .decoder_pool = "image.pool",
+                               .text_length = model_.text.length};
+    return explain_image(inference, inputs, model, [&](const Fields& fields) {
+      return write_caption(inference, fields, *inputs.tokenizer, decoding_);
+    });
+  }
   bool can_search() const override { return true; }
   std::vector<SearchHit> search(Inference& inference, const SearchQuery& query) const override {
     return search_images(inference, query, fields(query.tokenizer), model_.text.length);

@@ -1,5 +1,6 @@
 #include "data/field_sources.h"
 #include "models/two_tower.h"
+#include "tasks/explain.h"
 #include "tasks/model_config.h"
 #include "tasks/probe.h"
 #include "tasks/results.h"
@@ -39,6 +40,14 @@ class ContrastiveTask : public Task {
     return alignment_results(inference, inputs, fields(inputs.tokenizer), zero_shot_);
   }
   std::optional<FeatureSlot> features() const override { return image_features(model_.image); }
+  bool can_explain() const override { return true; }
+  Explanation explain(Inference& inference, const ExplainInputs& inputs) const override {
+    return explain_image(inference, inputs,
+                         {.image = model_.image,
+                          .pool = pool_attention(model_.image),
+                          .has_embeddings = true,
+                          .text_length = model_.text.length});
+  }
   bool can_search() const override { return true; }
   std::vector<SearchHit> search(Inference& inference, const SearchQuery& query) const override {
     return search_images(inference, query, fields(query.tokenizer), model_.text.length);

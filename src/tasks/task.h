@@ -57,6 +57,17 @@ struct SearchHit {
   float score = 0;
 };
 
+/// A picture, and what of a model's view of it is asked.
+struct ExplainInputs {
+  std::string name;                            ///< of the picture, for errors
+  std::vector<std::byte> image;                ///< encoded
+  std::string text;                            ///< to compare it with, or to be read by a decoder; "": none
+  std::optional<int64_t> class_number;         ///< whose score is explained; none: the best
+  std::vector<std::string> class_names;        ///< by label, as far as they are known
+  std::shared_ptr<const Tokenizer> tokenizer;  ///< null if the task reads no text
+};
+struct Explanation;
+
 /// What a kind of run is made of, as one config says it: a model, weighted objectives, the fields that they read, and
 /// how the result is measured. Everything else (meshes, steps, checkpoints, files) is the same for all tasks.
 class Task {
@@ -82,6 +93,10 @@ class Task {
   virtual bool can_search() const { return false; }
   /// Pictures that a text describes, best first. Collective. Throws InternalError if the task cannot search.
   virtual std::vector<SearchHit> search(Inference& inference, const SearchQuery& query) const;
+  /// Whether it can be shown where the model looks in a picture.
+  virtual bool can_explain() const { return false; }
+  /// Where the model looks in a picture (tasks/explain.h), on one rank. Throws InternalError if that cannot be shown.
+  virtual Explanation explain(Inference& inference, const ExplainInputs& inputs) const;
 };
 
 /// A kind of task: how `task = "<name>"` in a config is read.

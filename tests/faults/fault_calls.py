@@ -53,6 +53,8 @@ def uses_of(scene):
     for file in (unindexed / "data").glob("index.*"):
         file.unlink()
     evaluate = scene.words("eval", "run.toml", "--set", 'run.dir="run"', "--set", 'evaluation.sets=["data"]')
+    explain = scene.words("explain", "run.toml", "--set", 'run.dir="run"', "--image", "images/3.png", "--out",
+                          "explained.json")
 
     def trained(mesh=None):
         def again(folder):
@@ -66,6 +68,9 @@ def uses_of(scene):
 
     def data_files(folder):
         return contents(folder, "data/**/*")
+
+    def explained(folder):
+        return contents(folder, "explained.json*")
 
     def printed(folder):
         return {"table": output_of(folder).read_text()}
@@ -85,6 +90,7 @@ def uses_of(scene):
         Use("tokenizer", scene.base, tokenizer, data_files, lambda folder: tokenizer),
         Use("index", unindexed, index, data_files, lambda folder: index),
         Use("eval", after_four, evaluate, printed, lambda folder: evaluate),
+        Use("explain", after_four, explain, explained, lambda folder: explain),
         on_ranks({"tp": 2}),
         on_ranks({"pp": 2}),
     ]
