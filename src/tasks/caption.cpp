@@ -18,6 +18,12 @@ class CaptionTask : public Task {
     read_dropout(reader, model_.image.dropout);
     model_.text.dropout = model_.image.dropout;
     read_image_encoder(reader, model_.image, false, mesh);
+    bool has_class_token = false;
+    reader.read(
+        "model.image.class_token", has_class_token,
+        "Whether a token of its own stands in front of the patches, which the decoder attends to as well: as in "
+        "published encoders.");
+    if (has_class_token) model_.image.pooling = ImageEncoderConfig::Pooling::kClassToken;
     read_text_stack(reader, "model.text", model_.text, false, mesh);
     reader
         .read("objective.label_smoothing", smoothing_,

@@ -8,19 +8,20 @@
 #include <cstdio>
 #include <filesystem>
 #include <limits>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "config/config_reader.h"
 #include "evaluation/decoding.h"
 #include "interop/reference_file.h"
-#include "models/captioner.h"
-#include "models/classifier.h"
 #include "nn/decoding.h"
-#include "objectives/cross_entropy.h"
 #include "parallel/in_process_group.h"
 #include "parallel/pipeline/schedules.h"
 #include "support/rank_model.h"
 #include "support/tolerance.h"
+#include "tasks/standard_tasks.h"
 
 namespace triptych::test {
 namespace {
@@ -28,44 +29,33 @@ namespace {
 using test::ReferenceFile;
 
 const std::string kLogits = "logits", kMemory = "memory";
-// Names the slot that the executor is to reach; nothing here asks for the loss.
-const std::vector<ObjectiveSpec> kObjectives{
-    cross_entropy_objective({.name = "unused", .slot = kLogits, .field = "targets"})};
 
-// A rank's part of a model, with a reference's parameters.
+// The task that a reference's config asks for.
+std::unique_ptr<Task> read_task(const ReferenceFile& reference, const MeshShape& mesh) {
+  ConfigReader reader = ConfigReader::from_text(reference.text("config"), "the reference's config");
+  std::string name;
+  reader.read("task", name, "Of the standard tasks.").required();
+  for (const TaskKind& kind : standard_tasks()) {
+    if (kind.name != name) continue;
+    std::unique_ptr<Task> task = kind.read(reader, mesh);
+    reader.finish();
+    return task;
+  }
+  throw UserError("reference", fmt::format("no task is named '{}'. See make_reference.py", name));
+}
+
+// A rank's part of a task's model, with a reference's parameters.
 struct Rank : test::RankModel {
-  Rank(Group& world, const MeshShape& shape, const ModelSpec& spec, const ReferenceFile& reference)
-      : RankModel(world, shape, spec, kObjectives, gpipe(shape.pp, 1, LossCoupling::kSplit)) {
+  Rank(Group& world, const MeshShape& shape, const Task& task, const ReferenceFile& reference)
+      : Rank(world, shape, task.model(), task.objectives(), reference) {}
+  Rank(Group& world, const MeshShape& shape, ModelSpec spec, const std::vector<ObjectiveSpec>& objectives,
+       const ReferenceFile& reference)
+      : RankModel(world, shape, std::move(spec), objectives, gpipe(shape.pp, 1, coupling_of(objectives))) {
     reference.load(store, mesh);
   }
 
   Inference inference{device, mesh, executor, InferenceOptions{}};
 };
-
-ImageEncoderConfig image_config(const ReferenceFile& reference) {
-  return {.size = reference.number("image.size"),
-          .patch = reference.number("image.patch"),
-          .sizes = {.width = reference.number("image.width"),
-                    .layers = reference.number("image.layers"),
-                    .heads = reference.number("image.heads"),
-                    .feed_forward = reference.number("image.feed_forward")},
-          .pooling = ImageEncoderConfig::Pooling::kClassToken};
-}
-
-ModelSpec classifier_of(const ReferenceFile& reference) {
-  return classifier({.image = image_config(reference), .num_classes = reference.number("classes")});
-}
-
-// With the class token in what the decoder attends to.
-ModelSpec captioner_of(const ReferenceFile& reference) {
-  return captioner({.image = image_config(reference),
-                    .text = {.length = reference.number("text.length"),
-                             .vocabulary = reference.number("text.vocabulary"),
-                             .sizes = {.width = reference.number("text.width"),
-                                       .layers = reference.number("text.layers"),
-                                       .heads = reference.number("text.heads"),
-                                       .feed_forward = reference.number("text.feed_forward")}}});
-}
 
 // The largest difference over the largest magnitude that is expected, of rows whose first columns alone are compared.
 double largest_error(const std::vector<float>& actual, const std::vector<float>& expected, std::size_t columns) {
@@ -85,15 +75,6 @@ struct Line {
   std::string what;
   double error;
 };
-
-std::vector<Line> compare_classifier(Group& world, const MeshShape& shape, const ReferenceFile& reference) {
-  Rank rank(world, shape, classifier_of(reference), reference);
-  const std::vector<float> expected = reference.values<float>("output/logits");
-  Fields fields(reference.shape("input/pixels")[0]);
-  fields.set("pixels", reference.tensor<uint8_t>(rank.device, "input/pixels"));
-  return {{"classifier: logits", largest_error(rank.inference.infer(fields, kLogits), expected,
-                                               static_cast<std::size_t>(reference.number("classes")))}};
-}
 
 // The logits of given texts, token by token; laid out as those of whole texts.
 std::vector<float> logits_by_token(Rank& rank, const Fields& pixels, const std::vector<int32_t>& tokens,
@@ -122,14 +103,18 @@ std::vector<float> logits_by_token(Rank& rank, const Fields& pixels, const std::
 }
 
 // Greedy decoding of the texts that begin with the reference's prompt: how many texts have another token or another
-// end, and how far the texts' log-probabilities are from the reference's.
-std::vector<Line> compare_greedy(Rank& rank, const Fields& pixels, const ReferenceFile& reference) {
-  const std::vector<int32_t> prompt = reference.values<int32_t>("input/prompt");
-  const std::vector<int32_t> expected = reference.values<int32_t>("output/greedy_tokens");  // negative beyond the end
-  const std::vector<int32_t> finished = reference.values<int32_t>("output/greedy_finished");
+// end, and how far the texts' log-probabilities are from the reference's. Before that the logits of its given texts,
+// token by token.
+std::vector<Line> compare_greedy(Rank& rank, const Fields& all, const ReferenceFile& reference) {
+  Fields pixels(all.num_samples());
+  pixels.set("pixels", all["pixels"]);
+  const std::vector<int32_t> prompt = reference.values<int32_t>("greedy/prompt");
+  const std::vector<int32_t> expected = reference.values<int32_t>("greedy/tokens");  // negative beyond the end
+  const std::vector<int32_t> finished = reference.values<int32_t>("greedy/finished");
+  const int64_t length = reference.number("length"), num_tokens = reference.number("tokens");
   const std::vector<DecodedSequence> texts =
       decode(rank.inference, pixels, prompt, static_cast<int32_t>(reference.number("end_token")),
-             {.length = reference.number("text.length"), .num_tokens = reference.number("tokens"), .never = {}});
+             {.length = length, .num_tokens = num_tokens, .never = {}});
   const std::size_t columns = expected.size() / texts.size();
   std::vector<float> log_probabilities;
   double different = 0;
@@ -141,51 +126,100 @@ std::vector<Line> compare_greedy(Rank& rank, const Fields& pixels, const Referen
     if (!is_equal || texts[i].is_finished != (finished[i] != 0)) ++different;
     log_probabilities.push_back(static_cast<float>(texts[i].log_probability));
   }
-  return {{"captioner: greedy texts that differ", different},
-          {"captioner: their log-probabilities",
-           largest_error(log_probabilities, reference.values<float>("output/greedy_log_probability"), 1)}};
+  return {{"logits token by token",
+           largest_error(logits_by_token(rank, pixels, reference.values<int32_t>("field/tokens"), length),
+                         reference.values<float>("slot/" + kLogits), static_cast<std::size_t>(num_tokens))},
+          {"greedy texts that differ", different},
+          {"their log-probabilities",
+           largest_error(log_probabilities, reference.values<float>("greedy/log_probability"), 1)}};
 }
 
-std::vector<Line> compare_captioner(Group& world, const MeshShape& shape, const ReferenceFile& reference) {
-  Rank rank(world, shape, captioner_of(reference), reference);
-  const std::vector<float> expected = reference.values<float>("output/logits");
-  const auto columns = static_cast<std::size_t>(reference.number("tokens"));
-  Fields pixels(reference.shape("input/pixels")[0]);
-  pixels.set("pixels", reference.tensor<uint8_t>(rank.device, "input/pixels"));
-  Fields both = pixels;
-  both.set("tokens", reference.tensor<int32_t>(rank.device, "input/tokens"));
-  std::vector<Line> lines{
-      {"captioner: the encoder's sequence",
-       largest_error(rank.inference.infer(pixels, kMemory), reference.values<float>("output/memory"), 1)},
-      {"captioner: logits of whole texts", largest_error(rank.inference.infer(both, kLogits), expected, columns)},
-      {"captioner: logits token by token",
-       largest_error(
-           logits_by_token(rank, pixels, reference.values<int32_t>("input/tokens"), reference.number("text.length")),
-           expected, columns)}};
-  for (Line& line : compare_greedy(rank, pixels, reference)) lines.push_back(std::move(line));
+// A training step's values, and the gradient that is furthest from the library's: the 2-norm of the difference over
+// that of the whole gradient, or, of a scalar, over the magnitudes of what it is the sum of.
+std::vector<Line> compare_step(Rank& rank, const Fields& fields, const ReferenceFile& reference) {
+  std::vector<Line> lines;
+  const std::vector<double> values = step_values_of(rank, rank.executor.run_step(std::span(&fields, 1), 1));
+  for (const std::string& name : reference.names("step")) {
+    const std::vector<StepValue>& all = rank.executor.step_values();
+    const auto found = std::find_if(all.begin(), all.end(), [&](const StepValue& value) { return value.name == name; });
+    const double expected = reference.values<double>("step/" + name).at(0);
+    const bool is_there = found != all.end();
+    const double actual = is_there ? values[static_cast<std::size_t>(found - all.begin())] : 0;
+    lines.push_back(
+        {name, is_there ? std::abs(actual - expected) / std::abs(expected) : std::numeric_limits<double>::infinity()});
+  }
+  double worst = 0;
+  const std::map<std::string, double> magnitudes = rank.executor.gradient_magnitudes();
+  for (const Parameter* parameter : rank.store.all()) {
+    const std::string name = "gradient/" + parameter->name;
+    if (!reference.has(name)) continue;
+    const std::vector<float> actual = parameter->gradient.tensor().to_vector<float>();
+    const std::vector<float> expected = reference.piece(name, *parameter, rank.mesh).to_vector<float>();
+    double difference = 0, norm = 0;
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      difference += std::pow(static_cast<double>(actual[i]) - static_cast<double>(expected[i]), 2);
+    }
+    for (const float x : reference.values<float>(name)) norm += static_cast<double>(x) * static_cast<double>(x);
+    const auto magnitude = magnitudes.find(parameter->name);  // of a sum that cancels
+    const double error = std::sqrt(difference) / (magnitude != magnitudes.end() ? magnitude->second : std::sqrt(norm));
+    if (!(error <= worst)) worst = error;  // a NaN stays
+  }
+  rank.mesh.world().all_reduce(&worst, 1, DType::kFloat64, ReduceOp::kMax)->wait();
+  lines.push_back({"the worst of the gradients", worst});
+  return lines;
+}
+
+std::vector<Line> compare(Group& world, const MeshShape& shape, const ReferenceFile& reference) {
+  const std::unique_ptr<Task> task = read_task(reference, shape);
+  Rank rank(world, shape, *task, reference);
+  const Fields fields = reference.fields(rank.device);
+  std::vector<Line> lines;
+  for (const std::string& slot : reference.names("slot")) {
+    const std::string name = "slot/" + slot;
+    const Shape expected = reference.shape(name);
+    lines.push_back({slot, largest_error(rank.inference.infer(fields, slot), reference.values<float>(name),
+                                         static_cast<std::size_t>(expected[expected.rank() - 1]))});
+  }
+  for (Line& line : compare_step(rank, fields, reference)) lines.push_back(std::move(line));
+  if (!reference.names("greedy").empty()) {
+    for (Line& line : compare_greedy(rank, fields, reference)) lines.push_back(std::move(line));
+  }
   return lines;
 }
 
 int run(const std::filesystem::path& folder) {
-  const ReferenceFile vit(folder / "classifier.safetensors"), encoder_decoder(folder / "captioner.safetensors");
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  if (files.empty()) throw UserError("reference", folder.string() + " has no reference. Run tests/interop/run");
+  const std::vector<MeshShape> meshes{{}, {.tp = 2}, {.pp = 2}, {.pp = 4}, {.pp = 2, .tp = 2}};
   int num_bad = 0;
-  fmt::print("{:<38} {:>10} {:>12}\n", "compared", "mesh", "error");
-  for (const MeshShape& shape :
-       {MeshShape{}, MeshShape{.tp = 2}, MeshShape{.pp = 2}, MeshShape{.pp = 4}, MeshShape{.pp = 2, .tp = 2}}) {
-    std::vector<Line> lines;
-    run_ranks(shape.pp * shape.tp, [&](Group& world) {
-      std::vector<Line> mine = compare_classifier(world, shape, vit);
-      for (Line& line : compare_captioner(world, shape, encoder_decoder)) mine.push_back(std::move(line));
-      if (world.rank() == 0) lines = std::move(mine);
-    });
-    for (const Line& line : lines) {
-      const bool is_good = line.error <= test::kBetweenLibraries;  // false for a NaN
-      num_bad += is_good ? 0 : 1;
-      fmt::print("{:<38} {:>10} {:>12.2e}{}\n", line.what, fmt::format("pp{} tp{}", shape.pp, shape.tp), line.error,
-                 is_good ? "" : "  TOO FAR");
+  fmt::print("{:<44}", "compared");
+  for (const MeshShape& shape : meshes) fmt::print(" {:>9}", fmt::format("pp{} tp{}", shape.pp, shape.tp));
+  fmt::print("\n");
+  for (const std::filesystem::path& file : files) {
+    const ReferenceFile reference(file);
+    std::vector<std::vector<Line>> columns;
+    for (const MeshShape& shape : meshes) {
+      std::vector<Line>& lines = columns.emplace_back();
+      run_ranks(shape.pp * shape.tp, [&](Group& world) {
+        std::vector<Line> mine = compare(world, shape, reference);
+        if (world.rank() == 0) lines = std::move(mine);
+      });
+    }
+    for (std::size_t i = 0; i < columns[0].size(); ++i) {
+      fmt::print("{:<44}", fmt::format("{}: {}", file.stem().string(), columns[0][i].what));
+      for (const std::vector<Line>& lines : columns) {
+        const bool is_good = lines[i].error <= test::kBetweenLibraries;  // false for a NaN
+        num_bad += is_good ? 0 : 1;
+        fmt::print(" {:>9}", fmt::format("{:.1e}{}", lines[i].error, is_good ? "" : "!"));
+      }
+      fmt::print("\n");
     }
   }
-  fmt::print("{} too far (more than {:.0e} of the largest magnitude)\n", num_bad, test::kBetweenLibraries);
+  fmt::print("{} too far (more than {:.0e})\n", num_bad, test::kBetweenLibraries);
   return num_bad == 0 ? 0 : 1;
 }
 

@@ -1,51 +1,44 @@
 #!/usr/bin/env python3
-"""Small models of Hugging Face's transformers, made here from their own configs: weights, inputs and answers.
+"""Small models of Hugging Face's transformers, made here from their own configs: weights, inputs, answers, gradients.
 
 usage: make_reference.py OUT_FOLDER
 
-Writes OUT_FOLDER/classifier.safetensors (ViTForImageClassification) and OUT_FOLDER/captioner.safetensors
-(VisionEncoderDecoderModel of a ViTModel and a GPT2LMHeadModel with cross-attention). Each has the model's parameters under
-Triptych's names, what the model was given as `input/...` and what it answered as `output/...`, all of it float32, and its
-sizes as metadata. Nothing is downloaded: the weights are random, from a fixed seed, biases and norms too, so that nothing
-that is wrong is hidden by a zero or a one.
+Writes OUT_FOLDER/NAME.safetensors for every model of MODELS: the parameters by Triptych's names (families.py), what it was
+given as `field/...`, what it answered as `slot/...`, its loss as `step/...` and the loss's gradients as `gradient/...`, and
+as metadata the config that Triptych's model is made from. Nothing is downloaded: the weights are random, from a fixed seed,
+biases and norms too, so that nothing that is wrong is hidden by a zero or a one.
 """
+import copy
 import math
 import pathlib
 import sys
+import tempfile
 
 import torch
 import transformers
-from safetensors.torch import save_file
-from transformers import (GenerationConfig, GPT2Config, GPT2LMHeadModel, VisionEncoderDecoderModel, ViTConfig,
-                          ViTForImageClassification, ViTModel)
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cross_entropy
+from transformers import (BartConfig, BartForCausalLM, BertConfig, BertForMaskedLM, CLIPConfig, CLIPModel, GenerationConfig,
+                          GPT2Config, GPT2LMHeadModel, VisionEncoderDecoderModel, ViTConfig, ViTForImageClassification,
+                          ViTMAEConfig, ViTMAEForPreTraining, ViTModel)
 from transformers.pytorch_utils import Conv1D
+
+import families
 
 SEED = 21
 IMAGES = 5
-IMAGE = {"size": 20, "patch": 4, "width": 48, "layers": 3, "heads": 4, "feed_forward": 112}
-TEXT = {"length": 13, "width": 48, "layers": 2, "heads": 6, "feed_forward": 90}
+IMAGE = {"image_size": 20, "patch_size": 4, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+         "intermediate_size": 112}
+TEXT = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6, "intermediate_size": 90}
+PATCHES = 25
+LENGTH = 13
+TOKENS = 62
 CLASSES = 7
-TOKENS = 61
-FILLER_ROWS = 2  # of Triptych's vocabulary behind the tokens: they score no token
-PROMPT = [1, 17]  # what the texts that the model writes begin with
+MASKED = 3  # tokens of a text
+SMOOTHING = 0.1  # of classes and of the tokens of captions, as by default
+PROMPT = [1, 17]  # what the texts that a model writes begin with
 PIXEL_MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])  # as Triptych normalises pixels
 PIXEL_STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])
-
-
-def image_config():
-    return ViTConfig(image_size=IMAGE["size"], patch_size=IMAGE["patch"], hidden_size=IMAGE["width"],
-                     num_hidden_layers=IMAGE["layers"], num_attention_heads=IMAGE["heads"],
-                     intermediate_size=IMAGE["feed_forward"], hidden_act="gelu", layer_norm_eps=1e-5, qkv_bias=True,
-                     hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, num_labels=CLASSES,
-                     attn_implementation="eager")
-
-
-def text_config():
-    return GPT2Config(vocab_size=TOKENS, n_positions=TEXT["length"], n_embd=TEXT["width"], n_layer=TEXT["layers"],
-                      n_head=TEXT["heads"], n_inner=TEXT["feed_forward"], activation_function="gelu",
-                      layer_norm_epsilon=1e-5, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-                      add_cross_attention=True, is_decoder=True, bos_token_id=PROMPT[0], eos_token_id=None,
-                      attn_implementation="eager")
 
 
 @torch.no_grad()
@@ -53,7 +46,9 @@ def randomize(model):
     """Matrices that keep the variance of what they multiply and a little more; everything else far from its default."""
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if isinstance(module, torch.nn.LayerNorm):
+            if not parameter.requires_grad:  # positions that are fixed
+                continue
+            if "norm" in type(module).__name__.lower():
                 parameter.normal_(1.0 if name == "weight" else 0.0, 0.3)
             elif name == "bias":
                 parameter.normal_(0.0, 0.3)
@@ -62,104 +57,163 @@ def randomize(model):
             elif isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):  # [outputs, inputs...]
                 parameter.normal_(0.0, 1.2 / math.sqrt(parameter[0].numel()))
             else:  # tokens and positions; a model that sees a token's position well repeats itself less
-                parameter.normal_(0.0, 1.0 if len(parameter) == TEXT["length"] else 0.3)
+                parameter.normal_(0.0, 1.0 if parameter.dim() > 1 and len(parameter) in (LENGTH, LENGTH + 2) else 0.3)
 
 
-def norm(name, module):
-    return {name + ".weight": module.weight, name + ".bias": module.bias}
+def as_published(model):
+    """A model's tensors, as the library writes them to a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return load_file(pathlib.Path(folder) / "model.safetensors")
 
 
-def image_encoder(vit):
-    """The parameters of a ViTModel but for its last norm, which is a part of what follows it."""
-    embeddings = vit.embeddings
-    projection = embeddings.patch_embeddings.projection
-    parameters = {"image.embed.patch.weight": projection.weight.reshape(IMAGE["width"], -1),  # channel, row, column
-                  "image.embed.patch.bias": projection.bias,
-                  "image.embed.class_token": embeddings.cls_token.reshape(-1),
-                  "image.embed.positions": embeddings.position_embeddings[0]}
-    for i, layer in enumerate(vit.layers):
-        block, attention = f"image.blocks.{i}", layer.attention
-        qkv = attention.q_proj, attention.k_proj, attention.v_proj
-        parameters |= norm(block + ".attention.norm", layer.layernorm_before)
-        parameters |= norm(block + ".feed_forward.norm", layer.layernorm_after)
-        parameters |= {block + ".attention.qkv.weight": torch.stack([one.weight for one in qkv]),
-                       block + ".attention.qkv.bias": torch.stack([one.bias for one in qkv]),
-                       block + ".attention.out.weight": attention.o_proj.weight,
-                       block + ".attention.out.bias": attention.o_proj.bias,
-                       block + ".feed_forward.in.weight": layer.mlp.fc1.weight,
-                       block + ".feed_forward.in.bias": layer.mlp.fc1.bias,
-                       block + ".feed_forward.out.weight": layer.mlp.fc2.weight,
-                       block + ".feed_forward.out.bias": layer.mlp.fc2.bias}
-    return parameters
+def gradients(model):
+    """The same of its parameters' gradients. One that has none is not a number."""
+    with_gradients = copy.deepcopy(model)
+    for into, parameter in zip(with_gradients.parameters(), model.parameters()):
+        into.data = torch.full_like(parameter, torch.nan) if parameter.grad is None else parameter.grad.clone()
+    return {name: tensor for name, tensor in as_published(with_gradients).items() if not tensor.isnan().any()}
 
 
-def conv1d(name, module, parts=None):
-    """A Conv1D's [inputs, outputs] as [outputs, inputs], and where its outputs are several things [parts, ...]."""
-    weight, bias = module.weight.T, module.bias
-    if parts is not None:
-        weight, bias = weight.reshape(parts, -1, weight.shape[1]), bias.reshape(parts, -1)
-    return {name + ".weight": weight, name + ".bias": bias}
+class Reference:
+    """What is written of one model."""
+
+    def __init__(self, keys, table, model, fixed=()):
+        """`fixed`: their parameters that ours has as constants."""
+        self.model, self.table, self.fixed = model, table, set(fixed)
+        self.metadata = {"config": families.config_text(keys)}
+        self.tensors, unread = families.parameters(table, as_published(model))
+        assert unread == self.fixed, f"no row of the table has {sorted(unread - self.fixed)}"
+        self.answers = {}
+
+    def add(self, folder, **tensors):
+        self.tensors |= {f"{folder}/{name}": tensor for name, tensor in tensors.items()}
+
+    def answer(self, slots, loss):
+        """Slots that were computed, and the loss that was computed with them; their precision too."""
+        loss.backward()
+        self.add("slot", **slots)
+        self.add("step", loss=loss.double().reshape(1))
+        found, _ = families.parameters(self.table, gradients(self.model), of_gradients=True)
+        self.add("gradient", **found)
+
+    def write(self, path):
+        save_file({name: tensor.detach().contiguous().clone() for name, tensor in self.tensors.items()}, path,
+                  metadata=self.metadata)
+        told = [f"{name} {list(tensor.shape)}" for name, tensor in self.tensors.items() if name.startswith("slot/")]
+        count = sum(name.startswith("gradient/") for name in self.tensors)
+        print(f"  {path.stem}: {', '.join(told)}, loss {self.tensors['step/loss'].item():.6f}, {count} gradients")
 
 
-def text_decoder(decoder):
-    gpt = decoder.transformer
-    assert decoder.lm_head.weight is gpt.wte.weight
-    filler = 3 * torch.randn(FILLER_ROWS, TEXT["width"])
-    parameters = {"text.embed.tokens.weight": torch.cat([gpt.wte.weight, filler]), "text.embed.positions": gpt.wpe.weight}
-    for i, layer in enumerate(gpt.h):
-        block = f"text.blocks.{i}"
-        parameters |= norm(block + ".attention.norm", layer.ln_1)
-        parameters |= conv1d(block + ".attention.qkv", layer.attn.c_attn, 3)
-        parameters |= conv1d(block + ".attention.out", layer.attn.c_proj)
-        parameters |= norm(block + ".cross_attention.norm", layer.ln_cross_attn)
-        parameters |= conv1d(block + ".cross_attention.q", layer.crossattention.q_attn)
-        parameters |= conv1d(block + ".cross_attention.kv", layer.crossattention.c_attn, 2)
-        parameters |= conv1d(block + ".cross_attention.out", layer.crossattention.c_proj)
-        parameters |= norm(block + ".feed_forward.norm", layer.ln_2)
-        parameters |= conv1d(block + ".feed_forward.in", layer.mlp.c_fc)
-        parameters |= conv1d(block + ".feed_forward.out", layer.mlp.c_proj)
-    return parameters | norm("text.output.norm", gpt.ln_f)
+class Inputs:
+    """What all models are given: pictures and texts, drawn once."""
+
+    def __init__(self):
+        self.pixels = torch.randint(256, (IMAGES, IMAGE["image_size"], IMAGE["image_size"], 3), dtype=torch.uint8)
+        self.normalized = ((self.pixels.float() / 255 - PIXEL_MEAN) / PIXEL_STD).permute(0, 3, 1, 2)
+        self.labels = torch.randint(CLASSES, (IMAGES,))
+        self.tokens = torch.randint(3, TOKENS - 1, (IMAGES, LENGTH))
+        self.lengths = torch.tensor([LENGTH, 7, 10, LENGTH - 1, 6])
+        self.present = torch.ones(IMAGES, dtype=torch.uint8)
+        self.is_token = torch.arange(LENGTH) < self.lengths[:, None]
 
 
-def write(path, parameters, inputs, outputs, sizes):
-    tensors = dict(parameters)
-    tensors |= {"input/" + name: tensor for name, tensor in inputs.items()}
-    tensors |= {"output/" + name: tensor for name, tensor in outputs.items()}
-    save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, path,
-              metadata={name: str(size) for name, size in sizes.items()})
-
-
-def rounding(model, answer, *arguments):
-    """How far the library's float32 is from its own float64, as the comparison measures it."""
-    exact = answer(model.double(), *(x.double() if x.is_floating_point() else x for x in arguments))
-    model.float()
-    return ((answer(model, *arguments) - exact).abs().max() / exact.abs().max()).item()
-
-
-def make_classifier(pixels, normalized, path):
-    model = ViTForImageClassification(image_config()).eval()
+def vit(inputs):
+    model = ViTForImageClassification(ViTConfig(**IMAGE, num_labels=CLASSES)).eval()
     randomize(model)
-
-    def logits(vit, values):
-        return vit(pixel_values=values).logits
-
-    parameters = image_encoder(model.vit) | norm("classify.head.norm", model.vit.layernorm)
-    parameters |= {"classify.head.weight": model.classifier.weight, "classify.head.bias": model.classifier.bias}
-    sizes = {"image." + name: size for name, size in IMAGE.items()} | {"classes": CLASSES}
-    write(path, parameters, {"pixels": pixels}, {"logits": logits(model, normalized)}, sizes)
-    print(f"  classifier logits: float32 is within {rounding(model, logits, normalized):.1e} of float64")
+    reference = Reference(*families.vit(model.config), model)
+    reference.add("field", pixels=inputs.pixels, label=inputs.labels.int(), image_present=inputs.present)
+    logits = model(pixel_values=inputs.normalized).logits
+    reference.answer({"logits": logits}, cross_entropy(logits, inputs.labels, label_smoothing=SMOOTHING))
+    return reference
 
 
-def generate(model, normalized, end_token):
-    """Greedy texts behind the prompt: tokens [B, T], -1 beyond the end token; whether each ended; log P of its tokens."""
-    config = GenerationConfig(max_length=TEXT["length"], num_beams=1, do_sample=False, use_cache=True,
-                              bos_token_id=PROMPT[0], decoder_start_token_id=PROMPT[0], eos_token_id=end_token,
-                              pad_token_id=0, return_dict_in_generate=True, output_logits=True)
-    written = model.generate(pixel_values=normalized, decoder_input_ids=torch.tensor([PROMPT] * IMAGES),
+def vit_mae(inputs):
+    model = ViTMAEForPreTraining(
+        ViTMAEConfig(**IMAGE, decoder_hidden_size=24, decoder_num_hidden_layers=2, decoder_num_attention_heads=2,
+                     decoder_intermediate_size=50, norm_pix_loss=True, mask_ratio=0.75)).eval()
+    fixed = model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed
+    # In a new model the encoder's are left at zero, since this is marked as made before them.
+    model.vit.embeddings.patch_embeddings.projection._is_hf_initialized = False
+    with torch.no_grad():
+        model.vit.embeddings.initialize_weights()
+        model.decoder.initialize_weights(PATCHES)
+    assert all(positions.abs().max() > 0.9 for positions in fixed)
+    randomize(model)
+    reference = Reference(*families.vit_mae(model.config), model,
+                          fixed=["vit.embeddings.position_embeddings", "decoder.decoder_pos_embed"])
+    noise = torch.rand(IMAGES, PATCHES)  # the patches with the least are seen
+    order = noise.argsort(1)
+    visible, masked = order[:, :PATCHES // 4], order[:, PATCHES // 4:]
+    sources = torch.zeros(IMAGES, PATCHES, dtype=torch.long).scatter(1, visible, torch.arange(1, PATCHES // 4 + 1).expand(IMAGES, -1))
+    reference.add("field", pixels=inputs.pixels, image_present=inputs.present, visible_patches=visible.int(),
+                  masked_patches=masked.int(), patch_sources=sources.int())
+    answer = model(pixel_values=inputs.normalized, noise=noise)
+    by_channel = families.pixels_by_channel(IMAGE["patch_size"])
+    reference.answer({"reconstruction": by_channel(answer.logits.movedim(2, 0)).movedim(0, 2)}, answer.loss)
+    return reference
+
+
+def clip(inputs):
+    text = TEXT | {"vocab_size": TOKENS, "max_position_embeddings": LENGTH, "eos_token_id": TOKENS - 1, "bos_token_id": 1}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=IMAGE, projection_dim=24)).eval()
+    randomize(model)
+    reference = Reference(*families.clip(model.config), model)
+    tokens = inputs.tokens.scatter(1, inputs.lengths[:, None] - 1, TOKENS - 1)  # the end token, of which the text's vector is
+    reference.add("field", pixels=inputs.pixels, image_present=inputs.present, tokens=tokens.int(),
+                  lengths=inputs.lengths.int(), text_present=inputs.present)
+    answer = model(input_ids=tokens, pixel_values=inputs.normalized, return_loss=True)
+    reference.answer({"image_embedding": answer.image_embeds, "text_embedding": answer.text_embeds}, answer.loss)
+    return reference
+
+
+def bert(inputs):
+    model = BertForMaskedLM(BertConfig(**TEXT, vocab_size=TOKENS, max_position_embeddings=LENGTH)).eval()
+    randomize(model)
+    keys, table = families.bert(model.config)
+    reference = Reference(keys | {"objective.share": 0.3}, table, model)
+    places = torch.stack([torch.randperm(length - 2)[:MASKED] + 1 for length in inputs.lengths.tolist()])
+    targets = inputs.tokens.gather(1, places)
+    tokens = inputs.tokens.scatter(1, places, TOKENS - 1)
+    reference.add("field", tokens=tokens.int(), lengths=inputs.lengths.int(), masked_positions=places.int(),
+                  masked_targets=targets.int())
+    labels = torch.full_like(tokens, -100).scatter(1, places, targets)
+    answer = model(input_ids=tokens, attention_mask=inputs.is_token.long(), labels=labels)
+    chosen = answer.logits.gather(1, places[:, :, None].expand(-1, -1, TOKENS))
+    reference.answer({"logits": chosen}, answer.loss)
+    return reference
+
+
+def captioner(inputs, decoder, family):
+    """A ViT that a decoder attends to."""
+    model = VisionEncoderDecoderModel(encoder=ViTModel(ViTConfig(**IMAGE), add_pooling_layer=False), decoder=decoder).eval()
+    assert not hasattr(model, "enc_to_dec_proj")  # of equal widths there is none
+    randomize(model)
+    reference = Reference(*family(model.config.encoder, model.config.decoder), model)
+    targets = inputs.tokens.roll(-1, 1).where(inputs.is_token.roll(-1, 1) & inputs.is_token, -1)
+    targets[:, -1] = -1
+    reference.add("field", pixels=inputs.pixels, image_present=inputs.present, text_present=inputs.present,
+                  tokens=inputs.tokens.int(), lengths=inputs.lengths.int(), targets=targets.int())
+    logits = model(pixel_values=inputs.normalized, decoder_input_ids=inputs.tokens).logits
+    loss = cross_entropy(logits.reshape(-1, TOKENS), targets.reshape(-1), ignore_index=-1, label_smoothing=SMOOTHING)
+    memory = model.encoder(pixel_values=inputs.normalized).last_hidden_state
+    reference.answer({"logits": logits, "memory": memory}, loss)
+    add_greedy(reference, model, inputs)
+    return reference
+
+
+@torch.no_grad()
+def generate(model, inputs, end_token):
+    """Greedy texts behind the prompt: tokens [B, T], -1 beyond the end token; whether each ended; log P of its tokens; by how
+    much the best token leads, at least."""
+    config = GenerationConfig(max_length=LENGTH, num_beams=1, do_sample=False, use_cache=True, bos_token_id=PROMPT[0],
+                              decoder_start_token_id=PROMPT[0], eos_token_id=end_token, pad_token_id=0,
+                              return_dict_in_generate=True, output_logits=True)
+    written = model.generate(pixel_values=inputs.normalized, decoder_input_ids=torch.tensor([PROMPT] * IMAGES),
                              generation_config=config)
     new = written.sequences[:, len(PROMPT):]
     steps = torch.stack(written.logits, 1).log_softmax(-1)
-    tokens = torch.full((IMAGES, TEXT["length"] - len(PROMPT)), -1, dtype=torch.int32)
+    tokens = torch.full((IMAGES, LENGTH - len(PROMPT)), -1, dtype=torch.int32)
     finished = torch.zeros(IMAGES, dtype=torch.int32)
     log_probability = torch.zeros(IMAGES)
     for b in range(IMAGES):
@@ -173,46 +227,44 @@ def generate(model, normalized, end_token):
     return tokens, finished, log_probability, (best[..., 0] - best[..., 1]).min().item()
 
 
-def make_captioner(pixels, normalized, path):
-    model = VisionEncoderDecoderModel(encoder=ViTModel(image_config(), add_pooling_layer=False),
-                                      decoder=GPT2LMHeadModel(text_config())).eval()
-    assert not hasattr(model, "enc_to_dec_proj")  # of equal widths there is none
-    randomize(model)
-    parameters = image_encoder(model.encoder) | norm("image.norm", model.encoder.layernorm) | text_decoder(model.decoder)
-    tokens = torch.randint(TOKENS, (IMAGES, TEXT["length"]))
-
-    def logits(encoder_decoder, values, ids):
-        return encoder_decoder(pixel_values=values, decoder_input_ids=ids).logits
-
+def add_greedy(reference, model, inputs):
     # The token that ends the texts at the most different lengths.
-    endless = generate(model, normalized, None)[0].tolist()
+    endless = generate(model, inputs, None)[0].tolist()
     end_token = max(range(TOKENS), key=lambda token: len({row.index(token) for row in endless if token in row}))
-    greedy, finished, log_probability, margin = generate(model, normalized, end_token)
-    outputs = {"memory": model.encoder(pixel_values=normalized).last_hidden_state,
-               "logits": logits(model, normalized, tokens),
-               "greedy_tokens": greedy, "greedy_finished": finished, "greedy_log_probability": log_probability}
-    inputs = {"pixels": pixels, "tokens": tokens.int(), "prompt": torch.tensor(PROMPT, dtype=torch.int32)}
-    sizes = {"image." + name: size for name, size in IMAGE.items()}
-    sizes |= {"text." + name: size for name, size in TEXT.items()}
-    sizes |= {"text.vocabulary": TOKENS + FILLER_ROWS, "tokens": TOKENS, "end_token": end_token}
-    write(path, parameters, inputs, outputs, sizes)
-    print(f"  captioner logits: float32 is within {rounding(model, logits, normalized, tokens):.1e} of float64")
-    print(f"  greedy texts: {[[t for t in row if t >= 0] for row in greedy.tolist()]}, {int(finished.sum())} of {IMAGES} end "
-          f"with token {end_token}; the best token leads by {margin:.1e} or more")
+    tokens, finished, log_probability, margin = generate(model, inputs, end_token)
+    reference.add("greedy", prompt=torch.tensor(PROMPT, dtype=torch.int32), tokens=tokens, finished=finished,
+                  log_probability=log_probability)
+    reference.metadata |= {"length": str(LENGTH), "tokens": str(TOKENS), "end_token": str(end_token)}
+    texts = [[token for token in row if token >= 0] for row in tokens.tolist()]
+    print(f"  greedy texts: {texts}, {int(finished.sum())} of {IMAGES} end; the best token leads by {margin:.1e} or more")
 
 
-@torch.no_grad()
+def vit_gpt2(inputs):
+    config = GPT2Config(vocab_size=TOKENS, n_positions=LENGTH, n_embd=48, n_layer=2, n_head=6, n_inner=90,
+                        add_cross_attention=True, is_decoder=True, bos_token_id=PROMPT[0], eos_token_id=None)
+    return captioner(inputs, GPT2LMHeadModel(config), families.vit_gpt2)
+
+
+def vit_bart(inputs):
+    config = BartConfig(vocab_size=TOKENS, max_position_embeddings=LENGTH, d_model=48, decoder_layers=2,
+                        decoder_attention_heads=6, decoder_ffn_dim=90, is_decoder=True, is_encoder_decoder=False,
+                        bos_token_id=PROMPT[0], eos_token_id=None, pad_token_id=0, forced_eos_token_id=None)
+    return captioner(inputs, BartForCausalLM(config), families.vit_bart)
+
+
+MODELS = (vit, vit_mae, clip, bert, vit_gpt2, vit_bart)
+
+
 def main():
     out = pathlib.Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
     transformers.logging.set_verbosity_error()
-    torch.manual_seed(SEED)
+    transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
     print(f"  torch {torch.__version__}, transformers {transformers.__version__}")
-    pixels = torch.randint(256, (IMAGES, IMAGE["size"], IMAGE["size"], 3), dtype=torch.uint8)
-    normalized = ((pixels.float() / 255 - PIXEL_MEAN) / PIXEL_STD).permute(0, 3, 1, 2)
-    make_classifier(pixels, normalized, out / "classifier.safetensors")
-    make_captioner(pixels, normalized, out / "captioner.safetensors")
+    for model in MODELS:
+        torch.manual_seed(SEED)
+        model(Inputs()).write(out / f"{model.__name__}.safetensors")
 
 
 if __name__ == "__main__":

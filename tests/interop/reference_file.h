@@ -9,21 +9,31 @@
 #include "base/error.h"
 #include "checkpoint/safetensors.h"
 #include "nn/parameter_store.h"
+#include "tensor/field.h"
 
 namespace triptych::test {
 
-/// What make_reference.py wrote of one model: its sizes as metadata, its parameters by our names, what it was given as
-/// "input/..." and what it answered as "output/...".
+/// What make_reference.py wrote of one model: the config of the model that is to equal it and a few numbers as
+/// metadata, its parameters by our names, and, by a folder each, what it was given and what it answered:
+///
+///   field/NAME       what our model's field NAME holds
+///   slot/NAME        what its slot NAME is to hold; of a vocabulary perhaps the first columns alone
+///   step/NAME        float64 [1], what value NAME of a training step is to be
+///   gradient/NAME    of the run's loss, by our parameter's name
+///   greedy/...       texts written greedily: see compare_greedy
 class ReferenceFile {
  public:
   /// Throws WorldError that names the file if it is not there or not whole.
   explicit ReferenceFile(const std::filesystem::path& path)
       : file_(File::open_read(path)), header_(read_safetensors_header(file_)) {}
 
-  int64_t number(const std::string& key) const {
+  const std::string& text(const std::string& key) const {
     const auto found = header_.metadata.find(key);
     require(found != header_.metadata.end(), fmt::format("must have metadata {}", key));
-    const std::string& text = found->second;
+    return found->second;
+  }
+  int64_t number(const std::string& key) const {
+    const std::string& text = this->text(key);
     int64_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     require(error == std::errc() && end == text.data() + text.size(),
@@ -47,30 +57,51 @@ class ReferenceFile {
     return Tensor::from<T>(device, shape(name), values<T>(name));
   }
 
-  std::set<std::string> parameters() const {
-    std::set<std::string> names;
+  bool has(const std::string& name) const { return header_.tensors.contains(name); }
+  /// The names in a folder: "field" gives "pixels" of "field/pixels"; "" gives the parameters'.
+  std::set<std::string> names(const std::string& folder) const {
+    std::set<std::string> found;
     for (const auto& [name, _] : header_.tensors) {
-      if (name.find('/') == std::string::npos) names.insert(name);
+      const std::size_t slash = name.find('/');
+      if (slash == std::string::npos ? folder.empty() : name.substr(0, slash) == folder) {
+        found.insert(slash == std::string::npos ? name : name.substr(slash + 1));
+      }
     }
-    return names;
+    return found;
+  }
+  Fields fields(Device& device) const {
+    const std::set<std::string> all = names("field");
+    require(!all.empty(), "must have a field");
+    Fields fields(shape("field/" + *all.begin())[0]);
+    for (const std::string& name : all) {
+      const std::string full = "field/" + name;
+      const bool is_byte = entry(full).dtype == DType::kUInt8;
+      fields.set(name, is_byte ? tensor<uint8_t>(device, full) : tensor<int32_t>(device, full));
+    }
+    return fields;
+  }
+  /// This rank's piece of a parameter, or of its gradient: "gradient/" and the name.
+  Tensor piece(const std::string& name, const Parameter& parameter, const Mesh& mesh) const {
+    require(shape(name) == parameter.global_shape,
+            fmt::format("{} must have shape {}, found {}", name, parameter.global_shape.to_string(),
+                        shape(name).to_string()));
+    Tensor piece = tensor<float>(parameter.value.device(), name);
+    Shape begin;
+    const Shape local = local_shape(parameter.global_shape, parameter.layout, mesh, &begin);
+    for (int dim = 0; dim < local.rank(); ++dim) piece = piece.slice(dim, begin[dim], local[dim]);
+    return piece.contiguous();
   }
 
   /// Fills this rank's pieces of the parameters. On one rank the file's are the model's, all of them and no others.
   void load(ParameterStore& store, const Mesh& mesh) const {
-    std::set<std::string> unread = parameters();
+    std::set<std::string> unread = names("");
     for (Parameter* parameter : store.all()) {
-      require(shape(parameter->name) == parameter->global_shape,
-              fmt::format("parameter {} must have shape {}, found {}", parameter->name,
-                          parameter->global_shape.to_string(), shape(parameter->name).to_string()));
-      Tensor piece = tensor<float>(parameter->value.device(), parameter->name);
-      Shape begin;
-      const Shape local = local_shape(parameter->global_shape, parameter->layout, mesh, &begin);
-      for (int dim = 0; dim < local.rank(); ++dim) piece = piece.slice(dim, begin[dim], local[dim]);
-      parameter->value.copy_from(piece.contiguous());
+      parameter->value.copy_from(piece(parameter->name, *parameter, mesh));
       unread.erase(parameter->name);
     }
     require(mesh.shape().pp > 1 || unread.empty(),
-            fmt::format("must have the model's parameters alone, found {} that it lacks", unread.size()));
+            fmt::format("must have the model's parameters alone, found {} that it lacks, the first {}", unread.size(),
+                        unread.empty() ? "" : *unread.begin()));
     store.refresh_compute_copies();
   }
 
