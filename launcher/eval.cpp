@@ -7,8 +7,10 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
+#include <nlohmann/json.hpp>
 
 #include "base/console.h"
+#include "base/file.h"
 #include "launcher/ranks.h"
 #include "parallel/agreement.h"
 #include "tasks/probe.h"
@@ -25,9 +27,18 @@ struct EvalOptions {
   ConfigArguments config;
   std::string checkpoint = "latest";
   std::vector<std::filesystem::path> baselines;
+  std::filesystem::path results;
   bool is_probe = false;
   ProbeOptions probe;
 };
+
+// Every number that was measured, by its name, with all its digits.
+void write_results(const EvaluationResults& results, const std::filesystem::path& path) {
+  nlohmann::ordered_json numbers = nlohmann::ordered_json::object();
+  for (const auto& [name, value] : results.metrics) numbers[name] = value;
+  write_file_atomically(path, numbers.dump(2) + "\n");
+  print("results: {}\n", path.string());
+}
 
 int evaluate(const EvalOptions& options, const RunConfig& config, World& world) {
   std::vector<Baseline> baselines;
@@ -69,6 +80,7 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
   }
   write_run_report(config, parameters, results.panels);
   print("\nreport: {}/report.html\n", config.run.dir);
+  if (!options.results.empty()) write_results(results, options.results);
   return 0;
 }
 
@@ -84,6 +96,7 @@ void register_eval(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
                       "launcher/pixel_baseline.py makes one");
   command->add_option("--checkpoint", options->checkpoint, "latest, a step or a path; of any mesh")
       ->capture_default_str();
+  command->add_option("--results", options->results, "JSON file to write: every number that was measured, by its name");
   CLI::Option* const probe = command->add_flag("--probe", options->is_probe,
                                                "Measures the features instead: a linear classifier over them learns "
                                                "the labels of data.path, the model as it is");

@@ -174,6 +174,19 @@ class Evaluation(SmallRuns):
         baseline.write_text(json.dumps({"data": {"image to text recall@1": 0.4321}}))
         self.assertRegex(self.tables("contrastive", "--baseline", baseline), r"raw pixels(.|\n)*0\.4321")
 
+    def test_results_are_the_numbers_of_the_table_by_name(self):
+        results = self.folder / "results.json"
+        table = self.tables("contrastive", "--results", results)
+        numbers = json.loads(results.read_text())
+        names = [f"{name}: {direction} recall@{k}" for name in ("data", "labelled")
+                 for direction in ("image to text", "text to image") for k in (1, 5, 10)]
+        self.assertEqual(list(numbers), names)
+        printed = [float(x) for row in re.findall(r"queries((?: +[\d.]+){3})", table) for x in row.split()]
+        self.assertEqual(len(printed), len(names), table)
+        for name, number, short in zip(names, numbers.values(), printed):
+            self.assertAlmostEqual(number, short, delta=5.1e-5, msg=name)
+        self.assertTrue(any(f"{number}" not in table for number in numbers.values()), "all digits, not the table's")
+
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
