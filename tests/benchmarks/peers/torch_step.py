@@ -100,6 +100,7 @@ class Captioner(nn.Module):
         self.positions = nn.Parameter(torch.randn(1, LENGTH, WIDTH) * 0.02)
         self.blocks = nn.ModuleList(Block(is_decoder=True) for _ in range(6))
         self.norm = nn.LayerNorm(WIDTH)
+        nn.init.normal_(self.tokens.weight, std=0.02)
 
     def forward(self, pixels, labels, tokens):
         memory, x = self.encoder(pixels), self.tokens(tokens) + self.positions
