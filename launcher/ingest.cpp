@@ -19,8 +19,9 @@ int ingest(IngestOptions options) {
   options.progress = [&](uint64_t samples) { progress.show(samples); };
   const IngestSummary summary = ingest_pairs(options);
   progress.end();
-  print("{}: {} samples in {} shards, {} images, {} captions, data set {}\n", options.out.string(), summary.num_samples,
-        summary.num_shards, summary.num_images, summary.num_captions, summary.data_set_id);
+  const std::string boxes = summary.num_boxes == 0 ? "" : fmt::format(", {} boxes", summary.num_boxes);
+  print("{}: {} samples in {} shards, {} images, {} captions{}, data set {}\n", options.out.string(),
+        summary.num_samples, summary.num_shards, summary.num_images, summary.num_captions, boxes, summary.data_set_id);
   for (const auto& [remark, met] : summary.remarks) {
     print("{} image{}, the first of line {}: {}\n", met.count, met.count == 1 ? "" : "s", met.first_line, remark);
   }
@@ -28,7 +29,11 @@ int ingest(IngestOptions options) {
     print("kept {} of the older data set; train it again if the captions have changed much\n", name);
   }
   for (const auto& [key, count] : summary.ignored_keys) {
-    print("ignored the key '{}' of {} lines: only image, caption, captions, id and label are packed\n", key, count);
+    print(
+        "ignored the key '{}' of {} lines: only image, captions, question, answers, boxes, classes, phrases, id and "
+        "label are "
+        "packed\n",
+        key, count);
   }
   return 0;
 }
@@ -64,6 +69,9 @@ void register_ingest(CLI::App& app, std::function<int()>& run) {
       "  captions   array of strings; or caption, one string; may be absent if there is an image\n"
       "  id         integer 0 to 2^64-1, unique; without it, the line's number\n"
       "  label      integer, 0 or more; optional\n"
+      "  question   a string, with answers, an array of strings (or answer, one string); optional\n"
+      "  boxes      array of [left, top, right, bottom] in pixels, with classes (integers) or phrases (strings),\n"
+      "             one each; optional\n"
       "\n"
       "All lines are checked; if any is wrong, the first 20 are named and nothing is written. The same input gives "
       "the\n"

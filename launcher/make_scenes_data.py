@@ -3,12 +3,12 @@
 
 The scenes are composed: nobody photographed them. Two sets come out below DIR/sources, train and test, each a folder with
 images/, captions.jsonl and classes.txt as `triptych ingest pairs` reads them. No stamp and no photograph is in both. A
-line is a scene, 224 x 224 pixels, with one caption that lists what was put there, and keys that ingest passes over:
+line is a scene, 224 x 224 pixels, with one caption that lists what was put there, and these keys:
 
   boxes        [[left, top, right, bottom], ...] in pixels, right and bottom excluded
   classes      [number, ...] of the categories in classes.txt, one a box
   phrases      ["a badger", ...], one a box, and no two of a scene the same
-  stamps, photograph   what it was made of
+  stamps, photograph   what it was made of; ingest passes over these two
 
 The packages are fetched with `apt-get download` and read in place; nothing is installed. The same packages give the
 same sets. docs/stamps-data.md says more, and the licences.
@@ -27,7 +27,7 @@ from made_sets import make_once, write_lines
 from scenes import SIDE, can_be_placed, compose
 
 # Written into sources/stamp.json: raise it whenever what this script and the modules beside it make changes.
-VERSION = 1
+VERSION = 2
 
 NUM_SCENES = {"train": 3000, "test": 500}
 JPEG_QUALITY = 90

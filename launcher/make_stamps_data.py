@@ -5,11 +5,10 @@ Two sets come out below DIR/sources, train and test, each a folder with images/,
 `triptych ingest pairs` reads them. No stamp of test is in train, nor one with the same English caption. They are either of
 
   captions    a line a stamp: up to six captions, "en: A badger.", "de: Ein Dachs.", ..., labelled with its category
-  questions   a line a question on a stamp, with its answer; captions has both in one, and the label is the answer's number
-              in classes.txt
+  questions   a line a question on a stamp, with all answers that are right; the label is the first one's number in
+              classes.txt
 
-Keys beyond those that ingest reads say the same in parts, and more: stamp, question, answer, answers (all that are
-right), kind. The package is fetched with `apt-get download` and read in place; nothing is installed. The same
+Keys beyond those that ingest reads say where it is from: stamp, kind. The package is fetched with `apt-get download` and read in place; nothing is installed. The same
 package gives the same sets. docs/stamps-data.md says more, and the licence.
 """
 
@@ -22,7 +21,7 @@ from stamp_questions import guessed_answers, questions_of
 from stamps import FOLDER, PACKAGE, categories_of, read_stamps, sets_of
 
 # Written into sources/stamp.json: raise it whenever what this script and the modules beside it make changes.
-VERSION = 1
+VERSION = 2
 
 # Pixels of the longer side, at most: a question has a picture of its own, so those are smaller.
 CAPTIONED_SIDE, QUESTIONED_SIDE = 256, 128
@@ -54,9 +53,8 @@ def write_questioned(folder, stamps, number_of, questions, answers):
         write_png(shrunk(stamp.image, QUESTIONED_SIDE), folder / "images" / files[stamp.name])
     for question in questions:
         count = counts[question.stamp] = counts.get(question.stamp, -1) + 1
-        lines.append({"image": files[question.stamp], "captions": [f"{question.question} {question.answer}"],
+        lines.append({"image": files[question.stamp], "question": question.question, "answers": question.answers,
                       "id": number_of[question.stamp] * MOST_QUESTIONS + count, "label": answers.index(question.answer),
-                      "question": question.question, "answer": question.answer, "answers": question.answers,
                       "kind": question.kind, "stamp": question.stamp})
     write_lines(folder, lines, answers)
     by_kind = {}

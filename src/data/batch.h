@@ -28,7 +28,7 @@ class Batch {
   /// [B] how many samples of the row's position could not be used before this one: 0 nearly always. In an evaluation,
   /// which replaces nothing, 1 where the row's sample cannot be used.
   std::vector<int32_t> attempts;
-  /// [B] which of its sample's captions a row is, in an evaluation over captions; else empty.
+  /// [B] which of its sample's texts a row is, in an evaluation over captions; else empty.
   std::vector<uint32_t> caption_numbers;
   /// Of each field, in the order of fields(): [B, dims...].
   std::vector<std::vector<std::byte>> arrays;

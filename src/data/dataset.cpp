@@ -57,10 +57,24 @@ std::string_view SampleBuffer::caption(std::size_t k) const {
   return std::string_view(caption_bytes).substr(begin, caption_ends[k] - begin);
 }
 
+uint32_t SampleRecord::num_texts(TextRole asked) const {
+  if (roles.empty()) return asked == TextRole::kCaption ? num_captions : 0;
+  return static_cast<uint32_t>(std::ranges::count(roles, asked));
+}
+
+uint32_t SampleRecord::nth_text(TextRole asked, uint32_t n) const {
+  for (uint32_t k = 0, left = n; k < num_captions; ++k) {
+    if (role(k) == asked && left-- == 0) return k;
+  }
+  throw InternalError("data set", fmt::format("text {} of role {} of a sample that has {}", n, text_role_name(asked),
+                                              num_texts(asked)));
+}
+
 struct Dataset::State {
   std::filesystem::path dir;
   DatasetIndex index;
   uint64_t num_images = 0;
+  std::array<uint64_t, kNumTextRoles> num_texts{};
   std::vector<uint64_t> first_sample;   // of each shard, and the total
   std::vector<uint64_t> first_caption;  // of each shard
 
@@ -135,6 +149,8 @@ Dataset Dataset::open(const std::filesystem::path& dir) {
   state->files.resize(index.shards.size());
   state->is_away = std::vector<std::atomic<bool>>(index.shards.size());
   for (const IndexRecord& record : index.records) state->num_images += record.image_bytes != 0;
+  for (const TextRole role : index.roles) ++state->num_texts[static_cast<std::size_t>(role)];
+  if (index.roles.empty()) state->num_texts[static_cast<std::size_t>(TextRole::kCaption)] = captions;
   return Dataset(std::move(state));
 }
 
@@ -155,6 +171,10 @@ Hash128 Dataset::content_hash() const {
   }
   // Where one caption ends and the next begins.
   hasher.update(std::as_bytes(std::span(state_->index.caption_bytes)));
+  // Nothing where there are none.
+  hasher.update(std::as_bytes(std::span(state_->index.roles)));
+  hasher.update(std::as_bytes(std::span(state_->index.box_first)));
+  hasher.update(std::as_bytes(std::span(state_->index.boxes)));
   return hasher.digest();
 }
 uint64_t Dataset::size() const {
@@ -162,6 +182,12 @@ uint64_t Dataset::size() const {
 }
 uint64_t Dataset::num_captions() const {
   return state_->index.caption_bytes.size();
+}
+uint64_t Dataset::num_texts(TextRole role) const {
+  return state_->num_texts[static_cast<std::size_t>(role)];
+}
+uint64_t Dataset::num_boxes() const {
+  return state_->index.boxes.size();
 }
 uint64_t Dataset::num_images() const {
   return state_->num_images;
@@ -202,6 +228,14 @@ SampleRecord Dataset::record(uint64_t i) const {
   record.height = from.height;
   record.captions_offset = from.captions_offset;
   record.num_captions = from.num_captions;
+  record.is_turned = from.is_turned != 0;
+  const DatasetIndex& index = state_->index;
+  if (!index.roles.empty()) {
+    record.roles = std::span(index.roles).subspan(state_->first_caption[shard] + from.first_caption, from.num_captions);
+  }
+  if (!index.box_first.empty()) {
+    record.boxes = std::span(index.boxes).subspan(index.box_first[i], index.box_first[i + 1] - index.box_first[i]);
+  }
   if (has_labels() && state_->index.labels[i] != kNoLabel) record.label = state_->index.labels[i];
   return record;
 }

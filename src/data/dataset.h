@@ -12,6 +12,7 @@
 
 #include "base/hash.h"
 #include "data/image_decoder.h"
+#include "data/shard_format.h"
 
 namespace triptych::data {
 
@@ -24,10 +25,24 @@ struct SampleRecord {
   ImageFormat image_format{};
   uint32_t width = 0, height = 0;  ///< as the encoded image's header says
   uint64_t captions_offset = 0;    ///< in the shard's file; a sample's captions lie one after the other
-  uint32_t num_captions = 0;
+  uint32_t num_captions = 0;       ///< its texts, of every role
   std::optional<int64_t> label;
+  std::span<const TextRole> roles;   ///< of its texts, in order; empty where all are captions. Borrows from the Dataset
+  std::span<const BoxRecord> boxes;  ///< borrows from the Dataset
+  bool is_turned = false;            ///< it has boxes, and they count pixels of an image whose sides are exchanged
+
   bool has_image() const { return image_bytes != 0; }
-  bool has_captions() const { return num_captions != 0; }
+  bool has_captions() const { return has_text(TextRole::kCaption); }
+  /// Sides of the image as it is seen, and as boxes count its pixels; of a sample that has boxes.
+  uint32_t seen_width() const { return is_turned ? height : width; }
+  uint32_t seen_height() const { return is_turned ? width : height; }
+
+  /// Of text k < num_captions.
+  TextRole role(uint32_t k) const { return roles.empty() ? TextRole::kCaption : roles[k]; }
+  uint32_t num_texts(TextRole role) const;
+  bool has_text(TextRole role) const { return num_texts(role) != 0; }
+  /// Which of its texts the n-th of a role is; n < num_texts(role).
+  uint32_t nth_text(TextRole role, uint32_t n) const;
 };
 
 /// Which bytes of a sample to read: a rank that only sees text skips the images.
@@ -59,7 +74,8 @@ struct SampleBuffer {
 /// lie.
 ///
 /// Samples are numbered 0 .. size()-1 in the order of the index. All const members may be called from several threads.
-/// Memory: 64 bytes a sample and 4 bytes a caption.
+/// Memory: 64 bytes a sample and 4 bytes a caption; where there are boxes, 8 more a sample and 24 a box, and where
+/// texts have roles, 1 more a text.
 class Dataset {
  public:
   /// Throws UserError if `dir` is no indexed data set, is empty or was indexed before its shards changed shape,
@@ -73,13 +89,15 @@ class Dataset {
   /// The same for all shards of the data set.
   const std::string& data_set_id() const;
   /// Equal for equal samples in the same order, wherever they lie and however they are cut into shards: a hash of every
-  /// sample's id, label and checksums. Takes a pass over the index.
+  /// sample's id, label and checksums, and of roles and boxes where there are any. Takes a pass over the index.
   Hash128 content_hash() const;
   uint64_t size() const;
-  uint64_t num_captions() const;
+  uint64_t num_captions() const;  ///< texts of every role
+  uint64_t num_texts(TextRole role) const;
   uint64_t num_images() const;
+  uint64_t num_boxes() const;
   bool has_images() const { return num_images() != 0; }
-  bool has_captions() const { return num_captions() != 0; }
+  bool has_captions() const { return num_texts(TextRole::kCaption) != 0; }
   bool has_labels() const;
   uint32_t num_shards() const;
   std::string_view shard_name(uint32_t shard) const;

@@ -4,6 +4,7 @@
 #include "base/philox.h"
 #include "data/field_sources.h"
 #include "data/pixel_reader.h"
+#include "data/row_augmentation.h"
 
 namespace triptych::data {
 namespace {
@@ -20,12 +21,7 @@ class PixelsFiller : public RowFiller {
       return;
     }
     const ImageInfo info = probe_image(encoded);
-    Augmentation augmentation;
-    if (sample.training) {
-      augmentation = draw_augmentation(augment_, sample.seed, sample.position, info.seen_width(), info.seen_height());
-    } else {
-      augmentation.crop = center_square(info.seen_width(), info.seen_height());
-    }
+    const Augmentation augmentation = row_augmentation(sample, augment_, info.seen_width(), info.seen_height());
     reader_.read(encoded, info, augmentation.crop, size_, out);
     apply_augmentation(augmentation, size_, out);
   }
@@ -48,11 +44,7 @@ void synthesize_pixels(uint64_t seed, int64_t global_row, FieldRows rows) {
 }  // namespace
 
 FieldSource pixels_field(int64_t image_size, const AugmentOptions& augment) {
-  if (image_size < 1 || image_size > 8192) {
-    throw UserError("pixels",
-                    fmt::format("the image size must be 1 to 8192, found {}. Correct the configuration.", image_size));
-  }
-  check_augment_options(augment);
+  check_seen_square(image_size, augment);
   return {.fields = {{.name = "pixels", .dtype = DType::kUInt8, .dims = {image_size, image_size, 3}}},
           .reads = SampleParts::kImage,
           .make = [=] { return std::make_unique<PixelsFiller>(static_cast<uint32_t>(image_size), augment); },

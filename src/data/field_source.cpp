@@ -13,6 +13,15 @@ bool gives(const FieldSource& source, std::string_view name) {
 
 }  // namespace
 
+std::vector<std::string_view> LoadedSample::answers() const {
+  std::vector<std::string_view> found;
+  if (!caption || record.role(*caption) != TextRole::kQuestion) return found;
+  for (uint32_t k = *caption + 1; k < record.num_captions && record.role(k) == TextRole::kAnswer; ++k) {
+    found.push_back(bytes.caption(k));
+  }
+  return found;
+}
+
 std::vector<FieldSpec> fields_of(std::span<const FieldSource> sources) {
   std::vector<FieldSpec> fields;
   for (const FieldSource& source : sources) fields.insert(fields.end(), source.fields.begin(), source.fields.end());

@@ -27,7 +27,8 @@ struct LoadedSample {
   uint64_t position = 0;
   /// Whether the row shows its image: it has one, and modality dropout leaves it.
   bool has_image = false;
-  /// Which of its captions the row is about, the same for every field; empty if the row shows none.
+  /// Which of its texts the row is about, the same for every field: one of the role that the loader was given. Empty if
+  /// the row shows none.
   std::optional<uint32_t> caption;
   uint64_t seed = 0;
   bool training = true;
@@ -36,6 +37,9 @@ struct LoadedSample {
   std::string name() const { return dataset.sample_name(sample); }
   /// Borrows from `bytes`; UTF-8. Empty if there is none.
   std::string_view caption_text() const { return caption ? bytes.caption(*caption) : std::string_view(); }
+  /// The answers of the question that the row is about, the first one first; none if it is about no question, or about
+  /// one without answers. Borrow from `bytes`; UTF-8.
+  std::vector<std::string_view> answers() const;
 };
 
 /// A sample's memory in each of a source's fields, in the order in which the source names them; each holds one row of

@@ -20,6 +20,11 @@ struct TextOptions {
   /// Also "targets" int32 [T], a decoder's teacher: at each position the token that follows; -1 where none does (from
   /// the caption's last token on) and all over a sample without a caption.
   bool targets = false;
+  /// The row is about a question, and learns to answer it: "tokens" are begin, question, first answer, end; "targets"
+  /// are -1 but where the token that follows is of the answer, or the end. What does not fit in T is cut off the end of
+  /// the question, then of the answer. The question alone, between begin and end, with targets of -1, where it has no
+  /// answer; in an evaluation the prompt to be gone on with: begin and question, "lengths" at least 1.
+  bool with_answer = false;
   /// Also "masked_positions" and "masked_targets" int32 [K], K = max_masked_tokens(T): where tokens are hidden in
   /// "tokens", and what they were; -1 beyond the last one, and all over a sample without a caption. The mask token is
   /// the vocabulary's last, which the tokenizer must leave free.
@@ -27,7 +32,8 @@ struct TextOptions {
 };
 
 /// "tokens" int32 [T]: the row's caption between begin and end, padded; begin and end alone where there is none.
-/// "lengths" int32 []: the tokens before the padding, at least 2. And what `options` ask for.
+/// "lengths" int32 []: the tokens before the padding, at least 2. The caption is a text of whatever role the loader was
+/// given. And what `options` ask for.
 ///
 ///   tokenizer    null: for synthesis alone
 ///   length       T, 2 to 65536
@@ -48,8 +54,35 @@ FieldSource patch_mask_fields(int64_t num_patches, int64_t num_visible);
 /// that names the sample and ends the run. Throws UserError if num_classes is not in 1 to 2^31 - 1.
 FieldSource label_field(int64_t num_classes);
 
-/// "image_present", "text_present" uint8 []: 1 where the row shows an image, a caption: the sample has one, and
-/// modality dropout leaves it.
+/// The boxes of the row's image, those that have a class, in the sample's order:
+/// "boxes" float32 [N, 4]: left, top, right, bottom as shares of the square that the model sees, 0 to 1, cut at its
+///   edges; 0 beyond the last one;
+/// "box_classes" int32 [N]: -1 beyond the last one;
+/// "boxes_present" uint8 []: 1 where the row shows an image whose sample has boxes with a class. One that has none
+/// counts
+///   as one whose boxes nobody drew.
+///
+/// A box is left out if the crop leaves less than a tenth of its area, and in a training also if that is narrower or
+/// lower than a pixel of the square.
+///
+///   max_boxes     N, 1 to 1024; a sample that has more is an error of the user that names it and ends the run
+///   num_classes   a class must be below it; one that is not is such an error as well
+///   image_size    a side of the square, as for pixels_field
+///   augment       as for pixels_field: the same crop and mirror are drawn
+///
+/// Throws UserError on sizes that break these.
+FieldSource box_fields(int64_t max_boxes, int64_t num_classes, int64_t image_size, const AugmentOptions& augment = {});
+
+/// Where in the image what the row's text names is; the loader's role is TextRole::kPhrase:
+/// "phrase_box" float32 [4]: left, top, right, bottom as of box_fields, of the box that the text names, or of the
+///   smallest box around those that it names; 0 where there is none;
+/// "phrase_box_present" uint8 []: 1 where there is one: the row shows its image and its text, which names a box that
+///   box_fields would not leave out.
+/// Throws UserError if the size is not in 1 to 8192, or listing what is wrong with `augment`.
+FieldSource phrase_box_fields(int64_t image_size, const AugmentOptions& augment = {});
+
+/// "image_present", "text_present" uint8 []: 1 where the row shows an image, a text of the loader's role: the sample
+/// has one, and modality dropout leaves it.
 FieldSource presence_fields();
 
 }  // namespace triptych::data

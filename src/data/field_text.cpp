@@ -15,22 +15,25 @@ struct TextParts {
   TextOptions options;
   MaskVocabulary vocabulary;
 
-  // Of a row whose tokens and length are there.
-  void fill(uint64_t seed, uint64_t position, bool has_caption, FieldRows rows) const;
+  // Of a row whose tokens and length are there; `first_target` is the first position whose next token is learned.
+  void fill(uint64_t seed, uint64_t position, bool has_caption, int64_t first_target, FieldRows rows) const;
 };
 
-// targets[t] = tokens[t + 1] where that is one of the caption's `length` tokens; see TextOptions.
-void fill_targets(std::span<const int32_t> tokens, int64_t length, bool has_caption, std::span<int32_t> targets) {
-  const auto count = has_caption ? static_cast<std::size_t>(length - 1) : 0;
-  std::ranges::copy(tokens.subspan(1, count), targets.begin());
-  std::ranges::fill(targets.subspan(count), -1);
+// targets[t] = tokens[t + 1] from `first` on where that is one of the `length` tokens; see TextOptions.
+void fill_targets(std::span<const int32_t> tokens, int64_t length, int64_t first, std::span<int32_t> targets) {
+  std::ranges::fill(targets, -1);
+  for (auto t = static_cast<std::size_t>(first); t + 1 < static_cast<std::size_t>(length); ++t) {
+    targets[t] = tokens[t + 1];
+  }
 }
 
-void TextParts::fill(uint64_t seed, uint64_t position, bool has_caption, FieldRows rows) const {
+void TextParts::fill(uint64_t seed, uint64_t position, bool has_caption, int64_t first_target, FieldRows rows) const {
   const std::span<int32_t> tokens = values_of<int32_t>(rows[kTokens]);
   const int32_t length = values_of<int32_t>(rows[kLengths])[0];
   std::size_t row = kFirstOption;
-  if (options.targets) fill_targets(tokens, length, has_caption, values_of<int32_t>(rows[row++]));
+  if (options.targets) {
+    fill_targets(tokens, length, has_caption ? first_target : length, values_of<int32_t>(rows[row++]));
+  }
   if (options.masking) {
     mask_tokens(tokens, has_caption ? length : 0, *options.masking, vocabulary, seed, position,
                 values_of<int32_t>(rows[row]), values_of<int32_t>(rows[row + 1]));
@@ -48,31 +51,58 @@ class TextFiller : public RowFiller {
     row.has_caption = sample.caption.has_value();
     row.seed = sample.seed;
     row.position = sample.position;
+    row.is_prompt = parts_.options.with_answer && !sample.training;
+    row.has_answer = false;
+    if (!parts_.options.with_answer || row.is_prompt) return;
+    const std::vector<std::string_view> answers = sample.answers();
+    row.has_answer = !answers.empty();
+    if (row.has_answer) row.answer = answers.front();
   }
 
   void clear(FieldRows rows) override {
     Pending& row = add_pending(rows);
     row.caption.clear();
-    row.has_caption = false;
+    row.has_caption = row.has_answer = row.is_prompt = false;
   }
 
   // Together, so that the tokenizer's tables are loaded into the cache once for all these rows.
   void finish() override {
     for (const Pending& row : std::span(pending_).first(num_pending_)) {
-      const std::span<int32_t> ids = values_of<int32_t>(row.rows[kTokens]);
-      values_of<int32_t>(row.rows[kLengths])[0] = tokenizer_->encode(row.caption, ids);
-      parts_.fill(row.seed, row.position, row.has_caption, row.rows);
+      int32_t& length = values_of<int32_t>(row.rows[kLengths])[0];
+      const int64_t first_target = encode(row, values_of<int32_t>(row.rows[kTokens]), length);
+      parts_.fill(row.seed, row.position, row.has_caption, first_target, row.rows);
     }
     num_pending_ = 0;
   }
 
  private:
   struct Pending {
-    std::string caption;
-    bool has_caption = false;
+    std::string caption, answer;
+    bool has_caption = false, has_answer = false;
+    bool is_prompt = false;  // the caption alone, to be gone on with
     uint64_t seed = 0, position = 0;
     std::vector<std::span<std::byte>> rows;
   };
+
+  // Gives the first position whose next token is learned.
+  int64_t encode(const Pending& row, std::span<int32_t> ids, int32_t& length) {
+    if (!row.has_answer) {
+      length = tokenizer_->encode(row.caption, ids);
+      if (row.is_prompt) ids[static_cast<std::size_t>(--length)] = kPadId;  // no end: it goes on
+      return parts_.options.with_answer ? length : 0;
+    }
+    // Apart, so that a question's tokens are those that it has as a prompt. Begin and end of the answer are left out of
+    // what the question leaves free, since it has them as well.
+    answer_.resize(ids.size());
+    const auto num_answer = static_cast<std::size_t>(tokenizer_->encode(row.answer, answer_));
+    const std::size_t room = ids.size() - (num_answer - 2);
+    const auto num_question = static_cast<std::size_t>(tokenizer_->encode(row.caption, ids.first(room)));
+    const std::span<const int32_t> rest = std::span(answer_).subspan(1, num_answer - 1);  // with the end
+    const auto end = std::ranges::copy(rest, ids.begin() + static_cast<std::ptrdiff_t>(num_question - 1)).out;
+    std::fill(end, ids.end(), kPadId);
+    length = static_cast<int32_t>(num_question + num_answer - 2);
+    return static_cast<int64_t>(num_question) - 2;
+  }
 
   // Rows that are filled again are there twice; the later one is written last.
   Pending& add_pending(FieldRows rows) {
@@ -84,6 +114,7 @@ class TextFiller : public RowFiller {
 
   std::shared_ptr<const Tokenizer> tokenizer_;
   TextParts parts_;
+  std::vector<int32_t> answer_;   // its tokens
   std::vector<Pending> pending_;  // the first num_pending_; the others keep their memory
   std::size_t num_pending_ = 0;
 };
@@ -99,7 +130,9 @@ void synthesize_text(const TextParts& parts, uint64_t num_tokens, uint64_t seed,
     tokens[t] = t < length ? static_cast<int32_t>(word % num_tokens) : 0;
   }
   values_of<int32_t>(rows[kLengths])[0] = static_cast<int32_t>(length);
-  parts.fill(seed, row, !synthetic_row_lacks(kSyntheticTextAbsent, seed, global_row), rows);
+  const uint32_t first_target = philox_word(random_key(seed, "synthetic/answers", 0), row) % (length - 1);
+  parts.fill(seed, row, !synthetic_row_lacks(kSyntheticTextAbsent, seed, global_row),
+             parts.options.with_answer ? first_target : 0, rows);
 }
 
 }  // namespace

@@ -49,6 +49,7 @@ IndexSummary build_index(const std::filesystem::path& dir, const std::function<v
   DatasetIndex index;
   IndexSummary summary;
   bool any_labels = false;
+  std::vector<uint64_t> box_first{0};
   for (const std::string& name : names) {
     const std::filesystem::path path = dir / name;
     ShardScan scan = scan_shard(path, problems);
@@ -66,11 +67,23 @@ IndexSummary build_index(const std::filesystem::path& dir, const std::function<v
       index.labels.insert(index.labels.end(), scan.labels.begin(), scan.labels.end());
       index.labels.resize(index.records.size() + scan.records.size(), kNoLabel);
     }
+    if (!index.roles.empty() || !scan.roles.empty()) {
+      // Texts of shards without roles are captions.
+      index.roles.resize(index.caption_bytes.size(), TextRole::kCaption);
+      index.roles.insert(index.roles.end(), scan.roles.begin(), scan.roles.end());
+      index.roles.resize(index.caption_bytes.size() + scan.caption_bytes.size(), TextRole::kCaption);
+    }
+    const uint64_t boxes_before = index.boxes.size();
+    for (std::size_t k = 1; k <= scan.records.size(); ++k) {
+      box_first.push_back(boxes_before + (scan.box_first.empty() ? 0 : scan.box_first[k]));
+    }
+    index.boxes.insert(index.boxes.end(), scan.boxes.begin(), scan.boxes.end());
     index.shards.push_back(std::move(scan.shard));
     index.records.insert(index.records.end(), scan.records.begin(), scan.records.end());
     index.caption_bytes.insert(index.caption_bytes.end(), scan.caption_bytes.begin(), scan.caption_bytes.end());
     if (progress) progress(index.shards.size(), names.size());
   }
+  if (!index.boxes.empty()) index.box_first = std::move(box_first);
   find_duplicate_ids(index, problems);
   if (!problems.empty()) {
     throw UserError(dir.string(), fmt::format("its shards have {}\nMend or leave out these samples, then index again.",
@@ -81,6 +94,7 @@ IndexSummary build_index(const std::filesystem::path& dir, const std::function<v
   summary.num_shards = index.shards.size();
   summary.num_samples = index.records.size();
   summary.num_captions = index.caption_bytes.size();
+  summary.num_boxes = index.boxes.size();
   for (const IndexRecord& record : index.records) summary.num_images += record.image_bytes != 0;
   write_index(dir, index);
   return summary;

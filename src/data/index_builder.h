@@ -11,8 +11,9 @@ namespace triptych::data {
 struct IndexSummary {
   uint64_t num_shards = 0;
   uint64_t num_samples = 0;
-  uint64_t num_captions = 0;
+  uint64_t num_captions = 0;  ///< texts of every role
   uint64_t num_images = 0;
+  uint64_t num_boxes = 0;
 };
 
 /// Reads every shard (`*.h5`, in the order of their names) of a folder once, checks all the rules of

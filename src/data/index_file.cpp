@@ -12,6 +12,7 @@
 
 #include "base/checked.h"
 #include "base/file.h"
+#include "data/annotation_rules.h"
 #include "data/image_decoder.h"
 
 namespace triptych::data {
@@ -22,8 +23,9 @@ static_assert(std::endian::native == std::endian::little, "index.bin is written 
 
 constexpr std::string_view kIndexFormat = "triptych-index";
 constexpr uint64_t kIndexVersion = 1;
-constexpr uint64_t kMaxJsonBytes = kMaxShards * 1500;  // a shard's entry has about 900 bytes
-constexpr uint64_t kMaxSamples = uint64_t{1} << 40;    // keeps the sizes below from wrapping
+constexpr uint64_t kAnnotatedIndexVersion = 2;         // has roles or boxes
+constexpr uint64_t kMaxJsonBytes = kMaxShards * 2000;  // a shard's entry has about 1300 bytes
+constexpr uint64_t kMaxSamples = uint64_t{1} << 40;    // and boxes; keeps the sizes below from wrapping
 constexpr int kMaxDepth = 8;
 constexpr std::size_t kMaxFileNameBytes = 255;  // of Linux
 
@@ -34,10 +36,25 @@ struct ArraysHeader {
   uint64_t num_samples = 0;
   uint64_t num_captions = 0;
   uint64_t has_labels = 0;
-  std::array<uint64_t, 3> reserved{};
+  uint64_t has_roles = 0;
+  uint64_t num_boxes = 0;
+  uint64_t reserved = 0;
   bool operator==(const ArraysHeader&) const = default;
 };
 static_assert(sizeof(ArraysHeader) == 64 && std::is_trivially_copyable_v<ArraysHeader>);
+
+/// What index.bin has, as index.json states it.
+ArraysHeader header_of(uint64_t num_samples, uint64_t num_captions, bool has_labels, bool has_roles,
+                       uint64_t num_boxes) {
+  ArraysHeader header;
+  header.version = has_roles || num_boxes != 0 ? kAnnotatedIndexVersion : kIndexVersion;
+  header.num_samples = num_samples;
+  header.num_captions = num_captions;
+  header.has_labels = has_labels;
+  header.has_roles = has_roles;
+  header.num_boxes = num_boxes;
+  return header;
+}
 
 std::string remedy(const std::filesystem::path& dir) {
   return fmt::format("Run `triptych index {}` to make it again", dir.string());
@@ -57,11 +74,19 @@ Json shard_json(const IndexedShard& shard) {
   arrays["captions/first"] = place_json(layout.caption_first);
   arrays["samples/ids"] = place_json(layout.ids);
   if (layout.has_labels) arrays["samples/labels"] = place_json(layout.labels);
+  if (layout.has_roles) arrays["captions/roles"] = place_json(layout.roles);
+  if (layout.has_boxes) {
+    arrays["boxes/first"] = place_json(layout.box_first);
+    arrays["boxes/corners"] = place_json(layout.box_corners);
+    arrays["boxes/classes"] = place_json(layout.box_classes);
+    arrays["boxes/phrases"] = place_json(layout.box_phrases);
+  }
   Json json;
   json["file"] = shard.file;
   json["bytes"] = shard.bytes;
   json["num_samples"] = layout.num_samples;
   json["num_captions"] = layout.num_captions;
+  if (layout.has_boxes) json["num_boxes"] = layout.num_boxes;
   json["metadata_xxh3_128"] = shard.metadata_hash.hex();
   json["arrays"] = std::move(arrays);
   return json;
@@ -129,9 +154,10 @@ class IndexReader {
   void parse(Json json) {
     if (json.at("format").get<std::string>() != kIndexFormat)
       refuse(fmt::format("'format' must be '{}'", kIndexFormat));
-    if (number(json, "version") != kIndexVersion) {
-      throw WorldError(json_path_.string(), fmt::format("version {} is not known, only {} is. {}.",
-                                                        number(json, "version"), kIndexVersion, remedy(dir_)));
+    const uint64_t version = number(json, "version");
+    if (version != kIndexVersion && version != kAnnotatedIndexVersion) {
+      throw WorldError(json_path_.string(), fmt::format("version {} is not known, only {} and {} are. {}.", version,
+                                                        kIndexVersion, kAnnotatedIndexVersion, remedy(dir_)));
     }
     const std::string checksum = json.at("checksum").get<std::string>();
     json.erase("checksum");
@@ -139,24 +165,29 @@ class IndexReader {
 
     index_.data_set_id = json.at("data_set_id").get<std::string>();
     if (!is_data_set_id(index_.data_set_id)) refuse("'data_set_id' is none");
-    num_samples_ = number(json, "num_samples");
-    num_captions_ = number(json, "num_captions");
-    has_labels_ = json.at("has_labels").get<bool>();
+    const bool is_annotated = version == kAnnotatedIndexVersion;
+    wanted_ = header_of(number(json, "num_samples"), number(json, "num_captions"), json.at("has_labels").get<bool>(),
+                        is_annotated && json.at("has_roles").get<bool>(), is_annotated ? number(json, "num_boxes") : 0);
+    if (wanted_.version != version) refuse("'version' must be 2 with roles or boxes, and 1 without");
     const Json& arrays = json.at("arrays");
     arrays_bytes_ = number(arrays, "bytes");
     arrays_hash_ = hash(arrays, "xxh3_128");
     const Json& shards = json.at("shards");
     if (!shards.is_array() || shards.size() > kMaxShards)
       refuse(fmt::format("'shards' must list at most {}", kMaxShards));
-    uint64_t samples = 0, captions = 0;
+    uint64_t samples = 0, captions = 0, boxes = 0;
     for (const Json& entry : shards) {
       index_.shards.push_back(shard(entry));
       samples += index_.shards.back().layout.num_samples;  // each at most 2^31, of 10^5 shards
       captions += index_.shards.back().layout.num_captions;
+      boxes += index_.shards.back().layout.num_boxes;
     }
-    if (samples != num_samples_ || captions != num_captions_ || samples > kMaxSamples || captions > kMaxSamples) {
-      refuse(fmt::format("the shards' counts, {} samples and {} captions, must add up to the totals, {} and {}",
-                         samples, captions, num_samples_, num_captions_));
+    if (samples != wanted_.num_samples || captions != wanted_.num_captions || boxes != wanted_.num_boxes ||
+        samples > kMaxSamples || captions > kMaxSamples || boxes > kMaxSamples) {
+      refuse(
+          fmt::format("the shards' counts, {} samples, {} captions and {} boxes, must add up to the totals, {}, {} "
+                      "and {}",
+                      samples, captions, boxes, wanted_.num_samples, wanted_.num_captions, wanted_.num_boxes));
     }
   }
 
@@ -173,11 +204,14 @@ class IndexReader {
     ShardLayout& layout = shard.layout;
     layout.num_samples = number(json, "num_samples");
     layout.num_captions = number(json, "num_captions");
-    if (layout.num_samples > kMaxSamplesPerShard || layout.num_captions > kMaxSamplesPerShard) {
-      refuse(fmt::format("a shard may have {} samples and captions", kMaxSamplesPerShard));
-    }
     const Json& arrays = json.at("arrays");
     layout.has_labels = arrays.contains("samples/labels");
+    layout.has_roles = arrays.contains("captions/roles");
+    layout.has_boxes = arrays.contains("boxes/first");
+    if (layout.has_boxes) layout.num_boxes = number(json, "num_boxes");
+    if (std::max({layout.num_samples, layout.num_captions, layout.num_boxes}) > kMaxSamplesPerShard) {
+      refuse(fmt::format("a shard may have {} samples, captions and boxes", kMaxSamplesPerShard));
+    }
     const auto place = [&](const char* key) {
       const Json& pair = arrays.at(key);
       if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_unsigned() || !pair[1].is_number_unsigned()) {
@@ -196,6 +230,13 @@ class IndexReader {
     layout.caption_first = place("captions/first");
     layout.ids = place("samples/ids");
     if (layout.has_labels) layout.labels = place("samples/labels");
+    if (layout.has_roles) layout.roles = place("captions/roles");
+    if (layout.has_boxes) {
+      layout.box_first = place("boxes/first");
+      layout.box_corners = place("boxes/corners");
+      layout.box_classes = place("boxes/classes");
+      layout.box_phrases = place("boxes/phrases");
+    }
     return shard;
   }
 
@@ -207,17 +248,24 @@ class IndexReader {
     };
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(path, ignored)) damaged("is missing");
-    const uint64_t expected = sizeof(ArraysHeader) + num_samples_ * sizeof(IndexRecord) +
-                              num_captions_ * sizeof(uint32_t) + (has_labels_ ? num_samples_ * sizeof(int64_t) : 0);
+    const uint64_t samples = wanted_.num_samples, captions = wanted_.num_captions, boxes = wanted_.num_boxes;
+    const uint64_t labels = wanted_.has_labels * samples, roles = wanted_.has_roles * captions;
+    const uint64_t box_first = boxes != 0 ? samples + 1 : 0;
+    const uint64_t expected = sizeof(ArraysHeader) + samples * sizeof(IndexRecord) + labels * sizeof(int64_t) +
+                              captions * sizeof(uint32_t) + roles * sizeof(TextRole) + box_first * sizeof(uint64_t) +
+                              boxes * sizeof(BoxRecord);
     const File file = File::open_read(path);
     // The size of the real file bounds what is allocated below.
     if (file.size() != expected || arrays_bytes_ != expected) {
       damaged(fmt::format("must have {} bytes, found {}", expected, file.size()));
     }
     ArraysHeader header;
-    index_.records.resize(num_samples_);
-    index_.caption_bytes.resize(num_captions_);
-    index_.labels.resize(has_labels_ ? num_samples_ : 0);
+    index_.records.resize(samples);
+    index_.caption_bytes.resize(captions);
+    index_.labels.resize(labels);
+    index_.roles.resize(roles);
+    index_.box_first.resize(box_first);
+    index_.boxes.resize(boxes);
     Hasher hasher;
     uint64_t at = 0;
     const auto take = [&](std::span<std::byte> bytes) {
@@ -229,12 +277,33 @@ class IndexReader {
     take(std::as_writable_bytes(std::span(index_.records)));
     take(std::as_writable_bytes(std::span(index_.labels)));
     take(std::as_writable_bytes(std::span(index_.caption_bytes)));
+    take(std::as_writable_bytes(std::span(index_.roles)));
+    take(std::as_writable_bytes(std::span(index_.box_first)));
+    take(std::as_writable_bytes(std::span(index_.boxes)));
     if (hasher.digest() != arrays_hash_) damaged("does not have the hash that index.json states");
-    ArraysHeader wanted;
-    wanted.num_samples = num_samples_;
-    wanted.num_captions = num_captions_;
-    wanted.has_labels = has_labels_;
-    if (!(header == wanted)) damaged("its header contradicts index.json");
+    if (!(header == wanted_)) damaged("its header contradicts index.json");
+    const bool has_other_role = std::ranges::any_of(
+        index_.roles, [](TextRole role) { return !text_role_of(static_cast<uint8_t>(role)).has_value(); });
+    if (has_other_role) damaged(fmt::format("a role must be 0 to {}", kNumTextRoles - 1));
+    const bool is_sound =
+        index_.box_first.empty() ||
+        (index_.box_first.front() == 0 && index_.box_first.back() == boxes && std::ranges::is_sorted(index_.box_first));
+    if (!is_sound) damaged("where the samples' boxes begin must ascend from 0 to their number");
+  }
+
+  /// Of sample i, whose captions begin at `first_caption` of the data set and exist.
+  bool has_sound_annotations(std::size_t i, std::size_t first_caption) const {
+    const IndexRecord& r = index_.records[i];
+    std::span<const TextRole> roles;
+    if (!index_.roles.empty()) roles = std::span(index_.roles).subspan(first_caption, r.num_captions);
+    std::span<const BoxRecord> boxes;
+    if (!index_.box_first.empty()) {
+      const uint64_t first = index_.box_first[i];
+      boxes = std::span(index_.boxes).subspan(first, index_.box_first[i + 1] - first);
+    }
+    if (r.is_turned > (boxes.empty() ? 0 : 1)) return false;
+    const uint32_t width = r.is_turned != 0 ? r.height : r.width, height = r.is_turned != 0 ? r.width : r.height;
+    return fault_of_roles(roles).empty() && fault_of_boxes(boxes, width, height, roles).empty();
   }
 
   /// What later reads rely on: every range lies in its array. A forged index with fitting hashes still cannot lead a
@@ -258,6 +327,7 @@ class IndexReader {
           sound = length <= kMaxCaptionBytes;
           bytes += length;
         }
+        sound = sound && has_sound_annotations(i, caption_base + next_caption);
         if (!sound || r.captions_offset > caption_end || bytes > caption_end - r.captions_offset) {
           throw WorldError((dir_ / kIndexArraysName).string(),
                            fmt::format("the record of sample {} points outside {}. It is damaged. {}.", i, shard.file,
@@ -272,21 +342,21 @@ class IndexReader {
   const std::filesystem::path& dir_;
   std::filesystem::path json_path_;
   DatasetIndex index_;
-  uint64_t num_samples_ = 0, num_captions_ = 0, arrays_bytes_ = 0;
-  bool has_labels_ = false;
+  ArraysHeader wanted_;
+  uint64_t arrays_bytes_ = 0;
   Hash128 arrays_hash_;
 };
 
 }  // namespace
 
 void write_index(const std::filesystem::path& dir, const DatasetIndex& index) {
-  ArraysHeader header;
-  header.num_samples = index.records.size();
-  header.num_captions = index.caption_bytes.size();
-  header.has_labels = !index.labels.empty();
-  const std::array<std::span<const std::byte>, 4> parts{
-      std::as_bytes(std::span(&header, 1)), std::as_bytes(std::span(index.records)),
-      std::as_bytes(std::span(index.labels)), std::as_bytes(std::span(index.caption_bytes))};
+  const ArraysHeader header = header_of(index.records.size(), index.caption_bytes.size(), !index.labels.empty(),
+                                        !index.roles.empty(), index.boxes.size());
+  const std::array<std::span<const std::byte>, 7> parts{
+      std::as_bytes(std::span(&header, 1)),   std::as_bytes(std::span(index.records)),
+      std::as_bytes(std::span(index.labels)), std::as_bytes(std::span(index.caption_bytes)),
+      std::as_bytes(std::span(index.roles)),  std::as_bytes(std::span(index.box_first)),
+      std::as_bytes(std::span(index.boxes))};
   Hasher hasher;
   std::string arrays;
   for (const auto part : parts) {
@@ -296,11 +366,15 @@ void write_index(const std::filesystem::path& dir, const DatasetIndex& index) {
 
   Json json;
   json["format"] = kIndexFormat;
-  json["version"] = kIndexVersion;
+  json["version"] = header.version;
   json["data_set_id"] = index.data_set_id;
   json["num_samples"] = header.num_samples;
   json["num_captions"] = header.num_captions;
   json["has_labels"] = header.has_labels != 0;
+  if (header.version == kAnnotatedIndexVersion) {
+    json["has_roles"] = header.has_roles != 0;
+    json["num_boxes"] = header.num_boxes;
+  }
   json["arrays"] = {{"file", kIndexArraysName}, {"bytes", arrays.size()}, {"xxh3_128", hasher.digest().hex()}};
   json["shards"] = Json::array();
   for (const IndexedShard& shard : index.shards) json["shards"].push_back(shard_json(shard));

@@ -23,7 +23,8 @@ struct IndexRecord {
   uint64_t caption_checksum = 0;  ///< XXH3-64 of the sample's captions, one after the other
   uint32_t image_bytes = 0;       ///< 0: no image
   uint32_t width = 0, height = 0;
-  uint32_t image_format = 0;   ///< 0 none, 1 JPEG, 2 PNG, 3 WebP
+  uint16_t image_format = 0;   ///< 0 none, 1 JPEG, 2 PNG, 3 WebP
+  uint16_t is_turned = 0;      ///< 1: it has boxes, whose image is seen with width and height exchanged
   uint32_t first_caption = 0;  ///< within the shard
   uint32_t num_captions = 0;
 };
@@ -36,13 +37,16 @@ struct IndexedShard {
   ShardLayout layout;
 };
 
-/// The whole index in memory. Records, caption lengths and labels of the shards follow one another.
+/// The whole index in memory. Records, caption lengths, labels, roles and boxes of the shards follow one another.
 struct DatasetIndex {
   std::string data_set_id;
   std::vector<IndexedShard> shards;
   std::vector<IndexRecord> records;
   std::vector<uint32_t> caption_bytes;  ///< length of every caption
   std::vector<int64_t> labels;          ///< empty if no shard has labels
+  std::vector<TextRole> roles;          ///< of every caption; empty if no shard has roles
+  std::vector<uint64_t> box_first;      ///< of each sample and the end: where its boxes begin; empty if there are none
+  std::vector<BoxRecord> boxes;
 };
 
 /// Writes index.bin and then index.json, each atomically.

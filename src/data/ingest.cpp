@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "data/annotation_rules.h"
 #include "data/class_names.h"
 #include "data/image_decoder.h"
 #include "data/image_metadata.h"
@@ -208,6 +209,7 @@ class Ingest {
     summary_.num_samples = index.num_samples;
     summary_.num_captions = index.num_captions;
     summary_.num_images = index.num_images;
+    summary_.num_boxes = index.num_boxes;
     summary_.data_set_id = data_set_id_;
     summary_.kept = staging_.kept();
     return std::move(summary_);
@@ -275,7 +277,14 @@ class Ingest {
       throw UserError("line", fmt::format("the label {} names none of the {} classes of {}, which are counted from 0",
                                           *line.label, classes_.size(), options_.classes.string()));
     }
+    for (const BoxRecord& box : line.boxes) {
+      if (classes_.empty() || box.class_number < static_cast<int64_t>(classes_.size())) continue;
+      throw UserError("line",
+                      fmt::format("a box's class {} names none of the {} classes of {}, which are counted from 0",
+                                  box.class_number, classes_.size(), options_.classes.string()));
+    }
     if (!item.problem.empty()) throw UserError("line", item.problem);
+    check_boxes(item);
     for (const std::string& remark : item.remarks) {
       if (summary_.remarks.size() == kMaxNamed && !summary_.remarks.contains(remark)) continue;
       IngestRemark& known_remark = summary_.remarks[remark];
@@ -284,11 +293,24 @@ class Ingest {
     if (options_.progress) options_.progress(ids_.size());
     if (!problems_.empty()) return;
 
-    const std::vector<std::string_view> captions(line.captions.begin(), line.captions.end());
+    const std::vector<std::string_view> texts(line.texts.begin(), line.texts.end());
     if (writer_ && (writer_->num_samples() == options_.samples_per_shard || !writer_->has_room(item.image.size())))
       close_shard();
     if (!writer_) writer_.emplace(staging_.path() / shard_file_name(num_shards_), data_set_id_);
-    writer_->add({id, item.image, captions, line.label});
+    writer_->add({.id = id,
+                  .image = item.image,
+                  .captions = texts,
+                  .label = line.label,
+                  .roles = line.roles,
+                  .boxes = line.boxes});
+  }
+
+  /// Whether they lie in the image, which is sound.
+  static void check_boxes(const Item& item) {
+    if (item.line.boxes.empty()) return;
+    const ImageInfo info = probe_image(item.image);
+    const std::string fault = fault_of_boxes(item.line.boxes, info.seen_width(), info.seen_height(), item.line.roles);
+    if (!fault.empty()) throw UserError("line", fault);
   }
 
   void close_shard() {

@@ -30,8 +30,9 @@ struct IngestRemark {
 struct IngestSummary {
   uint64_t num_shards = 0;
   uint64_t num_samples = 0;
-  uint64_t num_captions = 0;
+  uint64_t num_captions = 0;  ///< texts of every role
   uint64_t num_images = 0;
+  uint64_t num_boxes = 0;
   std::string data_set_id;
   std::map<std::string, uint64_t> ignored_keys;  ///< keys of the lines that mean nothing here, with their counts
   std::map<std::string, IngestRemark> remarks;   ///< what image_remarks() says; 100 different ones at most
@@ -42,6 +43,11 @@ struct IngestSummary {
 ///   "image"               file name relative to `images`, or null or absent
 ///   "captions"/"caption"  array of strings / one string; may be absent if there is an image
 ///   "id"                  integer 0 .. 2^64-1; if absent, the line's number, counted from 1
+///   "question"            string; optional
+///   "answers"/"answer"    of the question: array of strings, the first one first / one string; optional
+///   "boxes"               array of [left, top, right, bottom] in pixels of the image as it is seen; optional
+///   "classes"             of the boxes: array of integers, not negative, or null
+///   "phrases"             that name the boxes: array of strings or null; a box has a class or a phrase
 ///   "label"               integer, not negative, below the number of `classes` if these are given; optional
 ///
 /// `classes` becomes classes.txt beside the shards, read again by read_class_names.

@@ -60,13 +60,61 @@ std::string image_text(const IndexRecord& record) {
                      record.height, human_bytes(record.image_bytes));
 }
 
+/// What an index says of sample i, whose texts begin at `first_text` of the data set, as far as it is counted here.
+SampleRecord record_of(const DatasetIndex& index, std::size_t i, uint64_t first_text) {
+  const IndexRecord& from = index.records[i];
+  SampleRecord record;
+  record.image_bytes = from.image_bytes;
+  record.num_captions = from.num_captions;
+  if (!index.labels.empty() && index.labels[i] != kNoLabel) record.label = index.labels[i];
+  if (!index.roles.empty()) record.roles = std::span(index.roles).subspan(first_text, from.num_captions);
+  if (!index.box_first.empty()) {
+    record.boxes = std::span(index.boxes).subspan(index.box_first[i], index.box_first[i + 1] - index.box_first[i]);
+  }
+  return record;
+}
+
+/// How many texts have which role, and what the boxes are; empty where there is neither.
+std::string annotations_text(const DatasetIndex& index) {
+  std::string text;
+  if (!index.roles.empty()) {
+    text += "  roles      ";
+    for (std::size_t r = 0; r < kNumTextRoles; ++r) {
+      const auto role = static_cast<TextRole>(r);
+      text += fmt::format("{} {} {}", r == 0 ? "" : ",", std::ranges::count(index.roles, role), text_role_name(role));
+    }
+    text += '\n';
+  }
+  if (index.boxes.empty()) return text;
+  Range each, classes;
+  uint64_t with_boxes = 0, with_phrase = 0;
+  for (std::size_t i = 0; i + 1 < index.box_first.size(); ++i) {
+    const uint64_t count = index.box_first[i + 1] - index.box_first[i];
+    if (count == 0) continue;
+    ++with_boxes;
+    each.add(count);
+  }
+  uint64_t with_class = 0;
+  for (const BoxRecord& box : index.boxes) {
+    with_phrase += box.phrase >= 0;
+    if (box.class_number < 0) continue;
+    ++with_class;
+    classes.add(static_cast<uint64_t>(box.class_number));
+  }
+  text += fmt::format("  boxes       {} of {} samples, {} to {} each", each.sum, with_boxes, each.least, each.greatest);
+  if (with_class != 0) text += fmt::format("; {} with a class, {} to {}", with_class, classes.least, classes.greatest);
+  return text + fmt::format("; {} with a phrase\n", with_phrase);
+}
+
 std::string counts_text(const DatasetIndex& index) {
   std::array<uint64_t, 4> formats{};
   PartCounts parts;
   Range widths, heights, image_bytes, captions_each, caption_bytes;
+  uint64_t first_text = 0;
   for (std::size_t i = 0; i < index.records.size(); ++i) {
     const IndexRecord& record = index.records[i];
-    parts.add(record.image_bytes != 0, record.num_captions != 0, !index.labels.empty() && index.labels[i] != kNoLabel);
+    parts.add(parts_of(record_of(index, i, first_text)));
+    first_text += record.num_captions;
     if (record.image_bytes != 0) {
       ++formats[record.image_format];
       widths.add(record.width);
@@ -79,7 +127,9 @@ std::string counts_text(const DatasetIndex& index) {
 
   std::string text = fmt::format("  samples     {} ({} with an image, {} with captions)\n", parts.samples, parts.images,
                                  parts.captions);
-  const PartChoice asked{.images = true, .captions = true, .labels = !index.labels.empty()};
+  PartChoice asked = parts.some();
+  asked.images = true;
+  asked.captions |= index.roles.empty();
   if (const std::string lacking = parts.lacking(asked); !lacking.empty()) {
     text += fmt::format("  missing     {}; {} have an image and a caption\n", lacking, parts.pairs);
   }
@@ -97,11 +147,13 @@ std::string counts_text(const DatasetIndex& index) {
     if (formats[0] != 0) text += fmt::format(" unreadable {}", formats[0]);
     text += '\n';
   }
-  if (parts.captions != 0) {
-    text += fmt::format("  captions    {}, {} in all, {} to {} a sample, {} to {} bytes each\n",
-                        index.caption_bytes.size(), human_bytes(static_cast<double>(caption_bytes.sum)),
-                        captions_each.least, captions_each.greatest, caption_bytes.least, caption_bytes.greatest);
+  if (!index.caption_bytes.empty()) {
+    text += fmt::format("  {}    {}, {} in all, {} to {} a sample, {} to {} bytes each\n",
+                        index.roles.empty() ? "captions" : "texts   ", index.caption_bytes.size(),
+                        human_bytes(static_cast<double>(caption_bytes.sum)), captions_each.least,
+                        captions_each.greatest, caption_bytes.least, caption_bytes.greatest);
   }
+  text += annotations_text(index);
   if (!index.labels.empty()) {
     Range labels;
     uint64_t labelled = 0;
@@ -218,10 +270,13 @@ std::string describe_shard(const fs::path& path, const InspectOptions& options) 
   index.records = std::move(scan.records);
   index.caption_bytes = std::move(scan.caption_bytes);
   index.labels = std::move(scan.labels);
+  index.roles = std::move(scan.roles);
+  index.boxes = std::move(scan.boxes);
+  if (!index.boxes.empty()) index.box_first = std::move(scan.box_first);
   if (!problems.empty()) throw UserError(path.string(), fmt::format("has {}", problems.text()));
-  std::string text =
-      fmt::format("{}: {} version {}\n  data set    {}\n  file        {}\n", path.string(), kShardFormatName,
-                  kShardFormatVersion, index.data_set_id, human_bytes(static_cast<double>(index.shards[0].bytes)));
+  std::string text = fmt::format("{}: {} version {}\n  data set    {}\n  file        {}\n", path.string(),
+                                 kShardFormatName, index.shards[0].layout.version(), index.data_set_id,
+                                 human_bytes(static_cast<double>(index.shards[0].bytes)));
   text += counts_text(index) + examples_text(path.parent_path(), index);
   if (options.verify) text += compare_with_index(path, index);
   if (!options.decode) return text;

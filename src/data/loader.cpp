@@ -65,9 +65,9 @@ void check_options(const Dataset& dataset, const LoaderOptions& o) {
                     fmt::format("a data set must have samples; {} has 0. Ingest some, or index the folder again.",
                                 dataset.path().string()));
   }
-  if (!o.training && o.items == EvaluationItems::kCaptions && !dataset.has_captions()) {
-    throw UserError(kWhere, fmt::format("an evaluation over captions needs some; {} has 0. Choose another data set.",
-                                        dataset.path().string()));
+  if (!o.training && o.items == EvaluationItems::kCaptions && dataset.num_texts(o.text_role) == 0) {
+    throw UserError(kWhere, fmt::format("an evaluation over {}s needs some; {} has 0. Choose another data set.",
+                                        text_role_name(o.text_role), dataset.path().string()));
   }
   if (o.training && static_cast<uint64_t>(o.global_batch) > dataset.size()) {
     throw UserError(kWhere,

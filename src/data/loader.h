@@ -22,8 +22,8 @@ struct BadSample {
 
 /// What an evaluation goes through once, in order.
 enum class EvaluationItems {
-  kSamples,   ///< every sample, with its first caption
-  kCaptions,  ///< every caption of every sample; a source of pixels would decode an image once a caption
+  kSamples,   ///< every sample, with its first text of the loader's role
+  kCaptions,  ///< every text of that role of every sample; a source of pixels would decode an image once a caption
 };
 
 struct LoaderOptions {
@@ -34,6 +34,8 @@ struct LoaderOptions {
   int threads = 1;
   int prefetch = 3;  ///< batches in flight: scheduled, in work or ready, but not yet taken
   bool training = true;
+  /// Which of a sample's texts rows are about; a sample that has none of them lacks its text.
+  TextRole text_role = TextRole::kCaption;
   ModalityDropout modality_dropout;                   ///< used when training
   EvaluationItems items = EvaluationItems::kSamples;  ///< used when not training
   /// Of the samples that the ranks that agree have seen (alone: this rank), or of 100 while they are fewer.
@@ -68,16 +70,16 @@ struct LoaderStats {
 /// Reads, decodes, augments, tokenizes and collates in the background, on a pool of threads.
 ///
 /// Training: row r of step s is position p = s * global_batch + r of an endless stream; its sample comes from
-/// SampleOrder(seed), its caption, the part that it hides and what fillers draw from (seed, p). So a batch is a pure
-/// function of (seed, s, r) and of the data set, whatever threads, dp_size, prefetch and start_step are. A sample that
-/// cannot be used is reported and replaced by another that the batch does not have, drawn from (seed, p, attempt).
-/// Ranks that read the same rows agree on it: a row has the first of its position's samples that all of them can use.
-/// So they train on the same samples whatever only one of them cannot read, and on those of one rank that finds the
-/// same ones bad.
+/// SampleOrder(seed), its caption (one of its texts that have the role), the part that it hides and what fillers draw
+/// from (seed, p). So a batch is a pure function of (seed, s, r) and of the data set, whatever threads, dp_size,
+/// prefetch and start_step are. A sample that cannot be used is reported and replaced by another that the batch does
+/// not have, drawn from (seed, p, attempt). Ranks that read the same rows agree on it: a row has the first of its
+/// position's samples that all of them can use. So they train on the same samples whatever only one of them cannot
+/// read, and on those of one rank that finds the same ones bad.
 ///
 /// Evaluation (training = false): position p is sample p with its first caption, or caption p of all captions, once, in
-/// order. The last batch is padded with rows of kNoSample. A sample that cannot be used, by any rank, keeps its row,
-/// cleared on all.
+/// order; both are texts of the role. The last batch is padded with rows of kNoSample. A sample that cannot be used, by
+/// any rank, keeps its row, cleared on all.
 ///
 /// A sample cannot be used if it cannot be read, its image is not sound or its caption is not UTF-8; any other error of
 /// a filler ends the run.
@@ -85,7 +87,7 @@ struct LoaderStats {
 /// At most `prefetch` batches are in flight, so memory is bounded; workers rest while they are all ready.
 class Loader {
  public:
-  /// Throws UserError on impossible options, an empty data set, an evaluation over captions where there are none, and
+  /// Throws UserError on impossible options, an empty data set, an evaluation over texts of a role that none has, and
   /// when training with a global batch larger than the data set. Starts reading at once.
   Loader(std::shared_ptr<const Dataset> dataset, LoaderOptions options);
   /// Stops the workers after the sample they are at; may be called at any time.

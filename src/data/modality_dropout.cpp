@@ -14,9 +14,11 @@ void check_modality_dropout(const ModalityDropout& dropout) {
                               dropout.image, dropout.text));
 }
 
-SampleParts shown_parts(const SampleRecord& record, const ModalityDropout& dropout, uint64_t seed, uint64_t position) {
-  if (!record.has_image()) return record.has_captions() ? SampleParts::kCaptions : SampleParts::kNone;
-  if (!record.has_captions()) return SampleParts::kImage;
+SampleParts shown_parts(const SampleRecord& record, const ModalityDropout& dropout, uint64_t seed, uint64_t position,
+                        TextRole role) {
+  const bool has_text = record.has_text(role);
+  if (!record.has_image()) return has_text ? SampleParts::kCaptions : SampleParts::kNone;
+  if (!has_text) return SampleParts::kImage;
   const double draw = philox_word(random_key(seed, "modality dropout", position), 0) * 0x1p-32;  // in [0, 1)
   if (draw < dropout.image) return SampleParts::kCaptions;
   return draw < dropout.image + dropout.text ? SampleParts::kImage : SampleParts::kAll;

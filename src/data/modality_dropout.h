@@ -16,9 +16,10 @@ struct ModalityDropout {
 /// Throws UserError unless both shares are 0 to 1 and their sum is at most 1.
 void check_modality_dropout(const ModalityDropout& dropout);
 
-/// Which parts of a sample the row at `position` of the training stream shows: what the sample has, or one part less.
-/// Drawn from Philox by (seed, "modality dropout", position) alone, so alike on every rank of any mesh, and anew in
-/// each epoch.
-SampleParts shown_parts(const SampleRecord& record, const ModalityDropout& dropout, uint64_t seed, uint64_t position);
+/// Which parts of a sample, its image and its texts of a role, the row at `position` of the training stream shows: what
+/// the sample has, or one part less. Drawn from Philox by (seed, "modality dropout", position) alone, so alike on every
+/// rank of any mesh, and anew in each epoch.
+SampleParts shown_parts(const SampleRecord& record, const ModalityDropout& dropout, uint64_t seed, uint64_t position,
+                        TextRole role = TextRole::kCaption);
 
 }  // namespace triptych::data

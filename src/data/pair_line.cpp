@@ -4,7 +4,9 @@
 #include <array>
 #include <cctype>
 #include <iterator>
+#include <limits>
 #include <set>
+#include <span>
 
 #include <nlohmann/json.hpp>
 
@@ -18,14 +20,15 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::array<std::string_view, 5> kKeys{"image", "caption", "captions", "id", "label"};
+constexpr std::array<std::string_view, 11> kKeys{"image", "caption", "captions", "question", "answer", "answers",
+                                                 "boxes", "classes", "phrases",  "id",       "label"};
 // What other tools and data sets call ours: the folders of images of Hugging Face, LLaVA, COCO, webdataset,
 // img2dataset.
 constexpr std::array<std::string_view, 12> kOtherImageKeys{"file_name",  "filename", "file",     "image_path",
                                                            "image_file", "img",      "img_path", "images",
                                                            "jpg",        "png",      "picture",  "filepath"};
-constexpr std::array<std::string_view, 10> kOtherCaptionKeys{
-    "text", "txt", "conversations", "sentence", "sentences", "description", "prompt", "title", "alt", "answer"};
+constexpr std::array<std::string_view, 9> kOtherCaptionKeys{
+    "text", "txt", "conversations", "sentence", "sentences", "description", "prompt", "title", "alt"};
 
 [[noreturn]] void refuse(const std::string& rule) {
   throw UserError("line", rule);
@@ -40,17 +43,19 @@ std::string shown_key(std::string_view key) {
   return std::string(key.substr(0, end)) + "...";
 }
 
-void add_caption(const Json& value, PairLine& line) {
-  if (!value.is_string()) refuse(fmt::format("a caption must be a string, found {}", value.type_name()));
+void add_text(const Json& value, TextRole role, PairLine& line) {
+  const std::string name = (role == TextRole::kAnswer ? "an " : "a ") + std::string(text_role_name(role));
+  if (!value.is_string()) refuse(fmt::format("{} must be a string, found {}", name, value.type_name()));
   const auto& text = value.get_ref<const std::string&>();
-  if (text.empty()) refuse("a caption is empty; leave it out");
+  if (text.empty()) refuse(fmt::format("{} is empty; leave it out", name));
   if (!has_visible_text(text)) {
-    refuse(fmt::format("a caption has no text, only {}, of which no token is left; leave it out", code_points(text)));
+    refuse(fmt::format("{} has no text, only {}, of which no token is left; leave it out", name, code_points(text)));
   }
   if (text.size() > kMaxCaptionBytes) {
-    refuse(fmt::format("a caption has {} bytes, at most {} are allowed", text.size(), kMaxCaptionBytes));
+    refuse(fmt::format("{} has {} bytes, at most {} are allowed", name, text.size(), kMaxCaptionBytes));
   }
-  line.captions.push_back(text);
+  line.texts.push_back(text);
+  line.roles.push_back(role);
 }
 
 template <std::size_t n>
@@ -144,23 +149,155 @@ void check_other_keys(const PairLine& line) {
       rename(key, small);
     } else if (line.image.empty() && is_one_of(kOtherImageKeys, small)) {
       rename(key, "image");
-    } else if (line.captions.empty() && !line.label && is_one_of(kOtherCaptionKeys, small)) {
+    } else if (line.texts.empty() && !line.label && is_one_of(kOtherCaptionKeys, small)) {
       rename(key, small == "conversations" || small == "sentences" ? "captions" : "caption");
     }
   }
-  const bool is_empty = line.image.empty() && line.captions.empty();
+  const bool is_empty = line.image.empty() && line.texts.empty();
   if (renames.empty() && !is_empty) return;
   if (renames.empty() && line.ignored_keys.empty()) refuse("has neither image nor captions");
   std::string found;
   for (std::size_t k = 0; k < std::min<std::size_t>(line.ignored_keys.size(), 5); ++k) {
     found += (k == 0 ? "" : ", ") + line.ignored_keys[k];
   }
-  refuse(fmt::format("{} under the keys that are read: image, captions (or caption), id, label; found {}{}",
-                     is_empty                ? "has neither image nor captions"
-                     : line.image.empty()    ? "has no image"
-                     : line.captions.empty() ? "has no caption"
-                                             : "has something else",
-                     found, renames.empty() ? "" : "; rename " + renames));
+  refuse(fmt::format(
+      "{} under the keys that are read: image, captions (or caption), question, answers (or answer), boxes, "
+      "classes, phrases, id, label; found {}{}",
+      is_empty             ? "has neither image nor captions"
+      : line.image.empty() ? "has no image"
+      : line.texts.empty() ? "has no caption"
+                           : "has something else",
+      found, renames.empty() ? "" : "; rename " + renames));
+}
+
+/// The value of a key; null if it is absent or null, which means the same.
+const Json* value_of(const Json& json, std::string_view key) {
+  const auto found = json.find(key);
+  return found == json.end() || found->is_null() ? nullptr : &*found;
+}
+
+/// As it was written, in a few words: a list in a list in a list needs stack for each, and is as long as the line.
+std::string shown(const Json& value) {
+  return value.is_structured() ? std::string(value.type_name()) : value.dump(-1, ' ', true).substr(0, 100);
+}
+
+void read_image(const Json& json, PairLine& line) {
+  const Json* value = value_of(json, "image");
+  if (value == nullptr) return;
+  if (!value->is_string()) refuse(fmt::format("'image' must be a file name or null, found {}", value->type_name()));
+  line.image = value->get<std::string>();
+  if (line.image.empty()) refuse("'image' is empty; leave it out or give null");
+}
+
+/// The texts under a key of one or under a key of several; false if neither is there.
+bool read_one_or_several(const Json& json, std::string_view one, std::string_view several, TextRole role,
+                         PairLine& line) {
+  const Json *single = value_of(json, one), *list = value_of(json, several);
+  if (single != nullptr && list != nullptr) refuse(fmt::format("give '{}' or '{}', not both", one, several));
+  if (single != nullptr) add_text(*single, role, line);
+  if (list == nullptr) return single != nullptr;
+  if (!list->is_array()) refuse(fmt::format("'{}' must be an array of strings, found {}", several, list->type_name()));
+  if (list->size() > kMaxCaptionsPerSample) {
+    refuse(fmt::format("has {} {}, at most {} are allowed", list->size(), several, kMaxCaptionsPerSample));
+  }
+  for (const Json& each : *list) add_text(each, role, line);
+  return !list->empty();
+}
+
+void read_texts(const Json& json, PairLine& line) {
+  read_one_or_several(json, "caption", "captions", TextRole::kCaption, line);
+  const Json* question = value_of(json, "question");
+  if (question != nullptr) add_text(*question, TextRole::kQuestion, line);
+  const bool has_answers = read_one_or_several(json, "answer", "answers", TextRole::kAnswer, line);
+  if (has_answers && question == nullptr) {
+    refuse("has an answer and no 'question'; give it, or rename the answer to 'caption' if it is none");
+  }
+}
+
+int32_t read_class(const Json& value) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  if (value.is_null()) return -1;
+  if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() > kMost) {
+    refuse(fmt::format("a box's class must be an integer 0 to {}, or null, found {}", kMost, shown(value)));
+  }
+  return static_cast<int32_t>(value.get<int64_t>());
+}
+
+/// The number of a phrase among the line's texts, to which it is added unless another box has the same.
+int32_t read_phrase(const Json& value, std::size_t first_phrase, PairLine& line) {
+  if (value.is_null()) return -1;
+  if (value.is_string()) {
+    const auto phrases = std::span(line.texts).subspan(first_phrase);
+    const auto known = std::ranges::find(phrases, value.get_ref<const std::string&>());
+    if (known != phrases.end())
+      return static_cast<int32_t>(first_phrase + static_cast<std::size_t>(known - phrases.begin()));
+  }
+  add_text(value, TextRole::kPhrase, line);
+  return static_cast<int32_t>(line.texts.size() - 1);
+}
+
+BoxRecord read_corners(const Json& value, std::size_t number) {
+  std::array<int32_t, 4> corners{};
+  const auto is_pixel = [](const Json& corner) {
+    return corner.is_number_integer() && corner.get<int64_t>() >= 0 &&
+           corner.get<int64_t>() <= std::numeric_limits<int32_t>::max();
+  };
+  if (!value.is_array() || value.size() != corners.size() || !std::ranges::all_of(value, is_pixel)) {
+    const bool has_numbers = value.is_array() && value.size() == corners.size() &&
+                             std::ranges::all_of(value, [](const Json& corner) { return corner.is_number(); });
+    refuse(
+        fmt::format("box {} must be [left, top, right, bottom], four integers in pixels from the image's upper left "
+                    "corner, right and bottom excluded; found {}",
+                    number, has_numbers ? value.dump() : shown(value)));
+  }
+  for (std::size_t k = 0; k < corners.size(); ++k) corners[k] = value[k].get<int32_t>();
+  return {.left = corners[0], .top = corners[1], .right = corners[2], .bottom = corners[3]};
+}
+
+void read_boxes(const Json& json, PairLine& line) {
+  const Json* boxes = value_of(json, "boxes");
+  const auto list_of = [&](std::string_view key) {
+    const Json* values = value_of(json, key);
+    if (values == nullptr) return values;
+    if (boxes == nullptr) refuse(fmt::format("has '{}' and no 'boxes'; give the box of each, or leave them out", key));
+    if (!values->is_array()) refuse(fmt::format("'{}' must be an array, found {}", key, values->type_name()));
+    if (values->size() != boxes->size()) {
+      refuse(fmt::format("'{}' must have one for each box, null where it has none; found {} of {} boxes", key,
+                         values->size(), boxes->size()));
+    }
+    return values;
+  };
+  if (boxes != nullptr && !boxes->is_array()) {
+    refuse(fmt::format("'boxes' must be an array of [left, top, right, bottom], found {}", boxes->type_name()));
+  }
+  const Json *classes = list_of("classes"), *phrases = list_of("phrases");
+  if (boxes == nullptr) return;
+  if (boxes->size() > kMaxBoxesPerSample) {
+    refuse(fmt::format("has {} boxes, at most {} are allowed", boxes->size(), kMaxBoxesPerSample));
+  }
+  if (!boxes->empty() && line.image.empty()) refuse("has boxes and no image; give it, or leave the boxes out");
+  const std::size_t first_phrase = line.texts.size();
+  for (std::size_t k = 0; k < boxes->size(); ++k) {
+    BoxRecord& box = line.boxes.emplace_back(read_corners((*boxes)[k], k));
+    if (classes != nullptr) box.class_number = read_class((*classes)[k]);
+    if (phrases != nullptr) box.phrase = read_phrase((*phrases)[k], first_phrase, line);
+    if (box.class_number == -1 && box.phrase == -1) {
+      refuse(fmt::format("box {} has neither a class nor a phrase; give 'classes' or 'phrases'", k));
+    }
+  }
+}
+
+void read_numbers(const Json& json, PairLine& line) {
+  if (const auto id = json.find("id"); id != json.end()) {
+    if (!id->is_number_unsigned()) refuse(fmt::format("'id' must be an integer 0 to 2^64-1, found {}", shown(*id)));
+    line.id = id->get<uint64_t>();
+  }
+  if (const Json* label = value_of(json, "label")) {
+    if (!label->is_number_integer() || label->get<int64_t>() < 0) {
+      refuse(fmt::format("'label' must be an integer 0 to 2^63-1, found {}", shown(*label)));
+    }
+    line.label = label->get<int64_t>();
+  }
 }
 
 }  // namespace
@@ -173,43 +310,15 @@ PairLine parse_pair_line(std::string_view text) {
   }
 
   PairLine line;
-  bool caption_given = false;
-  // As it was written, in a few words: a list in a list in a list needs stack for each, and is as long as the line.
-  const auto shown = [](const Json& value) {
-    return value.is_structured() ? std::string(value.type_name()) : value.dump(-1, ' ', true).substr(0, 100);
-  };
   for (const auto& [key, value] : json.items()) {
-    if (key == "image") {
-      if (value.is_null()) continue;
-      if (!value.is_string()) refuse(fmt::format("'image' must be a file name or null, found {}", value.type_name()));
-      line.image = value.get<std::string>();
-      if (line.image.empty()) refuse("'image' is empty; leave it out or give null");
-    } else if (key == "caption" || key == "captions") {
-      if (value.is_null()) continue;
-      if (caption_given) refuse("give 'caption' or 'captions', not both");
-      caption_given = true;
-      if (key == "caption") {
-        add_caption(value, line);
-        continue;
-      }
-      if (!value.is_array()) refuse(fmt::format("'captions' must be an array of strings, found {}", value.type_name()));
-      if (value.size() > kMaxCaptionsPerSample) {
-        refuse(fmt::format("has {} captions, at most {} are allowed", value.size(), kMaxCaptionsPerSample));
-      }
-      for (const Json& caption : value) add_caption(caption, line);
-    } else if (key == "id") {
-      if (!value.is_number_unsigned())
-        refuse(fmt::format("'id' must be an integer 0 to 2^64-1, found {}", shown(value)));
-      line.id = value.get<uint64_t>();
-    } else if (key == "label") {
-      if (value.is_null()) continue;
-      if (!value.is_number_integer() || value.get<int64_t>() < 0) {
-        refuse(fmt::format("'label' must be an integer 0 to 2^63-1, found {}", shown(value)));
-      }
-      line.label = value.get<int64_t>();
-    } else {
-      line.ignored_keys.push_back(shown_key(key));
-    }
+    if (!is_one_of(kKeys, key)) line.ignored_keys.push_back(shown_key(key));
+  }
+  read_image(json, line);
+  read_texts(json, line);
+  read_boxes(json, line);
+  read_numbers(json, line);
+  if (line.texts.size() > kMaxCaptionsPerSample) {
+    refuse(fmt::format("has {} texts, at most {} are allowed", line.texts.size(), kMaxCaptionsPerSample));
   }
   check_other_keys(line);
   return line;

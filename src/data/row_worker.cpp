@@ -26,6 +26,12 @@ class Timer {
   std::chrono::steady_clock::time_point start_;
 };
 
+void check_utf8(std::string_view text) {
+  if (is_utf8(text)) return;
+  throw WorldError("loader", fmt::format("a caption must be UTF-8; one of {} bytes is not. Repair it and index again.",
+                                         text.size()));
+}
+
 }  // namespace
 
 void RowWork::add(const RowWork& other) {
@@ -47,7 +53,7 @@ SampleStream::SampleStream(std::shared_ptr<const Dataset> source, LoaderOptions 
   uint64_t count = 0;
   first_caption_.push_back(0);
   for (uint64_t i = 0; i < dataset->size(); ++i) {
-    count += dataset->record(i).num_captions;
+    count += dataset->record(i).num_texts(options.text_role);
     first_caption_.push_back(count);
   }
 }
@@ -90,7 +96,8 @@ SampleStream::Item SampleStream::evaluation_item(uint64_t position) const {
   // The last sample that begins at or before it: one without captions begins where the next does.
   const auto next = std::ranges::upper_bound(first_caption_, position);
   const auto sample = static_cast<uint64_t>(next - first_caption_.begin() - 1);
-  return {sample, static_cast<uint32_t>(position - first_caption_[sample])};
+  const auto number = static_cast<uint32_t>(position - first_caption_[sample]);
+  return {sample, dataset->record(sample).nth_text(options.text_role, number)};
 }
 
 RowWorker::RowWorker(std::shared_ptr<SampleStream> stream) : stream_(std::move(stream)) {
@@ -177,12 +184,22 @@ void RowWorker::fill_row(Batch& batch, int64_t row, int first_attempt) {
   clear();
 }
 
+/// Which of the sample's texts the row is about; it has some of the role.
+uint32_t RowWorker::text_of(SampleStream::Item item, const SampleRecord& record, uint64_t position) const {
+  const LoaderOptions& options = stream_->options;
+  if (!options.training) {
+    return options.items == EvaluationItems::kCaptions ? item.caption : record.nth_text(options.text_role, 0);
+  }
+  const uint64_t word = philox_word(random_key(options.seed, "caption", position), 0);
+  return record.nth_text(options.text_role, static_cast<uint32_t>(word * record.num_texts(options.text_role) >> 32));
+}
+
 void RowWorker::use_sample(SampleStream::Item item, uint64_t position) {
   const LoaderOptions& options = stream_->options;
   const uint64_t sample = item.sample;
   const SampleRecord record = stream_->dataset->record(sample);
-  const SampleParts shown =
-      shown_parts(record, options.training ? options.modality_dropout : ModalityDropout(), options.seed, position);
+  const SampleParts shown = shown_parts(record, options.training ? options.modality_dropout : ModalityDropout(),
+                                        options.seed, position, options.text_role);
   const bool is_decoded = has_part(stream_->reads, SampleParts::kImage);  // by a source
   const bool wants_image = is_decoded || (options.check_unused_images && !stream_->sound.contains(sample));
   const SampleParts asked = wants_image ? SampleParts::kAll : SampleParts::kCaptions;
@@ -199,18 +216,11 @@ void RowWorker::use_sample(SampleStream::Item item, uint64_t position) {
                     .has_image = has_part(shown, SampleParts::kImage),
                     .seed = options.seed,
                     .training = options.training};
-  if (const uint64_t count = buffer_.num_captions(); count > 0) {
-    view.caption = item.caption;
-    if (options.training) {
-      const uint64_t word = philox_word(random_key(options.seed, "caption", position), 0);
-      view.caption = static_cast<uint32_t>(word * count >> 32);
-    }
-  }
-  // Checked on every rank, so that all of them find the same samples bad.
-  if (const std::string_view caption = view.caption_text(); !is_utf8(caption)) {
-    throw WorldError(
-        "loader",
-        fmt::format("a caption must be UTF-8; one of {} bytes is not. Repair it and index again.", caption.size()));
+  if (buffer_.num_captions() > 0) {  // the row shows its text, so it has one
+    view.caption = text_of(item, record, position);
+    // Checked on every rank, so that all of them find the same samples bad.
+    check_utf8(view.caption_text());
+    for (const std::string_view answer : view.answers()) check_utf8(answer);
   }
   {
     const Timer timer(work.decode_ns);

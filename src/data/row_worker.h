@@ -64,13 +64,13 @@ struct SampleStream {
   uint64_t replacement(uint64_t position, int attempt, std::span<const uint64_t> batch_samples) const;
   struct Item {
     uint64_t sample = 0;
-    uint32_t caption = 0;
+    uint32_t caption = 0;  ///< which of the sample's texts, where captions are the items
   };
   /// An item of an evaluation; position < num_items().
   Item evaluation_item(uint64_t position) const;
 
  private:
-  std::vector<uint64_t> first_caption_;  // of each sample and the end; where captions are the items
+  std::vector<uint64_t> first_caption_;  // of the role, of each sample and the end; where captions are the items
 };
 
 /// Makes rows of batches out of samples: one worker's buffers, its fillers and its tally. One thread at a time.
@@ -95,6 +95,7 @@ class RowWorker {
   void with_fillers(const Body& body);
   void fill_row(Batch& batch, int64_t row, int first_attempt);
   uint64_t training_sample(uint64_t position, int64_t step, int attempt);
+  uint32_t text_of(SampleStream::Item item, const SampleRecord& record, uint64_t position) const;
   void use_sample(SampleStream::Item item, uint64_t position);
 
   struct Filler {

@@ -1,6 +1,7 @@
 #include "data/shard_format.h"
 
 #include <algorithm>
+#include <array>
 
 #include <fmt/core.h>
 
@@ -8,6 +9,16 @@ namespace triptych::data {
 
 std::string shard_file_name(uint64_t number) {
   return fmt::format("shard_{:05}.h5", number);
+}
+
+std::string_view text_role_name(TextRole role) {
+  static constexpr std::array<std::string_view, kNumTextRoles> kNames{"caption", "question", "answer", "phrase"};
+  return kNames[static_cast<std::size_t>(role)];
+}
+
+std::optional<TextRole> text_role_of(uint8_t byte) {
+  if (byte >= kNumTextRoles) return std::nullopt;
+  return static_cast<TextRole>(byte);
 }
 
 bool is_ingest_id(std::string_view id) {

@@ -157,6 +157,8 @@ class Opened {
   Hdf5Handle file_;
 };
 
+constexpr std::array<const char*, 4> kBoxArrays{"boxes/first", "boxes/corners", "boxes/classes", "boxes/phrases"};
+
 /// The answer of the child; plain, so that it passes through a pipe as it is.
 struct Answer {
   ShardLayout layout;
@@ -171,8 +173,9 @@ Answer ask_hdf5(const std::filesystem::path& path) {
     file.refuse(fmt::format("the attribute 'format' must be '{}', found '{}'", kShardFormatName, format));
   }
   const int64_t version = file.integer("format_version");
-  if (version != kShardFormatVersion) {
-    file.refuse(fmt::format("format version {} is not known, only {} is", version, kShardFormatVersion));
+  if (version != kShardFormatVersion && version != kAnnotatedShardVersion) {
+    file.refuse(fmt::format("format version {} is not known, only {} and {} are", version, kShardFormatVersion,
+                            kAnnotatedShardVersion));
   }
   Answer answer;
   const std::string id = file.text("data_set_id");
@@ -192,14 +195,17 @@ Answer ask_hdf5(const std::filesystem::path& path) {
   layout.num_samples = static_cast<uint64_t>(samples);
   layout.num_captions = static_cast<uint64_t>(captions);
   for (const char* group : {"images", "captions", "samples"}) file.require_group(group);
-  const auto sized = [&](const char* name, bool is_signed, uint64_t expected) {
+  const auto of_length = [&](const char* name, std::size_t bytes, bool is_signed, uint64_t expected,
+                             std::string_view reason) {
     uint64_t count = 0;
-    const ArrayPlace place = file.array(name, 8, is_signed, count);
-    if (count != expected) {
-      file.refuse(fmt::format("'{}' must have {} elements for {} samples and {} captions, found {}", name, expected,
-                              samples, captions, count));
-    }
+    const ArrayPlace place = file.array(name, bytes, is_signed, count);
+    if (count != expected)
+      file.refuse(fmt::format("'{}' must have {} elements for {}, found {}", name, expected, reason, count));
     return place;
+  };
+  const std::string counts = fmt::format("{} samples and {} captions", samples, captions);
+  const auto sized = [&](const char* name, bool is_signed, uint64_t expected) {
+    return of_length(name, 8, is_signed, expected, counts);
   };
   uint64_t ignored = 0;
   layout.image_bytes = file.array("images/bytes", 1, false, ignored);
@@ -210,13 +216,33 @@ Answer ask_hdf5(const std::filesystem::path& path) {
   layout.ids = sized("samples/ids", false, layout.num_samples);
   layout.has_labels = file.has("samples/labels");
   if (layout.has_labels) layout.labels = sized("samples/labels", true, layout.num_samples);
+
+  layout.has_roles = file.has("captions/roles");
+  layout.has_boxes =
+      file.has("boxes") && std::ranges::any_of(kBoxArrays, [&](const char* name) { return file.has(name); });
+  if (version == kShardFormatVersion && (layout.has_roles || layout.has_boxes)) {
+    file.refuse(fmt::format("'{}' needs format version {}, found {}", layout.has_roles ? "captions/roles" : "boxes",
+                            kAnnotatedShardVersion, version));
+  }
+  if (layout.has_roles) layout.roles = of_length("captions/roles", 1, false, layout.num_captions, counts);
+  if (!layout.has_boxes) return answer;
+  file.require_group("boxes");
+  layout.box_first = sized("boxes/first", false, layout.num_samples + 1);
+  layout.box_classes = file.array("boxes/classes", 8, true, layout.num_boxes);
+  if (layout.num_boxes > kMaxSamplesPerShard) {
+    file.refuse(fmt::format("at most {} boxes are allowed, found {}", kMaxSamplesPerShard, layout.num_boxes));
+  }
+  const std::string boxes = fmt::format("the {} boxes of 'boxes/classes'", layout.num_boxes);
+  layout.box_corners = of_length("boxes/corners", 4, true, 4 * layout.num_boxes, boxes);
+  layout.box_phrases = of_length("boxes/phrases", 4, true, layout.num_boxes, boxes);
   return answer;
 }
 
 void check_places(const std::filesystem::path& path, const ShardLayout& layout, uint64_t file_bytes) {
   std::vector<ArrayPlace> places;
   for (const ArrayPlace& place : {layout.image_bytes, layout.image_offsets, layout.caption_bytes,
-                                  layout.caption_offsets, layout.caption_first, layout.ids, layout.labels}) {
+                                  layout.caption_offsets, layout.caption_first, layout.ids, layout.labels, layout.roles,
+                                  layout.box_first, layout.box_corners, layout.box_classes, layout.box_phrases}) {
     if (place.bytes == 0) continue;
     if (place.bytes > file_bytes || place.offset > file_bytes - place.bytes) {
       throw UserError(path.string(),

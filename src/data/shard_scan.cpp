@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "base/checked.h"
 #include "base/text.h"
+#include "data/annotation_rules.h"
 #include "data/caption_text.h"
 #include "data/image_decoder.h"
 #include "data/shard_layout.h"
@@ -62,6 +64,8 @@ class Scanner {
                   layout_.caption_bytes.bytes);
     check_offsets(path_, "captions/first", caption_first_, "the number of captions", layout_.num_captions);
 
+    read_roles();
+    read_boxes();
     for (uint64_t c = 0; c < layout_.num_captions; ++c) {
       // A longer one is reported with its sample; the index that would hold it is then never written.
       scan_.caption_bytes.push_back(
@@ -82,11 +86,41 @@ class Scanner {
     problems_.add(fmt::format("{} sample {} (id {}): {}", path_.filename().string(), sample, ids_[sample], rule));
   }
 
+  void read_roles() {
+    for (const uint8_t byte : read_array<uint8_t>(*file_, layout_.roles)) {
+      const std::optional<TextRole> role = text_role_of(byte);
+      if (!role) {
+        throw UserError(path_.string(), fmt::format("'captions/roles' must be 0 to {}, found {} at element {}. {}.",
+                                                    kNumTextRoles - 1, byte, scan_.roles.size(), kRemedy));
+      }
+      scan_.roles.push_back(*role);
+    }
+  }
+
+  void read_boxes() {
+    if (!layout_.has_boxes) return;
+    scan_.box_first = read_array<uint64_t>(*file_, layout_.box_first);
+    check_offsets(path_, "boxes/first", scan_.box_first, "the number of boxes", layout_.num_boxes);
+    const std::vector<int32_t> corners = read_array<int32_t>(*file_, layout_.box_corners);
+    const std::vector<int64_t> classes = read_array<int64_t>(*file_, layout_.box_classes);
+    const std::vector<int32_t> phrases = read_array<int32_t>(*file_, layout_.box_phrases);
+    for (std::size_t k = 0; k < classes.size(); ++k) {
+      if (classes[k] < kNoLabel || classes[k] > std::numeric_limits<int32_t>::max()) {
+        throw UserError(path_.string(),
+                        fmt::format("'boxes/classes' must be {} to {}, found {} at element {}. {}.", kNoLabel,
+                                    std::numeric_limits<int32_t>::max(), classes[k], k, kRemedy));
+      }
+      scan_.boxes.push_back({corners[4 * k], corners[4 * k + 1], corners[4 * k + 2], corners[4 * k + 3],
+                             static_cast<int32_t>(classes[k]), phrases[k]});
+    }
+  }
+
   void scan_sample(uint64_t i) {
     IndexRecord record;
     record.id = ids_[i];
-    scan_image(i, record);
+    const std::optional<ImageInfo> image = scan_image(i, record);
     scan_captions(i, record);
+    scan_annotations(i, image, record);
     if (record.image_bytes == 0 && record.num_captions == 0) add_problem(i, "has neither image nor captions");
     if (!scan_.labels.empty() && scan_.labels[i] < kNoLabel) {
       add_problem(i, fmt::format("the label {} is less than {}", scan_.labels[i], kNoLabel));
@@ -94,25 +128,42 @@ class Scanner {
     scan_.records.push_back(record);
   }
 
-  void scan_image(uint64_t i, IndexRecord& record) {
+  void scan_annotations(uint64_t i, const std::optional<ImageInfo>& image, IndexRecord& record) {
+    const auto add_fault = [&](const std::string& fault) {
+      if (!fault.empty()) add_problem(i, fault);
+    };
+    std::span<const TextRole> roles;
+    if (!scan_.roles.empty()) roles = std::span(scan_.roles).subspan(record.first_caption, record.num_captions);
+    add_fault(fault_of_roles(roles));
+    if (scan_.box_first.empty() || (record.image_bytes != 0 && !image)) return;  // an image that is a problem already
+    const uint64_t first = scan_.box_first[i];
+    const std::span<const BoxRecord> boxes = std::span(scan_.boxes).subspan(first, scan_.box_first[i + 1] - first);
+    add_fault(fault_of_boxes(boxes, image ? image->seen_width() : 0, image ? image->seen_height() : 0, roles));
+    record.is_turned = !boxes.empty() && image && image->seen_width() != image->width;
+  }
+
+  /// What its header says; nothing if it has none, or one that is a problem.
+  std::optional<ImageInfo> scan_image(uint64_t i, IndexRecord& record) {
     const uint64_t bytes = image_offsets_[i + 1] - image_offsets_[i];
     record.image_offset = bytes == 0 ? 0 : layout_.image_bytes.offset + image_offsets_[i];
     if (bytes > kMaxImageBytes) {
       add_problem(i, fmt::format("its image has {} bytes, at most {} are allowed", bytes, kMaxImageBytes));
-      return;
+      return std::nullopt;
     }
     record.image_bytes = static_cast<uint32_t>(bytes);
     buffer_.resize(bytes);
     file_->pread(buffer_, record.image_offset);
     record.image_checksum = hash64(buffer_);
-    if (bytes == 0) return;
+    if (bytes == 0) return std::nullopt;
     try {
       const ImageInfo info = probe_image(buffer_);
       record.width = info.width;
       record.height = info.height;
-      record.image_format = static_cast<uint32_t>(info.format) + 1;
+      record.image_format = static_cast<uint16_t>(static_cast<uint16_t>(info.format) + 1);
+      return info;
     } catch (const WorldError& error) {
       add_problem(i, error.what());
+      return std::nullopt;
     }
   }
 

@@ -21,7 +21,10 @@ struct ShardScan {
   IndexedShard shard;
   std::vector<IndexRecord> records;
   std::vector<uint32_t> caption_bytes;
-  std::vector<int64_t> labels;  ///< empty if the shard has none
+  std::vector<int64_t> labels;      ///< empty if the shard has none
+  std::vector<TextRole> roles;      ///< of every caption; empty if the shard has none
+  std::vector<uint64_t> box_first;  ///< of each sample and the end; empty if the shard has no array of boxes
+  std::vector<BoxRecord> boxes;
 };
 
 /// Reads a whole shard and checks every rule of the format. What is wrong with single samples goes to `problems`; what

@@ -10,9 +10,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "data/annotation_rules.h"
 #include "data/caption_text.h"
 #include "data/child_process.h"
 #include "data/hdf5_handle.h"
+#include "data/image_decoder.h"
 #include "data/shard_format.h"
 
 namespace triptych::data {
@@ -79,6 +81,18 @@ class Builder {
   hid_t file_;
 };
 
+/// What is wrong with a sample's boxes; nothing if all is well.
+std::string boxes_fault(const SampleView& sample) {
+  if (sample.boxes.empty()) return {};
+  if (sample.image.empty()) return fault_of_boxes(sample.boxes, 0, 0, sample.roles);
+  try {
+    const ImageInfo info = probe_image(sample.image);
+    return fault_of_boxes(sample.boxes, info.seen_width(), info.seen_height(), sample.roles);
+  } catch (const WorldError& error) {
+    return error.what();
+  }
+}
+
 }  // namespace
 
 ShardWriter::ShardWriter(std::filesystem::path path, std::string data_set_id)
@@ -122,6 +136,10 @@ void ShardWriter::add(const SampleView& sample) {
     }
   }
   if (sample.label && *sample.label < 0) refuse(fmt::format("the label {} is negative", *sample.label));
+  TRIPTYCH_CHECK(sample.roles.empty() || sample.roles.size() == sample.captions.size(), "{} roles of {} captions",
+                 sample.roles.size(), sample.captions.size());
+  if (const std::string fault = fault_of_roles(sample.roles); !fault.empty()) refuse(fault);
+  if (const std::string fault = boxes_fault(sample); !fault.empty()) refuse(fault);
 
   image_bytes_.insert(image_bytes_.end(), sample.image.begin(), sample.image.end());
   image_offsets_.push_back(image_bytes_.size());
@@ -133,6 +151,16 @@ void ShardWriter::add(const SampleView& sample) {
   ids_.push_back(sample.id);
   labels_.push_back(sample.label.value_or(kNoLabel));
   any_label_ |= sample.label.has_value();
+  for (std::size_t k = 0; k < sample.captions.size(); ++k) {
+    roles_.push_back(sample.roles.empty() ? TextRole::kCaption : sample.roles[k]);
+    any_role_ |= roles_.back() != TextRole::kCaption;
+  }
+  for (const BoxRecord& box : sample.boxes) {
+    box_corners_.insert(box_corners_.end(), {box.left, box.top, box.right, box.bottom});
+    box_classes_.push_back(box.class_number);
+    box_phrases_.push_back(box.phrase);
+  }
+  box_first_.push_back(box_classes_.size());
 }
 
 void ShardWriter::write_hdf5(const std::filesystem::path& path) const {
@@ -149,7 +177,8 @@ void ShardWriter::write_hdf5(const std::filesystem::path& path) const {
   if (!file.valid()) fail(where, fmt::format("create {}", path.string()));
 
   const Builder builder(where, file.get());
-  const int64_t version = kShardFormatVersion;
+  const bool any_box = !box_classes_.empty();
+  const int64_t version = any_role_ || any_box ? kAnnotatedShardVersion : kShardFormatVersion;
   const uint64_t samples = num_samples(), captions = num_captions();
   builder.attribute("format", kShardFormatName);
   builder.attribute("format_version", H5T_STD_I64LE, &version);
@@ -166,6 +195,14 @@ void ShardWriter::write_hdf5(const std::filesystem::path& path) const {
   builder.array("captions/bytes", H5T_STD_U8LE, caption_bytes_.data(), caption_bytes_.size());
   builder.array("samples/ids", H5T_STD_U64LE, ids_.data(), ids_.size());
   if (any_label_) builder.array("samples/labels", H5T_STD_I64LE, labels_.data(), labels_.size());
+  if (any_role_) builder.array("captions/roles", H5T_STD_U8LE, roles_.data(), roles_.size());
+  if (any_box) {
+    builder.group("boxes");
+    builder.array("boxes/first", H5T_STD_U64LE, box_first_.data(), box_first_.size());
+    builder.array("boxes/corners", H5T_STD_I32LE, box_corners_.data(), box_corners_.size());
+    builder.array("boxes/classes", H5T_STD_I64LE, box_classes_.data(), box_classes_.size());
+    builder.array("boxes/phrases", H5T_STD_I32LE, box_phrases_.data(), box_phrases_.size());
+  }
   if (!file.close()) fail(where, "flush the file");
 }
 

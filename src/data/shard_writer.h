@@ -18,7 +18,9 @@ struct SampleView {
   uint64_t id = 0;  ///< unique within the data set
   std::span<const std::byte> image;
   std::span<const std::string_view> captions;
-  std::optional<int64_t> label;  ///< not negative
+  std::optional<int64_t> label;      ///< not negative
+  std::span<const TextRole> roles;   ///< of the captions, one each; none: all are captions
+  std::span<const BoxRecord> boxes;  ///< in pixels of the image as it is seen
 };
 
 /// Writes one shard file, as docs/shard-format.md describes it. The same samples give the same bytes.
@@ -28,7 +30,8 @@ class ShardWriter {
   /// `data_set_id` is shared by all shards of a data set. Touches no file yet.
   ShardWriter(std::filesystem::path path, std::string data_set_id);
 
-  /// Copies the sample. Throws UserError if it breaks a rule of the format (limits, UTF-8, neither image nor captions).
+  /// Copies the sample. Throws UserError if it breaks a rule of the format (limits, UTF-8, neither image nor captions,
+  /// an answer without a question, a box that is not in the image).
   void add(const SampleView& sample);
   /// False if an image of `image_bytes` more would pass the limit of a written shard.
   bool has_room(uint64_t image_bytes) const;
@@ -53,6 +56,11 @@ class ShardWriter {
   std::vector<uint64_t> caption_first_{0};
   std::vector<uint64_t> ids_;
   std::vector<int64_t> labels_;
+  bool any_role_ = false;  // but caption
+  std::vector<TextRole> roles_;
+  std::vector<uint64_t> box_first_{0};
+  std::vector<int32_t> box_corners_, box_phrases_;
+  std::vector<int64_t> box_classes_;
 };
 
 }  // namespace triptych::data

@@ -48,6 +48,7 @@ void Inference::for_batches(const std::shared_ptr<const Dataset>& dataset, Loade
   options.agreement = agreement.get();
   options.threads = options_.threads;
   options.training = false;
+  options.text_role = options_.text_role;
   options.max_bad_fraction = 1;  // left out and told, not an end
   Loader loader(dataset, std::move(options));
   for (int64_t step = 0; step < loader.num_steps(); ++step) {
@@ -79,7 +80,8 @@ void Inference::run(std::shared_ptr<const Dataset> dataset, std::span<const Fiel
                     std::span<const std::string> fields) {
   const int dp = mesh_->size(Axis::kDp);
   const std::vector<std::string> names = executor_->fields(outputs);
-  const uint64_t num_items = items == EvaluationItems::kCaptions ? dataset->num_captions() : dataset->size();
+  const uint64_t num_items =
+      items == EvaluationItems::kCaptions ? dataset->num_texts(options_.text_role) : dataset->size();
   const int64_t rows = (std::min(options_.batch, static_cast<int64_t>(num_items)) + dp - 1) / dp;
   LoaderOptions options;
   std::vector<std::string> loaded = names;

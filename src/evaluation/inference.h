@@ -17,8 +17,9 @@
 namespace triptych::evaluation {
 
 struct InferenceOptions {
-  int64_t batch = 64;  ///< items a forward pass, over all of `dp`
-  int threads = 1;     ///< that read and decode, a rank
+  int64_t batch = 64;                       ///< items a forward pass, over all of `dp`
+  int threads = 1;                          ///< that read and decode, a rank
+  TextRole text_role = TextRole::kCaption;  ///< which of a sample's texts items are about
 };
 
 /// What a forward pass gave for some items of a data set.

@@ -50,7 +50,7 @@ Embeddings embed(Inference& inference, std::shared_ptr<const Dataset> dataset, s
 std::vector<int64_t> samples_of_captions(const Dataset& dataset) {
   std::vector<int64_t> samples;
   for (uint64_t i = 0; i < dataset.size(); ++i) {
-    samples.insert(samples.end(), dataset.record(i).num_captions, static_cast<int64_t>(i));
+    samples.insert(samples.end(), dataset.record(i).num_texts(TextRole::kCaption), static_cast<int64_t>(i));
   }
   return samples;
 }

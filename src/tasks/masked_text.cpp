@@ -121,7 +121,7 @@ EvaluationResults MaskedTextTask::evaluate(Inference& inference, const Evaluatio
   for (const std::string& path : inputs.sets) {
     const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
     const std::string set = set_name(path);
-    const std::vector<int64_t> shown = example_numbers(static_cast<int64_t>(dataset->num_captions()));
+    const std::vector<int64_t> shown = example_numbers(static_cast<int64_t>(dataset->num_texts(TextRole::kCaption)));
     ClassificationCounter counter(tokenizer.size());
     inference.run(
         dataset, sources, EvaluationItems::kCaptions, std::span(&kLogits, 1),

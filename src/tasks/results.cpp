@@ -43,15 +43,16 @@ std::optional<ReportPicture> picture_of(const Dataset& dataset, int64_t sample, 
   }
 }
 
-std::vector<std::string> captions_of(const Dataset& dataset, int64_t sample) {
+std::vector<std::string> captions_of(const Dataset& dataset, int64_t sample, TextRole role) {
+  const SampleRecord record = dataset.record(static_cast<uint64_t>(sample));
   SampleBuffer buffer;
   try {
     dataset.read(static_cast<uint64_t>(sample), buffer, SampleParts::kCaptions);
   } catch (const WorldError&) {  // left out, as it was when the model was measured on it
-    return std::vector<std::string>(dataset.record(static_cast<uint64_t>(sample)).num_captions);
+    return std::vector<std::string>(record.num_texts(role));
   }
   std::vector<std::string> captions;
-  for (std::size_t k = 0; k < buffer.num_captions(); ++k) captions.emplace_back(buffer.caption(k));
+  for (uint32_t n = 0; n < record.num_texts(role); ++n) captions.emplace_back(buffer.caption(record.nth_text(role, n)));
   return captions;
 }
 
@@ -99,13 +100,18 @@ void require_parts(const Dataset& dataset, const PartChoice& parts, std::string_
   };
   require(parts.images, dataset.has_images(), "images");
   require(parts.captions, dataset.has_captions(), "captions");
+  require(parts.questions, dataset.num_texts(TextRole::kQuestion) != 0, "questions");
+  require(parts.answers, dataset.num_texts(TextRole::kAnswer) != 0, "answers");
+  require(parts.phrases, dataset.num_texts(TextRole::kPhrase) != 0, "phrases");
+  require(parts.boxes, dataset.num_boxes() != 0, "boxes");
   require(parts.labels, dataset.has_labels(), "labels");
   const uint64_t count = count_samples_with(dataset, parts);
   if (count >= fewest) return;
   throw UserError(dataset.path().string(),
-                  fmt::format("{} needs {} that belong together: {} of {} samples have both, at least {} must. Name "
+                  fmt::format("{} needs {} that belong together: {} of {} samples have {}, at least {} must. Name "
                               "another data set",
-                              measure, fmt::join(asked, " and "), count, dataset.size(), fewest));
+                              measure, fmt::join(asked, " and "), count, dataset.size(),
+                              asked.size() == 2 ? "both" : "them", fewest));
 }
 
 std::vector<std::string> with_lacking(std::vector<std::string> notes, const Dataset& dataset, const PartChoice& parts) {

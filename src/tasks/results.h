@@ -25,8 +25,8 @@ std::vector<int64_t> example_numbers(int64_t count);
 /// A sample's image as a picture of the report; nothing if it has none that can be used.
 std::optional<ReportPicture> picture_of(const Dataset& dataset, int64_t sample, const std::string& description);
 
-/// The captions of a sample; empty ones if they cannot be read.
-std::vector<std::string> captions_of(const Dataset& dataset, int64_t sample);
+/// The captions of a sample, or its texts of another role; empty ones if they cannot be read.
+std::vector<std::string> captions_of(const Dataset& dataset, int64_t sample, TextRole role = TextRole::kCaption);
 
 /// A share as a table shows it.
 TableValue share_value(double share);

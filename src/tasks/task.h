@@ -81,6 +81,8 @@ class Task {
   virtual std::vector<FieldSource> fields(std::shared_ptr<const Tokenizer> tokenizer) const = 0;
   /// Rows of the token embedding, at least as many as the tokenizer has pieces; 0 if the task reads no text.
   virtual int64_t vocabulary() const { return 0; }
+  /// Which texts of a sample a row may be about; see LoaderOptions::text_role.
+  virtual TextRole text_role() const { return TextRole::kCaption; }
   /// Throws UserError if a training set lacks what the task needs.
   virtual void check_data(const Dataset& dataset) const = 0;
   /// Throws UserError if a set lacks what the measure needs.

@@ -28,7 +28,8 @@ TrainedModel::TrainedModel(const RunConfig& config, World& world, const std::str
     load_parameters(*reader, *session_, config.evaluation.weights);
     require_finite_model(first_not_finite(*session_), folder_);
   });
-  const InferenceOptions options{.batch = config.evaluation.batch, .threads = config.data.threads};
+  const InferenceOptions options{
+      .batch = config.evaluation.batch, .threads = config.data.threads, .text_role = config.task->text_role()};
   inference_ = std::make_unique<Inference>(session_->device(), session_->mesh(), session_->executor(), options);
 }
 

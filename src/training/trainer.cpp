@@ -178,6 +178,7 @@ class Trainer {
     options.threads = config_.data.threads;
     options.prefetch = config_.data.prefetch;
     options.max_bad_fraction = config_.data.max_bad_fraction;
+    options.text_role = config_.task->text_role();
     options.modality_dropout = config_.data.modality_dropout;
     options.start_step = step_;
     agreement_ = make_row_agreement(group_);
@@ -210,8 +211,7 @@ class Trainer {
   // Of parts that some samples have and others lack.
   void tell_lacking() {
     const PartCounts counts = count_parts(*inputs_.dataset);
-    const std::string lacking =
-        counts.lacking({.images = counts.images > 0, .captions = counts.captions > 0, .labels = counts.labels > 0});
+    const std::string lacking = counts.lacking(counts.some());
     if (lacking.empty()) return;
     progress_->print(fmt::format("note: of {} samples {}; where the task needs it they are masked, not left out",
                                  counts.samples, lacking));

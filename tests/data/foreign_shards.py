@@ -86,12 +86,79 @@ case("ok_big_endian_version", "", with_attribute("format_version", np.array(1, "
 case("ok_extra", "", lambda a, t: (a.update({"samples/urls": np.arange(7.0)}), t.update({"note": "hello"})))
 case("ok_labels", "", with_array("samples/labels", np.array([-1, 4], "<i8")))
 
+# Roles and boxes.
+ANNOTATIONS = {
+    "captions/roles": np.array([3, 1, 0], "u1"),
+    "boxes/first": np.array([0, 2, 2], "<u8"),
+    "boxes/corners": np.array([0, 0, 3, 2, 1, 1, 2, 2], "<i4"),
+    "boxes/classes": np.array([4, -1], "<i8"),
+    "boxes/phrases": np.array([-1, 0], "<i4"),
+}
+
+
+def annotated(**changes):
+    """Version 2, the image with two boxes; arrays by their names with __ for /, None for one that is missing."""
+
+    def change(a, t):
+        t["format_version"] = 2
+        a.update(ANNOTATIONS)
+        for key, value in changes.items():
+            name = key.replace("__", "/")
+            if value is None:
+                del a[name]
+            else:
+                a[name] = np.array(value, ANNOTATIONS[name].dtype) if isinstance(value, list) else value
+
+    return change
+
+
+case("ok_annotated", "", annotated())
+case("ok_roles_alone", "", annotated(boxes__first=None, boxes__corners=None, boxes__classes=None, boxes__phrases=None))
+case("ok_boxes_alone", "", annotated(captions__roles=None, boxes__classes=[0, 2**31 - 1], boxes__phrases=[-1, -1]))
+case("ok_newer_version", "", with_attribute("format_version", 2))
+case("ok_group_boxes", "", with_array("boxes/urls", np.arange(3.0)))
+case("roles_of_version_1", "'captions/roles' needs format version 2, found 1",
+     lambda a, t: (annotated()(a, t), t.update({"format_version": 1})))
+case("boxes_of_version_1", "'boxes' needs format version 2, found 1",
+     lambda a, t: (annotated(captions__roles=None)(a, t), t.update({"format_version": 1})))
+case("few_roles", "'captions/roles' must have 3 elements", annotated(captions__roles=[3, 1]))
+case("role_5", "'captions/roles' must be 0 to 3, found 5 at element 1", annotated(captions__roles=[3, 5, 0]))
+case("signed_roles", "must be uint8, found int8", annotated(captions__roles=np.array([3, 1, 0], "i1")))
+case("answer_first", "sample 1 (id 6): text 0 is an answer, which must follow its question", annotated(captions__roles=[3, 1, 2]))
+case("answer_of_a_phrase", "sample 0 (id 5): text 1 is an answer, which must follow", annotated(captions__roles=[3, 2, 0]))
+for key in ("first", "corners", "classes", "phrases"):
+    case("no_boxes_" + key, f"'boxes/{key}' is missing", annotated(**{"boxes__" + key: None}))
+case("few_firsts", "'boxes/first' must have 3 elements", annotated(boxes__first=[0, 2]))
+case("few_corners", "'boxes/corners' must have 8 elements for the 2 boxes", annotated(boxes__corners=[0, 0, 3, 2]))
+case("many_phrases", "'boxes/phrases' must have 2 elements for the 2 boxes", annotated(boxes__phrases=[-1, 0, -1]))
+case("boxes_begin", "'boxes/first' must begin with 0", annotated(boxes__first=[1, 2, 2]))
+case("boxes_descend", "'boxes/first' must not descend", annotated(boxes__first=[0, 3, 2]))
+case("boxes_huge", "'boxes/first' must end with the number of boxes, 2, found", annotated(boxes__first=[0, 2, 2**63]))
+case("float_corners", "'boxes/corners' must be int32", annotated(boxes__corners=np.zeros(8, "<f4")))
+case("wide_corners", "'boxes/corners' must be int32, little-endian, found int64", annotated(boxes__corners=np.zeros(8, "<i8")))
+case("corners_in_a_table", "must have one dimension, found 2", annotated(boxes__corners=np.zeros((2, 4), "<i4")))
+case("huge_class", "'boxes/classes' must be -1 to 2147483647, found 2147483648 at element 0", annotated(boxes__classes=[2**31, -1]))
+case("negative_class", "'boxes/classes' must be -1 to 2147483647, found -2", annotated(boxes__classes=[-2, -1]))
+INSIDE = "sample 0 (id 5): box 1 must have 0 <= left < right <= 3 and 0 <= top < bottom <= 2 in an image of 3x2, found"
+for name, box in {"right": [1, 1, 4, 2], "bottom": [1, 1, 2, 3], "left": [-1, 1, 2, 2], "top": [1, -2**31, 2, 2],
+                  "empty": [1, 1, 1, 2], "flipped": [2, 1, 1, 2], "extreme": [1, 1, 2**31 - 1, 2**31 - 1]}.items():
+    case("box_beyond_" + name, INSIDE, annotated(boxes__corners=[0, 0, 3, 2, *box]))
+case("box_without_an_image", "sample 1 (id 6): has boxes and no image", annotated(boxes__first=[0, 1, 2]))
+case("named_by_a_question", "box 1 is named by text 1 of the sample, which is no phrase", annotated(boxes__phrases=[-1, 1]))
+case("named_by_another_samples", "box 1 is named by text 2 of the sample, which is no phrase", annotated(boxes__phrases=[-1, 2]))
+case("named_by_nothing", "box 1 is named by text -2 of the sample", annotated(boxes__phrases=[-1, -2]))
+case("named_without_roles", "box 1 is named by text 0 of the sample, which is no phrase", annotated(captions__roles=None))
+case("box_of_nothing", "box 1 has neither a class nor a phrase", annotated(boxes__phrases=[-1, -1]))
+case("many_boxes", "sample 0 (id 5): has 1025 boxes, at most 1024 are allowed",
+     annotated(boxes__first=[0, 1025, 1025], boxes__corners=[0, 0, 1, 1] * 1025, boxes__classes=[1] * 1025,
+               boxes__phrases=[-1] * 1025))
+
 # Attributes.
 case("no_format", "'format' is missing", lambda a, t: t.pop("format"))
 case("other_format", "must be 'triptych-shard'", with_attribute("format", "webdataset"))
 case("format_number", "must be a string", with_attribute("format", 3))
 case("long_format", "at most 256", with_attribute("format", np.bytes_("x" * 1000)))
-case("newer_version", "version 2 is not known", with_attribute("format_version", 2))
+case("newer_version", "version 3 is not known, only 1 and 2 are", with_attribute("format_version", 3))
 case("text_version", "must be an integer", with_attribute("format_version", "1"))
 case("array_version", "must be one value", with_attribute("format_version", np.array([1, 1])))
 case("bad_id", "data_set_id", with_attribute("data_set_id", "a b/c"))

@@ -40,8 +40,19 @@ TEST(HostileShard, ForeignFilesAreRefusedWithTheirRule) {
       EXPECT_EQ(dataset.record(0).label, std::nullopt);
       EXPECT_EQ(dataset.record(1).label, 4);
     }
+    if (entry.path().filename() == "ok_annotated") {
+      EXPECT_EQ(dataset.record(0).role(0), TextRole::kPhrase);
+      EXPECT_EQ(dataset.record(0).role(1), TextRole::kQuestion);
+      EXPECT_EQ(dataset.record(1).role(0), TextRole::kCaption);
+      ASSERT_EQ(dataset.record(0).boxes.size(), 2u);
+      EXPECT_EQ(dataset.record(0).boxes[0], (BoxRecord{0, 0, 3, 2, 4, -1}));
+      EXPECT_EQ(dataset.record(0).boxes[1], (BoxRecord{1, 1, 2, 2, -1, 0}));
+      EXPECT_TRUE(dataset.record(1).boxes.empty());
+    } else {
+      EXPECT_EQ(dataset.num_boxes() != 0, entry.path().filename() == "ok_boxes_alone");
+    }
   }
-  EXPECT_GT(num_cases, 60);
+  EXPECT_GT(num_cases, 100);
 }
 
 /// Reads everything that the index allows; true if an error said that something is wrong.
@@ -60,7 +71,10 @@ bool some_error(const fs::path& dir) {
 // With an index, every byte of a shard is covered: by the metadata's hash or by a sample's checksum.
 TEST(HostileShard, EveryFlippedByteIsNoticed) {
   const ScratchFolder folder;
-  write_shard(folder / "a.h5", four_samples());
+  std::vector<TestSample> samples = four_samples();
+  samples[0].roles = {TextRole::kQuestion, TextRole::kAnswer, TextRole::kPhrase};
+  samples[0].boxes = {{0, 0, 1, 1, 3, 2}};
+  write_shard(folder / "a.h5", samples);
   build_index(folder.path());
   ASSERT_FALSE(some_error(folder.path()));
   const std::string original = file_text(folder / "a.h5");

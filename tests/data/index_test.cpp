@@ -90,7 +90,8 @@ TEST_F(IndexTest, ForgedJsonLeadsNowhere) {
     json["num_samples"] = (uint64_t{1} << 30) + 4;
   });
   expect_forged("hexadecimal", [](auto& json) { json["arrays"]["xxh3_128"] = "12"; });
-  expect_forged("version 2 is not known", [](auto& json) { json["version"] = 2; });
+  expect_forged("version 3 is not known", [](auto& json) { json["version"] = 3; });
+  expect_forged("expected form", [](auto& json) { json["version"] = 2; });
   expect_forged("'format' must be", [](auto& json) { json["format"] = "other"; });
   expect_forged("'shards' must list", [](auto& json) { json["shards"] = nlohmann::ordered_json::object({{"a", 1}}); });
   expect_forged("expected form", [](auto& json) { json.erase("shards"); });

@@ -300,8 +300,10 @@ TEST_F(IngestTest, NamesTheMistakesThatPeopleMake) {
   expect_refused("{\"caption\": \"a\", \"meta\": {\"x\": 1, \"x\": 2}}", "has the key 'x' twice");
   expect_refused("{\"file_name\": \"a.png\", \"text\": \"apple\"}",
                  "found file_name, text; rename 'file_name' to 'image', 'text' to 'caption'");
-  expect_refused("{\"image\": \"a.png\", \"conversations\": []}",
-                 "has no caption under the keys that are read: image, captions (or caption), id, label");
+  expect_refused(
+      "{\"image\": \"a.png\", \"conversations\": []}",
+      "has no caption under the keys that are read: image, captions (or caption), question, answers (or answer), "
+      "boxes, classes, phrases, id, label");
   expect_refused("{\"Image\": \"a.png\", \"caption\": \"a\"}", "rename 'Image' to 'image'");
   expect_refused("{\"url\": \"x\"}", "has neither image nor captions under the keys that are read");
   expect_refused("[\n{\"caption\": \"a\"},\n]", "; it is a piece of an array");

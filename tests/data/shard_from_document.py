@@ -32,6 +32,14 @@ samples = [
 write_shard(out / "b.h5", "0e6d2f0e-4a43-4b8e-9d0c-0c9f5b0e7a11", samples[3:])
 write_shard(out / "a.h5", "0e6d2f0e-4a43-4b8e-9d0c-0c9f5b0e7a11", samples[:3])
 write_shard(out / "c.h5", "0e6d2f0e-4a43-4b8e-9d0c-0c9f5b0e7a11", [])
+annotated = [
+    (40, encoded("PNG", (7, 5), (255, 0, 0)), ["what is red?", "all", "a corner", "a side"], 0),
+    (41, b"", ["only words"], None),
+]
+(out / "annotated").mkdir()
+write_shard(out / "annotated" / "a.h5", "d-1", annotated, [[1, 2, 3, 3], [0]],
+            [[(0, 0, 2, 2, -1, 2), (0, 0, 7, 5, 2**31 - 1, -1), (6, 0, 7, 5, 0, 3)], []])
+write_shard(out / "annotated" / "b.h5", "d-1", samples[:3])
 expected = out / "expected"
 expected.mkdir()
 for sample_id, image, captions, label in samples:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -56,6 +57,8 @@ struct TestSample {
   std::vector<std::byte> image;
   std::vector<std::string> captions;
   std::optional<int64_t> label;
+  std::vector<TextRole> roles = {};
+  std::vector<BoxRecord> boxes = {};
 };
 
 inline void write_shard(const std::filesystem::path& path, const std::vector<TestSample>& samples,
@@ -63,7 +66,7 @@ inline void write_shard(const std::filesystem::path& path, const std::vector<Tes
   ShardWriter writer(path, data_set_id);
   for (const TestSample& sample : samples) {
     const std::vector<std::string_view> captions(sample.captions.begin(), sample.captions.end());
-    writer.add({sample.id, sample.image, captions, sample.label});
+    writer.add({sample.id, sample.image, captions, sample.label, sample.roles, sample.boxes});
   }
   writer.close();
 }
@@ -90,6 +93,10 @@ inline void expect_samples(const Dataset& dataset, const std::vector<TestSample>
     EXPECT_EQ(dataset.record(i).label, expected[i].label);
     EXPECT_EQ(dataset.record(i).num_captions, expected[i].captions.size());
     EXPECT_EQ(dataset.record(i).image_bytes, expected[i].image.size());
+    for (uint32_t k = 0; k < buffer.num_captions(); ++k) {
+      EXPECT_EQ(dataset.record(i).role(k), expected[i].roles.empty() ? TextRole::kCaption : expected[i].roles[k]);
+    }
+    EXPECT_TRUE(std::ranges::equal(dataset.record(i).boxes, expected[i].boxes));
   }
 }
 

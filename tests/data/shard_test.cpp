@@ -158,6 +158,21 @@ TEST(Shard, WrittenByTheDocumentsExample) {
   }
   EXPECT_EQ(dataset.record(1).image_format, ImageFormat::kJpeg);
   EXPECT_EQ(dataset.record(3).image_format, ImageFormat::kWebp);
+
+  // The same with roles and boxes, beside a shard that has neither.
+  build_index(folder / "annotated");
+  const Dataset annotated = Dataset::open(folder / "annotated");
+  using enum TextRole;
+  ASSERT_EQ(annotated.size(), 5u);
+  EXPECT_TRUE(std::ranges::equal(annotated.record(0).roles, std::vector{kQuestion, kAnswer, kPhrase, kPhrase}));
+  EXPECT_TRUE(std::ranges::equal(annotated.record(2).roles, std::vector{kCaption, kCaption, kCaption}));
+  EXPECT_EQ(annotated.num_texts(kPhrase), 2u);
+  EXPECT_EQ(annotated.num_texts(kCaption), 6u);
+  EXPECT_TRUE(std::ranges::equal(
+      annotated.record(0).boxes,
+      std::vector<BoxRecord>{{0, 0, 2, 2, -1, 2}, {0, 0, 7, 5, 2147483647, -1}, {6, 0, 7, 5, 0, 3}}));
+  EXPECT_EQ(annotated.num_boxes(), 3u);
+  for (uint64_t i = 1; i < annotated.size(); ++i) EXPECT_TRUE(annotated.record(i).boxes.empty());
 }
 
 TEST(ShardWriter, RefusesWhatTheFormatForbids) {

@@ -19,6 +19,8 @@ struct SmallSample {
   std::vector<std::byte> image;
   std::vector<std::string> captions;
   std::optional<int64_t> label = {};
+  std::vector<TextRole> roles = {};
+  std::vector<BoxRecord> boxes = {};
 };
 
 /// Writes and opens a data set of `count` samples in shards of 10.
@@ -30,7 +32,12 @@ inline std::shared_ptr<const Dataset> make_data_set(const std::filesystem::path&
     for (uint64_t i = first; i < std::min(first + 10, count); ++i) {
       const SmallSample s = sample(i);
       const std::vector<std::string_view> captions(s.captions.begin(), s.captions.end());
-      writer.add({.id = 1000 + i, .image = s.image, .captions = captions, .label = s.label});
+      writer.add({.id = 1000 + i,
+                  .image = s.image,
+                  .captions = captions,
+                  .label = s.label,
+                  .roles = s.roles,
+                  .boxes = s.boxes});
     }
     writer.close();
   }

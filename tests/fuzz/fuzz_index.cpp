@@ -49,7 +49,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
       data::write_index(folder, index);
       const data::DatasetIndex again = data::read_index(folder);
       test::must_hold(again.records.size() == index.records.size() && again.labels == index.labels &&
-                      again.caption_bytes == index.caption_bytes && again.shards.size() == index.shards.size());
+                      again.caption_bytes == index.caption_bytes && again.shards.size() == index.shards.size() &&
+                      again.roles == index.roles && again.box_first == index.box_first && again.boxes == index.boxes);
     });
   }
   return 0;

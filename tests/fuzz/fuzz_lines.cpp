@@ -10,8 +10,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   const std::string line(test::text_of(data, size));
   test::must_read_or_refuse([&] {
     const data::PairLine pair = data::parse_pair_line(line);
-    test::must_hold(!pair.image.empty() || !pair.captions.empty());
-    for (const std::string& caption : pair.captions) test::must_hold(!caption.empty() && base::is_utf8(caption));
+    test::must_hold(!pair.image.empty() || !pair.texts.empty());
+    test::must_hold(pair.roles.size() == pair.texts.size());
+    for (const std::string& text : pair.texts) test::must_hold(!text.empty() && base::is_utf8(text));
+    for (const data::BoxRecord& box : pair.boxes) {
+      test::must_hold(box.phrase < static_cast<int64_t>(pair.texts.size()) &&
+                      (box.phrase >= 0 || box.class_number >= 0));
+    }
   });
   test::must_read_or_refuse([&] {
     if (const auto metrics = report::parse_json_line(line)) report::to_json_line(*metrics);

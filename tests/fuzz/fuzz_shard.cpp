@@ -96,7 +96,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     const data::ShardScan scan = data::scan_shard(path, problems);
     test::must_hold(scan.records.size() == scan.shard.layout.num_samples &&
                     scan.caption_bytes.size() == scan.shard.layout.num_captions);
+    test::must_hold(scan.roles.empty() || scan.roles.size() == scan.caption_bytes.size());
+    test::must_hold(scan.box_first.empty() ? scan.boxes.empty() : scan.box_first.back() == scan.boxes.size());
     if (!problems.empty()) return;
+    for (const data::BoxRecord& box : scan.boxes) {
+      test::must_hold(0 <= box.left && box.left < box.right && 0 <= box.top && box.top < box.bottom);
+    }
     for (const data::IndexRecord& record : scan.records) {
       test::must_hold(record.image_offset <= size && record.image_bytes <= size - record.image_offset);
       test::must_hold(record.first_caption + uint64_t{record.num_captions} <= scan.shard.layout.num_captions);

@@ -95,11 +95,30 @@ def index():
                         "metadata_xxh3_128": "1" * 32, "arrays": arrays}], "checksum": "0" * 32})
         return text.encode() + b"\0" + binary
 
-    return {"plain": file(False), "labels": file(True)}
+    def annotated():
+        """Version 2: two samples of two texts and of one box."""
+        arrays = {"images/bytes": [2048, 10], "images/offsets": [2064, 24], "captions/bytes": [2096, 6],
+                  "captions/offsets": [2104, 24], "captions/first": [2128, 24], "samples/ids": [2152, 16],
+                  "captions/roles": [2168, 4], "boxes/first": [2176, 24], "boxes/corners": [2200, 32],
+                  "boxes/classes": [2232, 16], "boxes/phrases": [2248, 8]}
+        records = b"".join(struct.pack("<QQQQQ3I2H2I", sample, 2048 + 5 * sample, 7, 2096 + 3 * sample, 8, 5, 4, 3, 1, sample,
+                                       2 * sample, 2) for sample in (0, 1))
+        binary = (struct.pack("<8s7Q", b"TRIPTIDX", 2, 2, 4, 0, 1, 2, 0) + records + struct.pack("<4I", 1, 2, 1, 2) +
+                  bytes([1, 2, 0, 3]) + struct.pack("<3Q", 0, 1, 2) + struct.pack("<6i", 0, 0, 4, 3, 2, -1) +
+                  struct.pack("<6i", 1, 1, 2, 4, -1, 1))
+        text = json.dumps({
+            "format": "triptych-index", "version": 2, "data_set_id": "a-b", "num_samples": 2, "num_captions": 4,
+            "has_labels": False, "has_roles": True, "num_boxes": 2,
+            "arrays": {"file": "index.bin", "bytes": len(binary), "xxh3_128": "0" * 32},
+            "shards": [{"file": "shard_00000.h5", "bytes": 4096, "num_samples": 2, "num_captions": 4, "num_boxes": 2,
+                        "metadata_xxh3_128": "1" * 32, "arrays": arrays}], "checksum": "0" * 32})
+        return text.encode() + b"\0" + binary
+
+    return {"plain": file(False), "labels": file(True), "annotated": annotated()}
 
 
 def shard():
-    def file(labels, **options):
+    def file(labels, annotated=False, **options):
         buffer = io.BytesIO()
         picture = pictures()["rgb.png"]
         captions = ["a caption".encode(), "zwei Wörter".encode()]
@@ -114,9 +133,17 @@ def shard():
             out["samples/ids"] = np.array([4, 9], np.uint64)
             if labels:
                 out["samples/labels"] = np.array([2, -1], np.int64)
+            if annotated:
+                out.attrs["format_version"] = np.int64(2)
+                out["captions/roles"] = np.array([3, 1], np.uint8)
+                out["boxes/first"] = np.array([0, 2, 2], np.uint64)
+                out["boxes/corners"] = np.array([0, 0, 1, 1, 1, 0, 2, 2], np.int32)
+                out["boxes/classes"] = np.array([5, -1], np.int64)
+                out["boxes/phrases"] = np.array([-1, 0], np.int32)
         return buffer.getvalue()
 
-    return {"plain.h5": file(False), "labels.h5": file(True), "latest.h5": file(True, libver="latest")}
+    return {"plain.h5": file(False), "labels.h5": file(True), "latest.h5": file(True, libver="latest"),
+            "annotated.h5": file(False, True)}
 
 
 def config():
@@ -143,6 +170,9 @@ def lines():
     return {
         "one": json.dumps({"image": "a.png", "caption": "a caption"}).encode(),
         "all": json.dumps({"image": "a.jpg", "captions": ["x", "ÿ"], "id": 7, "label": 3, "other": [1]}).encode(),
+        "question": json.dumps({"caption": "x", "question": "what?", "answers": ["a", "b"], "label": 1}).encode(),
+        "boxes": json.dumps({"image": "a.jpg", "boxes": [[0, 1, 2, 3], [4, 5, 6, 7]], "classes": [2, None],
+                             "phrases": [None, "a dog"], "id": 9}).encode(),
         "escapes": b'{"image": null, "captions": ["\\u00e9\\ud83d\\ude00\\n"], "id": 0}',
         "metrics": b'{"step":1,"loss":4.97,"grad_norm":57.2,"learning_rate":1e-3,"temperature":0.07,"skipped":0,"rss_mb":null}',
     }

@@ -2,7 +2,9 @@
 """Stamps' captions, splits and questions, and the names of colours, on stamps made here."""
 
 import io
+import json
 import sys
+import tempfile
 import unittest
 import zlib
 from collections import Counter
@@ -15,6 +17,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).parents[2] / "launcher"))
 from colour_names import COLOURS, UNNAMED, colour_numbers, main_colour  # noqa: E402
 from made_sets import held_out, open_picture, shrunk  # noqa: E402
+from make_stamps_data import write_questioned  # noqa: E402
 from stamp_questions import (DISTINCT, KINDS, Question, balanced_pairs, guessed_answers, questions_of,  # noqa: E402
                              yes_no_questions)
 from stamps import FOLDER, Stamp, opaque_pixels, read_captions, read_stamps, sets_of, visible_box  # noqa: E402
@@ -165,6 +168,24 @@ class StampData(unittest.TestCase):
         training = [question("a?", "x"), question("a?", "x"), question("a?", "y"), question("b?", "z")]
         asked = [question("a?", "x"), question("a?", "y"), question("a?", "w", "x"), question("c?", "z")]
         self.assertEqual(guessed_answers(training, asked), {"kind": 0.5})
+
+    def test_lines_of_questions_have_the_keys_that_ingest_packs(self):
+        stamps = [stamp("animals/birds/wren"), stamp("vehicles/car")]
+        questions = questions_of(stamps)
+        answers = sorted({question.answer for question in questions})
+        with tempfile.TemporaryDirectory() as folder:
+            write_questioned(Path(folder), stamps, {each.name: 7 + n for n, each in enumerate(stamps)}, questions, answers)
+            lines = [json.loads(line) for line in (Path(folder) / "captions.jsonl").read_text().splitlines()]
+            self.assertEqual((Path(folder) / "classes.txt").read_text().splitlines(), answers)
+            for line in lines:
+                self.assertTrue((Path(folder) / "images" / line["image"]).exists())
+        self.assertEqual([(line["question"], tuple(line["answers"])) for line in lines],
+                         [(question.question, question.answers) for question in questions])
+        self.assertEqual([answers[line["label"]] for line in lines], [line["answers"][0] for line in lines])
+        # ingest refuses 'answer' beside 'answers', and a caption would be a text to be learned for itself.
+        self.assertEqual({key for line in lines for key in line},
+                         {"image", "question", "answers", "id", "label", "kind", "stamp"})
+        self.assertEqual(len({line["id"] for line in lines}), len(lines))
 
 
 if __name__ == "__main__":

@@ -126,6 +126,29 @@ TEST(Results, WhatASetLacksIsNamed) {
             std::string::npos);
   require_parts(*labelled, {.images = true, .labels = true}, "the measure");
   require_parts(*words, {.captions = true}, "the measure");
+
+  // A question is no caption, nor is a phrase, and no measure takes one for the other.
+  const auto questions = make_data_set(folder / "questions", 3, [](uint64_t i) {
+    SmallSample sample{plain_image(9), {"what?"}, {}, {TextRole::kQuestion}};
+    if (i == 1) {
+      sample.captions.push_back("this");
+      sample.roles.push_back(TextRole::kAnswer);
+    }
+    return sample;
+  });
+  require_parts(*questions, {.images = true, .questions = true}, "the measure", 3);
+  require_parts(*questions, {.images = true, .questions = true, .answers = true}, "the measure");
+  EXPECT_NE(refusal(*questions, kPairs).find("needs captions"), std::string::npos);
+  EXPECT_NE(refusal(*questions, {.phrases = true}).find("needs phrases"), std::string::npos);
+  EXPECT_NE(refusal(*questions, {.boxes = true}).find("needs boxes"), std::string::npos);
+  EXPECT_NE(refusal(*words, {.questions = true}).find("needs questions"), std::string::npos);
+  EXPECT_NE(error_of([&] {
+              require_parts(*questions, {.images = true, .questions = true, .answers = true}, "the measure", 2);
+            }).find("needs images and questions and answers that belong together: 1 of 3 samples have them"),
+            std::string::npos);
+  EXPECT_EQ(captions_of(*questions, 1, TextRole::kAnswer), (std::vector<std::string>{"this"}));
+  EXPECT_EQ(captions_of(*questions, 1, TextRole::kQuestion), (std::vector<std::string>{"what?"}));
+  EXPECT_TRUE(captions_of(*questions, 1).empty());
 }
 
 }  // namespace
