@@ -50,15 +50,7 @@ void append_image_encoder(std::vector<BlockSpec>& blocks, const ImageEncoderConf
 }
 
 void append_image_memory(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config, const std::string& memory) {
-  const auto forward = [](const OptionalNorm& norm, std::span<const Variable> inputs, const Fields&, const Pass& pass) {
-    return pass.laid_out(norm.forward(inputs[0], pass), "batch");
-  };
-  blocks.push_back({.name = "image.norm",
-                    .reads = {"image"},
-                    .writes = {{.name = memory, .dims = image_slot(config).dims, .place = "batch"}},
-                    .make = [=, sizes = config.sizes](ParameterStore& store) {
-                      return make_block(OptionalNorm(store, "image.norm", sizes.width, sizes.last_norm()), forward);
-                    }});
+  append_memory(blocks, "image.norm", image_slot(config), memory, config.sizes);
 }
 
 PooledImage append_image_pool(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config) {

@@ -1,10 +1,23 @@
 #include "models/parts.h"
 
+#include "kernels/presence.h"
 #include "nn/embeddings.h"
 #include "ops/activation.h"
 #include "ops/linear.h"
 
 namespace triptych::models {
+namespace {
+
+// Of sequences with so many tokens in front.
+Tensor longer_by(const Tensor& lengths, int64_t added) {
+  const Tensor given = lengths.contiguous();
+  Tensor longer = Tensor::empty(given.device(), DType::kInt32, given.shape());
+  lengthen(given.device().stream(), given.data<int32_t>(), static_cast<int32_t>(added), given.num_elements(),
+           longer.data<int32_t>());
+  return longer;
+}
+
+}  // namespace
 
 std::string TransformerSizes::to_string() const {
   const TransformerSizes usual;
@@ -23,46 +36,64 @@ std::string TransformerSizes::to_string() const {
   return text;
 }
 
-void append_stack(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& stream,
+void append_block(std::vector<BlockSpec>& blocks, const std::string& name, int64_t i, const Slot& stream,
                   const TransformerSizes& sizes, const StackOptions& options) {
   const bool is_rotary = sizes.positions == PositionKind::kRotary;
   const PositionGrid grid{.sequence = is_rotary ? stream.dims[0] : 0, .side = options.grid_side};
-  const TransformerBlockConfig config{.width = sizes.width,
-                                      .num_heads = sizes.heads,
-                                      .feed_forward = sizes.feed_forward,
-                                      .causal = options.causal,
-                                      .memory_width = options.memory_width,
-                                      .dropout = options.dropout,
-                                      .depth = sizes.layers,
-                                      .activation = sizes.activation,
-                                      .norm = sizes.norm,
-                                      .post_norm = sizes.post_norm,
-                                      .kv_heads = sizes.kv_heads,
-                                      .rotary = {.grid = grid, .base = sizes.rotary_base}};
-  const double flops = TransformerBlock::forward_flops(config, stream.dims[0], options.memory_sequence);
-  const auto forward = [lengths = options.lengths](const TransformerBlock& block, std::span<const Variable> inputs,
-                                                   const Fields& fields, const Pass& pass) {
-    return block.forward(inputs[0], inputs.size() > 1 ? inputs[1] : Variable(),
-                         {.own = lengths.empty() ? Tensor() : fields[lengths], .memory = {}}, pass);
+  TransformerBlockConfig config{.width = sizes.width,
+                                .num_heads = sizes.heads,
+                                .feed_forward = sizes.feed_forward,
+                                .causal = options.causal,
+                                .memory_width = options.memory_width,
+                                .dropout = options.dropout,
+                                .depth = sizes.layers,
+                                .activation = sizes.activation,
+                                .norm = sizes.norm,
+                                .post_norm = sizes.post_norm,
+                                .kv_heads = sizes.kv_heads,
+                                .rotary = {.grid = grid, .base = sizes.rotary_base}};
+  if (sizes.layers > 1)
+    config.drop_path = sizes.drop_path * static_cast<float>(i) / static_cast<float>(sizes.layers - 1);
+  const auto forward = [=](const TransformerBlock& block, std::span<const Variable> inputs, const Fields& fields,
+                           const Pass& pass) {
+    Tensor own = options.lengths.empty() ? Tensor() : fields[options.lengths];
+    if (own.defined() && options.tokens_before > 0) own = longer_by(own, options.tokens_before);
+    const Tensor of_memory = options.memory_lengths.empty() ? Tensor() : fields[options.memory_lengths];
+    return block.forward(inputs[0], inputs.size() > 1 ? inputs[1] : Variable(), {.own = own, .memory = of_memory},
+                         pass);
   };
-  for (int64_t i = 0; i < sizes.layers; ++i) {
-    const std::string block_name = fmt::format("{}.blocks.{}", name, i);
-    BlockSpec& spec = blocks.emplace_back();
-    spec.name = block_name;
-    spec.reads = {stream.name};
-    if (!options.memory.empty()) spec.reads.push_back(options.memory);
-    if (!options.lengths.empty()) spec.fields = {options.lengths};
-    spec.writes = {stream};
-    spec.forward_flops = flops;
-    spec.backward_flops = 2 * flops;
-    TransformerBlockConfig of_block = config;
-    if (sizes.layers > 1) {
-      of_block.drop_path = sizes.drop_path * static_cast<float>(i) / static_cast<float>(sizes.layers - 1);
-    }
-    spec.make = [=](ParameterStore& store) {
-      return make_block(TransformerBlock(store, block_name, of_block), forward);
-    };
+  BlockSpec& spec = blocks.emplace_back();
+  spec.name = fmt::format("{}.blocks.{}", name, i);
+  spec.reads = {stream.name};
+  if (!options.memory.empty()) spec.reads.push_back(options.memory);
+  if (!options.lengths.empty()) spec.fields = {options.lengths};
+  if (!options.memory_lengths.empty() && options.memory_lengths != options.lengths) {
+    spec.fields.push_back(options.memory_lengths);
   }
+  spec.writes = {stream};
+  spec.forward_flops = TransformerBlock::forward_flops(config, stream.dims[0], options.memory_sequence);
+  spec.backward_flops = 2 * spec.forward_flops;
+  spec.make = [config, forward, block_name = spec.name](ParameterStore& store) {
+    return make_block(TransformerBlock(store, block_name, config), forward);
+  };
+}
+
+void append_stack(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& stream,
+                  const TransformerSizes& sizes, const StackOptions& options) {
+  for (int64_t i = 0; i < sizes.layers; ++i) append_block(blocks, name, i, stream, sizes, options);
+}
+
+void append_memory(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& stream,
+                   const std::string& memory, const TransformerSizes& sizes) {
+  const auto forward = [](const OptionalNorm& norm, std::span<const Variable> inputs, const Fields&, const Pass& pass) {
+    return pass.laid_out(norm.forward(inputs[0], pass), "batch");
+  };
+  blocks.push_back({.name = name,
+                    .reads = {stream.name},
+                    .writes = {{.name = memory, .dims = stream.dims, .place = "batch"}},
+                    .make = [=](ParameterStore& store) {
+                      return make_block(OptionalNorm(store, name, sizes.width, sizes.last_norm()), forward);
+                    }});
 }
 
 void append_modality(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& stream) {

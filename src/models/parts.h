@@ -36,15 +36,26 @@ struct TransformerSizes {
 struct StackOptions {
   bool causal = false;
   float dropout = 0;
-  std::string lengths;  ///< field that masks the padding of the stack's own sequence; "": all counts
-  std::string memory;   ///< slot that the blocks attend to across; "": none
+  std::string lengths;        ///< field that masks the padding of the stack's own sequence; "": all counts
+  int64_t tokens_before = 0;  ///< of the sequence, in front of those that `lengths` counts
+  std::string memory;         ///< slot that the blocks attend to across; "": none
   int64_t memory_width = 0, memory_sequence = 0;
-  int64_t grid_side = 0;  ///< of the patches that end the sequence; 0: it is a line
+  std::string memory_lengths;  ///< field that masks the memory's padding; "": all counts
+  int64_t grid_side = 0;       ///< of the patches that end the sequence; 0: it is a line
 };
 
 /// Blocks "<name>.blocks.i" over the slot `stream`, a sequence: each reads it and writes it again.
 void append_stack(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& stream,
                   const TransformerSizes& sizes, const StackOptions& options);
+
+/// Block "<name>.blocks.<i>" of such a stack alone, for stacks that take turns.
+void append_block(std::vector<BlockSpec>& blocks, const std::string& name, int64_t i, const Slot& stream,
+                  const TransformerSizes& sizes, const StackOptions& options);
+
+/// "<name>": a stack's last norm, if there is one, from the slot `stream` to the slot `memory` of its dims, whole: what
+/// others read of the stack.
+void append_memory(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& stream,
+                   const std::string& memory, const TransformerSizes& sizes);
 
 /// "<name>": a learned vector, "<name>.segments" [1, H], added to every token of the slot `stream`, so that it can be
 /// told from what else stands in one sequence with it: a modality embedding.
