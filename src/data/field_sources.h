@@ -81,6 +81,10 @@ FieldSource box_fields(int64_t max_boxes, int64_t num_classes, int64_t image_siz
 /// Throws UserError if the size is not in 1 to 8192, or listing what is wrong with `augment`.
 FieldSource phrase_box_fields(int64_t image_size, const AugmentOptions& augment = {});
 
+/// "matched" uint8 []: 0 where a training's row is to be mismatched, its text with another sample's image: half of
+/// them, drawn by (seed, position). 1 elsewhere, and 0 where there is no sample.
+FieldSource matched_field();
+
 /// "image_present", "text_present" uint8 []: 1 where the row shows an image, a text of the loader's role: the sample
 /// has one, and modality dropout leaves it.
 FieldSource presence_fields();
