@@ -13,6 +13,7 @@
 #include "ops/multiply.h"
 #include "ops/pooling.h"
 #include "ops/scale.h"
+#include "ops/slice.h"
 #include "ops/tanh.h"
 
 namespace triptych::models {
@@ -238,6 +239,23 @@ void append_fusion(std::vector<BlockSpec>& blocks, const Slot& image, const Slot
   if (config.kind == FusionKind::kConcatenation) append_concatenation(blocks, from_image, from_text, config);
   if (config.kind == FusionKind::kGated) append_gate(blocks, from_image, from_text, config);
   if (config.kind == FusionKind::kCrossAttention) append_cross_attention(blocks, from_image, from_text, config);
+}
+
+Slot append_fused_tokens(std::vector<BlockSpec>& blocks, const Slot& image, const Slot& text,
+                         const FusionConfig& config) {
+  TRIPTYCH_CHECK(config.kind != FusionKind::kGated, "a gated fusion keeps no tokens of {}", text.name);
+  const int64_t before = image.dims[0], length = text.dims[0];
+  const Slot stream{.name = "fusion_text", .dims = {length, config.sizes.width}};
+  if (config.kind == FusionKind::kCrossAttention) return stream;
+  const Slot tokens{.name = "fused_text", .dims = stream.dims, .place = "batch"};
+  const auto forward = [=](int, std::span<const Variable> inputs, const Fields&, const Pass& pass) {
+    return slice(pass.laid_out(inputs[0], "batch"), 1, before, length);
+  };
+  blocks.push_back(
+      {.name = "fusion.text_tokens", .reads = {"fusion"}, .writes = {tokens}, .make = [=](ParameterStore&) {
+         return make_block(0, forward);
+       }});
+  return tokens;
 }
 
 }  // namespace triptych::models

@@ -51,4 +51,9 @@ struct FusionConfig {
 /// the work and the order of collectives are those of any other sample, and what is in an absent row changes nothing.
 void append_fusion(std::vector<BlockSpec>& blocks, const Slot& image, const Slot& text, const FusionConfig& config);
 
+/// What such a fusion makes of the text's tokens, before the stack's last norm; returns the slot, [T, H]. A gated
+/// fusion has none: InternalError.
+Slot append_fused_tokens(std::vector<BlockSpec>& blocks, const Slot& image, const Slot& text,
+                         const FusionConfig& config);
+
 }  // namespace triptych::models

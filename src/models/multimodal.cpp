@@ -16,18 +16,25 @@ std::string MultimodalConfig::to_string() const {
                      image.to_string(), text.to_string());
 }
 
-void append_multimodal(std::vector<BlockSpec>& blocks, const MultimodalConfig& config) {
+EncodedPair append_encoders(std::vector<BlockSpec>& blocks, const MultimodalConfig& config, bool is_tied) {
+  EncodedPair encoded;
   append_image_encoder(blocks, config.image);
   append_image_memory(blocks, config.image, "image_features");
-  const Slot image = blocks.back().writes[0];
-  append_token_embedding(blocks, "text", config.text, false);
+  encoded.image = blocks.back().writes[0];
+  append_token_embedding(blocks, "text", config.text, is_tied);
   const Slot text_stream = blocks.back().writes[0];
   append_stack(blocks, "text", text_stream, config.text.sizes,
                {.causal = config.text.causal, .dropout = config.text.dropout, .lengths = "lengths"});
   append_memory(blocks, "text.norm", text_stream, "text_features", config.text.sizes);
-  const Slot text = blocks.back().writes[0];
-  const Slot connected = append_connector(blocks, image, config.connector, config.fusion.sizes, config.fusion.dropout);
-  append_fusion(blocks, connected, text, config.fusion);
+  encoded.text = blocks.back().writes[0];
+  return encoded;
+}
+
+void append_multimodal(std::vector<BlockSpec>& blocks, const MultimodalConfig& config) {
+  const EncodedPair encoded = append_encoders(blocks, config, false);
+  const Slot image =
+      append_connector(blocks, encoded.image, config.connector, config.fusion.sizes, config.fusion.dropout);
+  append_fusion(blocks, image, encoded.text, config.fusion);
 }
 
 ModelSpec answerer(const AnswererConfig& config) {
@@ -38,7 +45,6 @@ ModelSpec answerer(const AnswererConfig& config) {
   const auto forward = [](const AnswerHead& head, std::span<const Variable> inputs, const Fields&, const Pass& pass) {
     return linear(inputs[0], pass.use(*head.weight), pass.use(*head.bias), DType::kFloat32);
   };
-  // New answers have equal scores at first.
   model.blocks.push_back(
       {.name = "answer.head",
        .reads = {"fused"},
@@ -47,7 +53,7 @@ ModelSpec answerer(const AnswererConfig& config) {
        .backward_flops = 2 * flops,
        .make = [=](ParameterStore& store) {
          return make_block(AnswerHead{&store.create("answer.head.weight", Shape{num_answers, width}, "replicated",
-                                                    linear_matrix(width, 0)),
+                                                    linear_matrix(width)),
                                       &store.create("answer.head.bias", Shape{num_answers}, "replicated", {})},
                            forward);
        }});

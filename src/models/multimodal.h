@@ -18,6 +18,15 @@ struct MultimodalConfig {
   std::string to_string() const;
 };
 
+/// The slots of both, whole and normed: "image_features" [P, Hi], "text_features" [T, Ht].
+struct EncodedPair {
+  Slot image, text;
+};
+
+/// Both encoders.
+///   is_tied   a later block scores tokens with the token embedding's matrix
+EncodedPair append_encoders(std::vector<BlockSpec>& blocks, const MultimodalConfig& config, bool is_tied);
+
 /// From the fields "pixels", "tokens", "lengths", "image_present" and "text_present" to the slot "fused" [H]; a sample
 /// may lack its image or its text: see append_fusion.
 void append_multimodal(std::vector<BlockSpec>& blocks, const MultimodalConfig& config);

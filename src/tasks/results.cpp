@@ -74,7 +74,7 @@ std::vector<TablePanel::Row> baseline_rows(const EvaluationInputs& inputs, const
   return rows;
 }
 
-void require_labels_below(const Dataset& dataset, int64_t num_classes) {
+void require_labels_below(const Dataset& dataset, int64_t num_classes, std::string_view key) {
   uint64_t beyond = 0, example = 0;
   for (uint64_t i = 0; i < dataset.size(); ++i) {
     const std::optional<int64_t> label = dataset.record(i).label;
@@ -82,11 +82,11 @@ void require_labels_below(const Dataset& dataset, int64_t num_classes) {
     if (beyond++ == 0) example = i;
   }
   if (beyond == 0) return;
-  throw UserError(
-      dataset.path().string(),
-      fmt::format("labels must be below model.classes = {}; {} of {} samples have others, such as {} with "
-                  "label {}. Raise model.classes, or leave them out of the data set",
-                  num_classes, beyond, dataset.size(), dataset.sample_name(example), *dataset.record(example).label));
+  throw UserError(dataset.path().string(),
+                  fmt::format("labels must be below {0} = {1}; {2} of {3} samples have others, such as {4} with "
+                              "label {5}. Raise {0}, or leave them out of the data set",
+                              key, num_classes, beyond, dataset.size(), dataset.sample_name(example),
+                              *dataset.record(example).label));
 }
 
 void require_parts(const Dataset& dataset, const PartChoice& parts, std::string_view measure, uint64_t fewest) {

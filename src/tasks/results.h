@@ -35,8 +35,9 @@ TableValue share_value(double share);
 std::vector<TablePanel::Row> baseline_rows(const EvaluationInputs& inputs, const std::string& path,
                                            const std::vector<std::string>& metrics, bool are_shares = true);
 
-/// Throws UserError, with their number and an example, if samples have labels that are not below model.classes.
-void require_labels_below(const Dataset& dataset, int64_t num_classes);
+/// Throws UserError, with their number and an example, if samples have labels that are not below `num_classes`, which
+/// the config's `key` says.
+void require_labels_below(const Dataset& dataset, int64_t num_classes, std::string_view key = "model.classes");
 
 /// Throws UserError, with the measure's name, unless at least `fewest` samples of the set have all of `parts`. The
 /// others may lack any.

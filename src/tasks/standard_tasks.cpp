@@ -10,6 +10,8 @@ TaskTable standard_tasks() {
       {"coca", "contrastive and captioning at once, with one text decoder (CoCa)", read_coca_task},
       {"masked_image", "an image encoder that learns to reconstruct masked patches (MAE)", read_masked_image_task},
       {"masked_text", "a text encoder that learns to guess masked tokens (BERT)", read_masked_text_task},
+      {"answer", "a multimodal Transformer that chooses answers to questions about images (VQA)", read_answer_task},
+      {"align", "contrastive, matching and masked tokens at once, with a fusion encoder (ALBEF)", read_align_task},
   };
   return kTasks;
 }

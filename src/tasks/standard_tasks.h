@@ -14,5 +14,7 @@ std::unique_ptr<Task> read_caption_task(ConfigReader& reader, const MeshShape& m
 std::unique_ptr<Task> read_coca_task(ConfigReader& reader, const MeshShape& mesh);
 std::unique_ptr<Task> read_masked_image_task(ConfigReader& reader, const MeshShape& mesh);
 std::unique_ptr<Task> read_masked_text_task(ConfigReader& reader, const MeshShape& mesh);
+std::unique_ptr<Task> read_answer_task(ConfigReader& reader, const MeshShape& mesh);
+std::unique_ptr<Task> read_align_task(ConfigReader& reader, const MeshShape& mesh);
 
 }  // namespace triptych::tasks

@@ -39,6 +39,9 @@ std::string config_of(const std::string& task) {
     return first + kImage + "model.decoder = {width = 8, layers = 1, heads = 2, feed_forward = 12}\n";
   }
   if (task == "masked_text") return first + kText;
+  const std::string fusion = "model.fusion = {width = 12, layers = 1, heads = 2, feed_forward = 18}\n";
+  if (task == "answer") return first + "model.answers = 7\n" + kImage + kText + fusion;
+  if (task == "align") return first + kImage + kText + fusion;
   return first + kImage + kText;
 }
 
@@ -116,6 +119,18 @@ TEST(StandardTasks, AWrongValueIsToldWithItsKey) {
        "objective.random_share = 0.2",
        {"model.text.length", "at least 3", "model.text.vocabulary", "at least 6", "objective.share",
         "objective.random_share", "0.2 > 1 - 0.9"}},
+      {"answer",
+       "model.answers = 1\nmodel.connector.kind = \"bridge\"\nmodel.connector.queries = 0\n"
+       "model.fusion.kind = \"sum\"\nmodel.fusion.attention = \"none\"\nmodel.fusion.positions = \"learned\"",
+       {"model.answers", "at least 2", "model.connector.kind", "none, linear, mlp, resampler",
+        "model.connector.queries", "model.fusion.kind", "concatenation, gated, cross_attention",
+        "model.fusion.attention", "both_ways, text_to_image", "model.fusion.positions", "must be none or rotary"}},
+      {"align",
+       "model.fusion.kind = \"gated\"\nobjective.matching_group = 1\nobjective.matching_weight = 0.0\n"
+       "objective.masked_share = 0.0\nmodel.text.vocabulary = 5",
+       {"objective.masked_weight", "fusion gated", "objective.matching_group", "at least 2",
+        "objective.matching_weight", "objective.masked_share", "model.text.vocabulary", "at least 6"}},
+      {"align", "model.fusion.width = 128", {"objective.masked_weight", "width 128 of 256"}},
       {"coca",
        "model.pool_queries = 0\nmodel.multimodal_layers = 0\nobjective.caption_weight = 0.0\n"
        "objective.contrastive_weight = -1.0",
@@ -191,8 +206,15 @@ const Sets& sets() {
   return all;
 }
 
+// Questions have a test of their own, answer_test.cpp.
+std::vector<TaskKind> tasks_of_captions() {
+  std::vector<TaskKind> kinds(standard_tasks().begin(), standard_tasks().end());
+  std::erase_if(kinds, [](const TaskKind& kind) { return kind.name == "answer"; });
+  return kinds;
+}
+
 TEST(StandardTasks, ADataSetWithoutWhatTheTaskLearnsFromIsRefused) {
-  for (const TaskKind& kind : standard_tasks()) {
+  for (const TaskKind& kind : tasks_of_captions()) {
     const RunConfig config = parse_run_config(config_of(std::string(kind.name)), "run.toml", standard_tasks());
     const auto refusal = [&](const std::shared_ptr<const Dataset>& data) {
       return error_of([&] { config.task->check_data(*data); });
@@ -207,7 +229,7 @@ TEST(StandardTasks, ADataSetWithoutWhatTheTaskLearnsFromIsRefused) {
     EXPECT_EQ(refusal(sets().apart).find("that belong together: 0 of 6 samples have both") != std::string::npos,
               !learns_alone)
         << kind.name;
-    const bool contrasts = kind.name == "contrastive" || kind.name == "coca";
+    const bool contrasts = kind.name == "contrastive" || kind.name == "coca" || kind.name == "align";
     EXPECT_EQ(refusal(sets().one_pair) == "no error", !contrasts) << kind.name << ": one pair is not contrasted";
   }
 }
@@ -289,6 +311,14 @@ TEST(StandardTasks, AnEvaluationGivesItsNumbersAndPanels) {
   both.insert(both.end(), {"all of it chrF", "all of it exact"});
   EXPECT_EQ(names_of(coca), both);
   EXPECT_EQ(coca.titles, (Names{"Retrieval", "Examples", "Captions", "Captions written"}));
+
+  const Found align = evaluate(config_of("align"), 1, {path});
+  Names matching = kRetrievalMetrics;
+  matching.emplace_back("all of it: matching accuracy");
+  EXPECT_EQ(names_of(align), matching);
+  EXPECT_EQ(align.titles, (Names{"Retrieval", "Matching", "Examples"}));
+  const auto& of_pairs = std::get<TablePanel>(align.panels[1]).subjects[0];
+  EXPECT_EQ(of_pairs.notes, Names{"11 pairs, 11 mismatched"});
 }
 
 // Each measure is of the samples that have what it needs, and says how many lack it.
@@ -319,7 +349,7 @@ TEST(StandardTasks, AnEvaluationIsOfWhatIsThere) {
 // 11 samples in batches of 4, or of 6: the last one is padded, on 3 ranks more than once.
 TEST(StandardTasks, AnyNumberOfRanksFindsTheSame) {
   const Names paths{sets().whole->path().string(), sets().partly->path().string()};
-  for (const TaskKind& kind : standard_tasks()) {
+  for (const TaskKind& kind : tasks_of_captions()) {
     const Found one = evaluate(config_of(std::string(kind.name)), 1, paths);
     for (const int ranks : {2, 3}) {
       const Found many = evaluate(config_of(std::string(kind.name)), ranks, paths);
@@ -352,7 +382,7 @@ TEST(StandardTasks, OnlyTasksThatCompareTextsWithPicturesSearch) {
     Session session(config, *self, RankPlace{});
     Inference inference(session.device(), session.mesh(), session.executor(), {.batch = 4});
     const SearchQuery query{.text = "picture 3", .dataset = sets().whole, .tokenizer = sets().tokenizer, .top = 4};
-    EXPECT_EQ(config.task->can_search(), kind.name == "contrastive" || kind.name == "coca");
+    EXPECT_EQ(config.task->can_search(), kind.name == "contrastive" || kind.name == "coca" || kind.name == "align");
     if (!config.task->can_search()) {
       EXPECT_THROW(config.task->search(inference, query), InternalError);
       continue;

@@ -76,7 +76,8 @@ TEST_P(GradientOfTheModel, IsTheSlopeOfTheLoss) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Tasks, GradientOfTheModel,
-                         ::testing::Values("contrastive", "classify", "caption", "coca", "masked_image", "masked_text"),
+                         ::testing::Values("contrastive", "classify", "caption", "coca", "masked_image", "masked_text",
+                                           "answer", "align"),
                          [](const auto& task) { return std::string(task.param); });
 
 }  // namespace

@@ -27,6 +27,16 @@ heads = 2
 feed_forward = 26
 )";
 
+/// Every fusion, with every connector.
+inline std::string fusion_of(int turn, int width) {
+  const char* kinds[] = {"concatenation", "gated", "cross_attention"};
+  const char* connectors[] = {"none", "linear", "mlp", "resampler"};
+  const std::string fusion = fmt::format(
+      "[model.fusion]\nkind = \"{}\"\nattention = \"{}\"\nwidth = {}\nlayers = 2\nheads = 2\nfeed_forward = 18\n",
+      kinds[turn % 3], turn % 2 == 0 ? "both_ways" : "text_to_image", width);
+  return fmt::format("[model.connector]\nkind = \"{}\"\nqueries = 3\nlayers = 1\n", connectors[turn % 4]) + fusion;
+}
+
 /// A small config of a standard task; `turn` chooses between the values of its own switches.
 inline std::string config_of(const std::string& task, int turn) {
   const std::string pooling = turn % 2 == 0 ? "pooling = \"class\"\n" : "pooling = \"mean\"\n";
@@ -49,8 +59,14 @@ inline std::string config_of(const std::string& task, int turn) {
     return text + fmt::format("model.tied_output = {}\nmodel.transform_output = {}\n", turn % 3 != 1, turn % 4 < 2) +
            kText + "[objective]\nshare = 0.4\n";
   }
-  return text + "model.embedding = 9\nmodel.pool_queries = 5\nmodel.multimodal_layers = 2\n" + image + kText +
-         objective;
+  const std::string embedding = "model.embedding = 9\n";
+  if (task == "answer") return text + "model.answers = 7\n" + image + kText + fusion_of(turn, 16);
+  if (task == "align") {
+    // Without masked tokens where a fusion keeps none. Groups that divide the rows of every microbatch.
+    return text + embedding + image + kText + fusion_of(turn, 20) + objective +
+           fmt::format("matching_group = 3\nmasked_share = 0.4\nmasked_weight = {}\n", turn % 3 == 1 ? 0 : 1.5);
+  }
+  return text + embedding + "model.pool_queries = 5\nmodel.multimodal_layers = 2\n" + image + kText + objective;
 }
 
 }  // namespace triptych::test
