@@ -1,5 +1,7 @@
 #pragma once
 
+#include <span>
+
 #include "autograd/variable.h"
 
 namespace triptych::ops {
@@ -22,5 +24,18 @@ namespace triptych::ops {
 /// Source of the smoothing: Szegedy et al. 2016, Rethinking the Inception Architecture, section 7.
 Variable cross_entropy(const Variable& logits, const Tensor& targets, double coefficient, Mesh& mesh,
                        double label_smoothing = 0);
+
+/// What the softmax says of each row's target: for measuring, not for learning. No logits are gathered.
+///
+///   logits, targets   as of cross_entropy
+///   returns           float32 [..., 3], a constant, of this rank's rows: the largest logit, the target's logit, and
+///   the
+///                     sum over the other classes of exp(logit - largest). A row without a target has nothing of worth
+///
+/// Communicates as cross_entropy's forward does.
+Variable target_scores(const Variable& logits, const Tensor& targets, Mesh& mesh);
+
+/// log softmax(logits)[target] of a row, out of its three scores.
+double target_log_probability(std::span<const float> scores);
 
 }  // namespace triptych::ops

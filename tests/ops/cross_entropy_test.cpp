@@ -134,6 +134,42 @@ void check(const Case& c, int64_t num_classes, double smoothing) {
   });
 }
 
+// log softmax of each row's target, by double loops.
+TEST(TargetScores, GiveTheLogProbabilitiesOnEveryMesh) {
+  for (const Case& c : kCases) {
+    for (const int64_t num_classes : {2, 13, 301}) {
+      SCOPED_TRACE(fmt::format("dp {} cp {} tp {}, {} classes", c.mesh.dp, c.mesh.cp, c.mesh.tp, num_classes));
+      const Shape shape{kBatch, kSequence, num_classes};
+      const std::vector<float> values = random_values("logits", shape.num_elements(), 2);
+      const Targets targets = make_targets(num_classes);
+      run_ranks(c.mesh.dp * c.mesh.cp * c.mesh.tp, [&](Group& world) {
+        Device device(1);
+        Mesh mesh(world, c.mesh, device);
+        const Tensor whole = Tensor::from<float>(device, shape, values);
+        const Tensor whole_targets = Tensor::from<int32_t>(device, Shape{kBatch, kSequence}, targets);
+        const Variable scores = target_scores(Variable::constant(piece_of(whole, c.layout, mesh), shape, c.layout),
+                                              piece_of(whole_targets, c.layout, mesh), mesh);
+        EXPECT_EQ(scores.global_shape(), (Shape{kBatch, kSequence, 3}));
+        const std::vector<float> found =
+            redistribute(scores.tensor(), scores.global_shape(), scores.layout(), Layout(), mesh).to_vector<float>();
+        for (std::size_t r = 0; r < targets.size(); ++r) {
+          if (targets[r] < 0) continue;
+          const std::size_t begin = r * static_cast<std::size_t>(num_classes);
+          double sum = 0;
+          for (int64_t v = 0; v < num_classes; ++v) {
+            sum += std::exp(static_cast<double>(values[begin + static_cast<std::size_t>(v)]));
+          }
+          const double expected =
+              static_cast<double>(values[begin + static_cast<std::size_t>(targets[r])]) - std::log(sum);
+          EXPECT_NEAR(target_log_probability(std::span(found).subspan(3 * r, 3)), expected,
+                      tolerance(DType::kFloat32).summed * std::max(1.0, -expected))
+              << "row " << r;
+        }
+      });
+    }
+  }
+}
+
 // Classes that do not divide by the ranks, and fewer of them than ranks.
 TEST(CrossEntropy, EqualsDoubleLoopsOnEveryMesh) {
   for (const Case& c : kCases) {
