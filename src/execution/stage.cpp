@@ -68,7 +68,8 @@ Values Stage::forward(const Route& route, const Values& inputs, const Fields& fi
 SlotShape slot_shape(const Slot& slot, int64_t num_samples, const Pass& pass) {
   std::vector<int64_t> dims{num_samples * pass.mesh.size(Axis::kDp)};
   dims.insert(dims.end(), slot.dims.begin(), slot.dims.end());
-  if (pass.cache != nullptr && slot.is_text) dims[1] = 1;  // one token at a time
+  // One token at a time, the first with what stands in front of it.
+  if (pass.cache != nullptr && slot.is_text) dims[1] = 1 + (pass.cache->position() == 0 ? slot.prefix : 0);
   return {Shape(std::span<const int64_t>(dims)), pass.layout(slot.place), slot.dtype.value_or(pass.dtype)};
 }
 

@@ -21,6 +21,7 @@ struct Slot {
   std::string place = "stream";  ///< its row of the parallel plan
   std::optional<DType> dtype;    ///< none: the pass's
   bool is_text = false;          ///< its first dim is the tokens that a decoder writes: one at a time then
+  int64_t prefix = 0;            ///< of these, that stand in front of the text: they are read with the first token
 };
 
 /// A piece of a model with its parameters on this rank.

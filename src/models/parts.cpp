@@ -45,6 +45,8 @@ void append_block(std::vector<BlockSpec>& blocks, const std::string& name, int64
                                 .feed_forward = sizes.feed_forward,
                                 .causal = options.causal,
                                 .memory_width = options.memory_width,
+                                .self_attention = options.self_attention,
+                                .initial_gate = options.initial_gate,
                                 .dropout = options.dropout,
                                 .depth = sizes.layers,
                                 .activation = sizes.activation,

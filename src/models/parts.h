@@ -40,8 +40,10 @@ struct StackOptions {
   int64_t tokens_before = 0;  ///< of the sequence, in front of those that `lengths` counts
   std::string memory;         ///< slot that the blocks attend to across; "": none
   int64_t memory_width = 0, memory_sequence = 0;
-  std::string memory_lengths;  ///< field that masks the memory's padding; "": all counts
-  int64_t grid_side = 0;       ///< of the patches that end the sequence; 0: it is a line
+  bool self_attention = true;         ///< see TransformerBlockConfig
+  std::optional<float> initial_gate;  ///< the same
+  std::string memory_lengths;         ///< field that masks the memory's padding; "": all counts
+  int64_t grid_side = 0;              ///< of the patches that end the sequence; 0: it is a line
 };
 
 /// Blocks "<name>.blocks.i" over the slot `stream`, a sequence: each reads it and writes it again.

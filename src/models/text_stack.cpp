@@ -2,9 +2,12 @@
 
 #include <utility>
 
+#include "nn/decoding.h"
 #include "nn/embeddings.h"
+#include "ops/concatenate.h"
 #include "ops/linear.h"
 #include "ops/pooling.h"
+#include "ops/slice.h"
 #include "ops/tanh.h"
 
 namespace triptych::models {
@@ -52,6 +55,39 @@ void append_token_embedding(std::vector<BlockSpec>& blocks, const std::string& n
                  Positions(store, block_name, config.sizes.positions, {.sequence = config.length}, config.sizes.width),
                  OptionalNorm(store, block_name + ".norm", config.sizes.width, config.sizes.first_norm())},
              forward);
+       }});
+}
+
+Slot append_text_prefix(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& prefix, const Slot& text) {
+  const Slot sequence{.name = name + "_sequence",
+                      .dims = {prefix.dims[0] + text.dims[0], text.dims[1]},
+                      .is_text = true,
+                      .prefix = prefix.dims[0]};
+  struct Nothing {};
+  const auto forward = [](const Nothing&, std::span<const Variable> inputs, const Fields&, const Pass& pass) {
+    if (!inputs[0].defined()) return inputs[1];  // decoding, behind the first token
+    const Variable text_BTH = pass.laid_out(inputs[1], "batch");
+    return pass.laid_out(concatenate({pass.laid_out(inputs[0], "batch"), text_BTH}, 1), "stream");
+  };
+  blocks.push_back({.name = name + ".join",
+                    .reads = {prefix.name, text.name},
+                    .writes = {sequence},
+                    .make = [forward](ParameterStore&) { return make_block(Nothing{}, forward); }});
+  return sequence;
+}
+
+void append_text_of(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& sequence, const Slot& text) {
+  struct Nothing {};
+  const auto forward = [prefix = sequence.prefix](const Nothing&, std::span<const Variable> inputs, const Fields&,
+                                                  const Pass& pass) {
+    const bool has_prefix = pass.cache == nullptr || pass.cache->position() == 0;
+    if (!has_prefix) return inputs[0];
+    const Variable whole = pass.laid_out(inputs[0], "batch");
+    return pass.laid_out(slice(whole, 1, prefix, whole.global_shape()[1] - prefix), "stream");
+  };
+  blocks.push_back(
+      {.name = name + ".part", .reads = {sequence.name}, .writes = {text}, .make = [forward](ParameterStore&) {
+         return make_block(Nothing{}, forward);
        }});
 }
 

@@ -24,6 +24,14 @@ struct TextStackConfig {
 void append_token_embedding(std::vector<BlockSpec>& blocks, const std::string& name, const TextStackConfig& config,
                             bool is_tied);
 
+/// "<name>.join": the slot `prefix` [P, H], whole, in front of the slot `text` [T, H], to the slot "<name>_sequence"
+/// [P + T, H] that a causal stack goes over: so the text goes on from the prefix, as in Liu et al. 2023, LLaVA. The
+/// text's positions are its own; rotary ones count the sequence's tokens. Returns that slot.
+Slot append_text_prefix(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& prefix, const Slot& text);
+
+/// "<name>.part": from the slot `sequence` that append_text_prefix made to the slot `text`, which is its end.
+void append_text_of(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& sequence, const Slot& text);
+
 /// "<name>.output": the stack's last norm, if there is one, and scores of every token at every position: from the slot
 /// `name` to "logits" [T, V].
 ///   is_tied   the scores' matrix is that of "<name>.embed"; else one of their own

@@ -27,16 +27,17 @@ Tensor gather_rows(const Tensor& x, const Tensor& index) {
 Tensor DecodingCache::append(const std::string& name, const Tensor& kv) {
   TRIPTYCH_CHECK(position_ < length_, "token {} of at most {}", position_, length_);
   Tensor& all = appended_[name];
-  if (!all.defined()) all = Tensor::zeros(kv.device(), kv.dtype(), kv.shape().with(1, length_));
-  all.slice(1, position_, 1).copy_from(kv);
+  if (!all.defined()) all = Tensor::zeros(kv.device(), kv.dtype(), kv.shape().with(1, kv.size(1) - 1 + length_));
+  all.slice(1, first(name), kv.size(1)).copy_from(kv);
   return all;
 }
 
-const Tensor& DecodingCache::num_tokens(Device& device, int64_t rows) {
-  if (num_tokens_at_ != position_ || num_tokens_.size(0) != rows) {
-    const std::vector<int32_t> counts(static_cast<std::size_t>(rows), static_cast<int32_t>(position_ + 1));
+const Tensor& DecodingCache::num_tokens(const std::string& name, Device& device, int64_t rows) {
+  const int64_t count = first(name) + 1;
+  if (num_tokens_of_ != count || num_tokens_.size(0) != rows) {
+    const std::vector<int32_t> counts(static_cast<std::size_t>(rows), static_cast<int32_t>(count));
     num_tokens_ = Tensor::from<int32_t>(device, Shape{rows}, std::span(counts));
-    num_tokens_at_ = position_;
+    num_tokens_of_ = count;
   }
   return num_tokens_;
 }

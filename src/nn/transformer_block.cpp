@@ -8,8 +8,11 @@
 #include "nn/attention_sink.h"
 #include "nn/decoding.h"
 #include "ops/linear.h"
+#include "ops/multiply.h"
 #include "ops/repeat_heads.h"
+#include "ops/reshape.h"
 #include "ops/rotary.h"
+#include "ops/tanh.h"
 
 namespace triptych::nn {
 namespace {
@@ -30,6 +33,12 @@ Variable seen(const std::string& name, int64_t num_heads, const AttentionMask& m
 
 float to_residual(const TransformerBlockConfig& config) {
   return 1 / std::sqrt(2 * static_cast<float>(config.depth));
+}
+
+// Of a part; null in a block that has none.
+Parameter* make_gate(ParameterStore& store, const std::string& part, const TransformerBlockConfig& config) {
+  if (!config.initial_gate) return nullptr;
+  return &store.create(part + ".gate", Shape{1}, "replicated", {.mean = *config.initial_gate});
 }
 
 }  // namespace
@@ -63,7 +72,7 @@ SelfAttention::SelfAttention(ParameterStore& store, const std::string& name, con
 
 Variable SelfAttention::forward(const Variable& x, const Tensor& lengths, const Pass& pass) const {
   const auto turned = [&](const Variable& of, int64_t parts) {
-    return angles_.defined() ? rotary(of, angles(pass), parts) : of;
+    return angles_.defined() ? rotary(of, angles(x.global_shape()[1], pass), parts) : of;
   };
   const AttentionMask mask{.causal = config_.causal, .lengths = lengths};
   Variable o;
@@ -81,9 +90,9 @@ Variable SelfAttention::forward(const Variable& x, const Tensor& lengths, const 
       }
     } else {
       const Tensor& all = qkv.tensor();
-      const Shape local{all.size(0), 1, all.size(3)}, global = qkv.global_shape();
-      const Variable q = Variable::constant(all.slice(2, 0, 1).contiguous().view(local), Shape{global[0], 1, global[3]},
-                                            pass.layout("cross_attention.q"));
+      const Shape local{all.size(0), all.size(1), all.size(3)}, global = qkv.global_shape();
+      const Variable q = Variable::constant(all.slice(2, 0, 1).contiguous().view(local),
+                                            Shape{global[0], global[1], global[3]}, pass.layout("cross_attention.q"));
       const Variable kv = Variable::constant(all.slice(2, 1, 2), global.with(2, 2), pass.layout("cross_attention.kv"));
       o = attend(q, kv, lengths, pass);
     }
@@ -91,14 +100,15 @@ Variable SelfAttention::forward(const Variable& x, const Tensor& lengths, const 
   return linear(o, pass.use(*out_weight_), Variable(), pass.dtype);
 }
 
-Tensor SelfAttention::angles(const Pass& pass) const {
-  return pass.cache == nullptr ? angles_ : angles_.slice(0, pass.cache->position(), 1);
+Tensor SelfAttention::angles(int64_t count, const Pass& pass) const {
+  return pass.cache == nullptr ? angles_ : angles_.slice(0, pass.cache->first(name_), count);
 }
 
 Variable SelfAttention::keys_and_values(const Variable& kv, const Pass& pass) const {
   if (pass.cache == nullptr) return kv;
   TRIPTYCH_CHECK(config_.causal, "{}: only a causal stack decodes token by token", name_);
-  const Tensor all = pass.cache->append(name_, kv.tensor());
+  Tensor all = pass.cache->append(name_, kv.tensor());
+  if (pass.cache->position() == 0) all = all.slice(1, 0, kv.tensor().size(1)).contiguous();
   return Variable::constant(all, kv.global_shape().with(1, all.size(1)), kv.layout());
 }
 
@@ -107,13 +117,14 @@ Variable SelfAttention::attend(const Variable& q, const Variable& kv, const Tens
   if (config_.has_grouped_queries()) {
     all = repeat_heads(all, config_.num_heads / config_.kv_heads, config_.head_dim());
   }
-  if (pass.cache == nullptr) {
+  // What comes with the first token attends to what is before it in the same pass; a later token to itself and to all
+  // before.
+  if (pass.cache == nullptr || pass.cache->position() == 0) {
     const AttentionMask mask{.causal = config_.causal, .lengths = lengths};
     const Variable o = cross_attention(q, all, config_.num_heads, mask);
     return seen(name_, config_.num_heads, mask, q.tensor(), all.tensor(), o, pass);
   }
-  // The new token attends to itself and to all before.
-  const Tensor& num_tokens = pass.cache->num_tokens(pass.device, kv.tensor().size(0));
+  const Tensor& num_tokens = pass.cache->num_tokens(name_, pass.device, kv.tensor().size(0));
   return cross_attention(q, all, config_.num_heads, {.lengths = num_tokens});
 }
 
@@ -172,17 +183,25 @@ double CrossAttention::forward_flops(int64_t width, int64_t memory_width, int64_
 TransformerBlock::TransformerBlock(ParameterStore& store, const std::string& name, const TransformerBlockConfig& config)
     : name_(name),
       config_(config),
-      attention_norm_(store, name + ".attention.norm", config.width, config.norm),
-      attention_(store, name + ".attention", config, to_residual(config)),
+      within_(config.self_attention
+                  ? std::optional<Within>({NormParameters(store, name + ".attention.norm", config.width, config.norm),
+                                           SelfAttention(store, name + ".attention", config, to_residual(config)),
+                                           make_gate(store, name + ".attention", config)})
+                  : std::nullopt),
       across_(
           config.memory_width > 0
               ? std::optional<Across>({NormParameters(store, name + ".cross_attention.norm", config.width, config.norm),
                                        CrossAttention(store, name + ".cross_attention", config.width,
-                                                      config.memory_width, config.num_heads, to_residual(config))})
+                                                      config.memory_width, config.num_heads, to_residual(config)),
+                                       make_gate(store, name + ".cross_attention", config)})
               : std::nullopt),
       feed_forward_norm_(store, name + ".feed_forward.norm", config.width, config.norm),
       feed_forward_(store, name + ".feed_forward", config.feed_forward_config(), to_residual(config)),
-      parameters_(store.named(name + ".")) {}
+      feed_forward_gate_(make_gate(store, name + ".feed_forward", config)),
+      parameters_(store.named(name + ".")) {
+  TRIPTYCH_CHECK(within_ || across_, "{}: a block attends to something", name);
+  TRIPTYCH_CHECK(!config.initial_gate || !config.post_norm, "{}: a block with gates is pre-norm", name);
+}
 
 Variable TransformerBlock::run(const Variable& x, const Variable& memory, const Lengths& lengths,
                                const Pass& pass) const {
@@ -190,32 +209,45 @@ Variable TransformerBlock::run(const Variable& x, const Variable& memory, const 
   const auto dropout = [&](std::string_view part) {
     return pass.dropout(fmt::format("{}.{}", name_, part), config_.dropout, config_.drop_path);
   };
+  // What a part adds to the stream, and its bias, which is added with it.
+  struct Branch {
+    Variable z, bias;
+  };
+  const auto branch_of = [&](const Variable& z, Parameter& bias, Parameter* gate) -> Branch {
+    const Branch whole{pass.laid_out(z, "stream"), pass.use(bias)};
+    if (gate == nullptr) return whole;
+    const Variable factor = reshape(tanh(pass.use(*gate)), Shape{});
+    return {multiply(whole.z, factor), multiply(whole.bias, factor)};
+  };
   // The stream after a branch has been added to it, and a norm of that.
-  const auto add = [&](const Variable& stream, const Variable& branch, Parameter& bias, std::string_view part,
+  const auto add = [&](const Variable& stream, const Branch& branch, std::string_view part,
                        const NormParameters& norm) {
-    return norm.after(stream, pass.laid_out(branch, "stream"), pass.use(bias), dropout(part), pass);
+    return norm.after(stream, branch.z, branch.bias, dropout(part), pass);
   };
   // `stream` is what the next branch is added to, `input` what the next part reads: the norm of the stream that the
   // part begins with, or, post-norm, the stream itself, which is the norm of the sum before it.
-  Variable stream = x, input = post ? x : attention_norm_.forward(x, pass);
+  Variable stream = x, input = post ? x : (within_ ? within_->norm : across_->norm).forward(x, pass);
   const auto go_on = [&](const ResidualNorm& made) {
     stream = post ? made.normalized : made.sum;
     input = made.normalized;
   };
-  const Variable branch = attention_.forward(pass.laid_out(input, "batch"), lengths.own, pass);
-  const NormParameters& next = across_ ? across_->norm : feed_forward_norm_;
-  go_on(add(stream, branch, attention_.out_bias(), "attention", post ? attention_norm_ : next));
+  if (within_) {
+    const Variable z = within_->attention.forward(pass.laid_out(input, "batch"), lengths.own, pass);
+    const NormParameters& next = across_ ? across_->norm : feed_forward_norm_;
+    go_on(add(stream, branch_of(z, within_->attention.out_bias(), within_->gate), "attention",
+              post ? within_->norm : next));
+  }
   if (across_) {
     // Undefined where a decoder's cache has the keys and values of it.
     const Variable whole = memory.defined() ? pass.laid_out(memory, "batch") : memory;
-    const Variable across = across_->attention.forward(pass.laid_out(input, "batch"), whole, lengths.memory, pass);
-    go_on(add(stream, across, across_->attention.out_bias(), "cross_attention",
+    const Variable z = across_->attention.forward(pass.laid_out(input, "batch"), whole, lengths.memory, pass);
+    go_on(add(stream, branch_of(z, across_->attention.out_bias(), across_->gate), "cross_attention",
               post ? across_->norm : feed_forward_norm_));
   }
-  const Variable fed = feed_forward_.forward(pass.laid_out(input, "batch"), pass);
-  if (post) return add(stream, fed, feed_forward_.out_bias(), "feed_forward", feed_forward_norm_).normalized;
-  return residual(stream, pass.laid_out(fed, "stream"), pass.use(feed_forward_.out_bias()), dropout("feed_forward"),
-                  pass.mesh);
+  const Variable z = feed_forward_.forward(pass.laid_out(input, "batch"), pass);
+  const Branch fed = branch_of(z, feed_forward_.out_bias(), feed_forward_gate_);
+  if (post) return add(stream, fed, "feed_forward", feed_forward_norm_).normalized;
+  return residual(stream, fed.z, fed.bias, dropout("feed_forward"), pass.mesh);
 }
 
 Variable TransformerBlock::forward(const Variable& x, const Variable& memory, const Lengths& lengths,
@@ -234,8 +266,8 @@ Variable TransformerBlock::forward(const Variable& x, const Variable& memory, co
 }
 
 double TransformerBlock::forward_flops(const TransformerBlockConfig& config, int64_t sequence, int64_t memory) {
-  double flops = SelfAttention::forward_flops(config, sequence) +
-                 FeedForward::forward_flops(config.feed_forward_config(), sequence);
+  double flops = FeedForward::forward_flops(config.feed_forward_config(), sequence);
+  if (config.self_attention) flops += SelfAttention::forward_flops(config, sequence);
   if (config.memory_width > 0) {
     flops += CrossAttention::forward_flops(config.width, config.memory_width, sequence, memory);
   }

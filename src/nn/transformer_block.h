@@ -25,7 +25,9 @@ struct TransformerBlockConfig {
   int64_t feed_forward = 0;  ///< inner width
   bool causal = false;
   int64_t memory_width = 0;  ///< of what the block attends to across; 0: it has no cross-attention
-  float dropout = 0;         ///< after each attention and after the feed-forward layer
+  bool self_attention = true;
+  std::optional<float> initial_gate;  ///< what each part adds is multiplied by tanh of its gate, which begins at this
+  float dropout = 0;                  ///< after each attention and after the feed-forward layer
   int64_t depth = 1;  ///< blocks of the tower: what writes to the residual stream starts smaller by sqrt(2 depth)
   Activation activation = Activation::kGelu;
   NormConfig norm;
@@ -85,8 +87,8 @@ class SelfAttention {
   static double forward_flops(const TransformerBlockConfig& config, int64_t sequence);
 
  private:
-  // The angles of the sequence's positions, or of the one that is being decoded.
-  Tensor angles(const Pass& pass) const;
+  // The angles of the sequence's positions, or of the `count` that are being decoded.
+  Tensor angles(int64_t count, const Pass& pass) const;
   // Keys and values [B, T, 2, K] for the attention: those of all tokens so far where there is a cache.
   Variable keys_and_values(const Variable& kv, const Pass& pass) const;
   Variable attend(const Variable& q, const Variable& kv, const Tensor& lengths, const Pass& pass) const;
@@ -123,11 +125,14 @@ class CrossAttention {
   Parameter *q_weight_, *q_bias_, *kv_weight_, *kv_bias_, *out_weight_, *out_bias_;
 };
 
-/// A Transformer block of up to three parts: self-attention; in a decoder that has one, cross-attention; a feed-forward
-/// layer.
+/// A Transformer block of up to three parts: self-attention, unless it has none; in a decoder that has one,
+/// cross-attention; a feed-forward layer.
 ///
 /// Pre-norm, each part is x += part(norm(x)), and who reads the last block's stream norms it; post-norm, it is
 /// x = norm(x + part(x)). The parameters' names are the same.
+///
+/// A block with gates is pre-norm and has a scalar for each part, "<part>.gate": x += tanh(gate) part(norm(x)). With
+/// all gates at 0 it passes x on bit by bit (Alayrac et al. 2022, Flamingo, section 2.2).
 class TransformerBlock {
  public:
   TransformerBlock(ParameterStore& store, const std::string& name, const TransformerBlockConfig& config);
@@ -146,18 +151,25 @@ class TransformerBlock {
  private:
   Variable run(const Variable& x, const Variable& memory, const Lengths& lengths, const Pass& pass) const;
 
+  // Gates are null in a block that has none.
+  struct Within {
+    NormParameters norm;
+    SelfAttention attention;
+    Parameter* gate;
+  };
   struct Across {
     NormParameters norm;
     CrossAttention attention;
+    Parameter* gate;
   };
 
   std::string name_;
   TransformerBlockConfig config_;
-  NormParameters attention_norm_;
-  SelfAttention attention_;
+  std::optional<Within> within_;
   std::optional<Across> across_;
   NormParameters feed_forward_norm_;
   FeedForward feed_forward_;
+  Parameter* feed_forward_gate_;
   std::vector<Parameter*> parameters_;  // all of these
 };
 

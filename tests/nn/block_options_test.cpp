@@ -80,6 +80,41 @@ TEST(BlockOptions, HoldForBlocksThatAttendAcross) {
   }
 }
 
+// Alayrac et al. 2022: cross-attention and a feed-forward layer, each behind a gate; or all three parts.
+TEST(BlockOptions, GatesMultiplyWhatEachPartAdds) {
+  for (const bool self_attention : {false, true}) {
+    TransformerBlockConfig config = plain(true);
+    config.self_attention = self_attention;
+    config.initial_gate = 0;
+    check_module(block_setup(config), [&](const Wholes& values) { return BlockReference(values, config).run(); });
+  }
+}
+
+TEST(BlockOptions, ABlockWithGatesPassesItsInputOnAtFirst) {
+  OneRank rank;
+  const Plan plan = tensor_parallel_plan();
+  TransformerBlockConfig config = plain(true);
+  config.self_attention = false;
+  config.initial_gate = 0;
+  ParameterStore store(rank.device, rank.mesh, plan, 3, DType::kFloat32);
+  const TransformerBlock block(store, "block", config);
+  for (const Parameter* p : store.all()) {
+    if (p->name.ends_with(".gate")) {
+      EXPECT_EQ(p->value.item<float>(), 0) << p->name;
+    }
+  }
+  EXPECT_TRUE(store.named("block.attention.").empty());
+  EXPECT_EQ(store.named("block.cross_attention.gate").size(), 1u);
+  EXPECT_EQ(store.named("block.feed_forward.gate").size(), 1u);
+  const Shape shape{2, 3, 8}, memory{2, kMemory, kMemoryWidth};
+  const Tensor x = Tensor::from<float>(rank.device, shape, random_values("x", shape.num_elements()));
+  const Tensor m = Tensor::from<float>(rank.device, memory, random_values("m", memory.num_elements()));
+  const Pass pass{.device = rank.device, .mesh = rank.mesh, .plan = plan, .record = false};
+  const Variable y =
+      block.forward(Variable::constant(x, shape, Layout()), Variable::constant(m, memory, Layout()), {}, pass);
+  EXPECT_EQ(y.tensor().to_vector<float>(), x.to_vector<float>());
+}
+
 // A sample's branches are dropped by (seed, step, global sample, part): alike on every mesh, and as Huang et al. 2016
 // scale what stays.
 TEST(BlockOptions, StochasticDepthDropsWholeBranchesOfASample) {

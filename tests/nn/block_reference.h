@@ -37,12 +37,13 @@ class BlockReference {
     const auto sublayer = [&](const std::string& name, const auto& branch) {
       const std::string norm = "block." + name + ".norm";
       const Rows of = branch(config_.post_norm ? x : normalized(x, norm));
+      const double open = config_.initial_gate ? std::tanh(values_.at("block." + name + ".gate")[0]) : 1;
       for (std::size_t i = 0; i < x.size(); ++i) {
-        x[i] += of[i] * (factors_ ? factors_(name, i / (kSequence * width_)) : 1.0);
+        x[i] += open * of[i] * (factors_ ? factors_(name, i / (kSequence * width_)) : 1.0);
       }
       if (config_.post_norm) x = normalized(x, norm);
     };
-    sublayer("attention", [&](const Rows& n) {
+    const auto attend = [&](const Rows& n) {
       Rows q, k, v;
       if (kv_heads == heads) {
         q = projected(n, width_, "attention.qkv", width_, 0);
@@ -56,7 +57,8 @@ class BlockReference {
       const Rows o = attended(turned(q, heads, dim), turned(k, kv_heads, dim), v, kSequence, heads, kv_heads,
                               config_.causal, kLengths);
       return projected(o, width_, "attention.out", width_, 0);
-    });
+    };
+    if (config_.self_attention) sublayer("attention", attend);
     if (config_.memory_width > 0) {
       sublayer("cross_attention", [&](const Rows& n) {
         const Rows &memory = values_.at("memory"), q = projected(n, width_, "cross_attention.q", width_, 0);
