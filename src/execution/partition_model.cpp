@@ -1,5 +1,7 @@
 #include "execution/partition_model.h"
 
+#include <algorithm>
+
 namespace triptych::execution {
 namespace {
 
@@ -11,8 +13,13 @@ constexpr double kFlopsPerElementSent = 128;
 
 Partition partition_model(const ModelSpec& model, const Route& route, int num_stages) {
   std::vector<double> costs, boundaries;
+  // A stage behind the last block that runs would have nothing to do.
+  const std::size_t num_used =
+      static_cast<std::size_t>(std::find(route.runs.rbegin(), route.runs.rend(), true).base() - route.runs.begin());
+  double work = 0;
   for (std::size_t i = 0; i < model.blocks.size(); ++i) {
     costs.push_back(model.blocks[i].forward_flops + model.blocks[i].backward_flops);
+    work += costs.back();
     if (i + 1 == model.blocks.size()) break;
     double elements = 0;
     for (const Slot& slot : route.live[i + 1]) {
@@ -20,7 +27,7 @@ Partition partition_model(const ModelSpec& model, const Route& route, int num_st
       for (const int64_t dim : slot.dims) size *= static_cast<double>(dim);
       elements += size;
     }
-    boundaries.push_back(kFlopsPerElementSent * elements);
+    boundaries.push_back(kFlopsPerElementSent * elements + (i + 1 < num_used ? 0 : work));
   }
   return partition_blocks(costs, num_stages, boundaries);
 }

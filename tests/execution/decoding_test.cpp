@@ -10,6 +10,7 @@
 #include "evaluation/inference.h"
 #include "models/captioner.h"
 #include "models/coca.h"
+#include "models/language.h"
 #include "objectives/cross_entropy.h"
 #include "parallel/in_process_group.h"
 #include "parallel/pipeline/schedules.h"
@@ -43,8 +44,30 @@ ModelSpec model_of(const std::string& family) {
                   .kv_heads = 2,
                   .positions = PositionKind::kRotary};
   }
+  // Llama's decoder with a prefix, of other positions than its text's; GPT's with layers between its blocks.
+  if (family == "prefix" || family == "gated") {
+    LanguageConfig config{.text = text, .image = image, .connector = {.queries = 5, .layers = 1}};
+    config.way = family == "prefix" ? PictureWay::kPrefix : PictureWay::kGatedCrossAttention;
+    config.connector.kind = family == "prefix" ? ConnectorKind::kResampler : ConnectorKind::kNone;
+    config.gated_every = 2;
+    if (family == "prefix") {
+      config.text.sizes.kv_heads = 2;
+      config.text.sizes.width = 16;
+      config.text.sizes.positions = PositionKind::kRotary;
+    }
+    return language_model(config);
+  }
+  if (family == "gpt_prefix") {
+    return language_model(
+        {.text = text, .way = PictureWay::kPrefix, .image = image, .connector = {.kind = ConnectorKind::kMlp}});
+  }
   if (family != "coca") return captioner({.image = image, .text = text});
   return coca({.image = image, .text = text, .multimodal_layers = 2, .pool_queries = 3, .embedding = 5});
+}
+
+// The slot that the decoder attends to.
+std::string memory_of(const std::string& family) {
+  return family == "prefix" || family == "gpt_prefix" || family == "gated" ? kPictureSlot : "memory";
 }
 
 // The same values on every rank.
@@ -117,6 +140,7 @@ TEST_P(CachedDecoding, ScoresAreThoseOfAFullPassAlsoAfterRowsMoved) {
     for (Parameter* parameter : rank.store.all()) {
       float* values = parameter->value.data<float>();
       for (int64_t i = 0; i < parameter->value.num_elements(); ++i) values[i] *= 3;
+      if (parameter->name.ends_with(".gate")) values[0] = 0.7f;
     }
     Inference inference(rank.device, rank.mesh, rank.executor, {});
     const auto full = [&](const Texts& texts) {
@@ -133,7 +157,7 @@ TEST_P(CachedDecoding, ScoresAreThoseOfAFullPassAlsoAfterRowsMoved) {
     const auto next = [&](const Texts& texts, int64_t t) {
       Fields fields = t == 0 ? texts.pixels(rank.device) : Fields(texts.rows());
       fields.set("tokens", Tensor::from<int32_t>(rank.device, Shape{texts.rows(), 1}, texts.at(t)));
-      const Values values = rank.executor.decode(fields, "logits", "memory", cache);
+      const Values values = rank.executor.decode(fields, "logits", memory_of(c.family), cache);
       std::vector<float> scores = inference.to_all_hosts(values.empty() ? Variable() : value_of(values, "logits"));
       scores.resize(static_cast<std::size_t>(texts.rows() * kVocabulary));
       cache.advance();
@@ -158,7 +182,7 @@ TEST_P(CachedDecoding, ScoresAreThoseOfAFullPassAlsoAfterRowsMoved) {
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const char* family : {"captioner", "coca", "llama_like"}) {
+  for (const char* family : {"captioner", "coca", "llama_like", "prefix", "gpt_prefix", "gated"}) {
     all.push_back({family, {}, false});
     all.push_back({family, {.tp = 2}, false});
     all.push_back({family, {.tp = 2}, true});
