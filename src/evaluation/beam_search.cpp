@@ -26,8 +26,8 @@ struct Continuation {
 // The search of one sample. Its live beams are in the first rows of its rows.
 class SampleSearch {
  public:
-  explicit SampleSearch(const BeamSearchOptions& options)
-      : options_(options), live_(1), width_(static_cast<std::size_t>(options.num_beams)) {}
+  SampleSearch(const BeamSearchOptions& options, int64_t num_given)
+      : options_(options), num_given_(num_given), live_(1), width_(static_cast<std::size_t>(options.num_beams)) {}
 
   bool is_done() const { return live_.empty(); }
 
@@ -92,19 +92,24 @@ class SampleSearch {
     return best;
   }
 
+  // `length` counts what was given too.
   double score(double log_probability, int64_t length) const {
-    return log_probability / std::pow((5 + static_cast<double>(length)) / 6, options_.alpha);
+    return log_probability / std::pow((5 + static_cast<double>(length - num_given_)) / 6, options_.alpha);
   }
 
   // No continuation of `beam` scores higher: its log-probability only falls, and most is forgiven to the longest.
   double bound(const Beam& beam) const { return score(beam.log_probability, options_.max_length); }
 
   void complete(const Beam& beam, double log_probability) {
-    offer({beam.tokens, log_probability, score(log_probability, length_ + 1), true});
+    offer({written(beam), log_probability, score(log_probability, length_ + 1), true});
   }
 
   void cut(const Beam& beam) {
-    if (!result_.is_finished) offer({beam.tokens, beam.log_probability, score(beam.log_probability, length_), false});
+    if (!result_.is_finished) offer({written(beam), beam.log_probability, score(beam.log_probability, length_), false});
+  }
+
+  std::vector<int32_t> written(const Beam& beam) const {
+    return {beam.tokens.begin() + std::min<std::ptrdiff_t>(num_given_, std::ssize(beam.tokens)), beam.tokens.end()};
   }
 
   void offer(DecodedSequence candidate) {
@@ -112,6 +117,7 @@ class SampleSearch {
   }
 
   const BeamSearchOptions& options_;
+  int64_t num_given_;
   std::vector<Beam> live_;
   std::size_t width_;   // places in the beam: num_beams less the complete sequences
   int64_t length_ = 0;  // tokens of the live beams
@@ -121,13 +127,21 @@ class SampleSearch {
 }  // namespace
 
 std::vector<DecodedSequence> beam_search(const DecodingStep& step, int64_t num_samples,
-                                         const BeamSearchOptions& options) {
+                                         const BeamSearchOptions& options, std::span<const int64_t> num_given) {
   TRIPTYCH_CHECK(num_samples >= 0 && options.num_beams >= 1 && options.max_length >= 1 && options.alpha >= 0,
                  "{} samples, {} beams, max_length {}, alpha {}", num_samples, options.num_beams, options.max_length,
                  options.alpha);
   const auto num_beams = static_cast<std::size_t>(options.num_beams);
   const std::size_t num_rows = static_cast<std::size_t>(num_samples) * num_beams;
-  std::vector<SampleSearch> searches(static_cast<std::size_t>(num_samples), SampleSearch(options));
+  TRIPTYCH_CHECK(num_given.empty() || static_cast<int64_t>(num_given.size()) == num_samples,
+                 "{} numbers of given tokens for {} samples", num_given.size(), num_samples);
+  std::vector<SampleSearch> searches;
+  for (int64_t s = 0; s < num_samples; ++s) {
+    const int64_t given = num_given.empty() ? 0 : num_given[static_cast<std::size_t>(s)];
+    TRIPTYCH_CHECK(given >= 0 && given < options.max_length, "{} given tokens, max_length {}", given,
+                   options.max_length);
+    searches.emplace_back(options, given);
+  }
   std::vector<int64_t> parents(num_rows);
   std::vector<int32_t> tokens(num_rows, options.begin_token);
   for (std::size_t row = 0; row < num_rows; ++row) parents[row] = static_cast<int64_t>(row);

@@ -46,10 +46,13 @@ using DecodingStep =
 /// only if none is complete. Equal values: the lower beam first, then the lower token; of equal scores the sequence
 /// that was complete first. So the result is a function of the log-probabilities alone.
 ///
+///   num_given   of each sample, or nothing for none: tokens at its beginning that `step` leaves no choice of. They are
+///               no part of the result, of its length and of its score, but count for max_length, which is more
+///
 /// Cost: at most max_length calls of `step`. Throws InternalError for options outside their ranges, for a result of
 /// `step` that is no whole number of rows or lacks the end token, and for a log-probability that is NaN or above 0 by
 /// more than rounding.
 std::vector<DecodedSequence> beam_search(const DecodingStep& step, int64_t num_samples,
-                                         const BeamSearchOptions& options);
+                                         const BeamSearchOptions& options, std::span<const int64_t> num_given = {});
 
 }  // namespace triptych::evaluation

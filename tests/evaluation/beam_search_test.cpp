@@ -118,6 +118,60 @@ TEST(BeamSearch, AWideBeamFindsTheBestOfAllSequences) {
   EXPECT_GT(num_longer, 20);  // not all of them are the trivial ones
 }
 
+// A sequence that goes on from given tokens is that of a search that begins behind them.
+TEST(BeamSearch, GivenTokensCountForNothing) {
+  const int32_t vocabulary = 4;
+  for (const int64_t beams : {1, 3, 500}) {
+    for (uint32_t seed = 0; seed < 8; ++seed) {
+      const std::vector<Tokens> given{{}, {2, 1}, {3}};
+      const std::vector<int64_t> num_given{0, 2, 1};
+      TinyModel model(beams, vocabulary, seed);
+      std::size_t position = 0;
+      std::vector<float> forced;
+      const auto step = [&](std::span<const int64_t> parents, std::span<const int32_t> tokens) {
+        const std::span<const float> free = model(parents, tokens);
+        forced.assign(free.begin(), free.end());
+        for (std::size_t row = 0; row < tokens.size(); ++row) {
+          const Tokens& of_row = given[row / static_cast<std::size_t>(beams)];
+          if (position >= of_row.size()) continue;
+          const auto begin = forced.begin() + static_cast<std::ptrdiff_t>(row) * vocabulary;
+          std::fill(begin, begin + vocabulary, kNever);
+          begin[of_row[position]] = 0;
+        }
+        ++position;
+        return std::span<const float>(forced);
+      };
+      const auto found = beam_search(step, 3, {beams, 5, kBegin, kEnd, 0.6}, num_given);
+      for (std::size_t s = 0; s < 3; ++s) {
+        TinyModel alone(beams, vocabulary, seed);
+        // Sample s behind its tokens: the tables of what follows them.
+        std::vector<Tokens> rows(static_cast<std::size_t>(beams), Tokens{kBegin});
+        for (Tokens& row : rows) row.insert(row.end(), given[s].begin(), given[s].end());
+        bool is_first = true;
+        std::vector<float> answer;
+        const auto behind = [&](std::span<const int64_t> parents, std::span<const int32_t> tokens) {
+          std::vector<Tokens> moved;
+          answer.clear();
+          for (std::size_t row = 0; row < tokens.size(); ++row) {
+            moved.push_back(rows[static_cast<std::size_t>(parents[row])]);
+            if (!is_first) moved.back().push_back(tokens[row]);
+            const std::vector<float>& next = alone.after(static_cast<int64_t>(s), moved.back());
+            answer.insert(answer.end(), next.begin(), next.end());
+          }
+          rows = std::move(moved);
+          is_first = false;
+          return std::span<const float>(answer);
+        };
+        const auto expected = beam_search(behind, 1, {beams, 5 - num_given[s], kBegin, kEnd, 0.6});
+        EXPECT_EQ(found[s].tokens, expected[0].tokens) << beams << " beams, seed " << seed << ", sample " << s;
+        EXPECT_EQ(found[s].is_finished, expected[0].is_finished);
+        expect_near(found[s].log_probability, expected[0].log_probability);
+        expect_near(found[s].score, expected[0].score);
+      }
+    }
+  }
+}
+
 TEST(BeamSearch, OneBeamIsGreedy) {
   for (uint32_t seed = 0; seed < 30; ++seed) {
     const BeamSearchOptions options{1, 6, kBegin, kEnd, 0.6};

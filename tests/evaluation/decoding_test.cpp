@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <set>
 #include <string>
@@ -202,6 +203,43 @@ TEST_P(Decode, TextsAreThoseThatFullForwardPassesFind) {
       expect_same(prompted, all([&](const AllTexts& t) { return beam_search_of(t, {5}, beams, kLength - 2); }));
     }
     EXPECT_GE(different.size(), 3u) << "a test that any picture's text would pass";
+
+    // Each picture's text goes on from a prompt of its own.
+    const std::vector<Tokens> prompts{{kBegin}, {kBegin, 5}, {kBegin, 3, 4}, {kBegin, 6}, {kBegin}};
+    for (const std::size_t beams : {1, 3}) {
+      std::vector<DecodedSequence> expected;
+      for (std::size_t i = 0; i < texts.size(); ++i) {
+        const Tokens given(prompts[i].begin() + 1, prompts[i].end());
+        expected.push_back(beam_search_of(texts[i], given, beams, kLength - prompts[i].size()));
+      }
+      expect_same(decode(inference, fields, prompts, kEnd, options_of(static_cast<int64_t>(beams))), expected);
+    }
+
+    // Drawn token by token, from the scores of full passes.
+    DecodingOptions drawn = options_of(1);
+    drawn.nucleus = NucleusOptions{.top_p = 0.8, .temperature = 1.5};
+    drawn.seed = 11;
+    drawn.first_item = 20;
+    std::vector<DecodedSequence> expected;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      DecodedSequence& text = expected.emplace_back();
+      const Tokens given(prompts[i].begin() + 1, prompts[i].end());
+      for (std::size_t t = given.size(); t + 1 < kLength && !text.is_finished; ++t) {
+        Tokens before = given;
+        before.insert(before.end(), text.tokens.begin(), text.tokens.end());
+        std::vector<float> scores(kVocabulary, -std::numeric_limits<float>::infinity());
+        for (const int32_t any : AllTexts::allowed()) {
+          scores[static_cast<std::size_t>(any)] = static_cast<float>(texts[i].log_probability(before, any));
+        }
+        const double uniform =
+            static_cast<double>(philox_word(random_key(11, "decoding/nucleus", 20 + i), t - given.size())) * 0x1.0p-32;
+        const int32_t token = sample_nucleus(scores, *drawn.nucleus, uniform);
+        text.score = text.log_probability += static_cast<double>(scores[static_cast<std::size_t>(token)]);
+        text.is_finished = token == kEnd;
+        if (!text.is_finished) text.tokens.push_back(token);
+      }
+    }
+    expect_same(decode(inference, fields, prompts, kEnd, drawn), expected);
 
     // More beams than there are texts.
     expect_same(decode(inference, fields, Tokens{kBegin}, kEnd, options_of(400)),
