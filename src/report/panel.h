@@ -96,7 +96,27 @@ struct ExamplesPanel {
   std::vector<Example> examples;
 };
 
-using Panel = std::variant<TablePanel, GalleryPanel, ConfusionPanel, ExamplesPanel>;
+/// Boxes on pictures: where something is, and where a model says that it is. Examples without a picture are left out.
+struct BoxesPanel {
+  struct Box {
+    double left = 0, top = 0, right = 0, bottom = 0;  ///< shares of the picture's sides
+    std::string text;                                 ///< what is in it
+    bool is_truth = false;                            ///< drawn behind the others
+    bool correct = false;                             ///< of what a model says
+    double score = std::numeric_limits<double>::quiet_NaN();
+  };
+  struct Example {
+    std::string group;
+    std::optional<ReportPicture> picture;
+    std::string asked;  ///< a phrase; may be empty
+    std::vector<Box> boxes;
+  };
+  std::string title;
+  std::string caption;  ///< what the lines mean, in a sentence; may be empty
+  std::vector<Example> examples;
+};
+
+using Panel = std::variant<TablePanel, GalleryPanel, ConfusionPanel, ExamplesPanel, BoxesPanel>;
 
 /// A panel as HTML with its heading; "" if it has nothing to show. Throws InternalError if a cell names no class or a
 /// row has more values than the table has columns.
@@ -104,6 +124,7 @@ std::string render_panel(const TablePanel& panel);
 std::string render_panel(const GalleryPanel& panel);
 std::string render_panel(const ConfusionPanel& panel);
 std::string render_panel(const ExamplesPanel& panel);
+std::string render_panel(const BoxesPanel& panel);
 
 /// A table as plain text for a terminal: a line a subject, the columns of its sources side by side under the source's
 /// name. "" if it has nothing to show.

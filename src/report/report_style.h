@@ -94,6 +94,13 @@ thead th { color: var(--muted); font-size: 0.85rem; border-bottom: 1px solid var
 .score { color: var(--muted); font-variant-numeric: tabular-nums; white-space: nowrap; }
 .truth { font-size: 0.85rem; color: var(--muted); margin: 0.4rem 0.5rem 0; overflow-wrap: anywhere; max-height: 6rem;
   overflow: auto; }
+.scenes { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); gap: 0.75rem; }
+.drawn { position: relative; margin: 0 0 0.6rem; }
+.drawn img { display: block; width: 100%; height: auto; border-radius: 6px; }
+.drawn svg { position: absolute; inset: 0; width: 100%; height: 100%; }
+.drawn rect { fill: none; stroke: #d0342c; stroke-width: 2; vector-effect: non-scaling-stroke; }
+.drawn .right { stroke: #1fbf6b; }
+.drawn .true { stroke: #ffffff; stroke-width: 3; stroke-dasharray: 5 4; }
 details { margin-top: 2.75rem; }
 summary { cursor: pointer; font-size: 1.2rem; font-weight: 700; }
 pre { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 1rem; overflow-x: auto;
