@@ -12,6 +12,9 @@ TaskTable standard_tasks() {
       {"masked_text", "a text encoder that learns to guess masked tokens (BERT)", read_masked_text_task},
       {"answer", "a multimodal Transformer that chooses answers to questions about images (VQA)", read_answer_task},
       {"align", "contrastive, matching and masked tokens at once, with a fusion encoder (ALBEF)", read_align_task},
+      {"detect", "an image encoder and learned queries that find objects (DETR)", read_detect_task},
+      {"ground", "an image encoder and a text encoder that attends to it, and says where a phrase is",
+       read_ground_task},
   };
   return kTasks;
 }

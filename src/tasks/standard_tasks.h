@@ -16,5 +16,7 @@ std::unique_ptr<Task> read_masked_image_task(ConfigReader& reader, const MeshSha
 std::unique_ptr<Task> read_masked_text_task(ConfigReader& reader, const MeshShape& mesh);
 std::unique_ptr<Task> read_answer_task(ConfigReader& reader, const MeshShape& mesh);
 std::unique_ptr<Task> read_align_task(ConfigReader& reader, const MeshShape& mesh);
+std::unique_ptr<Task> read_detect_task(ConfigReader& reader, const MeshShape& mesh);
+std::unique_ptr<Task> read_ground_task(ConfigReader& reader, const MeshShape& mesh);
 
 }  // namespace triptych::tasks
