@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "data/field_sources.h"
+#include "evaluation/bleu.h"
+#include "evaluation/caption_words.h"
 #include "evaluation/chrf.h"
-#include "evaluation/decoding.h"
+#include "evaluation/cider.h"
 #include "execution/batch_feeder.h"
 #include "tasks/results.h"
 
@@ -17,22 +20,6 @@ struct Prompt {
   std::string text;
   std::vector<int32_t> tokens;  // the begin token first
 };
-
-std::vector<int32_t> tokens_of(const Tokenizer& tokenizer, std::string_view text, int64_t length) {
-  std::vector<int32_t> ids(static_cast<std::size_t>(length));
-  ids.resize(static_cast<std::size_t>(tokenizer.encode(text, ids)));
-  return ids;
-}
-
-Prompt make_prompt(const Tokenizer& tokenizer, const std::string& text, int64_t length) {
-  std::vector<int32_t> tokens = tokens_of(tokenizer, text, length);
-  tokens.pop_back();  // the end token
-  if (static_cast<int64_t>(tokens.size()) + 1 >= length) {
-    throw UserError("decoding.prompts",
-                    fmt::format("`{}` leaves no room for a text of {} tokens. Shorten it", text, length));
-  }
-  return {text, std::move(tokens)};
-}
 
 // What follows the prompt in those captions that begin with it.
 std::vector<std::string> references_of(const Tokenizer& tokenizer, const std::vector<std::string>& captions,
@@ -46,45 +33,80 @@ std::vector<std::string> references_of(const Tokenizer& tokenizer, const std::ve
   return references;
 }
 
-DecodingOptions decoding_options(const Tokenizer& tokenizer, const CaptionOptions& options) {
-  return {.length = options.text_length,
-          .num_tokens = tokenizer.size(),
-          .never = {kPadId, kUnknownId, kBeginId},
-          .num_beams = options.beams,
-          .alpha = options.alpha};
-}
+// A way to write: from a prompt, by a method.
+struct Way {
+  Prompt prompt;
+  std::string method;
+};
 
-// Texts for all pictures of a set, by prompt and sample; none where the picture cannot be used.
-std::vector<std::vector<std::optional<std::string>>> write_texts(
-    Inference& inference, std::shared_ptr<const Dataset> dataset, std::span<const FieldSource> sources,
-    const Tokenizer& tokenizer, const std::vector<Prompt>& prompts, const CaptionOptions& options) {
-  const DecodingOptions decoding = decoding_options(tokenizer, options);
+using Texts = std::vector<std::optional<std::string>>;  // by sample; none where the picture cannot be used
+
+// Texts for all pictures of a set, by way.
+std::vector<Texts> write_texts(Inference& inference, std::shared_ptr<const Dataset> dataset,
+                               std::span<const FieldSource> sources, const Tokenizer& tokenizer,
+                               const std::vector<Way>& ways, const CaptionOptions& options) {
   LoaderOptions loading;
   loading.fields = {sources.begin(), sources.end()};
   loading.fields.push_back(presence_fields());
   loading.global_batch = std::min(inference.options().batch, static_cast<int64_t>(dataset->size()));
   std::vector<std::string> names;
   for (const FieldSpec& field : fields_of(sources)) names.push_back(field.name);
-  std::vector<std::vector<std::optional<std::string>>> texts(prompts.size());
+  std::vector<Texts> texts(ways.size());
   inference.for_batches(dataset, std::move(loading), [&](Batch& batch) {
     const std::span<const uint8_t> has_image = batch.values<uint8_t>("image_present");
     const Fields fields = to_device(inference.device(), batch, names);
-    for (std::size_t p = 0; p < prompts.size(); ++p) {
+    for (std::size_t w = 0; w < ways.size(); ++w) {
+      DecodingOptions decoding = decoding_by(ways[w].method, options, tokenizer);
+      decoding.first_item = static_cast<int64_t>(texts[w].size());
       std::size_t row = 0;
-      for (const DecodedSequence& sequence : decode(inference, fields, prompts[p].tokens, kEndId, decoding)) {
-        texts[p].emplace_back();
-        if (has_image[row++] != 0) texts[p].back() = tokenizer.decode(sequence.tokens);
+      for (const DecodedSequence& text : decode(inference, fields, ways[w].prompt.tokens, kEndId, decoding)) {
+        texts[w].emplace_back();
+        if (has_image[row++] != 0) texts[w].back() = tokenizer.decode(text.tokens);
       }
     }
   });
-  for (std::vector<std::optional<std::string>>& of_prompt : texts)
-    of_prompt.resize(dataset->size());  // without the padding
+  for (Texts& of_way : texts) of_way.resize(dataset->size());  // without the padding
   return texts;
 }
+
+// What is measured of a way's texts.
+struct Scores {
+  ChrfCounter chrf;
+  BleuCounter bleu;
+  CiderCounter cider;
+  int64_t num_exact = 0;
+
+  // Returns the text's chrF, and whether it is one of the references.
+  std::pair<double, bool> add(const std::string& text, const std::vector<std::string>& references) {
+    std::vector<std::string> plain;
+    for (const std::string& reference : references) plain.push_back(plain_caption(reference));
+    bleu.add(text, references);
+    cider.add(plain_caption(text), plain);
+    const bool exact = std::find(references.begin(), references.end(), text) != references.end();
+    num_exact += exact ? 1 : 0;
+    return {chrf.add(text, references), exact};
+  }
+  double exact_share() const {
+    return static_cast<double>(num_exact) / static_cast<double>(std::max<int64_t>(1, chrf.num_segments()));
+  }
+  TablePanel::Row row(const std::string& source) const {
+    return {source,
+            {{.number = chrf.corpus_score(), .text = {}},
+             {.number = bleu.corpus_score().score, .text = {}},
+             {.number = cider.corpus_score(), .text = {}},
+             share_value(exact_share())}};
+  }
+};
 
 }  // namespace
 
 void read_decoding(ConfigReader& reader, CaptionOptions& options) {
+  reader
+      .read("decoding.methods", options.methods,
+            "How `triptych eval` has texts written, a text by each: greedy, the most probable token each time; beam "
+            "search; nucleus, drawn from the most probable tokens (Holtzman et al. 2020).")
+      .not_empty()
+      .one_of({"greedy", "beam", "nucleus"});
   reader.read("decoding.beams", options.beams, "Texts that beam search keeps in work; 1: greedy.")
       .at_least(1)
       .at_most(64);
@@ -94,58 +116,94 @@ void read_decoding(ConfigReader& reader, CaptionOptions& options) {
       .at_least(0)
       .at_most(4);
   reader
+      .read("decoding.top_p", options.nucleus.top_p,
+            "Of nucleus: it draws from the fewest tokens that have this probability together.")
+      .positive()
+      .at_most(1);
+  reader
+      .read("decoding.temperature", options.nucleus.temperature,
+            "Of nucleus: scores are divided by it before; below 1 the most probable tokens get more.")
+      .at_least(0.01)
+      .at_most(100);
+  reader.read("decoding.seed", options.seed, "Of what is drawn.");
+  reader
       .read("decoding.prompts", options.prompts,
             "Texts that `triptych eval` lets captions begin with, one caption each: those of a picture that begin so "
             "are the references.")
       .not_empty();
 }
 
+DecodingOptions decoding_by(const std::string& method, const CaptionOptions& options, const Tokenizer& tokenizer) {
+  DecodingOptions decoding{.memory = options.memory,
+                           .length = options.text_length,
+                           .num_tokens = tokenizer.size(),
+                           .never = {kPadId, kUnknownId, kBeginId},
+                           .num_beams = method == "beam" ? options.beams : 1,
+                           .alpha = options.alpha,
+                           .seed = options.seed};
+  if (method == "nucleus") decoding.nucleus = options.nucleus;
+  return decoding;
+}
+
+std::vector<int32_t> prompt_tokens(const Tokenizer& tokenizer, const std::string& text, int64_t length) {
+  std::vector<int32_t> tokens(static_cast<std::size_t>(length));
+  tokens.resize(static_cast<std::size_t>(tokenizer.encode(text, tokens)) - 1);  // without the end token
+  if (static_cast<int64_t>(tokens.size()) + 1 >= length) {
+    throw UserError("decoding.prompts",
+                    fmt::format("`{}` leaves no room for a text of {} tokens. Shorten it", text, length));
+  }
+  return tokens;
+}
+
 std::string write_caption(Inference& inference, const Fields& fields, const Tokenizer& tokenizer,
                           const CaptionOptions& options) {
-  const Prompt prompt = make_prompt(tokenizer, options.prompts.front(), options.text_length);
+  const std::string& prompt = options.prompts.front();
+  const std::vector<int32_t> tokens = prompt_tokens(tokenizer, prompt, options.text_length);
   const std::vector<DecodedSequence> written =
-      decode(inference, fields, prompt.tokens, kEndId, decoding_options(tokenizer, options));
+      decode(inference, fields, tokens, kEndId, decoding_by(options.methods.front(), options, tokenizer));
   const std::string text = tokenizer.decode(written.at(0).tokens);
-  return prompt.text.empty() ? text : fmt::format("{} {}", prompt.text, text);
+  return prompt.empty() ? text : fmt::format("{} {}", prompt, text);
 }
 
 EvaluationResults caption_results(Inference& inference, const EvaluationInputs& inputs,
                                   std::span<const FieldSource> sources, const CaptionOptions& options) {
   const Tokenizer& tokenizer = *inputs.tokenizer;
-  std::vector<Prompt> prompts;
+  std::vector<Way> ways;
   for (const std::string& text : options.prompts) {
-    prompts.push_back(make_prompt(tokenizer, text, options.text_length));
+    const Prompt prompt{text, prompt_tokens(tokenizer, text, options.text_length)};
+    for (const std::string& method : options.methods) ways.push_back({prompt, method});
   }
+  const bool has_methods = options.methods.size() > 1;
   EvaluationResults results;
   TablePanel table{.title = "Captions",
                    .caption =
-                       "chrF (Popović 2015), 0 to 100, of the texts that the model writes against the pictures' "
-                       "captions, both as the tokenizer normalises them; and the share that is one of them.",
+                       "chrF (Popović 2015) and BLEU (Papineni et al. 2002), 0 to 100, and CIDEr-D (Vedantam et al. "
+                       "2015), 0 to 10, of the texts that the model writes against the pictures' captions, both as the "
+                       "tokenizer normalises them; and the share that is one of them.",
                    .subject_head = "Set and prompt",
-                   .columns = {"chrF", "Exact"},
+                   .columns = {"chrF", "BLEU", "CIDEr-D", "Exact"},
                    .subjects = {}};
   ExamplesPanel examples{.title = "Captions written", .examples = {}};
   for (const std::string& path : inputs.sets) {
     const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
-    const std::vector<std::vector<std::optional<std::string>>> texts =
-        write_texts(inference, dataset, sources, tokenizer, prompts, options);
+    const std::vector<Texts> texts = write_texts(inference, dataset, sources, tokenizer, ways, options);
     if (!inference.is_first()) continue;
     const std::string set = set_name(path);
     const auto count = static_cast<int64_t>(dataset->size());
     const std::vector<int64_t> shown = example_numbers(count);
-    for (std::size_t p = 0; p < prompts.size(); ++p) {
-      ChrfCounter chrf;
-      int64_t num_exact = 0;
+    for (std::size_t w = 0; w < ways.size(); ++w) {
+      const std::string& prompt = ways[w].prompt.text;
+      const std::string name = set + (prompt.empty() ? "" : ", " + prompt);
+      const std::string method = has_methods ? ", " + ways[w].method : "";
+      Scores scores;
       for (int64_t i = 0; i < count; ++i) {
-        if (!texts[p][static_cast<std::size_t>(i)]) continue;
-        const std::vector<std::string> references = references_of(tokenizer, captions_of(*dataset, i), prompts[p].text);
+        if (!texts[w][static_cast<std::size_t>(i)]) continue;
+        const std::vector<std::string> references = references_of(tokenizer, captions_of(*dataset, i), prompt);
         if (references.empty()) continue;
-        const std::string& text = *texts[p][static_cast<std::size_t>(i)];
-        const double score = chrf.add(text, references);
-        const bool exact = std::find(references.begin(), references.end(), text) != references.end();
-        num_exact += exact ? 1 : 0;
+        const std::string& text = *texts[w][static_cast<std::size_t>(i)];
+        const auto [score, exact] = scores.add(text, references);
         if (std::find(shown.begin(), shown.end(), i) == shown.end()) continue;
-        examples.examples.push_back({.group = set + (prompts[p].text.empty() ? "" : ", " + prompts[p].text),
+        examples.examples.push_back({.group = name + method,
                                      .picture = picture_of(*dataset, i, references.front()),
                                      .asked = {},
                                      .truth = references.front(),
@@ -153,18 +211,28 @@ EvaluationResults caption_results(Inference& inference, const EvaluationInputs& 
                                      .score = score / 100,
                                      .correct = exact});
       }
-      const std::string name = prompts[p].text.empty() ? set : fmt::format("{}, {}", set, prompts[p].text);
-      const double share =
-          static_cast<double>(num_exact) / static_cast<double>(std::max<int64_t>(1, chrf.num_segments()));
-      std::vector<TablePanel::Row> rows{{"model", {{.number = chrf.corpus_score(), .text = {}}, share_value(share)}}};
-      const std::string metric = prompts[p].text.empty() ? "chrF" : prompts[p].text + " chrF";
-      for (TablePanel::Row& other : baseline_rows(inputs, path, {metric}, false)) rows.push_back(std::move(other));
-      table.subjects.push_back(
-          {.name = name,
-           .notes = with_lacking({fmt::format("{} pictures", chrf.num_segments())}, *dataset, kPairs),
-           .rows = std::move(rows)});
-      results.metrics.emplace_back(name + " chrF", chrf.corpus_score());
-      results.metrics.emplace_back(name + " exact", share);
+      const auto tell = [&](const char* metric, double value) {
+        results.metrics.emplace_back(name + method + " " + metric, value);
+      };
+      tell("chrF", scores.chrf.corpus_score());
+      tell("BLEU", scores.bleu.corpus_score().score);
+      tell("CIDEr-D", scores.cider.corpus_score());
+      tell("exact", scores.exact_share());
+      // The methods of a prompt are rows of one subject.
+      if (w % options.methods.size() == 0) {
+        table.subjects.push_back(
+            {.name = name,
+             .notes = with_lacking({fmt::format("{} pictures", scores.chrf.num_segments())}, *dataset, kPairs),
+             .rows = {}});
+      }
+      std::vector<TablePanel::Row>& rows = table.subjects.back().rows;
+      rows.push_back(scores.row("model" + method));
+      if (w % options.methods.size() + 1 < options.methods.size()) continue;
+      std::vector<std::string> metrics;
+      for (const char* metric : {"chrF", "BLEU", "CIDEr-D"}) {
+        metrics.push_back(prompt.empty() ? metric : prompt + " " + metric);
+      }
+      for (TablePanel::Row& other : baseline_rows(inputs, path, metrics, false)) rows.push_back(std::move(other));
     }
   }
   results.panels = {std::move(table), std::move(examples)};

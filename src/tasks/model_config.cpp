@@ -175,6 +175,28 @@ void read_text_stack(ConfigReader& reader, const std::string& section, TextStack
   config.causal = attention == "causal";
 }
 
+std::string read_connector(ConfigReader& reader, ConnectorConfig& config, const std::vector<std::string>& others) {
+  std::vector<std::string> kinds;
+  for (const ConnectorKind kind : kConnectorKinds) kinds.emplace_back(connector_name(kind));
+  kinds.insert(kinds.end(), others.begin(), others.end());
+  std::string name(connector_name(config.kind));
+  reader
+      .read("model.connector.kind", name,
+            "Between the image encoder and what reads it: none; linear, a product (LLaVA); mlp, two and a GELU "
+            "(LLaVA-1.5); resampler, learned queries that attend to the image (BLIP-2).")
+      .one_of(std::span<const std::string>(kinds));
+  for (const ConnectorKind kind : kConnectorKinds) {
+    if (name == connector_name(kind)) config.kind = kind;
+  }
+  reader.read("model.connector.queries", config.queries, "Of a resampler: tokens that it makes of an image.")
+      .at_least(1)
+      .at_most(65536);
+  reader.read("model.connector.layers", config.layers, "Of a resampler: blocks, of the kind that reads it.")
+      .at_least(1)
+      .at_most(1024);
+  return name;
+}
+
 void read_dropout(ConfigReader& reader, float& dropout) {
   reader.read("model.dropout", dropout, "After attention and feed-forward layers.").at_least(0).at_most(0.95f);
 }

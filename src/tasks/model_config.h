@@ -1,9 +1,11 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "config/config_reader.h"
 #include "data/transforms.h"
+#include "models/connector.h"
 #include "models/image_encoder.h"
 #include "models/text_stack.h"
 #include "objectives/contrastive.h"
@@ -25,6 +27,10 @@ void read_image_encoder(ConfigReader& reader, ImageEncoderConfig& config, bool h
 /// `section`: length, vocabulary, the sizes; `attention` too where `has_attention`.
 void read_text_stack(ConfigReader& reader, const std::string& section, TextStackConfig& config, bool has_attention,
                      const MeshShape& mesh);
+
+/// model.connector: kind, one of the connector's own or of `others`, which the task knows itself; queries and layers of
+/// a resampler. Returns the kind's name.
+std::string read_connector(ConfigReader& reader, ConnectorConfig& config, const std::vector<std::string>& others = {});
 
 /// model.dropout.
 void read_dropout(ConfigReader& reader, float& dropout);

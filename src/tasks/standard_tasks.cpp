@@ -15,6 +15,8 @@ TaskTable standard_tasks() {
       {"detect", "an image encoder and learned queries that find objects (DETR)", read_detect_task},
       {"ground", "an image encoder and a text encoder that attends to it, and says where a phrase is",
        read_ground_task},
+      {"language", "a causal decoder of texts (GPT, Llama), with pictures where they are connected (LLaVA, Flamingo)",
+       read_language_task},
   };
   return kTasks;
 }

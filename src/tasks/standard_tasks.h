@@ -18,5 +18,6 @@ std::unique_ptr<Task> read_answer_task(ConfigReader& reader, const MeshShape& me
 std::unique_ptr<Task> read_align_task(ConfigReader& reader, const MeshShape& mesh);
 std::unique_ptr<Task> read_detect_task(ConfigReader& reader, const MeshShape& mesh);
 std::unique_ptr<Task> read_ground_task(ConfigReader& reader, const MeshShape& mesh);
+std::unique_ptr<Task> read_language_task(ConfigReader& reader, const MeshShape& mesh);
 
 }  // namespace triptych::tasks

@@ -113,10 +113,19 @@ layers = 1
 heads = 2
 feed_forward = 10
 """
+SMALL_CONNECTOR = """
+[model.connector]
+kind = "gated_cross_attention"
+resample = true
+queries = 3
+layers = 1
+gate = 0.5
+"""
 TASKS = {"classify": SMALL_HEAD + "classes = 5\n" + SMALL_IMAGE,
          "caption": SMALL_HEAD + SMALL_IMAGE + SMALL_TEXT,
          "coca": SMALL_HEAD + "embedding = 6\npool_queries = 3\nmultimodal_layers = 1\n" + SMALL_IMAGE + SMALL_TEXT,
          "masked_image": SMALL_HEAD + SMALL_IMAGE + SMALL_DECODER,
+         "language": SMALL_HEAD + SMALL_IMAGE + SMALL_TEXT + SMALL_CONNECTOR,
          "masked_text": SMALL_HEAD + SMALL_TEXT.replace("vocabulary = 80", "vocabulary = 82")}  # with the mask token
 
 

@@ -41,8 +41,10 @@ class Evaluation(SmallRuns):
         if task == "classify":
             text = re.sub(r"\[model\.text\].*?\n\n", "", text, flags=re.S)
             text = text.replace("embedding = 12", "classes = 3")
-        if task == "caption":
+        if task in ("caption", "language"):
             text = text.replace("embedding = 12\n", "")
+        if task == "language":
+            text += '\n[model.connector]\nkind = "mlp"\n\n[decoding]\nmethods = ["greedy", "beam", "nucleus"]\n'
         path = cls.folder / f"{task}.toml"
         path.write_text(f'task = "{task}"\n' + text)
         return path
@@ -62,6 +64,7 @@ class Evaluation(SmallRuns):
         for task, parts in (("contrastive", ("Retrieval", "text to image", "44 queries", "22 queries")),
                             ("caption", ("Captions", "chrF", "22 pictures")),
                             ("coca", ("Retrieval", "Captions")),
+                            ("language", ("Perplexity", "token frequencies", "BLEU", "CIDEr-D", "model, nucleus")),
                             ("masked_image", ("Reconstruction", "each patch's mean", "66 masked patches")),
                             ("masked_text", ("Masked tokens", "the most frequent token", "44 tokens"))):
             with self.subTest(task):

@@ -1,6 +1,8 @@
 #include "tasks/standard_tasks.h"
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -42,6 +44,7 @@ std::string config_of(const std::string& task) {
   const std::string fusion = "model.fusion = {width = 12, layers = 1, heads = 2, feed_forward = 18}\n";
   if (task == "answer") return first + "model.answers = 7\n" + kImage + kText + fusion;
   if (task == "align") return first + kImage + kText + fusion;
+  if (task == "language") return first + "model.connector = {kind = \"mlp\"}\n" + kImage + kText;
   return first + kImage + kText;
 }
 
@@ -131,6 +134,13 @@ TEST(StandardTasks, AWrongValueIsToldWithItsKey) {
        {"objective.masked_weight", "fusion gated", "objective.matching_group", "at least 2",
         "objective.matching_weight", "objective.masked_share", "model.text.vocabulary", "at least 6"}},
       {"align", "model.fusion.width = 128", {"objective.masked_weight", "width 128 of 256"}},
+      {"language",
+       "model.connector.kind = \"bridge\"\nmodel.connector.queries = 0\nmodel.connector.every = 0\n"
+       "objective.target = \"question\"\ndecoding.methods = [\"sample\"]\ndecoding.top_p = 0.0\n"
+       "decoding.temperature = 0.0",
+       {"model.connector.kind", "none, linear, mlp, resampler, gated_cross_attention", "model.connector.queries",
+        "model.connector.every", "objective.target", "caption, answer", "decoding.methods", "greedy, beam, nucleus",
+        "decoding.top_p", "decoding.temperature"}},
       {"coca",
        "model.pool_queries = 0\nmodel.multimodal_layers = 0\nobjective.caption_weight = 0.0\n"
        "objective.contrastive_weight = -1.0",
@@ -249,7 +259,8 @@ Found evaluate(const std::string& text, int num_ranks, const Names& paths) {
     RunConfig config = parse_run_config(text, "run.toml", standard_tasks());
     config.parallel.mesh.dp = num_ranks;
     Session session(config, world, RankPlace{});
-    Inference inference(session.device(), session.mesh(), session.executor(), {.batch = 4});
+    Inference inference(session.device(), session.mesh(), session.executor(),
+                        {.batch = 4, .text_role = config.task->text_role()});
     EvaluationResults results =
         config.task->evaluate(inference, {.sets = paths, .tokenizer = sets().tokenizer, .baselines = {}});
     if (!inference.is_first()) return;
@@ -270,6 +281,8 @@ const Names kRetrievalMetrics{"all of it: image to text recall@1",  "all of it: 
                               "all of it: image to text recall@10", "all of it: text to image recall@1",
                               "all of it: text to image recall@5",  "all of it: text to image recall@10"};
 
+const Names kCaptionMetrics{"all of it chrF", "all of it BLEU", "all of it CIDEr-D", "all of it exact"};
+
 TEST(StandardTasks, AnEvaluationGivesItsNumbersAndPanels) {
   const std::string path = sets().whole->path().string();
   const Found contrastive = evaluate(config_of("contrastive"), 1, {path});
@@ -286,7 +299,9 @@ TEST(StandardTasks, AnEvaluationGivesItsNumbersAndPanels) {
   EXPECT_EQ(table.subjects[0].rows.back().values[0].number, 1.0 / 7);
 
   const Found caption = evaluate(config_of("caption") + "decoding.prompts = [\"\", \"a\"]\n", 1, {path});
-  EXPECT_EQ(names_of(caption), (Names{"all of it chrF", "all of it exact", "all of it, a chrF", "all of it, a exact"}));
+  EXPECT_EQ(names_of(caption),
+            (Names{"all of it chrF", "all of it BLEU", "all of it CIDEr-D", "all of it exact", "all of it, a chrF",
+                   "all of it, a BLEU", "all of it, a CIDEr-D", "all of it, a exact"}));
   EXPECT_EQ(caption.titles, (Names{"Captions", "Captions written"}));
 
   const Found masked_image = evaluate(config_of("masked_image"), 1, {path});
@@ -308,7 +323,7 @@ TEST(StandardTasks, AnEvaluationGivesItsNumbersAndPanels) {
 
   const Found coca = evaluate(config_of("coca"), 1, {path});
   Names both = kRetrievalMetrics;
-  both.insert(both.end(), {"all of it chrF", "all of it exact"});
+  both.insert(both.end(), kCaptionMetrics.begin(), kCaptionMetrics.end());
   EXPECT_EQ(names_of(coca), both);
   EXPECT_EQ(coca.titles, (Names{"Retrieval", "Examples", "Captions", "Captions written"}));
 
@@ -319,6 +334,51 @@ TEST(StandardTasks, AnEvaluationGivesItsNumbersAndPanels) {
   EXPECT_EQ(align.titles, (Names{"Retrieval", "Matching", "Examples"}));
   const auto& of_pairs = std::get<TablePanel>(align.panels[1]).subjects[0];
   EXPECT_EQ(of_pairs.notes, Names{"11 pairs, 11 mismatched"});
+}
+
+// 11 pictures with two captions each, of a model that has learned nothing.
+TEST(StandardTasks, ALanguageModelIsMeasuredByPerplexityAndByWhatItWrites) {
+  const std::string path = sets().whole->path().string();
+  const double pieces = static_cast<double>(sets().tokenizer->size());
+  const Names perplexities{"all of it: perplexity", "all of it: perplexity of token frequencies"};
+  for (const std::string kind : {"none", "linear", "resampler", "gated_cross_attention"}) {
+    const Found found = evaluate(
+        "task = \"language\"\ndecoding.methods = [\"greedy\", \"nucleus\"]\n" +
+            fmt::format("model.connector = {{kind = \"{}\", queries = 3, layers = 1}}\n", kind) + kImage + kText,
+        1, {path});
+    const bool has_pictures = kind != "none";
+    Names names = perplexities;
+    for (const char* method : {"greedy", "nucleus"}) {
+      for (const char* metric : {"chrF", "BLEU", "CIDEr-D", "exact"}) {
+        if (has_pictures) names.push_back(fmt::format("all of it, {} {}", method, metric));
+      }
+    }
+    EXPECT_EQ(names_of(found), names) << kind;
+    EXPECT_EQ(found.titles, has_pictures ? (Names{"Perplexity", "Captions", "Captions written"})
+                                         : (Names{"Perplexity", "Texts written"}));
+    // The tokenizer leaves one row of the vocabulary free, of which the model knows nothing.
+    EXPECT_NEAR(found.metrics[0].second, 41, 0.1 * 41) << "scores of all tokens are almost alike at first";
+    const auto& table = std::get<TablePanel>(found.panels[0]).subjects[0];
+    // Computed once more: the frequencies of all captions' tokens and ends.
+    std::map<int32_t, double> counts;
+    double total = 0;
+    for (uint64_t i = 0; i < 11; ++i) {
+      for (const std::string& text : {fmt::format("picture {}", i), std::string("a picture")}) {
+        std::vector<int32_t> ids(7);
+        const int32_t length = sets().tokenizer->encode(text, ids);
+        for (int32_t t = 1; t < length; ++t) ++counts[ids[static_cast<std::size_t>(t)]];
+        total += length - 1;
+      }
+    }
+    double entropy = 0;
+    for (const auto& [token, count] : counts) entropy -= count / total * std::log(count / total);
+    EXPECT_NEAR(found.metrics[1].second, std::exp(entropy), 1e-9 * std::exp(entropy));
+    EXPECT_EQ(table.notes, Names{fmt::format("{:.0f} tokens", total)});
+    ASSERT_EQ(table.rows.size(), 3u);
+    EXPECT_EQ(table.rows[2].values[0].number, pieces);
+    const auto& examples = std::get<ExamplesPanel>(found.panels.back()).examples;
+    EXPECT_EQ(examples.size(), has_pictures ? 12u : 4u) << "6 pictures by 2 methods; 1 text, and 3 that are drawn";
+  }
 }
 
 // Each measure is of the samples that have what it needs, and says how many lack it.

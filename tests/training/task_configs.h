@@ -45,7 +45,7 @@ inline std::string config_of(const std::string& task, int turn) {
   const std::string text =
       fmt::format("task = \"{}\"\nrun.seed = 7\ntraining.global_batch = 24\nmodel.dropout = 0.1\n", task);
   // A decoder that is most of the model: two stages already cut it, and have the two ends of its tied weight.
-  const bool decodes = task == "caption" || task == "coca";
+  const bool decodes = task == "caption" || task == "coca" || task == "language";
   const std::string image = kImage + fmt::format("layers = {}\n", decodes ? 1 : 2);
   if (task == "contrastive") return text + "model.embedding = 9\n" + image + pooling + kText + attention + objective;
   if (task == "classify") return text + "model.classes = 11\n" + image + pooling;
@@ -65,6 +65,16 @@ inline std::string config_of(const std::string& task, int turn) {
     // Without masked tokens where a fusion keeps none. Groups that divide the rows of every microbatch.
     return text + embedding + image + kText + fusion_of(turn, 20) + objective +
            fmt::format("matching_group = 3\nmasked_share = 0.4\nmasked_weight = {}\n", turn % 3 == 1 ? 0 : 1.5);
+  }
+  if (task == "language") {
+    const char* kinds[] = {"none", "linear", "mlp", "resampler", "gated_cross_attention"};
+    const std::string connector =
+        fmt::format("[model.connector]\nkind = \"{}\"\nqueries = 3\nlayers = 1\nevery = 2\ngate = 0.5\nresample = {}\n",
+                    kinds[turn % 5], turn % 2 == 0);
+    return text +
+           fmt::format("model.tied_output = {}\nobjective.target = \"{}\"\n", turn % 3 != 1,
+                       turn % 4 < 2 ? "caption" : "answer") +
+           image + pooling + kText + connector;
   }
   return text + embedding + "model.pool_queries = 5\nmodel.multimodal_layers = 2\n" + image + kText + objective;
 }
