@@ -8,26 +8,6 @@
 namespace triptych::tasks {
 namespace {
 
-void read_connector(ConfigReader& reader, ConnectorConfig& config) {
-  std::vector<std::string> kinds;
-  for (const ConnectorKind kind : kConnectorKinds) kinds.emplace_back(connector_name(kind));
-  std::string kind(connector_name(config.kind));
-  reader
-      .read("model.connector.kind", kind,
-            "Between the image encoder and the fusion: none; linear, a product (LLaVA); mlp, two and a GELU "
-            "(LLaVA-1.5); resampler, learned queries that attend to the image (BLIP-2).")
-      .one_of(kinds);
-  for (const ConnectorKind one : kConnectorKinds) {
-    if (kind == connector_name(one)) config.kind = one;
-  }
-  reader.read("model.connector.queries", config.queries, "Of a resampler: tokens that it makes of an image.")
-      .at_least(1)
-      .at_most(65536);
-  reader.read("model.connector.layers", config.layers, "Of a resampler: blocks, of the kind that model.fusion says.")
-      .at_least(1)
-      .at_most(1024);
-}
-
 void read_fusion(ConfigReader& reader, FusionConfig& config, const MeshShape& mesh) {
   std::vector<std::string> kinds;
   for (const FusionKind kind : kFusionKinds) kinds.emplace_back(fusion_name(kind));

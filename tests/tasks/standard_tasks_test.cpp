@@ -381,6 +381,36 @@ TEST(StandardTasks, ALanguageModelIsMeasuredByPerplexityAndByWhatItWrites) {
   }
 }
 
+// Answers are compared with all that are right; the loader's rows are the prompts.
+TEST(StandardTasks, ALanguageModelAnswersQuestions) {
+  ScratchFolder folder;
+  const auto asked = make_data_set(folder / "asked", 7, [](uint64_t i) {
+    SmallSample sample{noise(i), {"picture 1", i % 3 == 0 ? "a picture" : "picture 2", "picture 3"}};
+    sample.roles = {TextRole::kQuestion, TextRole::kAnswer, TextRole::kAnswer};
+    return sample;
+  });
+  const std::string path = asked->path().string();
+  for (const std::string kind : {"none", "mlp", "gated_cross_attention"}) {
+    const std::string text =
+        fmt::format("task = \"language\"\nobjective.target = \"answer\"\nmodel.connector = {{kind = \"{}\"}}\n", kind) +
+        kImage + kText;
+    const RunConfig config = parse_run_config(text, "run.toml", standard_tasks());
+    EXPECT_EQ(config.task->text_role(), TextRole::kQuestion);
+    EXPECT_NO_THROW(config.task->check_data(*asked));
+    EXPECT_NE(error_of([&] { config.task->check_data(*sets().whole); }).find("needs questions"), std::string::npos);
+    const Found found = evaluate(text, 1, {path});
+    EXPECT_EQ(names_of(found), (Names{"asked: answer accuracy", "asked: VQA score"}));
+    const auto& table = std::get<TablePanel>(found.panels[0]).subjects[0];
+    EXPECT_EQ(table.notes, Names{"7 questions"});
+    ASSERT_EQ(table.rows.size(), 3u);
+    // The first answer of 4 of the 7 is "picture 2".
+    EXPECT_DOUBLE_EQ(table.rows[1].values[0].number, 4.0 / 7);
+    EXPECT_DOUBLE_EQ(table.rows[2].values[0].number, 4.0 / 7);
+    EXPECT_EQ(std::get<ExamplesPanel>(found.panels[1]).examples.size(), 6u);
+    for (const int ranks : {2, 3}) EXPECT_EQ(evaluate(text, ranks, {path}).metrics, found.metrics);
+  }
+}
+
 // Each measure is of the samples that have what it needs, and says how many lack it.
 TEST(StandardTasks, AnEvaluationIsOfWhatIsThere) {
   const std::string path = sets().partly->path().string();
