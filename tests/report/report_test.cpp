@@ -260,6 +260,16 @@ TEST_F(Report, IsWholeAndEscaped) {
                                                      .produced = "a <cat>",
                                                      .score = 0.125},
                                                     {.truth = "2", .produced = "1 + 1", .correct = true}}});
+  input.panels.push_back(BoxesPanel{.title = "Found <here>",
+                                    .caption = "what lines & dashes mean",
+                                    .examples = {{.group = "<scenes>",
+                                                  .picture = picture("eight", "8"),
+                                                  .asked = "where is <it>?",
+                                                  .boxes = {{.right = 0.5, .bottom = 0.25, .text = "a <box>",
+                                                             .is_truth = true},
+                                                            {.left = -1, .right = 2, .text = "a <guess>",
+                                                             .correct = true, .score = 0.75}}},
+                                                 {.asked = "no picture, so not shown"}}});
   expect(input, R"json({
     "texts": ["a <title> & more", "mesh <x>", "pp 2 & tp 2",
               "dir = \"</pre><img src=x onerror=alert(1)>\"\n",
@@ -271,11 +281,13 @@ TEST_F(Report, IsWholeAndEscaped) {
               "It is: ", "the truth & nothing else", "a <wrong> one", "it", "what <is> it?",
               "Mixed <up>", "by <class>", "<cat>", "dog", "6", "2", "9",
               "Said & shown", "<set>", "<why>?", "a <dog>", "a <cat>", "0.125", "1 + 1", "✓",
+              "Found <here>", "what lines & dashes mean", "<scenes>", "where is <it>?", "a <box>", "a <guess>", "0.750 ✓",
               "Loss", "Learning rate", "Gradient norm", "Samples per second", "Temperature", "Top 1", "Configuration"],
-    "images": ["one", "three", "four", "fi\u00fe", "six", "seven"],
-    "alts": ["\"><script>", "plain", "x", "5", "6", "7"],
-    "right": 3,
-    "tags": {"script": 0, "img": 6, "figure": 9, "link": 0, "tbody": 3, "pre": 1, "section": 6, "h3": 4, "table": 3}
+    "images": ["one", "three", "four", "fi\u00fe", "six", "seven", "eight"],
+    "alts": ["\"><script>", "plain", "x", "5", "6", "7", "8"],
+    "right": 5,
+    "tags": {"script": 0, "img": 7, "figure": 10, "link": 0, "tbody": 3, "pre": 1, "section": 7, "h3": 5, "table": 3,
+             "rect": 2}
   })json");
 }
 

@@ -31,7 +31,11 @@ bool learns_from_images(std::string_view task) {
   return task != "masked_text";
 }
 bool learns_from_texts(std::string_view task) {
-  return task != "classify" && task != "masked_image";
+  return task != "classify" && task != "masked_image" && task != "detect";
+}
+// Those are tested on data sets that have boxes: boxes_test.cpp.
+bool learns_from_boxes(std::string_view task) {
+  return task == "detect" || task == "ground";
 }
 
 std::string config_of(const std::string& task) {
@@ -45,6 +49,10 @@ std::string config_of(const std::string& task) {
   if (task == "answer") return first + "model.answers = 7\n" + kImage + kText + fusion;
   if (task == "align") return first + kImage + kText + fusion;
   if (task == "language") return first + "model.connector = {kind = \"mlp\"}\n" + kImage + kText;
+  if (task == "detect") {
+    return first + "model.classes = 4\nmodel.queries = 5\n" + kImage +
+           "model.decoder = {width = 8, layers = 1, heads = 2, feed_forward = 12}\n";
+  }
   return first + kImage + kText;
 }
 
@@ -141,6 +149,12 @@ TEST(StandardTasks, AWrongValueIsToldWithItsKey) {
        {"model.connector.kind", "none, linear, mlp, resampler, gated_cross_attention", "model.connector.queries",
         "model.connector.every", "objective.target", "caption, answer", "decoding.methods", "greedy, beam, nucleus",
         "decoding.top_p", "decoding.temperature"}},
+      {"detect",
+       "model.classes = 0\nmodel.queries = 0\nmodel.decoder.positions = \"rotary\"\nobjective.class_weight = -1\n"
+       "objective.nothing_weight = -1\nobjective.l1_weight = -1\nobjective.giou_weight = 1e9",
+       {"model.classes", "model.queries", "model.decoder.positions", "must be none", "objective.class_weight",
+        "objective.nothing_weight", "objective.l1_weight", "objective.giou_weight"}},
+      {"ground", "model.text.length = 1\nobjective.l1_weight = -1", {"model.text.length", "objective.l1_weight"}},
       {"coca",
        "model.pool_queries = 0\nmodel.multimodal_layers = 0\nobjective.caption_weight = 0.0\n"
        "objective.contrastive_weight = -1.0",
@@ -229,6 +243,10 @@ TEST(StandardTasks, ADataSetWithoutWhatTheTaskLearnsFromIsRefused) {
     const auto refusal = [&](const std::shared_ptr<const Dataset>& data) {
       return error_of([&] { config.task->check_data(*data); });
     };
+    if (learns_from_boxes(kind.name)) {
+      EXPECT_NE(refusal(sets().whole), "no error") << kind.name << ": nobody drew boxes";
+      continue;
+    }
     EXPECT_EQ(refusal(sets().whole), "no error");
     EXPECT_EQ(refusal(sets().blind).find("image") != std::string::npos, learns_from_images(kind.name)) << kind.name;
     EXPECT_EQ(refusal(sets().unlabelled) == "no error", kind.name != "classify") << kind.name;
@@ -440,6 +458,7 @@ TEST(StandardTasks, AnEvaluationIsOfWhatIsThere) {
 TEST(StandardTasks, AnyNumberOfRanksFindsTheSame) {
   const Names paths{sets().whole->path().string(), sets().partly->path().string()};
   for (const TaskKind& kind : tasks_of_captions()) {
+    if (learns_from_boxes(kind.name)) continue;
     const Found one = evaluate(config_of(std::string(kind.name)), 1, paths);
     for (const int ranks : {2, 3}) {
       const Found many = evaluate(config_of(std::string(kind.name)), ranks, paths);

@@ -77,7 +77,7 @@ TEST_P(GradientOfTheModel, IsTheSlopeOfTheLoss) {
 
 INSTANTIATE_TEST_SUITE_P(Tasks, GradientOfTheModel,
                          ::testing::Values("contrastive", "classify", "caption", "coca", "masked_image", "masked_text",
-                                           "answer", "align", "language"),
+                                           "answer", "align", "language", "detect", "ground"),
                          [](const auto& task) { return std::string(task.param); });
 
 }  // namespace

@@ -45,7 +45,8 @@ inline std::string config_of(const std::string& task, int turn) {
   const std::string text =
       fmt::format("task = \"{}\"\nrun.seed = 7\ntraining.global_batch = 24\nmodel.dropout = 0.1\n", task);
   // A decoder that is most of the model: two stages already cut it, and have the two ends of its tied weight.
-  const bool decodes = task == "caption" || task == "coca" || task == "language";
+  const bool decodes =
+      task == "caption" || task == "coca" || task == "language" || task == "detect" || task == "ground";
   const std::string image = kImage + fmt::format("layers = {}\n", decodes ? 1 : 2);
   if (task == "contrastive") return text + "model.embedding = 9\n" + image + pooling + kText + attention + objective;
   if (task == "classify") return text + "model.classes = 11\n" + image + pooling;
@@ -55,6 +56,12 @@ inline std::string config_of(const std::string& task, int turn) {
            fmt::format("[objective]\nvisible_share = {}\nnormalize_patches = {}\n", turn % 5 < 3 ? 0.25 : 0.6,
                        turn % 3 > 0);
   }
+  if (task == "detect") {
+    return text + "model.classes = 5\nmodel.queries = 7\n" + image +
+           "[model.decoder]\nwidth = 12\nlayers = 2\nheads = 2\nfeed_forward = 18\n" +
+           fmt::format("[objective]\nnothing_weight = {}\n", turn % 3 > 0 ? 0.1 : 1.0);
+  }
+  if (task == "ground") return text + image + kText;
   if (task == "masked_text") {
     return text + fmt::format("model.tied_output = {}\nmodel.transform_output = {}\n", turn % 3 != 1, turn % 4 < 2) +
            kText + "[objective]\nshare = 0.4\n";

@@ -62,8 +62,8 @@ TEST_P(ParallelEqualsSerial, LossAndEveryGradient) {
   });
 }
 
-constexpr const char* kTasks[] = {"contrastive", "classify", "caption", "coca",    "masked_image",
-                                  "masked_text", "answer",   "align",   "language"};
+constexpr const char* kTasks[] = {"contrastive", "classify", "caption",  "coca",   "masked_image", "masked_text",
+                                  "answer",      "align",    "language", "detect", "ground"};
 
 // Every mesh of {1, 2}^3 under every schedule and number of microbatches; the other switches go through all their
 // values in turn, so that each meets each mesh.
