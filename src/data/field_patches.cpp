@@ -35,7 +35,7 @@ void draw_patches(RandomKey key, bool has_image, FieldRows rows) {
 class PatchMaskFiller : public RowFiller {
  public:
   void fill(const LoadedSample& sample, FieldRows rows) override {
-    draw_patches(random_key(sample.seed, "mask/patches", sample.position), sample.record.has_image(), rows);
+    draw_patches(random_key(sample.seed, "mask/patches", sample.position), sample.has_image, rows);
   }
   void clear(FieldRows rows) override {
     const std::span<int32_t> visible = values_of<int32_t>(rows[kVisible]);

@@ -15,11 +15,11 @@ class PixelsFiller : public RowFiller {
 
   void fill(const LoadedSample& sample, FieldRows rows) override {
     const std::span<uint8_t> out = values_of<uint8_t>(rows[0]);
-    const std::span<const std::byte> encoded = sample.bytes.image;
-    if (encoded.empty()) {
+    if (!sample.has_image) {
       clear(rows);
       return;
     }
+    const std::span<const std::byte> encoded = sample.bytes.image;
     const ImageInfo info = probe_image(encoded);
     const Augmentation augmentation = row_augmentation(sample, augment_, info.seen_width(), info.seen_height());
     reader_.read(encoded, info, augmentation.crop, size_, out);
