@@ -127,8 +127,8 @@ class BadInput(unittest.TestCase):
                      f"run.dir={self.root}/large")
 
     def test_a_task_that_is_not_there_and_keys_of_another(self):
-        self.refused(2, ["`task`", "contrastive, classify, caption, coca", "detect"], "train", self.config, "--set",
-                     'task="detect"')
+        self.refused(2, ["`task`", "contrastive, classify, caption, coca", "translate"], "train", self.config, "--set",
+                     'task="translate"')
         self.refused(2, ["problems", "model.text", "model.embedding"], "train", self.config, "--set",
                      'task="classify"')
 
