@@ -216,6 +216,44 @@ def clip(config):
     return keys, table + blocks("text", "text_model.encoder.layers", text.num_hidden_layers, CLIP_BLOCK)
 
 
+# ---- SigLIP (Zhai et al. 2023)
+
+def siglip(config):
+    """Ours has no bias on the text's vector, and a matrix on the image's, which is then the unit matrix."""
+    image, text, head = config.vision_config, config.text_config, "vision_model.head"
+    keys = {"task": "contrastive", "model.embedding": text.projection_size, "model.image.pooling": "attention",
+            "model.text.length": text.max_position_embeddings, "model.text.vocabulary": text.vocab_size,
+            "model.text.attention": "bidirectional", "objective.kind": "sigmoid"}
+    keys |= image_keys(image) | encoder_keys("model.text", text)
+    packed = f"{head}.attention.in_proj_"  # queries, keys, values
+
+    def part(ours, first, last):
+        def make(x):
+            parts = x.reshape(3, -1, *x.shape[1:])[first:last]
+            return parts[0] if last - first == 1 else parts
+
+        return [Row(f"{ours}.{kind}", (packed + kind,), make) for kind in ("weight", "bias")]
+
+    table = [Row("image.embed.patch.weight", ("vision_model.embeddings.patch_embedding.weight",), rows),
+             Row("image.embed.patch.bias", ("vision_model.embeddings.patch_embedding.bias",)),
+             Row("image.embed.positions", ("vision_model.embeddings.position_embedding.weight",)),
+             norm("image.pool.norm", "vision_model.post_layernorm"),
+             Row("image.pool.queries", (f"{head}.probe",), lambda x: x[0]),
+             *part("image.pool.q", 0, 1), *part("image.pool.kv", 1, 3),
+             linear("image.pool.out", f"{head}.attention.out_proj"),
+             norm("image.pool.feed_forward.norm", f"{head}.layernorm"),
+             linear("image.pool.feed_forward.in", f"{head}.mlp.fc1"),
+             linear("image.pool.feed_forward.out", f"{head}.mlp.fc2"),
+             Row("image.head.projection.weight", (f"{head}.probe",), lambda x: torch.eye(x.shape[-1]), None),
+             Row("text.embed.tokens.weight", ("text_model.embeddings.token_embedding.weight",)),
+             Row("text.embed.positions", ("text_model.embeddings.position_embedding.weight",)),
+             norm("text.head.norm", "text_model.final_layer_norm"),
+             Row("text.head.projection.weight", ("text_model.head.weight",)),
+             Row("objective.log_scale", ("logit_scale",)), Row("objective.bias", ("logit_bias",))]
+    table += blocks("image", "vision_model.encoder.layers", image.num_hidden_layers, CLIP_BLOCK)
+    return keys, table + blocks("text", "text_model.encoder.layers", text.num_hidden_layers, CLIP_BLOCK)
+
+
 # ---- BERT (Devlin et al. 2019)
 
 def bert(config):
@@ -269,3 +307,53 @@ def vit_bart(image, text):
                   linear(f"{mine}.kv", f"{theirs}.k_proj", f"{theirs}.v_proj"),
                   linear(f"{mine}.out", f"{theirs}.out_proj")]
     return keys, table
+
+
+# ---- Decoders: GPT-2 and Llama (Touvron et al. 2023); LLaVA's connector (Liu et al. 2024)
+
+def language_keys(length, vocabulary, is_tied):
+    return {"task": "language", "model.text.length": length, "model.text.vocabulary": vocabulary,
+            "model.tied_output": is_tied}
+
+
+def gpt2(config):
+    keys = language_keys(config.n_positions, config.vocab_size, True)
+    keys |= stack_keys("model.text", config.n_embd, config.n_layer, config.n_head, config.n_inner,
+                       config.activation_function, config.layer_norm_epsilon)
+    table = [Row("text.embed.tokens.weight", ("transformer.wte.weight",)),
+             Row("text.embed.positions", ("transformer.wpe.weight",)), norm("text.output.norm", "transformer.ln_f")]
+    return keys, table + gpt2_blocks("text", "transformer.h", config.n_layer, is_across=False)
+
+
+def llama(config, length, prefix=""):
+    """`length`: of the texts, which rotary positions do not tell. `prefix`: what their names begin with."""
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    keys = language_keys(length, config.vocab_size, False)
+    keys |= stack_keys("model.text", config.hidden_size, config.num_hidden_layers, heads, config.intermediate_size,
+                       config.hidden_act, config.rms_norm_eps)
+    keys |= {"model.text.norm": "rms", "model.text.positions": "rotary", "model.text.kv_heads": kv_heads,
+             "model.text.rotary_base": config.rope_parameters["rope_theta"]}
+    table = [Row("text.embed.tokens.weight", (prefix + "model.embed_tokens.weight",)),
+             Row("text.output.norm.weight", (prefix + "model.norm.weight",)),
+             Row("text.output.tokens.weight", (prefix + "lm_head.weight",))]
+    for i in range(config.num_hidden_layers):
+        mine, theirs = f"text.blocks.{i}", f"{prefix}model.layers.{i}"
+        q, k, v = (f"{theirs}.self_attn.{name}_proj" for name in "qkv")
+        table += [Row(f"{mine}.attention.norm.weight", (f"{theirs}.input_layernorm.weight",)),
+                  *unbiased(f"{mine}.attention.out", f"{theirs}.self_attn.o_proj"),
+                  Row(f"{mine}.feed_forward.norm.weight", (f"{theirs}.post_attention_layernorm.weight",)),
+                  *unbiased(f"{mine}.feed_forward.in", f"{theirs}.mlp.gate_proj", f"{theirs}.mlp.up_proj"),
+                  *unbiased(f"{mine}.feed_forward.out", f"{theirs}.mlp.down_proj")]
+        if kv_heads == heads:
+            table += unbiased(f"{mine}.attention.qkv", q, k, v)
+        else:
+            table += unbiased(f"{mine}.attention.q", q) + unbiased(f"{mine}.attention.kv", k, v)
+    return keys, table
+
+
+def vit_llava_llama(image, text, length):
+    """LLaVA's projector between a ViT, all of whose tokens it takes behind the last norm, and a Llama."""
+    keys, table = llama(text, length, "decoder.")
+    keys |= {"model.connector.kind": "mlp", "model.image.pooling": "class"} | image_keys(image)
+    table += vit_encoder("encoder", image.num_hidden_layers) + [norm("image.norm", "encoder.layernorm")]
+    return keys, table + [linear("connector.in", "connector.linear_1"), linear("connector.out", "connector.linear_2")]

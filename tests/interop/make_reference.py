@@ -18,9 +18,11 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
-from transformers import (BartConfig, BartForCausalLM, BertConfig, BertForMaskedLM, CLIPConfig, CLIPModel, GenerationConfig,
-                          GPT2Config, GPT2LMHeadModel, VisionEncoderDecoderModel, ViTConfig, ViTForImageClassification,
-                          ViTMAEConfig, ViTMAEForPreTraining, ViTModel)
+from transformers import (BartConfig, BartForCausalLM, BertConfig, BertForMaskedLM, CLIPConfig, CLIPModel, CLIPVisionConfig,
+                          GenerationConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, LlavaConfig,
+                          PreTrainedModel, SiglipConfig, SiglipModel, VisionEncoderDecoderModel, ViTConfig,
+                          ViTForImageClassification, ViTMAEConfig, ViTMAEForPreTraining, ViTModel)
+from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 from transformers.pytorch_utils import Conv1D
 
 import families
@@ -167,6 +169,21 @@ def clip(inputs):
     return reference
 
 
+def siglip(inputs):
+    text = TEXT | {"vocab_size": TOKENS, "max_position_embeddings": LENGTH}
+    model = SiglipModel(SiglipConfig(text_config=text, vision_config=IMAGE)).eval()
+    randomize(model)
+    with torch.no_grad():
+        model.text_model.head.bias.zero_()
+    reference = Reference(*families.siglip(model.config), model, fixed=["text_model.head.bias"])
+    # Texts are padded to their full length, and the padding is a part of them.
+    reference.add("field", pixels=inputs.pixels, image_present=inputs.present, tokens=inputs.tokens.int(),
+                  lengths=torch.full((IMAGES,), LENGTH, dtype=torch.int32), text_present=inputs.present)
+    answer = model(input_ids=inputs.tokens, pixel_values=inputs.normalized, return_loss=True)
+    reference.answer({"image_embedding": answer.image_embeds, "text_embedding": answer.text_embeds}, answer.loss)
+    return reference
+
+
 def bert(inputs):
     model = BertForMaskedLM(BertConfig(**TEXT, vocab_size=TOKENS, max_position_embeddings=LENGTH)).eval()
     randomize(model)
@@ -184,18 +201,28 @@ def bert(inputs):
     return reference
 
 
+def next_tokens(inputs):
+    """Of each token the one that follows it, -1 where none does."""
+    targets = inputs.tokens.roll(-1, 1).where(inputs.is_token.roll(-1, 1) & inputs.is_token, -1)
+    targets[:, -1] = -1
+    return targets
+
+
+def token_loss(logits, targets, smoothing=0.0):
+    return cross_entropy(logits.reshape(-1, TOKENS), targets.reshape(-1), ignore_index=-1, label_smoothing=smoothing)
+
+
 def captioner(inputs, decoder, family):
     """A ViT that a decoder attends to."""
     model = VisionEncoderDecoderModel(encoder=ViTModel(ViTConfig(**IMAGE), add_pooling_layer=False), decoder=decoder).eval()
     assert not hasattr(model, "enc_to_dec_proj")  # of equal widths there is none
     randomize(model)
     reference = Reference(*family(model.config.encoder, model.config.decoder), model)
-    targets = inputs.tokens.roll(-1, 1).where(inputs.is_token.roll(-1, 1) & inputs.is_token, -1)
-    targets[:, -1] = -1
+    targets = next_tokens(inputs)
     reference.add("field", pixels=inputs.pixels, image_present=inputs.present, text_present=inputs.present,
                   tokens=inputs.tokens.int(), lengths=inputs.lengths.int(), targets=targets.int())
     logits = model(pixel_values=inputs.normalized, decoder_input_ids=inputs.tokens).logits
-    loss = cross_entropy(logits.reshape(-1, TOKENS), targets.reshape(-1), ignore_index=-1, label_smoothing=SMOOTHING)
+    loss = token_loss(logits, targets, SMOOTHING)
     memory = model.encoder(pixel_values=inputs.normalized).last_hidden_state
     reference.answer({"logits": logits, "memory": memory}, loss)
     add_greedy(reference, model, inputs)
@@ -252,7 +279,60 @@ def vit_bart(inputs):
     return captioner(inputs, BartForCausalLM(config), families.vit_bart)
 
 
-MODELS = (vit, vit_mae, clip, bert, vit_gpt2, vit_bart)
+def language(inputs, model, keys, table):
+    randomize(model)
+    reference = Reference(keys, table, model)
+    targets = next_tokens(inputs)
+    reference.add("field", tokens=inputs.tokens.int(), lengths=inputs.lengths.int(), targets=targets.int(),
+                  text_present=inputs.present)
+    logits = model(input_ids=inputs.tokens).logits
+    reference.answer({"logits": logits}, token_loss(logits, targets))
+    return reference
+
+
+def gpt2(inputs):
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=TOKENS, n_positions=LENGTH, n_embd=48, n_layer=2, n_head=6, n_inner=90)).eval()
+    return language(inputs, model, *families.gpt2(model.config))
+
+
+def llama_config():
+    return LlamaConfig(**TEXT, vocab_size=TOKENS, num_key_value_heads=2, max_position_embeddings=64)
+
+
+def llama(inputs):
+    model = LlamaForCausalLM(llama_config()).eval()
+    return language(inputs, model, *families.llama(model.config, LENGTH))
+
+
+class Llava(PreTrainedModel):
+    """A ViT, LLaVA's projector and a Llama, put together here: LLaVA itself takes its features in front of the last norm."""
+    config_class = LlavaConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.encoder = ViTModel(ViTConfig(**IMAGE), add_pooling_layer=False)
+        self.connector = LlavaMultiModalProjector(config)
+        self.decoder = LlamaForCausalLM(config.text_config)
+
+    def forward(self, pixels, tokens):
+        connected = self.connector(self.encoder(pixel_values=pixels).last_hidden_state)
+        embedded = torch.cat([connected, self.decoder.model.embed_tokens(tokens)], 1)
+        return connected, self.decoder(inputs_embeds=embedded).logits[:, connected.shape[1]:]
+
+
+def vit_llava_llama(inputs):
+    model = Llava(LlavaConfig(vision_config=CLIPVisionConfig(**IMAGE), text_config=llama_config())).eval()
+    randomize(model)
+    reference = Reference(*families.vit_llava_llama(model.encoder.config, model.decoder.config, LENGTH), model)
+    targets = next_tokens(inputs)
+    reference.add("field", pixels=inputs.pixels, image_present=inputs.present, text_present=inputs.present,
+                  tokens=inputs.tokens.int(), lengths=inputs.lengths.int(), targets=targets.int())
+    connected, logits = model(inputs.normalized, inputs.tokens)
+    reference.answer({"connected": connected, "logits": logits}, token_loss(logits, targets))
+    return reference
+
+
+MODELS = (vit, vit_mae, clip, siglip, bert, vit_gpt2, vit_bart, gpt2, llama, vit_llava_llama)
 
 
 def main():
