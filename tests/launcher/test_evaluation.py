@@ -37,7 +37,7 @@ class Evaluation(SmallRuns):
     @classmethod
     def config(cls, task):
         """The small run's config as another task's: without the sections that it does not have."""
-        text = small_runs.CONFIG
+        text = small_runs.TASKS[task] if task.startswith("masked_") else small_runs.CONFIG
         if task == "classify":
             text = re.sub(r"\[model\.text\].*?\n\n", "", text, flags=re.S)
             text = text.replace("embedding = 12", "classes = 3")
