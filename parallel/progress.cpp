@@ -89,6 +89,8 @@ void Progress::wait_until_finished(const Flight& flight) {
   const Clock::time_point begin = Clock::now();
   Clock::time_point next_check = begin + kLongestSleep;
   Clock::time_point spin_end = begin + options_.spin;
+  const bool is_given_up = flight.begun() <= gave_up_at_;
+  const Clock::duration longest = is_given_up ? Clock::duration::zero() : Clock::duration(options_.timeout);
   for (int num_idle = 0;;) {
     const bool moved = poll();
     if (flight.finished()) return;
@@ -105,7 +107,8 @@ void Progress::wait_until_finished(const Flight& flight) {
       sched_yield();
       continue;
     }
-    if (now - begin >= options_.timeout) {
+    if (now - begin >= longest) {
+      gave_up_at_ = now;
       const std::string missing = flight.missing();
       throw PeerError(
           flight.identity().where(),
@@ -120,7 +123,7 @@ void Progress::wait_until_finished(const Flight& flight) {
       flight.check_peers_alive();
       next_check = now + kLongestSleep;
     }
-    sleep(num_idle - kNumYields, options_.timeout - (now - begin));
+    sleep(num_idle - kNumYields, longest - (now - begin));
   }
 }
 

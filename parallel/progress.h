@@ -32,6 +32,7 @@ class Flight : public Pending {
   void wait() final;
 
   bool finished() const { return done_ || failure_ != nullptr; }
+  std::chrono::steady_clock::time_point begun() const { return begun_; }
   const Operation& operation() const { return operation_; }
   const GroupIdentity& identity() const { return *identity_; }
   void complete() { done_ = true; }
@@ -50,6 +51,7 @@ class Flight : public Pending {
   std::shared_ptr<Progress> progress_;
   std::shared_ptr<const GroupIdentity> identity_;
   Operation operation_;
+  std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
   bool done_ = false;
   std::exception_ptr failure_;
 };
@@ -81,7 +83,9 @@ class Progress {
   void remove(Source* source) { std::erase(sources_, source); }
   bool poll();
   std::chrono::milliseconds timeout() const { return options_.timeout; }
-  /// Returns when the flight is done; throws its failure, or PeerError after the time-out.
+  /// Returns when the flight is done; throws its failure, or PeerError after the time-out. Whatever had begun when a
+  /// wait ended so is not waited for again: its results, which are given up one by one on the way out, would take as
+  /// long each.
   void wait(const Flight& flight);
   /// What wait() waits for; empty outside of it.
   std::string awaited() const { return awaited_ == nullptr ? "" : awaited_->to_string(); }
@@ -95,6 +99,7 @@ class Progress {
   Options options_;
   std::vector<Source*> sources_;
   const Flight* awaited_ = nullptr;
+  Clock::time_point gave_up_at_ = Clock::time_point::min();
 };
 
 }  // namespace triptych::parallel
