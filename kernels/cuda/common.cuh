@@ -333,8 +333,8 @@ void launch_each_piece(Stream& stream, std::string_view kernel, int64_t n, bool 
 }
 
 /// f(row, i, piece) for pieces of every row of [rows, cols], i a multiple of N. A power of two of threads shares a row,
-/// so that short rows leave few of a block's idle, and nothing is divided. Three blocks a multiprocessor suffice: left to
-/// itself the compiler wants more of them, and spills for it.
+/// so that short rows leave few of a block's idle, and nothing is divided. Three blocks a multiprocessor suffice: left
+/// to itself the compiler wants more of them, and spills for it.
 template <int N, typename F>
 __global__ void __launch_bounds__(kBlockThreads, 3) each_row_piece(F f, int64_t rows, int64_t cols, bool aligned) {
   const int64_t first = (static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x) * N;

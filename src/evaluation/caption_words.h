@@ -18,9 +18,9 @@ namespace triptych::evaluation {
 std::vector<std::string> words_13a(std::string_view utf8);
 
 /// A caption as CIDEr wants it: its 13a words without those that are of ASCII punctuation alone, ASCII letters in lower
-/// case, with one space between. It stands in for the Penn Treebank's words, in lower case and without punctuation, that
-/// the COCO captions' own evaluation takes: plain words are the same, but "don't", "man's", "e.g." and "3-year-old" are
-/// divided otherwise there.
+/// case, with one space between. It stands in for the Penn Treebank's words, in lower case and without punctuation,
+/// that the COCO captions' own evaluation takes: plain words are the same, but "don't", "man's", "e.g." and
+/// "3-year-old" are divided otherwise there.
 ///
 /// Throws InternalError for a text that is not UTF-8.
 std::string plain_caption(std::string_view utf8);

@@ -260,16 +260,15 @@ TEST_F(Report, IsWholeAndEscaped) {
                                                      .produced = "a <cat>",
                                                      .score = 0.125},
                                                     {.truth = "2", .produced = "1 + 1", .correct = true}}});
-  input.panels.push_back(BoxesPanel{.title = "Found <here>",
-                                    .caption = "what lines & dashes mean",
-                                    .examples = {{.group = "<scenes>",
-                                                  .picture = picture("eight", "8"),
-                                                  .asked = "where is <it>?",
-                                                  .boxes = {{.right = 0.5, .bottom = 0.25, .text = "a <box>",
-                                                             .is_truth = true},
-                                                            {.left = -1, .right = 2, .text = "a <guess>",
-                                                             .correct = true, .score = 0.75}}},
-                                                 {.asked = "no picture, so not shown"}}});
+  input.panels.push_back(BoxesPanel{
+      .title = "Found <here>",
+      .caption = "what lines & dashes mean",
+      .examples = {{.group = "<scenes>",
+                    .picture = picture("eight", "8"),
+                    .asked = "where is <it>?",
+                    .boxes = {{.right = 0.5, .bottom = 0.25, .text = "a <box>", .is_truth = true},
+                              {.left = -1, .right = 2, .text = "a <guess>", .correct = true, .score = 0.75}}},
+                   {.asked = "no picture, so not shown"}}});
   expect(input, R"json({
     "texts": ["a <title> & more", "mesh <x>", "pp 2 & tp 2",
               "dir = \"</pre><img src=x onerror=alert(1)>\"\n",

@@ -53,8 +53,8 @@ constexpr double kAfterManySteps = 1e-4;
 /// of itself, and a step that is small enough for the fourth order changes it by some 1e-4 of itself.
 constexpr double kOfSlope = 1e-2;
 
-/// A metric in double precision against another library's: the same few thousand terms, summed in another order, 1e-16 of
-/// their size each time. A term that is left out changes more.
+/// A metric in double precision against another library's: the same few thousand terms, summed in another order, 1e-16
+/// of their size each time. A term that is left out changes more.
 constexpr double kBetweenDoubles = 1e-12;
 
 /// A minimum in double precision against another library's, both found until no element of the gradient is above 1e-10:
