@@ -1,7 +1,7 @@
 """Small training runs, for the tests of the program: a data set of drawn pictures, and the program on ranks that are
 processes.
 
-usage: small_runs.py TRIPTYCH FOLDER      makes run.toml, a config a task, and data in a new folder
+usage: small_runs.py TRIPTYCH FOLDER      makes run.toml, a config a task, data and scenes in a new folder
 """
 
 import fcntl
@@ -121,30 +121,83 @@ queries = 3
 layers = 1
 gate = 0.5
 """
+SMALL_FUSION = """
+[model.fusion]
+kind = "cross_attention"
+width = 8
+layers = 1
+heads = 2
+feed_forward = 10
+"""
+WITH_MASK_TOKEN = SMALL_TEXT.replace("vocabulary = 80", "vocabulary = 82")
 TASKS = {"classify": SMALL_HEAD + "classes = 5\n" + SMALL_IMAGE,
          "caption": SMALL_HEAD + SMALL_IMAGE + SMALL_TEXT,
          "coca": SMALL_HEAD + "embedding = 6\npool_queries = 3\nmultimodal_layers = 1\n" + SMALL_IMAGE + SMALL_TEXT,
          "masked_image": SMALL_HEAD + SMALL_IMAGE + SMALL_DECODER,
          "language": SMALL_HEAD + SMALL_IMAGE + SMALL_TEXT + SMALL_CONNECTOR,
-         "masked_text": SMALL_HEAD + SMALL_TEXT.replace("vocabulary = 80", "vocabulary = 82")}  # with the mask token
+         "masked_text": SMALL_HEAD + WITH_MASK_TOKEN,
+         "answer": SMALL_HEAD + "answers = 4\n" + SMALL_IMAGE + SMALL_TEXT
+                   + SMALL_FUSION.replace("cross_attention", "gated")
+                   + '\n[model.connector]\nkind = "resampler"\nqueries = 3\nlayers = 1\n',
+         # Groups of two rows in each of two microbatches on each of two ranks.
+         "align": SMALL_HEAD.replace("global_batch = 4", "global_batch = 8") + "embedding = 6\n" + SMALL_IMAGE
+                  + WITH_MASK_TOKEN + SMALL_FUSION + "\n[objective]\nmatching_group = 2\nmasked_share = 0.4\n",
+         "detect": SMALL_HEAD + "classes = 4\nqueries = 3\n" + SMALL_IMAGE + SMALL_DECODER,
+         "ground": SMALL_HEAD + SMALL_IMAGE + SMALL_TEXT}
+SCENE_TASKS = ("answer", "align", "detect", "ground")  # their data are scenes
+COLORS, SHAPES = ("red", "green", "blue", "white"), ("square", "disc", "cross")
+
+
+def add_shape(pen, shape, color, box):
+    """In the pixels of a box of left, top, right, bottom, all included."""
+    left, top, right, bottom = box
+    if shape == "square":
+        pen.rectangle(box, fill=color)
+    elif shape == "disc":
+        pen.ellipse(box, fill=color)
+    else:
+        pen.line(box, fill=color, width=3)
+        pen.line((left, bottom, right, top), fill=color, width=3)
+
+
+def bytes_of(image, number):
+    """Of a PNG or JPEG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG" if number % 2 else "JPEG")
+    return buffer.getvalue()
 
 
 def draw(number):
-    """A picture as the bytes of a PNG or JPEG file, and two captions."""
+    """A picture as the bytes of a file, and two captions."""
     rng = np.random.default_rng(number)
-    color, shape = (("red", "green", "blue", "white")[number % 4], ("square", "disc", "cross")[number % 3])
+    color, shape = COLORS[number % 4], SHAPES[number % 3]
     image = Image.fromarray(rng.integers(0, 80, (18 + number % 5, 21, 3), np.uint8))
+    add_shape(ImageDraw.Draw(image), shape, color, (5, 4, 14, 13))
+    return bytes_of(image, number), [f"a {color} {shape}", f"picture {number} of a {shape}"]
+
+
+def draw_scene(number):
+    """A picture as the bytes of a file, and what its line says of it: a caption, a question with its answer and label,
+    and the boxes of one or two shapes; labels and classes are colors. Some lack the picture, the caption, the question
+    or the boxes."""
+    rng = np.random.default_rng(number)
+    image = Image.fromarray(rng.integers(0, 80, (20 + number % 3, 26, 3), np.uint8))
     pen = ImageDraw.Draw(image)
-    if shape == "square":
-        pen.rectangle((5, 4, 14, 13), fill=color)
-    elif shape == "disc":
-        pen.ellipse((5, 4, 14, 13), fill=color)
-    else:
-        pen.line((5, 4, 14, 13), fill=color, width=3)
-        pen.line((5, 13, 14, 4), fill=color, width=3)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG" if number % 2 else "JPEG")
-    return buffer.getvalue(), [f"a {color} {shape}", f"picture {number} of a {shape}"]
+    line = {"boxes": [], "classes": [], "phrases": []}
+    for place in range(1 + number % 2):
+        shape, color = (number + place) % 3, (number // 3 + place) % 4
+        left, top, side = 13 * place + int(rng.integers(4)), int(rng.integers(8)), 7 + int(rng.integers(3))
+        add_shape(pen, SHAPES[shape], COLORS[color], (left, top, left + side, top + side))
+        line["boxes"].append([left, top, left + side + 1, top + side + 1])
+        line["classes"].append(color)
+        line["phrases"].append(f"the {COLORS[color]} {SHAPES[shape]}")
+    label = line["classes"][0]
+    line |= {"captions": [f"scene {number} with " + " and ".join(line["phrases"])], "label": label,
+             "question": f"what color is the {SHAPES[number % 3]}", "answers": [COLORS[label]]}
+    lacks = ((), ("boxes", "classes", "phrases"), ("question", "answers"), ("captions",),
+             ("image", "boxes", "classes", "phrases"))[number % 5]
+    return (None if "image" in lacks else bytes_of(image, number),
+            {key: value for key, value in line.items() if key not in lacks})
 
 
 def losses(run):
@@ -203,6 +256,23 @@ def make_data(folder, program):
     program("tokenizer", "train", folder / "data", "--vocabulary", "80", "--character-coverage", "1")
 
 
+def make_scenes(folder, program):
+    """A data set with questions and boxes, and a tokenizer, in scenes."""
+    images = folder / "scene-images"
+    images.mkdir()
+    with open(images / "captions.jsonl", "w", encoding="utf-8") as lines:
+        for number in range(22):
+            picture, line = draw_scene(number)
+            if picture is not None:
+                line["image"] = f"{number}.image"
+                (images / line["image"]).write_bytes(picture)
+            lines.write(json.dumps(line) + "\n")
+    (images / "classes.txt").write_text("\n".join(COLORS) + "\n")
+    program("ingest", "pairs", "--images", images, "--captions", images / "captions.jsonl", "--classes",
+            images / "classes.txt", "--out", folder / "scenes")
+    program("tokenizer", "train", folder / "scenes", "--vocabulary", "80", "--character-coverage", "1")
+
+
 class SmallRuns(unittest.TestCase):
     """A data set in a folder of its own, and calls of the program. `triptych` is set by the test's main."""
 
@@ -244,9 +314,14 @@ class SmallRuns(unittest.TestCase):
         return cls.run_program(*arguments, **options).stdout
 
     @classmethod
+    def data_of(cls, config):
+        """What a task learns; that of scenes is there where a test has called make_scenes."""
+        return cls.folder / "scenes" if config in SCENE_TASKS else cls.data
+
+    @classmethod
     def arguments(cls, run, *, config="run", data=None, mesh=None, resume=None, **keys):
         words = ["train", cls.folder / f"{config}.toml"]
-        settings = {"run.dir": f'"{run}"', "data.path": f'"{data or cls.data}"'}
+        settings = {"run.dir": f'"{run}"', "data.path": f'"{data or cls.data_of(config)}"'}
         settings |= {f"parallel.{axis}": size for axis, size in (mesh or {}).items()}
         settings |= {key.replace("__", "."): value for key, value in keys.items()}
         for key, value in settings.items():
@@ -270,4 +345,5 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     target = Path(sys.argv[2])
     target.mkdir(parents=True)
-    make_data(target, lambda *words: subprocess.run([sys.argv[1], *map(str, words)], check=True))
+    for make in (make_data, make_scenes):
+        make(target, lambda *words: subprocess.run([sys.argv[1], *map(str, words)], check=True))
