@@ -3,7 +3,10 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <map>
+#include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -16,12 +19,19 @@
 
 namespace triptych::test {
 
-/// Values of a normal distribution, rounded to T.
+/// Values of a normal distribution, rounded to T. They are kept, since each instruction set and number of threads is
+/// tested with the same: unoptimized, most of the time would be theirs.
 template <typename T>
-std::vector<T> normals(int64_t n, std::string_view purpose, double mean = 0.0, double std = 1.0) {
-  std::vector<T> values(static_cast<std::size_t>(n));
+const std::vector<T>& normals(int64_t n, std::string_view purpose, double mean = 0.0, double std = 1.0) {
+  static std::map<std::tuple<int64_t, std::string, double, double>, std::vector<T>> made;
+  const auto [at, is_new] = made.try_emplace({n, std::string(purpose), mean, std});
+  if (!is_new) return at->second;
+  std::vector<T>& values = at->second;
+  values.reserve(static_cast<std::size_t>(n));
   const RandomKey key = random_key(7, purpose, 0);
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = T(static_cast<float>(mean + std * philox_normal(key, i)));
+  for (int64_t i = 0; i < n; ++i) {
+    values.push_back(T(static_cast<float>(mean + std * philox_normal(key, static_cast<uint64_t>(i)))));
+  }
   return values;
 }
 

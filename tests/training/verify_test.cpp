@@ -8,6 +8,7 @@
 
 #include "parallel/in_process_group.h"
 #include "parallel/pipeline/schedules.h"
+#include "support/sanitizer.h"
 #include "support/tolerance.h"
 #include "tasks/standard_tasks.h"
 #include "training/task_configs.h"
@@ -119,23 +120,13 @@ std::vector<Case> frozen_parts() {
   return all;
 }
 
-#if defined(__SANITIZE_ADDRESS__)  // gcc's
-constexpr std::size_t kStride = 7;
-#elif defined(__has_feature)
-constexpr std::size_t kStride = __has_feature(address_sanitizer) ? 7 : 1;
-#else
-constexpr std::size_t kStride = 1;
-#endif
-
-// All of them; unoptimized and with the address sanitizer, where a second's work takes a minute, each seventh. Seven
-// shares no factor with the lengths of the loops above: 11 tasks; 8 meshes, 2 schedules and 3 numbers of microbatches;
-// 3 meshes and 2 schedules; 3 choices of frozen parts and 5 meshes. So of the grid's 528 the 76 have every task, and
-// every mesh under every schedule with every number of microbatches; of 66 long pipelines the 10 have every mesh under
-// every schedule; of the 165 with frozen parts the 24 have every task, and every choice on every mesh.
+// Seven shares no factor with the lengths of the loops above: 11 tasks; 8 meshes, 2 schedules and 3 numbers of
+// microbatches; 3 meshes and 2 schedules; 3 choices of frozen parts and 5 meshes. So under the address sanitizer the 76
+// of the grid's 528 have every task, and every mesh under every schedule with every number of microbatches; the 10 of
+// 66 long pipelines have every mesh under every schedule; the 24 of the 165 with frozen parts have every task, and
+// every choice on every mesh.
 auto cases(const std::vector<Case>& all) {
-  std::vector<Case> chosen;
-  for (std::size_t i = 0; i < all.size(); i += kStride) chosen.push_back(all[i]);
-  return ::testing::ValuesIn(chosen);
+  return ::testing::ValuesIn(fewer_if_sanitized(all, 7));
 }
 
 INSTANTIATE_TEST_SUITE_P(FrozenParts, ParallelEqualsSerial, cases(frozen_parts()), name_of);
