@@ -212,7 +212,9 @@ TEST(ReducerBuckets, LeaveOutWhatIsNotTrained) {
         for (int i = 0; i < kParameters; ++i) {
           const Parameter& p = *owned[static_cast<std::size_t>(i)];
           ASSERT_EQ(p.gradient.tensor().defined(), i < num_trained) << p.name;
-          if (i < num_trained) EXPECT_EQ(first_of(p), both(i)) << p.name << " in step " << step;
+          if (i < num_trained) {
+            EXPECT_EQ(first_of(p), both(i)) << p.name << " in step " << step;
+          }
         }
       }
     }
