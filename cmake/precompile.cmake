@@ -1,21 +1,19 @@
-# Precompiled headers of the unoptimized builds, where reading headers is half of the compiler's time. An optimized build
-# reads each header where it is included, and so finds an include that is missing.
+# Precompiled headers where reading headers is half of the compiler's time: in the unoptimized builds, and of the tests in
+# all. An optimized build of a library reads each header where it is included, and so finds an include that is missing.
 
 set(TRIPTYCH_PRECOMPILED_LIBRARY
     <algorithm> <array> <atomic> <chrono> <cmath> <cstdint> <filesystem> <fstream> <functional> <map> <memory> <mutex>
     <numeric> <optional> <random> <set> <span> <string> <string_view> <thread> <utility> <vector> <fmt/format.h>)
 set(TRIPTYCH_PRECOMPILED_TESTS ${TRIPTYCH_PRECOMPILED_LIBRARY} <gtest/gtest.h>)
+set(TRIPTYCH_PRECOMPILED_EMULATED_TESTS ${TRIPTYCH_PRECOMPILED_TESTS})
 
-if(CMAKE_BUILD_TYPE STREQUAL "Debug")
-  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)  # as ccache wants it
-endif()
-
-# triptych_precompile(TARGET LIBRARY|TESTS): the first target of a kind compiles its headers, the others read what it
-# made. All of one kind must have the same options.
+# triptych_precompile(TARGET LIBRARY|TESTS|EMULATED_TESTS): the first target of a kind compiles its headers, the others
+# read what it made. All of one kind must have the same options, and all definitions of the first.
 function(triptych_precompile target kind)
-  if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
+  if(kind STREQUAL "LIBRARY" AND NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
     return()
   endif()
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)  # as ccache wants it
   get_property(owner GLOBAL PROPERTY TRIPTYCH_PRECOMPILED_BY_${kind})
   if(owner)
     target_precompile_headers(${target} REUSE_FROM ${owner})

@@ -19,8 +19,9 @@ TEST(RankStatus, KeepsTheLastText) {
 
 TEST(RankStatus, CutsWhatIsTooLong) {
   RankStatus status;
-  status.set(std::string(95, 'a') + "bc");
-  EXPECT_EQ(status.text(), std::string(95, 'a'));
+  const std::string most(95, 'a');
+  status.set(most + "bc");
+  EXPECT_EQ(status.text(), most);
 }
 
 TEST(ProcessState, TellsWhatAChildDoes) {
