@@ -3,18 +3,9 @@
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
-from pathlib import Path
-from typing import NoReturn
 
-
-def fail(where, message) -> NoReturn:
-    sys.exit(f"{Path(sys.argv[0]).stem}: [{where}] {message}")
-
-
-def say(text):
-    print(f"  {text}", flush=True)
+from messages import fail, say
 
 
 def run_apt(arguments, folder):

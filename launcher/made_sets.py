@@ -10,7 +10,7 @@ import warnings
 import PIL
 from PIL import Image
 
-from debian_packages import fail, say
+from messages import fail, say
 
 # A picture is looked at by its header first: one of more pixels is no drawing, but would take the memory of many.
 MAX_PIXELS = 4_000_000

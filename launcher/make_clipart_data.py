@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image
 
 from clipart_captions import FREE_LICENCES, captions_of, name_of, read_metadata
-from debian_packages import fetch_packages, say, walk_members
+from debian_packages import fetch_packages, walk_members
 from made_sets import held_out, make_once, open_picture, shrunk, write_lines, write_png
+from messages import say
 
 # Written into sources/stamp.json: raise it whenever what this script and the modules beside it make changes.
 VERSION = 1

@@ -26,9 +26,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from debian_packages import fetch_packages, read_members, say
+from debian_packages import fetch_packages, read_members
 from emoji_drawings import EmojiOne, NotoFont, SymbolaFont
 from emoji_names import CAPTIONS, EMOJI_PRESENTATION, SKIN_TONES, Annotations, is_held_out, read_emoji_test, without
+from messages import say
 
 # Written into the stamp: raise it whenever what this script and the emoji_*.py beside it make changes.
 VERSION = 2

@@ -25,7 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
-from debian_packages import fail, fetch_packages, read_members, say
+from debian_packages import fetch_packages, read_members
+from messages import fail, say
 
 # Written into the stamp: raise it whenever what this script makes changes.
 VERSION = 2

@@ -22,8 +22,9 @@ from PIL import Image, ImageDraw
 
 import photographs
 import stamps
-from debian_packages import fetch_packages, read_members, say
+from debian_packages import fetch_packages, read_members
 from made_sets import make_once, write_lines
+from messages import say
 from scenes import SIDE, can_be_placed, compose
 
 # Written into sources/stamp.json: raise it whenever what this script and the modules beside it make changes.

@@ -15,8 +15,9 @@ package gives the same sets. docs/stamps-data.md says more, and the licence.
 import argparse
 from pathlib import Path
 
-from debian_packages import fetch_packages, read_members, say
+from debian_packages import fetch_packages, read_members
 from made_sets import make_once, shrunk, write_lines, write_png
+from messages import say
 from stamp_questions import guessed_answers, questions_of
 from stamps import FOLDER, PACKAGE, categories_of, read_stamps, sets_of
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from debian_packages import fail
+from messages import fail
 from made_sets import held_out, open_picture
 from qt_resources import QtResources
 

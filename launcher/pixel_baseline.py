@@ -23,37 +23,29 @@ example:
 
 import argparse
 import io
-import json
-import os
 import re
-import sys
 import time
 import unicodedata
 from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
-from typing import NoReturn
 
-import h5py
 import numpy as np
 from PIL import Image
 
+from baselines import NO_LABEL, read_samples, write_results
 from chrf import ChrfCounter
+from messages import fail
 
 SIDE = 32    # pixels, at most
 CELL = 4     # pixels a side that are summed up in the search for the nearest
 NEAREST = 50
 BLOCK = 128  # evaluation pictures or captions at a time
 DEEPEST = 10
-NO_LABEL = -1
 # Up to 4 KB a picture, and for each of a block of evaluation pictures some floats: together 700 MB.
 MAX_PICTURES = 100000
 # Retrieval compares every picture of a set with every caption of it: some minutes for so many, with 5 captions each.
 MAX_CANDIDATES = 20000
-
-
-def fail(where, message) -> NoReturn:
-    sys.exit(f"pixel_baseline: [{where}] {message}")
 
 
 # ---- pictures and captions
@@ -93,27 +85,23 @@ def normalized(text):
 
 
 class PictureSet:
-    """The samples of a data set that have a picture, read as docs/shard-format.md says: small pictures, captions, labels.
+    """The samples of a data set that have a picture: small pictures, captions, labels.
 
     pixels bytes [n, side, side, 3], captions a list a sample, labels [n] with NO_LABEL where there is none. Without a
     side it is that of the largest picture's middle square, but at most SIDE.
     """
 
     def __init__(self, folder, max_pictures, side=None):
-        self.folder_ = folder
-        self.shards_ = sorted(folder.glob("*.h5"), key=lambda path: path.name.encode())
-        if not self.shards_:
-            fail(folder, "holds no shards (*.h5). Name a data set's folder.")
-        self.name = Path(os.path.normpath(folder)).name
+        self.folder = folder
         self.side = side or self.side_of_pictures_()
         pictures, self.captions, labels = [], [], []
-        for picture, captions, label in self.samples_(lambda encoded: small_picture(encoded, self.side)):
+        for sample in read_samples(folder, lambda encoded: small_picture(encoded, self.side)):
             if len(pictures) == max_pictures:
                 fail(folder, f"must have at most {max_pictures} pictures, found more: they are held in memory, "
                      f"{self.side**2 * 3} bytes each. Raise --max-pictures, or leave this baseline out.")
-            pictures.append(picture)
-            self.captions.append(captions)
-            labels.append(label)
+            pictures.append(sample.picture)
+            self.captions.append(sample.texts)
+            labels.append(sample.label)
         if not pictures:
             fail(folder, "has no picture.")
         self.pixels = np.stack(pictures)
@@ -121,38 +109,11 @@ class PictureSet:
 
     def side_of_pictures_(self):
         largest = 1
-        for size, _, _ in self.samples_(lambda encoded: Image.open(io.BytesIO(encoded)).size):
-            largest = max(largest, min(size))
+        for sample in read_samples(self.folder, lambda encoded: Image.open(io.BytesIO(encoded)).size):
+            largest = max(largest, min(sample.picture))
             if largest >= SIDE:
                 return SIDE
         return largest
-
-    def samples_(self, look):
-        """Yields (look(encoded picture), captions, label) of all samples with a picture."""
-        for path in self.shards_:
-            try:
-                with h5py.File(path, "r") as shard:
-                    for encoded, captions, label in self.samples_of_shard_(shard):
-                        yield look(encoded), captions, label
-            except (OSError, KeyError) as error:
-                fail(path, f"is no shard that can be read: {error}. Check it with "
-                     f"`triptych inspect {self.folder_} --verify`.")
-
-    @staticmethod
-    def samples_of_shard_(shard):
-        if shard.attrs.get("format") not in ("triptych-shard", b"triptych-shard"):
-            raise OSError("its format is not triptych-shard")
-        image_ends, caption_ends = shard["images/offsets"][:], shard["captions/offsets"][:]
-        first = shard["captions/first"][:]
-        texts = shard["captions/bytes"][:].tobytes()
-        n = len(image_ends) - 1
-        labels = shard["samples/labels"][:] if "samples/labels" in shard else np.full(n, NO_LABEL)
-        images = shard["images/bytes"]
-        for i in range(n):
-            if image_ends[i] == image_ends[i + 1]:
-                continue
-            captions = [texts[caption_ends[c]:caption_ends[c + 1]].decode() for c in range(first[i], first[i + 1])]
-            yield images[image_ends[i]:image_ends[i + 1]].tobytes(), captions, labels[i]
 
     def __len__(self):
         return len(self.labels)
@@ -333,7 +294,7 @@ def evaluate(evaluated, training, max_candidates, prompts):
     if has_retrieval:
         result |= retrieval(evaluated, training, nearest, distances)
     elif has_captions:
-        print(f"  {evaluated.name}: no retrieval, {n} pictures are more than --max-candidates {max_candidates}")
+        print(f"  {evaluated.folder}: no retrieval, {n} pictures are more than --max-candidates {max_candidates}")
     return result
 
 
@@ -352,20 +313,12 @@ def main():
 
     began = time.monotonic()
     training = PictureSet(options.training, options.max_pictures)
-    results = {}
-    for folder in options.sets:
+
+    def measure(folder):
         evaluated = PictureSet(folder, options.max_pictures, training.side)
-        if evaluated.name in results:
-            fail(folder, f"there are two sets of the name {evaluated.name}. Rename one: results go by it.")
-        results[evaluated.name] = evaluate(evaluated, training, options.max_candidates,
-                                           options.prompts or [""])
-        for key, value in results[evaluated.name].items():
-            print(f"  {evaluated.name}  {key}  {value:.4f}", flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    incoming = options.out.with_name(options.out.name + ".incoming")
-    incoming.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    incoming.rename(options.out)
-    print(f"  {options.out}, in {time.monotonic() - began:.1f} s")
+        return evaluate(evaluated, training, options.max_candidates, options.prompts or [""])
+
+    write_results(options.out, options.sets, measure, began)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import struct
 import zlib
 
-from debian_packages import fail
+from messages import fail
 
 HEADER = ">4sIIII"   # magic, version, then where the tree, the data and the names begin
 COMPRESSED, DIRECTORY, ZSTANDARD = 1, 2, 4

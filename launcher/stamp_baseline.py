@@ -23,74 +23,28 @@ example:
 
 import argparse
 import io
-import json
-import os
 import re
-import sys
 import time
 import unicodedata
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
-import h5py
 import numpy as np
 from PIL import Image
+
+from baselines import read_samples, write_results
+from messages import fail
 
 SIDE = 64                    # pixels of a picture
 LENGTHS = (13, 19, 25, 31)   # pixels of a stamp's longer side
 LEAST_OPAQUE = 12            # pixels of a stamp that is laid over pictures
 OVERLAP = 0.5                # of boxes of one class of which only the better is kept
-PHRASE_ROLE = 3              # docs/shard-format.md
 MOST_DETECTIONS = 100        # of a class in a picture, COCO's
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 
 
-def fail(where, message) -> NoReturn:
-    sys.exit(f"stamp_baseline: [{where}] {message}")
-
-
-# ---- data sets
-
-
-class Sample(NamedTuple):
-    image: bytes
-    texts: list     # captions and texts of other roles
-    label: int      # -1: none
-    boxes: list     # (left, top, right, bottom, class or -1, number of the phrase among the texts or -1), in pixels
-
-
-def read_samples(folder):
-    """All samples of a data set that have a picture."""
-    shards = sorted(folder.glob("*.h5"))
-    if not shards:
-        fail(folder, "holds no shards (*.h5). Name a data set's folder.")
-    for path in shards:
-        try:
-            with h5py.File(path, "r") as shard:
-                yield from samples_of_shard(shard)
-        except (OSError, KeyError) as error:
-            fail(path, f"is no shard that can be read: {error}. Check it with `triptych inspect {folder} --verify`.")
-
-
-def samples_of_shard(shard):
-    if shard.attrs.get("format") not in ("triptych-shard", b"triptych-shard"):
-        raise OSError("its format is not triptych-shard")
-    images, image_ends = shard["images/bytes"], shard["images/offsets"][:]
-    texts, text_ends, first_text = shard["captions/bytes"][:].tobytes(), shard["captions/offsets"][:], shard["captions/first"][:]
-    n = len(image_ends) - 1
-    labels = shard["samples/labels"][:] if "samples/labels" in shard else np.full(n, -1)
-    first_box, table = np.zeros(n + 1, int), np.zeros((0, 6), int)
-    if "boxes/first" in shard:
-        first_box = shard["boxes/first"][:].astype(int)
-        table = np.concatenate((shard["boxes/corners"][:].reshape(-1, 4), shard["boxes/classes"][:, None],
-                                shard["boxes/phrases"][:, None]), axis=1)
-    for i in range(n):
-        if image_ends[i] == image_ends[i + 1]:
-            continue
-        yield Sample(images[image_ends[i]:image_ends[i + 1]].tobytes(),
-                     [texts[text_ends[c]:text_ends[c + 1]].decode() for c in range(first_text[i], first_text[i + 1])],
-                     int(labels[i]), [tuple(map(int, box)) for box in table[first_box[i]:first_box[i + 1]]])
+# ---- names and words
 
 
 def class_names(folder):
@@ -149,7 +103,7 @@ def read_stamps(folder, names, per_class):
     templates, words = [], []
     for label, stamps in sorted(by_class.items()):
         for number in np.unique(np.linspace(0, len(stamps) - 1, min(per_class, len(stamps))).round().astype(int)):
-            picture = Image.open(io.BytesIO(stamps[number].image)).convert("RGBA")
+            picture = Image.open(io.BytesIO(stamps[number].picture)).convert("RGBA")
             made = [template_of(len(words), label, picture, length) for length in LENGTHS]
             templates += [template for template in made if template is not None]
             words.append(set().union(*(words_of(text.removeprefix("en:")) for text in stamps[number].texts[:1])))
@@ -254,10 +208,10 @@ def mean_average_precision(images, num_classes):
 def evaluate(folder, templates, words, names, max_pictures):
     images, num_right, num_phrases = [], 0, 0
     labels, stamps = (np.array([getattr(t, part) for t in templates]) for part in ("label", "stamp"))
-    for number, sample in enumerate(read_samples(folder)):
+    for number, sample in enumerate(read_samples(folder, small_picture)):
         if number == max_pictures:
             break
-        picture, left, top, side = small_picture(sample.image)
+        picture, left, top, side = sample.picture
         places = best_places(picture, templates)
         boxes, scores = places[:, :4] * side / SIDE + (left, top, left, top), scores_of(places, templates)
         detections = []
@@ -291,22 +245,15 @@ def main():
     parser.add_argument("--max-pictures", type=int, default=1000, metavar="N",
                         help="of a set; the first ones (default: %(default)s)")
     options = parser.parse_args()
-
     began = time.monotonic()
-    results = {}
-    for folder in options.sets:
+
+    def measure(folder):
         names = class_names(folder)
         templates, words = read_stamps(options.stamps, names, options.stamps_a_class)
         print(f"  {folder}: {len(words)} stamps in {len(templates)} sizes", flush=True)
-        name = Path(os.path.normpath(folder)).name
-        results[name] = evaluate(folder, templates, words, names, options.max_pictures)
-        for key, value in results[name].items():
-            print(f"  {name}  {key}  {value:.4f}", flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    incoming = options.out.with_name(options.out.name + ".incoming")
-    incoming.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    incoming.rename(options.out)
-    print(f"  {options.out}, in {time.monotonic() - began:.1f} s")
+        return evaluate(folder, templates, words, names, options.max_pictures)
+
+    write_results(options.out, options.sets, measure, began)
 
 
 if __name__ == "__main__":

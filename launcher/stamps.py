@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from debian_packages import fail, say
+from messages import fail, say
 from made_sets import held_out, open_picture
 
 PACKAGE = "tuxpaint-stamps-default"

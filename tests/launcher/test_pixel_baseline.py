@@ -11,14 +11,13 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-import h5py
 import numpy as np
-from PIL import Image
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).parents[2] / "launcher"))
 import pixel_baseline  # noqa: E402
 from chrf import ChrfCounter  # noqa: E402
+from small_shards import png, write_shard  # noqa: E402
 
 # Of tests/evaluation/chrf_test.cpp: scores of sacreBLEU 2.6.0, CHRF().
 CHRF_CASES = [
@@ -37,30 +36,6 @@ CHRF_CASES = [
     ("!?", ["?!"], 50.0),
     ("red apple", [""], 0.0),
 ]
-
-
-def png(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def write_shard(path, samples):
-    """samples: a list of (encoded image or b"", captions, label or None)."""
-    captions = [text.encode() for _, texts, _ in samples for text in texts]
-
-    def starts(lengths):
-        return np.concatenate([[0], np.cumsum(lengths)]).astype("<u8")
-
-    with h5py.File(path, "w") as file:
-        file.attrs["format"] = "triptych-shard"
-        file["images/bytes"] = np.frombuffer(b"".join(image for image, _, _ in samples), np.uint8)
-        file["images/offsets"] = starts([len(image) for image, _, _ in samples])
-        file["captions/bytes"] = np.frombuffer(b"".join(captions), np.uint8)
-        file["captions/offsets"] = starts([len(caption) for caption in captions])
-        file["captions/first"] = starts([len(texts) for _, texts, _ in samples])
-        if any(label is not None for _, _, label in samples):
-            file["samples/labels"] = np.array([-1 if label is None else label for _, _, label in samples], "<i8")
 
 
 def words(caption):

@@ -1,10 +1,14 @@
 #!/usr/bin/python3
 """Tests launcher/stamp_baseline.py: its measure against pycocotools' output, its correlation against the definition."""
 
+import contextlib
+import io
 import json
 import sys
+import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from PIL import Image
@@ -12,6 +16,7 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(REPOSITORY / "launcher"))
 import stamp_baseline  # noqa: E402  (found beside the program)
+from small_shards import png, write_shard  # noqa: E402
 
 
 class MeanAveragePrecision(unittest.TestCase):
@@ -60,6 +65,38 @@ class Matching(unittest.TestCase):
     def test_keeps_the_better_of_two_that_overlap(self):
         boxes = np.array([(0, 0, 10, 10), (1, 0, 11, 10), (30, 0, 40, 10)], float)
         self.assertEqual(stamp_baseline.kept(boxes, np.array([0.5, 0.6, 0.1])), [1, 2])
+
+
+class DataSets(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory(prefix="triptych_stamps_")
+        self.addCleanup(scratch.cleanup)
+        self.folder = Path(scratch.name)
+
+    def write(self, name, samples, boxes=()):
+        (self.folder / name).mkdir()
+        (self.folder / name / "classes.txt").write_text("noise\nwaves\n")
+        write_shard(self.folder / name / "shard_00000.h5", samples, boxes)
+        return self.folder / name
+
+    def test_finds_what_was_composed(self):
+        rng = np.random.default_rng(5)
+        rows, columns = np.mgrid[:25, :25]
+        noise = rng.integers(0, 256, (25, 25, 3), np.uint8)
+        waves = (127 + 120 * np.sin(rows * columns / 9))[..., None].repeat(3, 2).astype(np.uint8)
+        stamps = self.write("stamps", [(png(noise), ["en: the noise"], 0), (png(waves), ["en: some waves"], 1)])
+        scenes, boxes = [], []
+        for number, (left, top) in enumerate(((3, 30), (20, 1))):
+            scene = rng.integers(0, 256, (stamp_baseline.SIDE, stamp_baseline.SIDE, 3), np.uint8)
+            scene[top:top + 25, left:left + 25] = waves
+            scenes.append((png(scene), ["the waves"], None))
+            boxes.append((number, (left, top, left + 25, top + 25), 1, 0))
+        scenes = self.write("scenes", scenes, boxes)
+        arguments = ["stamp_baseline.py", stamps, scenes, "--out", self.folder / "found.json"]
+        with mock.patch.object(sys, "argv", list(map(str, arguments))), contextlib.redirect_stdout(io.StringIO()):
+            stamp_baseline.main()
+        found = json.loads((self.folder / "found.json").read_text())
+        self.assertEqual(found, {"scenes": {"mAP": 1.0, "mAP at 0.5": 1.0, "accuracy at 0.5": 1.0}})
 
 
 if __name__ == "__main__":
