@@ -88,9 +88,7 @@ struct Reference {
       }));
     }
     add(each(xs, [&](const Rows& x) {
-      Rows h = linear(inner + ".in", norm(inner + ".norm", x));
-      for (double& value : h) value *= 0.5 * std::erfc(-value / std::sqrt(2.0));
-      return linear(inner + ".out", h);
+      return linear(inner + ".out", gelu(linear(inner + ".in", norm(inner + ".norm", x))));
     }));
     return xs;
   }
@@ -280,11 +278,7 @@ TEST(Connector, EqualsItsDefinitionInDouble) {
       for (std::size_t t = 0; t < kPatches; ++t) xs.push_back(row_of(of_image, b * kPatches + t, kImageWidth));
       if (kind == ConnectorKind::kLinear) xs = r.each(xs, [&](const Rows& x) { return r.linear("connector", x); });
       if (kind == ConnectorKind::kMlp) {
-        xs = r.each(xs, [&](const Rows& x) {
-          Rows h = r.linear("connector.in", x);
-          for (double& value : h) value *= 0.5 * std::erfc(-value / std::sqrt(2.0));
-          return r.linear("connector.out", h);
-        });
+        xs = r.each(xs, [&](const Rows& x) { return r.linear("connector.out", gelu(r.linear("connector.in", x))); });
       }
       if (kind == ConnectorKind::kResampler) {
         const Rows queries = r.of("connector.queries");

@@ -2,19 +2,13 @@
 
 #include <algorithm>
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "objectives/cross_entropy.h"
+#include "model_alone.h"
 #include "ops/cross_entropy.h"
-#include "parallel/in_process_group.h"
-#include "parallel/pipeline/schedules.h"
-#include "support/gradient_check.h"
-#include "support/rank_model.h"
-#include "support/tolerance.h"
 
 namespace triptych::test {
 namespace {
@@ -36,34 +30,16 @@ LanguageConfig config_of(PictureWay way, ConnectorKind connector) {
   return config;
 }
 
-// The model on one rank, with its initial values, or with random ones of the parameters' names.
-struct Alone {
-  explicit Alone(const LanguageConfig& config, bool random = false)
-      : group(make_self_group("language")),
-        rank(*group, {}, language_model(config),
-             {cross_entropy_objective({.name = "language", .slot = "logits", .field = "targets"})},
-             gpipe(1, 1, LossCoupling::kSplit), {.seed = 5}) {
-    for (Parameter* p : rank.store.all()) {
-      if (random) write(*p, random_values(p->name, p->global_shape.num_elements(), 0.5));
-    }
-    rank.store.refresh_compute_copies();
-  }
+ObjectiveSpec next_tokens() {
+  return cross_entropy_objective({.name = "language", .slot = "logits", .field = "targets"});
+}
 
-  void write(Parameter& p, const std::vector<float>& values) {
-    rank.device.write(p.value.raw(), values.data(), values.size() * sizeof(float));
+// The model on one rank, with its initial values, or with random ones.
+struct AloneLanguage : Alone {
+  explicit AloneLanguage(const LanguageConfig& config, bool is_random = false)
+      : Alone(language_model(config), next_tokens()) {
+    if (is_random) randomize(0.5);
   }
-  std::vector<float> infer(const Fields& fields, const std::string& slot) {
-    return value_of(rank.executor.infer(fields, std::span(&slot, 1)), slot).tensor().to_vector<float>();
-  }
-  Parameter& parameter(const std::string& name) {
-    for (Parameter* p : rank.store.all()) {
-      if (p->name == name) return *p;
-    }
-    throw std::out_of_range(name);
-  }
-
-  std::unique_ptr<Group> group;
-  RankModel rank;
 };
 
 std::vector<int32_t> some_tokens() {
@@ -82,7 +58,7 @@ Fields fields_of(Device& device, int picture = 73) {
 }
 
 std::map<std::string, std::string> text_parameters(const LanguageConfig& config) {
-  Alone alone(config);
+  AloneLanguage alone(config);
   std::map<std::string, std::string> shapes;
   for (const Parameter* p : alone.rank.store.named("text.")) shapes[p->name] = p->global_shape.to_string();
   return shapes;
@@ -95,7 +71,7 @@ TEST(LanguageModel, HasTheSameTextParametersWhateverPicturesComeIn) {
     config.tied_output = tied;
     const auto plain = text_parameters(config);
     EXPECT_EQ(plain.contains("text.output.tokens.weight"), !tied);
-    EXPECT_EQ(Alone(config).rank.store.all().size(), plain.size()) << "it has no others";
+    EXPECT_EQ(AloneLanguage(config).rank.store.all().size(), plain.size()) << "it has no others";
     for (const ConnectorKind kind : {ConnectorKind::kLinear, ConnectorKind::kMlp, ConnectorKind::kResampler}) {
       config.connector.kind = kind;
       for (const PictureWay way : {PictureWay::kPrefix, PictureWay::kGatedCrossAttention}) {
@@ -109,17 +85,17 @@ TEST(LanguageModel, HasTheSameTextParametersWhateverPicturesComeIn) {
 // Alayrac et al. 2022, section 2.2: "at initialisation, the model output matches that of the pretrained language
 // model".
 TEST(LanguageModel, WithGatedLayersIsAtFirstTheLanguageModelBitByBit) {
-  Alone plain(config_of(PictureWay::kNone, ConnectorKind::kNone));
+  AloneLanguage plain(config_of(PictureWay::kNone, ConnectorKind::kNone));
   const std::vector<float> expected = plain.infer(fields_of(plain.rank.device), "logits");
   for (const ConnectorKind kind : {ConnectorKind::kNone, ConnectorKind::kResampler}) {
-    Alone gated(config_of(PictureWay::kGatedCrossAttention, kind));
+    AloneLanguage gated(config_of(PictureWay::kGatedCrossAttention, kind));
     EXPECT_EQ(gated.infer(fields_of(gated.rank.device), "logits"), expected);
     // In front of blocks 0 and 2 of three.
     EXPECT_EQ(gated.rank.store.named("gated.blocks.").size(), 2 * gated.rank.store.named("gated.blocks.1.").size());
-    gated.write(gated.parameter("gated.blocks.1.cross_attention.gate"), {0.5f});
+    gated.write("gated.blocks.1.cross_attention.gate", {0.5f});
     EXPECT_NE(gated.infer(fields_of(gated.rank.device), "logits"), expected) << "an open gate shows the picture";
   }
-  Alone prefixed(config_of(PictureWay::kPrefix, ConnectorKind::kMlp));
+  AloneLanguage prefixed(config_of(PictureWay::kPrefix, ConnectorKind::kMlp));
   EXPECT_NE(prefixed.infer(fields_of(prefixed.rank.device), "logits"), expected);
 }
 
@@ -127,7 +103,7 @@ TEST(LanguageModel, SeesThePictureAtEveryToken) {
   for (const auto& [way, kind] : {std::pair(PictureWay::kPrefix, ConnectorKind::kLinear),
                                   std::pair(PictureWay::kPrefix, ConnectorKind::kResampler),
                                   std::pair(PictureWay::kGatedCrossAttention, ConnectorKind::kNone)}) {
-    Alone alone(config_of(way, kind), true);
+    AloneLanguage alone(config_of(way, kind), true);
     const std::vector<float> one = alone.infer(fields_of(alone.rank.device, 73), "logits"),
                              other = alone.infer(fields_of(alone.rank.device, 57), "logits");
     ASSERT_EQ(one.size(), static_cast<std::size_t>(kRows * kLength * kVocabulary));
@@ -145,7 +121,7 @@ TEST(LanguageModel, APrefixIsAsTokensInFront) {
     for (const ConnectorKind kind : {ConnectorKind::kLinear, ConnectorKind::kMlp, ConnectorKind::kResampler}) {
       LanguageConfig config = config_of(PictureWay::kPrefix, kind);
       config.text.sizes.positions = positions;
-      Alone alone(config, true);
+      AloneLanguage alone(config, true);
       const Fields fields = fields_of(alone.rank.device);
       const std::vector<float> found = alone.infer(fields, "logits"), prefix = alone.infer(fields, kPictureSlot);
       const int64_t count = kind == ConnectorKind::kResampler ? 3 : 4, width = config.text.sizes.width;
@@ -155,15 +131,14 @@ TEST(LanguageModel, APrefixIsAsTokensInFront) {
       longer.way = PictureWay::kNone;
       longer.text.length += count;
       longer.text.vocabulary += kRows * count;
-      Alone plain(longer, true);
+      AloneLanguage plain(longer, true);
       const auto extend = [&](const char* name) {
-        std::vector<float> table = alone.parameter(name).value.to_vector<float>();
+        std::vector<float> table = alone.find(name).value.to_vector<float>();
         table.insert(table.end(), prefix.begin(), prefix.end());
-        plain.write(plain.parameter(name), table);
+        plain.write(name, table);
       };
       extend("text.embed.tokens.weight");
       extend("text.output.tokens.weight");
-      plain.rank.store.refresh_compute_copies();
       std::vector<int32_t> tokens;
       const std::vector<int32_t> text = some_tokens();
       for (int64_t row = 0; row < kRows; ++row) {
@@ -187,7 +162,7 @@ TEST(LanguageModel, APrefixIsAsTokensInFront) {
 
 // The scores of the targets, as log-probabilities, sum to the loss.
 TEST(LanguageModel, TargetScoresAreOfTheLoss) {
-  Alone alone(config_of(PictureWay::kNone, ConnectorKind::kNone), true);
+  AloneLanguage alone(config_of(PictureWay::kNone, ConnectorKind::kNone), true);
   Fields fields = fields_of(alone.rank.device);
   std::vector<int32_t> targets = some_tokens();
   std::rotate(targets.begin(), targets.begin() + 1, targets.end());
@@ -211,9 +186,7 @@ TEST(LanguageModel, NoStageIsIdle) {
   EXPECT_EQ(model.blocks.back().name, "text.scores");
   for (const int pp : {2, 3, 5}) {
     run_ranks(pp, [&](Group& world) {
-      RankModel rank(world, {.pp = pp}, model,
-                     {cross_entropy_objective({.name = "language", .slot = "logits", .field = "targets"})},
-                     gpipe(pp, 1, LossCoupling::kSplit), {.seed = 5});
+      RankModel rank(world, {.pp = pp}, model, {next_tokens()}, gpipe(pp, 1, LossCoupling::kSplit), {.seed = 5});
       EXPECT_FALSE(rank.store.all().empty()) << "rank " << world.rank() << " of " << pp;
     });
   }

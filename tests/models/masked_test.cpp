@@ -97,8 +97,7 @@ TEST(MaskedImage, TheDecoderGetsEveryPatchAtItsPlace) {
     while (model.blocks.back().name != "decoder.embed") model.blocks.pop_back();
     Alone alone(model, "decoder");
     const Fields fields = image_fields(alone.rank.device, small_images());
-    const std::vector<float> floats = alone.infer(fields, "encoded");
-    const Rows encoded(floats.begin(), floats.end());
+    const Rows encoded = alone.infer_rows(fields, "encoded");
     const Rows weight = alone.parameter("decoder.embed.weight"), bias = alone.parameter("decoder.embed.bias"),
                positions = alone.parameter("decoder.embed.positions");
     const std::size_t first = pooling == Pooling::kMean ? 0 : 1;
@@ -167,7 +166,7 @@ TEST(MaskedText, ScoresTheChosenTokensAsBertDoes) {
         Rows bias(kVocabulary, 0);
         if (transform) {
           x = product(of("transform.weight"), of("transform.bias"), x);
-          for (double& value : x) value *= 0.5 * std::erfc(-value / std::sqrt(2.0));
+          x = gelu(x);
           x = normalized(x, of("transform.norm.weight"), of("transform.norm.bias"));
           bias = of("bias");
         }
