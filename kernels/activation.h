@@ -9,7 +9,8 @@ namespace triptych::kernels {
 
 /// What a feed-forward layer does between its two products. With sigmoid(z) = 1 / (1 + exp(-z)):
 enum class Activation {
-  kGelu,       ///< x * Phi(x): the exact GELU (Hendrycks and Gimpel 2016), as ViT's and BERT's; see gelu.h
+  kGelu,  ///< x * Phi(x), Phi the normal distribution function: the exact GELU (Hendrycks and Gimpel 2016), as ViT's
+          ///< and BERT's
   kGeluTanh,   ///< x * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2: its approximation, as GPT-2's and SigLIP's
   kGeluQuick,  ///< x * sigmoid(1.702 x): a coarser one, as CLIP's
   kSwiglu,     ///< gate * sigmoid(gate) * x (Shazeer 2020, with SiLU): gated, as Llama's

@@ -3,7 +3,6 @@
 #include <type_traits>
 
 #include "kernels/cpu/parallel.h"
-#include "kernels/gelu.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/activation.cpp"
@@ -19,7 +18,7 @@ struct Unit {
 
 // x * sigmoid(z(x)): all but the exact GELU are of this form, since (1 + tanh(u)) / 2 = sigmoid(2 u).
 template <Activation kActivation>
-HWY_INLINE Unit unit(Vec x) {
+HWY_INLINE Unit sigmoid_unit(Vec x) {
   constexpr bool kTanh = kActivation == Activation::kGeluTanh;
   // So far from 0 the sigmoid is 0 or 1 in float32; a cube of what is beyond would overflow.
   constexpr float kFar = kTanh ? 10.0f : kActivation == Activation::kGeluQuick ? 51.0f : 87.0f;
@@ -44,14 +43,25 @@ HWY_INLINE Unit unit(Vec x) {
   return {hn::IfThenElse(too_low, zero, hn::Mul(x, sigmoid)), hn::MulAdd(near, of_sigmoid, sigmoid)};
 }
 
+template <Activation kActivation>
+HWY_INLINE Unit unit(Vec x) {
+  if constexpr (kActivation == Activation::kGelu) {
+    const NormalDistribution phi = normal_distribution(x);
+    return {hn::Mul(x, phi.cumulative), hn::MulAdd(x, phi.density, phi.cumulative)};
+  } else {
+    return sigmoid_unit<kActivation>(x);
+  }
+}
+
+// f of one that is not gated.
 template <typename F>
 HWY_INLINE void with_unit(Activation activation, const F& f) {
-  if (activation == Activation::kGeluTanh) {
+  if (activation == Activation::kGelu) {
+    f(std::integral_constant<Activation, Activation::kGelu>());
+  } else if (activation == Activation::kGeluTanh) {
     f(std::integral_constant<Activation, Activation::kGeluTanh>());
-  } else if (activation == Activation::kGeluQuick) {
-    f(std::integral_constant<Activation, Activation::kGeluQuick>());
   } else {
-    f(std::integral_constant<Activation, Activation::kSwiglu>());
+    f(std::integral_constant<Activation, Activation::kGeluQuick>());
   }
 }
 
@@ -140,32 +150,26 @@ namespace triptych::kernels {
 using namespace cpu;
 
 void activation_forward(Stream& stream, const ActivationForwardArgs& args) {
-  const int64_t n = args.rows * args.cols;
-  if (args.activation == Activation::kGelu) return gelu_forward(stream, args.h, args.a, n, args.dtype);
   check_float_dtype(args.dtype, "activation_forward");
   if (is_gated(args.activation)) {
     parallel_ranges(stream, args.rows, grain_rows(args.cols), [&](int64_t begin, int64_t end) {
       HWY_DYNAMIC_DISPATCH(gated_forward_rows)(args, begin, end);
     });
   } else {
-    parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
+    parallel_ranges(stream, args.rows * args.cols, kGrainElements, [&](int64_t begin, int64_t end) {
       HWY_DYNAMIC_DISPATCH(unit_forward_range)(args, begin, end);
     });
   }
 }
 
 void activation_backward(Stream& stream, const ActivationBackwardArgs& args) {
-  const int64_t n = args.rows * args.cols;
-  if (args.activation == Activation::kGelu) {
-    return gelu_backward(stream, {args.h, args.da, args.dh, args.a, n, args.dtype});
-  }
   check_float_dtype(args.dtype, "activation_backward");
   if (is_gated(args.activation)) {
     parallel_ranges(stream, args.rows, grain_rows(args.cols), [&](int64_t begin, int64_t end) {
       HWY_DYNAMIC_DISPATCH(gated_backward_rows)(args, begin, end);
     });
   } else {
-    parallel_ranges(stream, n, kGrainElements, [&](int64_t begin, int64_t end) {
+    parallel_ranges(stream, args.rows * args.cols, kGrainElements, [&](int64_t begin, int64_t end) {
       HWY_DYNAMIC_DISPATCH(unit_backward_range)(args, begin, end);
     });
   }

@@ -11,7 +11,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/matmul_shapes.h"
 
-// cuBLASLt's GELU epilogues are not used: they take the tanh approximation, where gelu.h promises the exact function.
+// cuBLASLt's GELU epilogues are not used: they take the tanh approximation, and activation.h's kGelu is exact.
 
 namespace triptych::kernels {
 namespace {

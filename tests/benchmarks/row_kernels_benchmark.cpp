@@ -7,11 +7,11 @@
 
 #include <benchmark/benchmark.h>
 
+#include "kernels/activation.h"
 #include "kernels/contrastive.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
-#include "kernels/gelu.h"
 #include "kernels/layer_norm.h"
 #include "kernels/optimizer.h"
 #include "kernels/patchify.h"
@@ -88,7 +88,9 @@ void gelu_forward(benchmark::State& state) {
   Stream stream(1);
   const std::vector<T> h = activations<T>(kRows * state.range(0));
   std::vector<T> a(h.size());
-  for (auto _ : state) kernels::gelu_forward(stream, h.data(), a.data(), kRows * state.range(0), dtype_of<T>);
+  for (auto _ : state) {
+    activation_forward(stream, {h.data(), a.data(), kRows, state.range(0), Activation::kGelu, dtype_of<T>});
+  }
   set_rate<T>(state, 2);
 }
 
@@ -98,7 +100,8 @@ void gelu_backward(benchmark::State& state) {
   const std::vector<T> h = activations<T>(kRows * state.range(0)), da = h;
   std::vector<T> dh(h.size()), a(h.size());
   for (auto _ : state) {
-    kernels::gelu_backward(stream, {h.data(), da.data(), dh.data(), a.data(), kRows * state.range(0), dtype_of<T>});
+    activation_backward(
+        stream, {h.data(), da.data(), dh.data(), a.data(), kRows, state.range(0), Activation::kGelu, dtype_of<T>});
   }
   set_rate<T>(state, 4);
 }
