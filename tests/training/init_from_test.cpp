@@ -12,28 +12,13 @@
 namespace triptych::test {
 namespace {
 
-// A captioner whose towers have the sizes of the two towers of kConfig.
-constexpr const char* kCaption = R"(
-task = "caption"
+// A captioner with the two towers of kConfig.
+const std::string kCaption = "task = \"caption\"\n" + kTowers + R"(
 [run]
 seed = 11
 threads = 1
 [parallel]
 microbatches = 2
-[model.image]
-size = 12
-patch = 4
-width = 16
-layers = 1
-heads = 2
-feed_forward = 24
-[model.text]
-length = 9
-vocabulary = 60
-width = 16
-layers = 2
-heads = 2
-feed_forward = 20
 [training]
 steps = 30
 global_batch = 4

@@ -29,15 +29,7 @@
 namespace triptych::test {
 
 inline constexpr int64_t kVocabulary = 60;
-inline constexpr const char* kConfig = R"(
-[run]
-seed = 5
-threads = 1
-[parallel]
-microbatches = 2
-[model]
-embedding = 12
-dropout = 0.1
+inline const std::string kTowers = R"(
 [model.image]
 size = 12
 patch = 4
@@ -52,6 +44,16 @@ width = 16
 layers = 2
 heads = 2
 feed_forward = 20
+)";
+inline const std::string kConfig = kTowers + R"(
+[run]
+seed = 5
+threads = 1
+[parallel]
+microbatches = 2
+[model]
+embedding = 12
+dropout = 0.1
 [training]
 steps = 20
 global_batch = 8
