@@ -1,13 +1,12 @@
 #include "optim/treatment.h"
 
 #include <cmath>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "base/error.h"
+#include "support/user_error.h"
 
 namespace triptych::test {
 namespace {
@@ -18,16 +17,7 @@ const std::vector<NamedParameter> kParameters{{"image.embed.positions", 4},     
                                               {"objective.log_scale", 0}};
 
 std::string error_of(const TreatmentOptions& options) {
-  try {
-    Treatments(options, kParameters);
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-void expect_parts(const std::string& text, std::initializer_list<const char*> parts) {
-  for (const char* part : parts) EXPECT_NE(text.find(part), std::string::npos) << part << " is not in\n" << text;
+  return user_error_of([&] { Treatments(options, kParameters); });
 }
 
 TEST(Treatments, ByDefaultAllAreTrainedAlike) {

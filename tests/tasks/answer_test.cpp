@@ -6,36 +6,19 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
-#include "data/captions.h"
 #include "data/hidden_parts.h"
-#include "data/png_writer.h"
-#include "data/scratch_folder.h"
-#include "data/small_data_set.h"
-#include "evaluation/inference.h"
-#include "parallel/in_process_group.h"
-#include "tasks/answer_results.h"
-#include "tasks/standard_tasks.h"
-#include "training/session.h"
+#include "small_tasks.h"
+#include "support/user_error.h"
 
 namespace triptych::test {
 namespace {
 
-using Names = std::vector<std::string>;
-
-constexpr const char* kConfig =
-    "task = \"answer\"\nmodel.answers = 3\n"
-    "model.image = {size = 12, patch = 4, width = 16, layers = 1, heads = 2, feed_forward = 20}\n"
-    "model.text = {length = 7, vocabulary = 41, width = 12, layers = 1, heads = 2, feed_forward = 18}\n"
-    "model.fusion = {width = 12, layers = 1, heads = 2, feed_forward = 18}\n";
-
-std::vector<std::byte> noise(uint64_t i) {
-  std::vector<uint8_t> pixels;
-  for (uint64_t k = 0; k < 14 * 13 * 3; ++k) pixels.push_back(static_cast<uint8_t>((i + 1) * 37 * (k + 3) % 251));
-  return encode_png(14, 13, pixels);
+std::string config_with(int answers) {
+  return fmt::format("task = \"answer\"\nmodel.answers = {}\n", answers) + kImage + kText + kFusion;
 }
 
 // Eight samples. Number 6 has no label, number 7 no question; number 3 no image.
-struct Sets {
+struct Asked {
   ScratchFolder folder;
   std::shared_ptr<const Dataset> asked = make_data_set(folder / "asked", 8, [](uint64_t i) {
     SmallSample s{.image = i == 3 ? std::vector<std::byte>() : noise(i), .captions = {}};
@@ -51,49 +34,30 @@ struct Sets {
   std::shared_ptr<const Dataset> unasked = make_data_set(folder / "unasked", 3, [](uint64_t i) {
     return SmallSample{.image = noise(i), .captions = {"a picture"}, .label = 1};
   });
-  std::shared_ptr<const Tokenizer> tokenizer =
-      Tokenizer::from_bytes(train_tokenizer(dataset_captions(asked), static_cast<int64_t>(asked->num_captions()),
-                                            {.vocabulary = 30, .character_coverage = 1}),
-                            "test");
+  std::shared_ptr<const Tokenizer> tokenizer = tokenizer_of(asked, 30);
 
-  Sets() { write_file_atomically(folder / "asked" / "classes.txt", "no\nyes\ncat\n"); }
+  Asked() { write_file_atomically(folder / "asked" / "classes.txt", "no\nyes\ncat\n"); }
 };
 
-const Sets& sets() {
-  static const Sets all;
+const Asked& sets() {
+  static const Asked all;
   return all;
 }
 
-std::string refusal(const std::shared_ptr<const Dataset>& data, const std::string& text = kConfig) {
-  const RunConfig config = parse_run_config(text, "run.toml", standard_tasks());
-  try {
-    config.task->check_data(*data);
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
+std::string refusal(const std::shared_ptr<const Dataset>& data, int answers = 3) {
+  const RunConfig config = parse_run_config(config_with(answers), "run.toml", standard_tasks());
+  return user_error_of([&] { config.task->check_data(*data); });
 }
 
 TEST(Answer, ADataSetWithoutQuestionsOrWithOtherLabelsIsRefused) {
   EXPECT_EQ(refusal(sets().asked), "no error");
   EXPECT_NE(refusal(sets().unasked).find("question answering needs questions"), std::string::npos);
-  std::string fewer = kConfig;
-  fewer.replace(fewer.find("answers = 3"), 11, "answers = 2");
-  EXPECT_NE(refusal(sets().asked, fewer).find("model.answers"), std::string::npos);
+  EXPECT_NE(refusal(sets().asked, 2).find("model.answers"), std::string::npos);
 }
 
-struct Found {
-  std::vector<std::pair<std::string, double>> metrics;
-  std::vector<Panel> panels;
-};
-
 // With the head's bias alone, so that every question gets the same answer.
-Found evaluate(int num_ranks, const std::vector<float>& bias) {
-  Found found;
-  run_ranks(num_ranks, [&](Group& world) {
-    RunConfig config = parse_run_config(kConfig, "run.toml", standard_tasks());
-    config.parallel.mesh.dp = num_ranks;
-    Session session(config, world, RankPlace{});
+Found evaluate_with_bias(int num_ranks, const std::vector<float>& bias) {
+  return evaluate(config_with(3), num_ranks, {sets().asked->path().string()}, sets().tokenizer, [&](Session& session) {
     for (Parameter* p : session.store().all()) {
       if (!p->name.starts_with("answer.head.")) continue;
       std::vector<float> values(static_cast<std::size_t>(p->global_shape.num_elements()), 0);
@@ -101,27 +65,17 @@ Found evaluate(int num_ranks, const std::vector<float>& bias) {
       session.device().write(p->value.raw(), values.data(), values.size() * sizeof(float));
     }
     session.store().refresh_compute_copies();
-    Inference inference(session.device(), session.mesh(), session.executor(),
-                        {.batch = 4, .text_role = config.task->text_role()});
-    EvaluationResults results = config.task->evaluate(
-        inference, {.sets = {sets().asked->path().string()}, .tokenizer = sets().tokenizer, .baselines = {}});
-    if (inference.is_first()) found = {std::move(results.metrics), std::move(results.panels)};
   });
-  return found;
 }
 
 // Always "cat": right for the labels of samples 0, 2 and 4, of seven that have one; so are its other names.
 TEST(Answer, IsCountedAgainstTheLabelAndAgainstAllAnswers) {
   for (const int ranks : {1, 2, 3}) {
-    const Found found = evaluate(ranks, {0, 0, 1});
-    Names names;
-    for (const auto& metric : found.metrics) {
-      names.push_back(metric.first);
-      EXPECT_NEAR(metric.second, 3.0 / 7, 1e-12) << metric.first;
-    }
-    EXPECT_EQ(names, (Names{"asked: answer accuracy", "asked: VQA score", "asked: answer accuracy, image only",
-                            "asked: VQA score, image only", "asked: answer accuracy, text only",
-                            "asked: VQA score, text only"}));
+    const Found found = evaluate_with_bias(ranks, {0, 0, 1});
+    for (const auto& [name, value] : found.metrics) EXPECT_NEAR(value, 3.0 / 7, 1e-12) << name;
+    EXPECT_EQ(found.names(), (Names{"asked: answer accuracy", "asked: VQA score", "asked: answer accuracy, image only",
+                                    "asked: VQA score, image only", "asked: answer accuracy, text only",
+                                    "asked: VQA score, text only"}));
     const auto& subject = std::get<TablePanel>(found.panels[0]).subjects[0];
     EXPECT_EQ(subject.notes[0], "7 questions");
     const auto number = [&](std::size_t row, std::size_t column) { return subject.rows[row].values[column].number; };
@@ -142,7 +96,7 @@ TEST(Answer, IsCountedAgainstTheLabelAndAgainstAllAnswers) {
 
 // Of what is hidden nothing reaches the model.
 TEST(Answer, WhatIsHiddenIsAbsent) {
-  const RunConfig config = parse_run_config(kConfig, "run.toml", standard_tasks());
+  const RunConfig config = parse_run_config(config_with(3), "run.toml", standard_tasks());
   const auto rows_of = [&](SampleParts hidden) {
     LoaderOptions options;
     options.fields = hiding(config.task->fields(sets().tokenizer), hidden);

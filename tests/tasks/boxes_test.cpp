@@ -5,34 +5,18 @@
 
 #include <gtest/gtest.h>
 
-#include "data/captions.h"
-#include "data/png_writer.h"
-#include "data/scratch_folder.h"
-#include "data/small_data_set.h"
-#include "evaluation/inference.h"
-#include "parallel/in_process_group.h"
-#include "tasks/standard_tasks.h"
-#include "training/session.h"
+#include "small_tasks.h"
+#include "support/user_error.h"
 
 namespace triptych::test {
 namespace {
 
-const std::string kImage = "[model.image]\nsize = 8\npatch = 4\nwidth = 12\nlayers = 1\nheads = 2\nfeed_forward = 18\n";
-
 std::string config_of_boxes(const std::string& task, int queries = 3) {
-  const std::string first = fmt::format("task = \"{}\"\n", task);
-  if (task == "ground") {
-    return first + kImage +
-           "[model.text]\nlength = 7\nvocabulary = 41\nwidth = 12\nlayers = 1\nheads = 2\nfeed_forward = 18\n";
-  }
-  return first + fmt::format("model.classes = 2\nmodel.queries = {}\n", queries) + kImage +
-         "[model.decoder]\nwidth = 8\nlayers = 1\nheads = 2\nfeed_forward = 12\n";
-}
-
-std::vector<std::byte> picture(uint64_t i) {
-  std::vector<uint8_t> pixels;
-  for (uint64_t k = 0; k < 16 * 16 * 3; ++k) pixels.push_back(static_cast<uint8_t>((i + 1) * 37 * (k + 3) % 251));
-  return encode_png(16, 16, pixels);
+  const std::string first =
+      fmt::format("task = \"{}\"\n", task) +
+      "model.image = {size = 8, patch = 4, width = 12, layers = 1, heads = 2, feed_forward = 18}\n";
+  if (task == "ground") return first + kText;
+  return first + fmt::format("model.classes = 2\nmodel.queries = {}\n", queries) + kDecoder;
 }
 
 // Eleven samples: every third has no boxes, number 4 no picture, number 6 a box without a phrase and one without a
@@ -40,7 +24,7 @@ std::vector<std::byte> picture(uint64_t i) {
 struct Boxed {
   ScratchFolder folder;
   std::shared_ptr<const Dataset> whole = make_data_set(folder / "all_of_it", 11, [](uint64_t i) {
-    SmallSample sample{.image = picture(i), .captions = {"a picture", "the phrase"}};
+    SmallSample sample{.image = noise(i, 16, 16), .captions = {"a picture", "the phrase"}};
     sample.roles = {TextRole::kCaption, TextRole::kPhrase};
     if (i == 4) sample.image.clear();
     if (i % 3 == 1) return sample;
@@ -51,12 +35,10 @@ struct Boxed {
     }
     return sample;
   });
-  std::shared_ptr<const Dataset> without = make_data_set(
-      folder / "without", 3, [](uint64_t i) { return SmallSample{.image = picture(i), .captions = {"a picture"}}; });
-  std::shared_ptr<const Tokenizer> tokenizer =
-      Tokenizer::from_bytes(train_tokenizer(dataset_captions(whole), static_cast<int64_t>(whole->num_captions()),
-                                            {.vocabulary = 20, .character_coverage = 1}),
-                            "test");
+  std::shared_ptr<const Dataset> without = make_data_set(folder / "without", 3, [](uint64_t i) {
+    return SmallSample{.image = noise(i, 16, 16), .captions = {"a picture"}};
+  });
+  std::shared_ptr<const Tokenizer> tokenizer = tokenizer_of(whole, 20);
 };
 
 const Boxed& boxed() {
@@ -64,20 +46,8 @@ const Boxed& boxed() {
   return all;
 }
 
-EvaluationResults evaluate_boxes(const std::string& task, int num_ranks) {
-  EvaluationResults found;
-  run_ranks(num_ranks, [&](Group& world) {
-    RunConfig config = parse_run_config(config_of_boxes(task), "run.toml", standard_tasks());
-    config.parallel.mesh.dp = num_ranks;
-    Session session(config, world, RankPlace{});
-    Inference inference(session.device(), session.mesh(), session.executor(),
-                        {.batch = 4, .text_role = config.task->text_role()});
-    const std::vector<std::string> sets{boxed().whole->path().string()};
-    EvaluationResults results =
-        config.task->evaluate(inference, {.sets = sets, .tokenizer = boxed().tokenizer, .baselines = {}});
-    if (inference.is_first()) found = std::move(results);
-  });
-  return found;
+Found evaluate_boxes(const std::string& task, int num_ranks) {
+  return evaluate(config_of_boxes(task), num_ranks, {boxed().whole->path().string()}, boxed().tokenizer);
 }
 
 TEST(BoxTasks, ADataSetWithoutBoxesIsRefused) {
@@ -88,18 +58,13 @@ TEST(BoxTasks, ADataSetWithoutBoxesIsRefused) {
     EXPECT_THROW(config.task->check_evaluation_set(*boxed().without), UserError) << task;
   }
   const RunConfig few = parse_run_config(config_of_boxes("detect", 1), "run.toml", standard_tasks());
-  try {
-    few.task->check_data(*boxed().whole);
-    FAIL() << "a sample has two boxes";
-  } catch (const UserError& error) {
-    EXPECT_NE(std::string(error.what()).find("model.queries = 1 boxes; one of this data set has 2"), std::string::npos)
-        << error.what();
-  }
+  expect_parts(user_error_of([&] { few.task->check_data(*boxed().whole); }),
+               {"model.queries = 1 boxes; one of this data set has 2"});
 }
 
 // Of the 11 samples 7 have boxes: 0, 2, 3, 5, 6, 8, 9; of them one has a box without a class, which is not to be found.
 TEST(BoxTasks, AnEvaluationIsOfTheBoxesThatAreThere) {
-  const EvaluationResults detect = evaluate_boxes("detect", 1);
+  const Found detect = evaluate_boxes("detect", 1);
   ASSERT_EQ(detect.metrics.size(), 2u);
   EXPECT_EQ(detect.metrics[0].first, "all of it: mAP");
   EXPECT_EQ(detect.metrics[1].first, "all of it: mAP at 0.5");
@@ -113,7 +78,7 @@ TEST(BoxTasks, AnEvaluationIsOfTheBoxesThatAreThere) {
   EXPECT_EQ(drawn.examples[0].boxes[0].right, 0.5);
   EXPECT_EQ(std::get<TablePanel>(detect.panels.at(2)).subjects.at(0).name, "class 1");
 
-  const EvaluationResults ground = evaluate_boxes("ground", 1);
+  const Found ground = evaluate_boxes("ground", 1);
   ASSERT_EQ(ground.metrics.size(), 1u);
   EXPECT_EQ(ground.metrics[0].first, "all of it: accuracy at 0.5");
   const auto& phrases = std::get<TablePanel>(ground.panels.at(0)).subjects.at(0);
@@ -129,7 +94,7 @@ TEST(BoxTasks, AnEvaluationIsOfTheBoxesThatAreThere) {
 
 TEST(BoxTasks, AnyNumberOfRanksFindsTheSame) {
   for (const char* task : {"detect", "ground"}) {
-    const EvaluationResults one = evaluate_boxes(task, 1);
+    const Found one = evaluate_boxes(task, 1);
     for (const int ranks : {2, 3}) EXPECT_EQ(evaluate_boxes(task, ranks).metrics, one.metrics) << task << " " << ranks;
   }
 }

@@ -10,18 +10,10 @@
 #include "data/png_writer.h"
 #include "data/scratch_folder.h"
 #include "data/small_data_set.h"
+#include "support/user_error.h"
 
 namespace triptych::test {
 namespace {
-
-std::string error_of(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 // A picture of one colour, so that it can be recognised.
 std::vector<std::byte> plain_image(uint8_t value) {
@@ -94,12 +86,12 @@ TEST(Results, SamplesThatHaveAllOfItAreRequiredAndOthersAllowed) {
   require_parts(*two_pairs, kPairs, "the measure");
   require_parts(*two_pairs, kPairs, "the measure", 2);
   EXPECT_NE(
-      error_of([&] { require_parts(*two_pairs, kPairs, "the measure", 3); })
+      user_error_of([&] { require_parts(*two_pairs, kPairs, "the measure", 3); })
           .find("the measure needs images and captions that belong together: 2 of 13 samples have both, at least 3 "
                 "must"),
       std::string::npos);
   const auto no_pair = make("none", {1, 4}, {});
-  EXPECT_NE(error_of([&] { require_parts(*no_pair, kPairs, "the measure"); }).find("0 of 13 samples have both"),
+  EXPECT_NE(user_error_of([&] { require_parts(*no_pair, kPairs, "the measure"); }).find("0 of 13 samples have both"),
             std::string::npos);
 
   using Notes = std::vector<std::string>;
@@ -118,7 +110,7 @@ TEST(Results, WhatASetLacksIsNamed) {
     return SmallSample{plain_image(9), {}, static_cast<int64_t>(i)};
   });
   const auto refusal = [](const Dataset& data, const PartChoice& parts) {
-    return error_of([&] { require_parts(data, parts, "the measure"); });
+    return user_error_of([&] { require_parts(data, parts, "the measure"); });
   };
   EXPECT_NE(refusal(*words, kPairs).find("the measure needs images"), std::string::npos);
   EXPECT_NE(refusal(*words, {.captions = true, .labels = true}).find("needs labels"), std::string::npos);
@@ -142,7 +134,7 @@ TEST(Results, WhatASetLacksIsNamed) {
   EXPECT_NE(refusal(*questions, {.phrases = true}).find("needs phrases"), std::string::npos);
   EXPECT_NE(refusal(*questions, {.boxes = true}).find("needs boxes"), std::string::npos);
   EXPECT_NE(refusal(*words, {.questions = true}).find("needs questions"), std::string::npos);
-  EXPECT_NE(error_of([&] {
+  EXPECT_NE(user_error_of([&] {
               require_parts(*questions, {.images = true, .questions = true, .answers = true}, "the measure", 2);
             }).find("needs images and questions and answers that belong together: 1 of 3 samples have them"),
             std::string::npos);

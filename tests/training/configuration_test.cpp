@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
+#include "support/user_error.h"
 #include "tasks/standard_tasks.h"
 #include "training/run_config.h"
 
@@ -13,19 +14,6 @@ namespace triptych::test {
 namespace {
 
 const std::filesystem::path kRoot = TRIPTYCH_SOURCE_DIR;
-
-void expect_parts(const std::string& text, std::initializer_list<const char*> parts) {
-  for (const char* part : parts) EXPECT_NE(text.find(part), std::string::npos) << part << " is not in\n" << text;
-}
-
-std::string error_of(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 TEST(Configuration, TheDocumentSaysWhatTheProgramReads) {
   EXPECT_EQ(read_text_file(kRoot / "docs/configuration.md", 1 << 20), run_config_documentation(standard_tasks()))
@@ -46,7 +34,7 @@ TEST(Configuration, EveryFileInConfigsIsSoundAndItsEffectiveFormReadsBackToItsel
 }
 
 TEST(Configuration, AllThatIsWrongIsToldAtOnce) {
-  const std::string text = error_of([] {
+  const std::string text = user_error_of([] {
     load_run_config(kRoot / "configs/verify.toml",
                     {"parallel.tp=4", "training.global_batch=25", "parallel.microbatches=2", "model.image.patch=3",
                      "optimizer.learning_rat=1", "run.seed=\"x\""},
@@ -58,7 +46,7 @@ TEST(Configuration, AllThatIsWrongIsToldAtOnce) {
 
 TEST(Configuration, TheScheduleOfTheLearningRateIsHeldAgainstTheSteps) {
   const auto read = [](const std::string& text) {
-    return error_of(
+    return user_error_of(
         [&] { parse_run_config("training.steps = 10\n[optimizer]\n" + text, "run.toml", standard_tasks()); });
   };
   EXPECT_EQ(read("schedule = \"wsd\"\nwarmup_steps = 4\ndecay_steps = 6"), "no error");
@@ -72,7 +60,7 @@ TEST(Configuration, TheScheduleOfTheLearningRateIsHeldAgainstTheSteps) {
 
 TEST(Configuration, ATaskThatIsNotInTheTableIsRefusedWithThoseThatAre) {
   const auto read = [](TaskTable tasks) {
-    return error_of([&] { parse_run_config("task = \"translate\"", "run.toml", tasks); });
+    return user_error_of([&] { parse_run_config("task = \"translate\"", "run.toml", tasks); });
   };
   expect_parts(read(standard_tasks()),
                {"run.toml:1", "`task`", "contrastive", "classify", "caption", "coca", "translate"});
@@ -90,7 +78,7 @@ TEST(Configuration, TheFirstTaskOfTheTableIsThatOfAFileThatNamesNone) {
 TEST(Configuration, AKeyOfAnotherTaskIsUnknown) {
   for (const char* text : {"task = \"classify\"\nmodel.text.width = 8", "task = \"caption\"\nmodel.classes = 8",
                            "task = \"caption\"\nobjective.temperature = 0.1", "model.pool_queries = 3"}) {
-    expect_parts(error_of([&] { parse_run_config(text, "run.toml", standard_tasks()); }),
+    expect_parts(user_error_of([&] { parse_run_config(text, "run.toml", standard_tasks()); }),
                  {"run.toml", "a key must be known"});
   }
 }
@@ -102,12 +90,12 @@ TEST(Configuration, AMeshIsHeldAgainstTheRanksWhereStepsRunOnIt) {
   const auto load = [&](MeshUse use, int ranks) {
     return load_run_config(file, overrides, standard_tasks(), use, ranks);
   };
-  expect_parts(error_of([&] { load(MeshUse::kSteps, 2); }), {"2*1*2 = 4, found 2"});
+  expect_parts(user_error_of([&] { load(MeshUse::kSteps, 2); }), {"2*1*2 = 4, found 2"});
   const MeshShape same = load(MeshUse::kForward, 4).parallel.mesh, other = load(MeshUse::kForward, 3).parallel.mesh;
   EXPECT_EQ(std::tuple(same.pp, same.dp, same.tp), std::tuple(2, 1, 2));
   EXPECT_EQ(std::tuple(other.pp, other.dp, other.tp), std::tuple(1, 3, 1)) << "all ranks become replicas";
   EXPECT_EQ(load(MeshUse::kNone, 1).parallel.mesh.pp, 1);
-  expect_parts(error_of([&] { load_run_config(file, {"parallel.pp=99"}, standard_tasks(), MeshUse::kSteps, 99); }),
+  expect_parts(user_error_of([&] { load_run_config(file, {"parallel.pp=99"}, standard_tasks(), MeshUse::kSteps, 99); }),
                {"parallel.pp", "99 stages, 9 blocks"});
 }
 

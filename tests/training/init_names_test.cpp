@@ -1,24 +1,16 @@
 #include "training/init_names.h"
 
-#include <functional>
+#include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
-#include "base/error.h"
+#include "support/user_error.h"
 
 namespace triptych::test {
 namespace {
 
 using Names = std::vector<std::string>;
-
-std::string error_of(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 TEST(InitNames, StarsStandForWhatTheyDidAndTheFirstPatternHolds) {
   const std::vector<NameChange> changes{{"encoder.layer.*.attn.*", "image.blocks.*.attention.*"},
@@ -45,12 +37,12 @@ TEST(InitNames, EveryNameIsTakenNewOrLeft) {
 
 TEST(InitNames, PatternsOfNothingAndTwoNamesForOneAreErrors) {
   const Names model{"a"}, checkpoint{"image.blocks.0.weight", "a", "b"};
-  const std::string none = error_of([&] { match_names({{"image.block.*", "x"}}, model, checkpoint); });
+  const std::string none = user_error_of([&] { match_names({{"image.block.*", "x"}}, model, checkpoint); });
   EXPECT_NE(none.find("init.map.0.old"), std::string::npos) << none;
   EXPECT_NE(none.find("Did you mean `image.blocks.*`?"), std::string::npos) << none;
-  const std::string behind = error_of([&] { match_names({{"*", ""}, {"a", "a"}}, model, checkpoint); });
+  const std::string behind = user_error_of([&] { match_names({{"*", ""}, {"a", "a"}}, model, checkpoint); });
   EXPECT_NE(behind.find("init.map.1.old"), std::string::npos) << behind;
-  const std::string two = error_of([&] { match_names({{"b", "a"}}, model, checkpoint); });
+  const std::string two = user_error_of([&] { match_names({{"b", "a"}}, model, checkpoint); });
   EXPECT_NE(two.find("found a and b as a"), std::string::npos) << two;
 }
 

@@ -14,6 +14,7 @@
 #include "parallel/group.h"
 #include "report/metrics.h"
 #include "report/report.h"
+#include "support/user_error.h"
 #include "tasks/standard_tasks.h"
 #include "training/run_config.h"
 
@@ -70,9 +71,6 @@ class Folder : public ::testing::Test {
     }
     std::sort(names.begin(), names.end());
     return names;
-  }
-  static void expect_parts(const std::string& text, std::initializer_list<const char*> parts) {
-    for (const char* part : parts) EXPECT_NE(text.find(part), std::string::npos) << part << " is not in\n" << text;
   }
 
   ScratchFolder scratch_;
