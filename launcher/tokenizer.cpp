@@ -50,6 +50,10 @@ void print_lengths(const Tokenizer& tokenizer, const std::shared_ptr<const Datas
 int train(const TrainOptions& options) {
   const auto data_set = std::make_shared<const Dataset>(Dataset::open(options.data_set));
   const std::filesystem::path out = options.out.empty() ? data_set->path() / "tokenizer.model" : options.out;
+  std::error_code ignored;
+  if (std::filesystem::is_directory(out, ignored)) {
+    throw UserError(out.string(), "is a folder, where the tokenizer is to be written. Name a file with --out.");
+  }
   const auto num_captions = static_cast<int64_t>(data_set->num_captions());
   const auto tokenizer =
       Tokenizer::from_bytes(train_tokenizer(dataset_captions(data_set), num_captions, options.training), out.string());

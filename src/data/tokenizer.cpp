@@ -184,6 +184,11 @@ std::shared_ptr<const Tokenizer> Tokenizer::from_bytes(std::string bytes, std::s
 }
 
 std::shared_ptr<const Tokenizer> Tokenizer::from_file(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) {
+    throw UserError(path.string(),
+                    "is no file that can be read. Name a tokenizer, which `triptych tokenizer train` makes.");
+  }
   return from_bytes(read_text_file(path, kMaxTokenizerBytes), path.string());
 }
 

@@ -45,6 +45,7 @@ class Tokenizer {
   /// Throws WorldError if the bytes are not what train_tokenizer gave, UserError if their special ids differ.
   /// `where` names the origin in errors.
   static std::shared_ptr<const Tokenizer> from_bytes(std::string bytes, std::string_view where);
+  /// Of a file's bytes. Throws UserError too if the path is none, but a folder, for example.
   static std::shared_ptr<const Tokenizer> from_file(const std::filesystem::path& path);
   ~Tokenizer();
 

@@ -155,7 +155,8 @@ TEST(Tokenizer, RefusesWhatIsNoModel) {
   const std::string& whole = small_tokenizer()->bytes();
   EXPECT_THROW(Tokenizer::from_bytes(whole.substr(0, whole.size() / 2), "test"), WorldError);
   const test::ScratchFolder folder;
-  EXPECT_THROW(Tokenizer::from_file(folder / "absent.model"), WorldError);
+  EXPECT_THROW(Tokenizer::from_file(folder / "absent.model"), UserError);
+  EXPECT_THROW(Tokenizer::from_file(folder.path()), UserError) << "a folder";
 }
 
 TEST(Tokenizer, RefusesTextThatIsNotUtf8) {

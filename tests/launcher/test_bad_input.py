@@ -204,6 +204,12 @@ class BadInput(unittest.TestCase):
         self.assertIn("is replaced", result.stderr)
         self.refused(1, ["sample"], *common, "--overwrite", "--set", "data.max_bad_fraction=0.0")
 
+    def test_tokenizer_that_is_a_folder(self):
+        told = [str(self.root / "images"), "is no file that can be read"]
+        self.refused(2, told, "train", self.config, "--overwrite", "--set", f"data.tokenizer={self.root}/images")
+        self.refused(2, told, "tokenizer", "encode", self.root / "images", "a text")
+        self.refused(2, ["is a folder", "--out"], "tokenizer", "train", self.root / "data", "--out", self.root / "images")
+
     # ---- checkpoints
 
     def test_checkpoint_of_another_model(self):
