@@ -4,7 +4,6 @@
 #include "kernels/matching.h"
 #include "models/masked_text.h"
 #include "models/two_tower.h"
-#include "ops/linear.h"
 #include "ops/take_rows.h"
 
 namespace triptych::models {
@@ -54,28 +53,6 @@ Slot append_pairs(std::vector<BlockSpec>& blocks, const Slot& image, const Match
   return paired;
 }
 
-struct MatchingHead {
-  Parameter *weight, *bias;
-};
-
-void append_matching_head(std::vector<BlockSpec>& blocks, int64_t width) {
-  const auto forward = [](const MatchingHead& head, std::span<const Variable> inputs, const Fields&, const Pass& pass) {
-    return linear(inputs[0], pass.use(*head.weight), pass.use(*head.bias), DType::kFloat32);
-  };
-  const double flops = ProjectionHead::forward_flops(width, 2);
-  blocks.push_back({.name = "matching.head",
-                    .reads = {"fused"},
-                    .writes = {{.name = "matching_scores", .dims = {2}, .place = "batch", .dtype = DType::kFloat32}},
-                    .forward_flops = flops,
-                    .backward_flops = 2 * flops,
-                    .make = [=](ParameterStore& store) {
-                      return make_block(MatchingHead{&store.create("matching.head.weight", Shape{2, width},
-                                                                   "replicated", linear_matrix(width)),
-                                                     &store.create("matching.head.bias", Shape{2}, "replicated", {})},
-                                        forward);
-                    }});
-}
-
 }  // namespace
 
 Tensor matching_targets_of(const Fields& fields, int64_t group) {
@@ -96,7 +73,8 @@ ModelSpec aligner(const AlignerConfig& config) {
   const Slot connected =
       append_connector(model.blocks, paired, parts.connector, parts.fusion.sizes, parts.fusion.dropout);
   append_fusion(model.blocks, connected, encoded.text, parts.fusion);
-  append_matching_head(model.blocks, parts.fusion.sizes.width);
+  append_product(model.blocks, "matching.head", {.name = "fused", .dims = {parts.fusion.sizes.width}},
+                 {.name = "matching_scores", .dims = {2}, .place = "batch", .dtype = DType::kFloat32});
   if (config.num_masked > 0) {
     const Slot tokens = append_fused_tokens(model.blocks, connected, encoded.text, parts.fusion);
     append_masked_token_logits(model.blocks, tokens, parts.fusion.sizes,

@@ -8,11 +8,6 @@ namespace triptych::models {
 namespace {
 
 constexpr const char* kName = "connector";
-constexpr const char* kConnected = "connected";
-
-struct Linear {
-  Parameter *weight, *bias;
-};
 
 // By its inner width over `tp`, as a block's feed-forward layer.
 struct Mlp {
@@ -21,25 +16,6 @@ struct Mlp {
 
 std::string part(const char* name) {
   return fmt::format("{}.{}", kName, name);
-}
-
-void append_linear(std::vector<BlockSpec>& blocks, const Slot& image, const Slot& connected) {
-  const int64_t from = image.dims[1], to = connected.dims[1];
-  const auto forward = [](const Linear& parts, std::span<const Variable> inputs, const Fields&, const Pass& pass) {
-    return linear(inputs[0], pass.use(*parts.weight), pass.use(*parts.bias), pass.dtype);
-  };
-  const double flops = ProjectionHead::forward_flops(from, to * image.dims[0]);
-  blocks.push_back({.name = kName,
-                    .reads = {image.name},
-                    .writes = {connected},
-                    .forward_flops = flops,
-                    .backward_flops = 2 * flops,
-                    .make = [=](ParameterStore& store) {
-                      return make_block(
-                          Linear{&store.create(part("weight"), Shape{to, from}, "replicated", linear_matrix(from)),
-                                 &store.create(part("bias"), Shape{to}, "replicated", {})},
-                          forward);
-                    }});
 }
 
 void append_mlp(std::vector<BlockSpec>& blocks, const Slot& image, const Slot& connected) {
@@ -87,22 +63,23 @@ void append_resampler(std::vector<BlockSpec>& blocks, const Slot& image, const C
   append_stack(
       blocks, kName, queries, sizes,
       {.dropout = dropout, .memory = image.name, .memory_width = image.dims[1], .memory_sequence = image.dims[0]});
-  append_memory(blocks, part("norm"), queries, kConnected, sizes);
+  append_memory(blocks, part("norm"), queries, kConnectedSlot, sizes);
 }
 
 }  // namespace
 
 std::string_view connector_name(ConnectorKind kind) {
   switch (kind) {
+    case ConnectorKind::kNone:
+      return "none";
     case ConnectorKind::kLinear:
       return "linear";
     case ConnectorKind::kMlp:
       return "mlp";
     case ConnectorKind::kResampler:
       return "resampler";
-    default:
-      return "none";
   }
+  throw InternalError("connector", "no such kind");
 }
 
 std::string ConnectorConfig::to_string() const {
@@ -114,8 +91,8 @@ Slot append_connector(std::vector<BlockSpec>& blocks, const Slot& image, const C
                       const TransformerSizes& reader, float dropout) {
   if (config.kind == ConnectorKind::kNone) return image;
   const int64_t tokens = config.kind == ConnectorKind::kResampler ? config.queries : image.dims[0];
-  const Slot connected{.name = kConnected, .dims = {tokens, reader.width}, .place = "batch"};
-  if (config.kind == ConnectorKind::kLinear) append_linear(blocks, image, connected);
+  const Slot connected{.name = kConnectedSlot, .dims = {tokens, reader.width}, .place = "batch"};
+  if (config.kind == ConnectorKind::kLinear) append_product(blocks, kName, image, connected);
   if (config.kind == ConnectorKind::kMlp) append_mlp(blocks, image, connected);
   if (config.kind == ConnectorKind::kResampler) append_resampler(blocks, image, config, reader, dropout);
   return connected;

@@ -30,8 +30,10 @@ struct ConnectorConfig {
   std::string to_string() const;
 };
 
+inline constexpr const char* kConnectedSlot = "connected";
+
 /// "connector" and, of a resampler, "connector.blocks.i" and "connector.norm": from the slot `image` [P, Hi], whole and
-/// normed, to the slot "connected" [P, H] or [queries, H], whole.
+/// normed, to kConnectedSlot, [P, H] or [queries, H], whole.
 ///
 ///   reader    sizes of the stack that reads it: H is its width, and a resampler's blocks are of its kind
 ///   returns   the slot to read: `image` itself where there is no connector

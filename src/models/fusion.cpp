@@ -2,7 +2,6 @@
 
 #include <optional>
 
-#include "kernels/elementwise.h"
 #include "kernels/presence.h"
 #include "nn/embeddings.h"
 #include "ops/add.h"
@@ -23,6 +22,7 @@ constexpr const char* kFused = "fused";
 constexpr const char* kLengths = "lengths";
 constexpr float kSmall = 0.02f;  // the standard deviation of what stands in a sequence
 
+// A product with a bias, whole on `tp`.
 struct Linear {
   Linear(ParameterStore& store, const std::string& name, int64_t from, int64_t to)
       : weight(&store.create(name + ".weight", Shape{to, from}, "replicated", linear_matrix(from))),
@@ -155,12 +155,6 @@ struct Gate {
   Linear image, text, gate;
 };
 
-Variable constant_vector(int64_t size, float value, DType dtype, const Pass& pass) {
-  const Tensor values = Tensor::empty(pass.device, dtype, Shape{size});
-  fill(pass.device.stream(), values.raw(), value, size, dtype);
-  return Variable::constant(values, Shape{size}, Layout());
-}
-
 void append_gate(std::vector<BlockSpec>& blocks, const Slot& image, const Slot& text, const FusionConfig& config) {
   const std::string name = "fusion.gate";
   const int64_t width = config.sizes.width;
@@ -170,7 +164,7 @@ void append_gate(std::vector<BlockSpec>& blocks, const Slot& image, const Slot& 
     const Variable of_image = tanh(parts.image.forward(i, pass)), of_text = tanh(parts.text.forward(t, pass));
     // sigmoid(x) = 1/2 + tanh(x / 2) / 2
     const Variable half = tanh(scale(parts.gate.forward(concatenate({i, t}, 1), pass), 0.5f));
-    const Variable gate = add(scale(half, 0.5f), constant_vector(width, 0.5f, DType::kFloat32, pass));
+    const Variable gate = add(scale(half, 0.5f), constant_vector(width, 0.5f, pass));
     const Variable fused = add(of_text, multiply(add(of_image, negate(of_text)), gate));
     return std::vector{fused, gate};
   };
@@ -218,13 +212,14 @@ void append_cross_attention(std::vector<BlockSpec>& blocks, const Slot& image, c
 
 std::string_view fusion_name(FusionKind kind) {
   switch (kind) {
+    case FusionKind::kConcatenation:
+      return "concatenation";
     case FusionKind::kGated:
       return "gated";
     case FusionKind::kCrossAttention:
       return "cross_attention";
-    default:
-      return "concatenation";
   }
+  throw InternalError("fusion", "no such kind");
 }
 
 std::string FusionConfig::to_string() const {

@@ -33,8 +33,7 @@ struct FusionConfig {
 /// gated one also "gate" [H].
 ///
 ///   concatenation    the image's tokens, then the text's, whose padding is masked (field "lengths"); a stack of
-///   blocks;
-///                    the text's first token
+///                    blocks; the text's first token
 ///   gated            h_i = tanh(W_i i + b_i) of the mean of the image's tokens, h_t = tanh(W_t t + b_t) of the text's
 ///                    first, gate = sigmoid(W [i, t] + b); fused = gate h_i + (1 - gate) h_t. (The paper has no
 ///                    biases.)

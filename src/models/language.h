@@ -36,7 +36,7 @@ struct LanguageConfig {
 
 inline constexpr const char* kTargetScores = "target_scores";
 /// The slot that decoding computes once and keeps: what stands in front of the text, or is attended to.
-inline constexpr const char* kPictureSlot = "connected";
+inline constexpr const char* kPictureSlot = kConnectedSlot;
 
 /// Ends with the slots "logits" [T, V], the scores of the token after each, and kTargetScores, float32 [T, 3]: what
 /// ops/cross_entropy.h says of the field "targets", for those who ask for it.

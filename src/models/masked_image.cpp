@@ -2,7 +2,6 @@
 
 #include <cmath>
 
-#include "kernels/elementwise.h"
 #include "ops/concatenate.h"
 #include "ops/embedding.h"
 #include "ops/gather.h"
@@ -98,12 +97,6 @@ void append_decoder_output(std::vector<BlockSpec>& blocks, const MaskedImageConf
                  &store.create("decoder.output.bias", Shape{num_values}, "replicated", {})},
              forward);
        }});
-}
-
-Variable constant_vector(int64_t size, float value, const Pass& pass) {
-  const Tensor values = Tensor::empty(pass.device, DType::kFloat32, Shape{size});
-  kernels::fill(pass.device.stream(), values.raw(), value, size, DType::kFloat32);
-  return Variable::constant(values, Shape{size}, Layout());
 }
 
 }  // namespace

@@ -1,15 +1,6 @@
 #include "models/multimodal.h"
 
-#include "ops/linear.h"
-
 namespace triptych::models {
-namespace {
-
-struct AnswerHead {
-  Parameter *weight, *bias;
-};
-
-}  // namespace
 
 std::string MultimodalConfig::to_string() const {
   return fmt::format("fusion({}) connector({}) image({}) text({})", fusion.to_string(), connector.to_string(),
@@ -40,24 +31,9 @@ void append_multimodal(std::vector<BlockSpec>& blocks, const MultimodalConfig& c
 ModelSpec answerer(const AnswererConfig& config) {
   ModelSpec model;
   append_multimodal(model.blocks, config.parts);
-  const int64_t width = config.parts.fusion.sizes.width, num_answers = config.num_answers;
-  const double flops = ProjectionHead::forward_flops(width, num_answers);
-  const auto forward = [](const AnswerHead& head, std::span<const Variable> inputs, const Fields&, const Pass& pass) {
-    return linear(inputs[0], pass.use(*head.weight), pass.use(*head.bias), DType::kFloat32);
-  };
-  model.blocks.push_back(
-      {.name = "answer.head",
-       .reads = {"fused"},
-       .writes = {{.name = "logits", .dims = {num_answers}, .place = "batch", .dtype = DType::kFloat32}},
-       .forward_flops = flops,
-       .backward_flops = 2 * flops,
-       .make = [=](ParameterStore& store) {
-         return make_block(AnswerHead{&store.create("answer.head.weight", Shape{num_answers, width}, "replicated",
-                                                    linear_matrix(width)),
-                                      &store.create("answer.head.bias", Shape{num_answers}, "replicated", {})},
-                           forward);
-       }});
-  model.fingerprint = fmt::format("answerer answers={} {}", num_answers, config.parts.to_string());
+  append_product(model.blocks, "answer.head", {.name = "fused", .dims = {config.parts.fusion.sizes.width}},
+                 {.name = "logits", .dims = {config.num_answers}, .place = "batch", .dtype = DType::kFloat32});
+  model.fingerprint = fmt::format("answerer answers={} {}", config.num_answers, config.parts.to_string());
   return model;
 }
 

@@ -1,5 +1,6 @@
 #include "models/parts.h"
 
+#include "kernels/elementwise.h"
 #include "kernels/presence.h"
 #include "nn/embeddings.h"
 #include "ops/activation.h"
@@ -106,6 +107,36 @@ void append_modality(std::vector<BlockSpec>& blocks, const std::string& name, co
                     .writes = {stream},
                     .make = [=, width = stream.dims.back()](ParameterStore& store) {
                       return make_block(SegmentTable(store, name, 1, width), forward);
+                    }});
+}
+
+Variable constant_vector(int64_t size, float value, const Pass& pass) {
+  const Tensor values = Tensor::empty(pass.device, DType::kFloat32, Shape{size});
+  kernels::fill(pass.device.stream(), values.raw(), value, size, DType::kFloat32);
+  return Variable::constant(values, Shape{size}, Layout());
+}
+
+void append_product(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& from, const Slot& to) {
+  struct Product {
+    Parameter *weight, *bias;
+  };
+  const int64_t width = from.dims.back(), outputs = to.dims.back();
+  const auto forward = [dtype = to.dtype](const Product& product, std::span<const Variable> inputs, const Fields&,
+                                          const Pass& pass) {
+    return linear(inputs[0], pass.use(*product.weight), pass.use(*product.bias), dtype.value_or(pass.dtype));
+  };
+  double flops = 2.0 * static_cast<double>(width);
+  for (const int64_t dim : to.dims) flops *= static_cast<double>(dim);
+  blocks.push_back({.name = name,
+                    .reads = {from.name},
+                    .writes = {to},
+                    .forward_flops = flops,
+                    .backward_flops = 2 * flops,
+                    .make = [=](ParameterStore& store) {
+                      return make_block(Product{&store.create(name + ".weight", Shape{outputs, width}, "replicated",
+                                                              linear_matrix(width)),
+                                                &store.create(name + ".bias", Shape{outputs}, "replicated", {})},
+                                        forward);
                     }});
 }
 

@@ -63,6 +63,13 @@ void append_memory(std::vector<BlockSpec>& blocks, const std::string& name, cons
 /// told from what else stands in one sequence with it: a modality embedding.
 void append_modality(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& stream);
 
+/// A float32 vector of equal elements, which nothing trains.
+Variable constant_vector(int64_t size, float value, const Pass& pass);
+
+/// "<name>": a product with a bias, "<name>.weight" and "<name>.bias", of every token of the slot `from`, whole, to the
+/// slot `to`. All of it Replicate on `tp`.
+void append_product(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& from, const Slot& to);
+
 /// A stack's last norm, if there is one, then a product without bias to `outputs`, float32: "<name>.norm",
 /// "<name>.projection". All of it Replicate on `tp`: it sees one token a sample.
 class ProjectionHead {

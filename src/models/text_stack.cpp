@@ -25,7 +25,7 @@ struct TokenOutput {
 };
 
 struct Pooler {
-  NormParameters norm;
+  OptionalNorm norm;
   Parameter *weight, *bias;
 };
 
@@ -120,18 +120,19 @@ void append_text_pooler(std::vector<BlockSpec>& blocks, const std::string& name,
     const Variable first = select_token(pass.laid_out(inputs[0], "batch"), Tensor());
     return tanh(linear(parts.norm.forward(first, pass), pass.use(*parts.weight), pass.use(*parts.bias), pass.dtype));
   };
-  blocks.push_back({.name = block_name,
-                    .reads = {name},
-                    .writes = {{.name = name + "_pooled", .dims = {width}, .place = "batch"}},
-                    .forward_flops = flops,
-                    .backward_flops = 2 * flops,
-                    .make = [=](ParameterStore& store) {
-                      return make_block(Pooler{NormParameters(store, block_name + ".norm", width),
-                                               &store.create(block_name + ".weight", Shape{width, width}, "replicated",
-                                                             linear_matrix(width)),
-                                               &store.create(block_name + ".bias", Shape{width}, "replicated", {})},
-                                        forward);
-                    }});
+  blocks.push_back(
+      {.name = block_name,
+       .reads = {name},
+       .writes = {{.name = name + "_pooled", .dims = {width}, .place = "batch"}},
+       .forward_flops = flops,
+       .backward_flops = 2 * flops,
+       .make = [=](ParameterStore& store) {
+         return make_block(
+             Pooler{OptionalNorm(store, block_name + ".norm", width, config.sizes.last_norm()),
+                    &store.create(block_name + ".weight", Shape{width, width}, "replicated", linear_matrix(width)),
+                    &store.create(block_name + ".bias", Shape{width}, "replicated", {})},
+             forward);
+       }});
 }
 
 }  // namespace triptych::models

@@ -38,8 +38,8 @@ void append_text_of(std::vector<BlockSpec>& blocks, const std::string& name, con
 void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name, const TextStackConfig& config,
                          bool is_tied);
 
-/// "<name>.pooler": BERT's pooled output (Devlin et al. 2019): the stack's last norm, its first token, a product, tanh:
-/// from the slot `name` to "<name>_pooled" [H], for heads that see a text as one vector.
+/// "<name>.pooler": BERT's pooled output (Devlin et al. 2019): the stack's last norm, if there is one, its first token,
+/// a product, tanh: from the slot `name` to "<name>_pooled" [H], for heads that see a text as one vector.
 void append_text_pooler(std::vector<BlockSpec>& blocks, const std::string& name, const TextStackConfig& config);
 
 }  // namespace triptych::models

@@ -8,8 +8,8 @@ namespace triptych::objectives {
 /// mean cross-entropy over the pairs of the global batch, of which some were given another's image.
 ///
 ///   slot    "matching_scores", float32 [B, 2]: number 1 says that they do
-///   fields  "image_present", "text_present", "matched", and `group` of a model that mismatches pairs
-///   (models/aligner.h)
+///   fields  "image_present", "text_present", "matched"
+///   group   of the model that mismatches pairs (models/aligner.h)
 ObjectiveSpec matching_objective(int64_t group, double weight = 1);
 
 }  // namespace triptych::objectives

@@ -179,18 +179,24 @@ TEST(MaskedText, ScoresTheChosenTokensAsBertDoes) {
 }
 
 TEST(TextPooler, IsTheFirstTokenThroughAProductAndTanh) {
-  ModelSpec model;
-  append_token_embedding(model.blocks, "text", bare_text(), false);
-  append_text_pooler(model.blocks, "text", bare_text());
-  Alone alone(model, "text_pooled");
-  const auto of = [&](const std::string& name) { return alone.parameter("text.pooler." + name); };
-  Rows expected;
-  for (std::size_t b = 0; b < kBatch; ++b) {
-    const Rows x = normalized(state_at(alone, b, 0), of("norm.weight"), of("norm.bias"));
-    for (const double value : product(of("weight"), of("bias"), x)) expected.push_back(std::tanh(value));
+  for (const bool post_norm : {false, true}) {
+    SCOPED_TRACE(post_norm ? "post-norm" : "pre-norm");
+    TextStackConfig text = bare_text();
+    text.sizes.post_norm = post_norm;  // then there is no norm left to do
+    ModelSpec model;
+    append_token_embedding(model.blocks, "text", text, false);
+    append_text_pooler(model.blocks, "text", text);
+    Alone alone(model, "text_pooled");
+    const auto of = [&](const std::string& name) { return alone.parameter("text.pooler." + name); };
+    Rows expected;
+    for (std::size_t b = 0; b < kBatch; ++b) {
+      Rows x = state_at(alone, b, 0);
+      if (!post_norm) x = normalized(x, of("norm.weight"), of("norm.bias"));
+      for (const double value : product(of("weight"), of("bias"), x)) expected.push_back(std::tanh(value));
+    }
+    EXPECT_LT(relative_error(alone.infer(text_data(alone.rank.device), "text_pooled"), expected),
+              tolerance(DType::kFloat32).summed);
   }
-  EXPECT_LT(relative_error(alone.infer(text_data(alone.rank.device), "text_pooled"), expected),
-            tolerance(DType::kFloat32).summed);
 }
 
 }  // namespace
