@@ -74,7 +74,7 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
   std::vector<BlockParameters> mine;
   for (const Stage& one : stages_) mine.insert(mine.end(), one.parameters().begin(), one.parameters().end());
   mine.push_back({model.blocks.size(), store.take_given()});
-  parameters_ = gather_parameters(mesh.pp(), mine);
+  parameters_ = gather_parameters(mesh.pp(), mine, store);
   reducer_ = std::make_unique<Reducer>(device, mesh, store.all(), options.bucket_bytes);
   is_embedded_.resize(static_cast<std::size_t>(schedule.num_microbatches));
   for (const std::vector<Action>& rank : schedule.ranks) {
@@ -88,9 +88,7 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
 
 void Executor::set_trained(const std::function<bool(const std::string&)>& is_trained) {
   for (Parameter* parameter : own_parameters_) parameter->is_trained = is_trained(parameter->name);
-  std::vector<bool> trains(model_->blocks.size() + 1);  // the last: whether an objective's is
-  for (const PlacedParameter& one : parameters_) trains[one.block] = trains[one.block] || is_trained(one.name);
-  flow_ = gradient_flow(*model_, route_, [&](std::size_t block) { return trains[block]; });
+  flow_ = gradient_flow(*model_, route_, block_trainings(*model_, parameters_, is_trained));
   std::vector<std::string> again = split_slots_;
   for (const Slot& slot : flow_.carried.back()) again.push_back(slot.name);
   again_route_ = route_to(*model_, again);

@@ -21,6 +21,7 @@ void append_pool(std::vector<BlockSpec>& blocks, const CocaConfig& config) {
                     .writes = {{.name = kMemory, .dims = {queries, width}, .place = "batch"}},
                     .forward_flops = flops,
                     .backward_flops = 2 * flops,
+                    .num_inputs = inputs_of_attention(queries, config.image.sequence()),
                     .make = [=](ParameterStore& store) {
                       return make_block(AttentionPool(store, "image.pool", width, queries, heads, sizes.last_norm()),
                                         forward);
@@ -49,6 +50,7 @@ void append_pooled_embedding(std::vector<BlockSpec>& blocks, const CocaConfig& c
        .writes = {{.name = "image_embedding", .dims = {embedding}, .place = "batch", .dtype = DType::kFloat32}},
        .forward_flops = flops,
        .backward_flops = 2 * flops,
+       .num_inputs = inputs_of_attention(1, config.image.sequence()),
        .make = [=](ParameterStore& store) {
          return make_block(EmbeddingHead{AttentionPool(store, "image.head.pool", width, 1, heads, sizes.last_norm()),
                                          ProjectionHead(store, "image.head", width, embedding, sizes.norm)},

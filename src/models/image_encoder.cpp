@@ -37,14 +37,15 @@ void append_image_encoder(std::vector<BlockSpec>& blocks, const ImageEncoderConf
     return chooses ? patches.forward_visible(fields["pixels"], fields["visible_patches"], pass)
                    : patches.forward(fields["pixels"], pass);
   };
-  blocks.push_back({.name = "image.embed",
-                    .fields = read,
-                    .writes = {image_slot(config)},
-                    .forward_flops = embedding.forward_flops(),
-                    .backward_flops = embedding.forward_flops(),
-                    .make = [=](ParameterStore& store) {
-                      return make_block(PatchEmbedding(store, "image.embed", embedding), embed);
-                    }});
+  blocks.push_back(
+      {.name = "image.embed",
+       .fields = read,
+       .writes = {image_slot(config)},
+       .forward_flops = embedding.forward_flops(),
+       .backward_flops = embedding.forward_flops(),
+       .num_inputs = [=](const std::string&) { return embedding.num_embedded(); },
+       .make =
+           [=](ParameterStore& store) { return make_block(PatchEmbedding(store, "image.embed", embedding), embed); }});
   append_stack(blocks, "image", image_slot(config), config.sizes,
                {.dropout = config.dropout, .grid_side = embedding.grid().side});
 }
@@ -71,6 +72,7 @@ PooledImage append_image_pool(std::vector<BlockSpec>& blocks, const ImageEncoder
                     .writes = {{.name = slot, .dims = {sizes.width}, .place = "batch"}},
                     .forward_flops = flops,
                     .backward_flops = 2 * flops,
+                    .num_inputs = inputs_of_attention(1, config.sequence()),
                     .make = [=](ParameterStore& store) {
                       return make_block(AttentionPoolHead(store, "image.pool", pool), forward);
                     }});

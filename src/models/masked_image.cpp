@@ -62,6 +62,7 @@ void append_decoder_embedding(std::vector<BlockSpec>& blocks, const MaskedImageC
                     .writes = {decoder_slot(config)},
                     .forward_flops = flops,
                     .backward_flops = 2 * flops,
+                    .num_inputs = [tokens = config.image.sequence()](const std::string&) { return tokens; },
                     .make = [=](ParameterStore& store) { return make_block(make_embedding(store, config), forward); }});
 }
 

@@ -17,6 +17,14 @@ const Slot& slot_before(const ModelSpec& model, std::size_t boundary, const std:
 
 }  // namespace
 
+int64_t num_inputs_of(const BlockSpec& block, const std::string& matrix) {
+  if (block.num_inputs) return block.num_inputs(matrix);
+  int64_t tokens = 1;
+  const std::vector<int64_t>& dims = block.writes.at(0).dims;
+  for (std::size_t i = 0; i + 1 < dims.size(); ++i) tokens *= dims[i];
+  return tokens;
+}
+
 Route route_to(const ModelSpec& model, std::span<const std::string> outputs, std::span<const std::string> given) {
   const std::size_t count = model.blocks.size();
   Route route{.runs = std::vector<bool>(count),

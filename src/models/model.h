@@ -40,8 +40,14 @@ struct BlockSpec {
   std::vector<std::string> fields;  ///< of the batch
   std::vector<Slot> writes;
   double forward_flops = 0, backward_flops = 0;  ///< matrix products for one sample
+  /// How many vectors of a sample are multiplied by a matrix of the block, by its name; not set: one for each token of
+  /// the first slot that it writes.
+  std::function<int64_t(const std::string& matrix)> num_inputs = {};
   std::function<std::unique_ptr<Block>(ParameterStore&)> make;
 };
+
+/// `num_inputs` of a block's matrix.
+int64_t num_inputs_of(const BlockSpec& block, const std::string& matrix);
 
 /// A model is the list of its blocks, in an order in which every slot is written before it is read. Slots written again
 /// replace what was there.

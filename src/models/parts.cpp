@@ -37,6 +37,13 @@ std::string TransformerSizes::to_string() const {
   return text;
 }
 
+std::function<int64_t(const std::string&)> inputs_of_attention(int64_t own, int64_t memory) {
+  return [=](const std::string& matrix) {
+    const bool is_of_memory = matrix.ends_with(".kv.weight") && !matrix.ends_with(".attention.kv.weight");
+    return is_of_memory ? memory : own;
+  };
+}
+
 void append_block(std::vector<BlockSpec>& blocks, const std::string& name, int64_t i, const Slot& stream,
                   const TransformerSizes& sizes, const StackOptions& options) {
   const bool is_rotary = sizes.positions == PositionKind::kRotary;
@@ -76,6 +83,7 @@ void append_block(std::vector<BlockSpec>& blocks, const std::string& name, int64
   spec.writes = {stream};
   spec.forward_flops = TransformerBlock::forward_flops(config, stream.dims[0], options.memory_sequence);
   spec.backward_flops = 2 * spec.forward_flops;
+  spec.num_inputs = inputs_of_attention(stream.dims[0], options.memory_sequence);
   spec.make = [config, forward, block_name = spec.name](ParameterStore& store) {
     return make_block(TransformerBlock(store, block_name, config), forward);
   };

@@ -46,6 +46,9 @@ struct StackOptions {
   int64_t grid_side = 0;              ///< of the patches that end the sequence; 0: it is a line
 };
 
+/// `BlockSpec::num_inputs` where `own` tokens attend to `memory` others: keys and values are made of those.
+std::function<int64_t(const std::string&)> inputs_of_attention(int64_t own, int64_t memory);
+
 /// Blocks "<name>.blocks.i" over the slot `stream`, a sequence: each reads it and writes it again.
 void append_stack(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& stream,
                   const TransformerSizes& sizes, const StackOptions& options);

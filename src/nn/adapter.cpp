@@ -1,17 +1,31 @@
 #include "nn/adapter.h"
 
+#include <string_view>
+
 #include "base/name_pattern.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
 
 namespace triptych::nn {
+namespace {
+
+constexpr std::string_view kA = ".adapter.a", kB = ".adapter.b";
+
+}  // namespace
 
 std::string adapter_a_name(const std::string& matrix) {
-  return matrix + ".adapter.a";
+  return matrix + std::string(kA);
 }
 
 std::string adapter_b_name(const std::string& matrix) {
-  return matrix + ".adapter.b";
+  return matrix + std::string(kB);
+}
+
+std::string matrix_of_adapter(const std::string& name) {
+  for (const std::string_view part : {kA, kB}) {
+    if (name.ends_with(part)) return name.substr(0, name.size() - part.size());
+  }
+  return "";
 }
 
 const AdapterOptions* adapter_of(const std::vector<AdapterOptions>& adapters, const std::string& matrix) {

@@ -26,6 +26,9 @@ struct AdapterOptions {
 std::string adapter_a_name(const std::string& matrix);
 std::string adapter_b_name(const std::string& matrix);
 
+/// The matrix whose adapter has an A or B of that name; "": it is none.
+std::string matrix_of_adapter(const std::string& name);
+
 /// The first of them that a pattern of matches a matrix's name; null if none does.
 const AdapterOptions* adapter_of(const std::vector<AdapterOptions>& adapters, const std::string& matrix);
 

@@ -96,6 +96,7 @@ Parameter& ParameterStore::make(const std::string& name, const Shape& global_sha
   }
   parameters_.push_back(std::move(parameter));
   given_.push_back(parameters_.back().get());
+  if (spec.is_linear) linear_.insert(given_.back());
   return *given_.back();
 }
 

@@ -3,6 +3,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -63,6 +64,8 @@ class ParameterStore {
   std::vector<Parameter*> all() const;
   /// Those whose name begins with `prefix`.
   std::vector<Parameter*> named(std::string_view prefix) const;
+  /// Whether it is a matrix for ops::linear: see ParameterSpec.
+  bool is_linear(const Parameter& parameter) const { return linear_.contains(&parameter); }
   /// What `create` has given, made or given again, since this was last called: what a block has, once it is made.
   std::vector<Parameter*> take_given();
   /// Writes the compute copies from the masters, after these were changed.
@@ -81,6 +84,7 @@ class ParameterStore {
   InitialValues values_;
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::vector<Parameter*> given_;
+  std::set<const Parameter*> linear_;
 };
 
 }  // namespace triptych::nn

@@ -138,13 +138,13 @@ class FrozenClassifier : public ::testing::TestWithParam<bool> {
     c.num_classes = kClasses;
     return c;
   }
-  Backward backward_of_trained(const Patterns& trained) {
+  Backward backward_of_trained(const Patterns& trained, const std::vector<AdapterOptions>& adapters = {}) {
     const std::unique_ptr<Group> self = make_self_group("test");
     ExecutionOptions options = kOptions;
     options.recompute = GetParam();
     RankModel rank(*self, {}, classifier(config()),
                    {cross_entropy_objective({.name = "classify", .slot = "logits", .field = "label"})},
-                   gpipe(1, 1, LossCoupling::kSplit), options);
+                   gpipe(1, 1, LossCoupling::kSplit), options, false, adapters);
     Fields data(kBatch);
     data.set("pixels", Tensor::zeros(rank.device, DType::kUInt8, Shape{kBatch, 4, 4, 3}));
     data.set("label", Tensor::zeros(rank.device, DType::kInt32, Shape{kBatch}));
@@ -159,6 +159,13 @@ class FrozenClassifier : public ::testing::TestWithParam<bool> {
   static int64_t qkv() { return product(kS, kH, 3 * kH); }
   static int64_t others() { return product(kS, kH, kH) + 2 * product(kS, kH, kF); }  // of a block, behind the attention
   static int64_t again() { return GetParam() ? qkv() + others() : 0; }               // of a block that runs twice
+
+  // The program's own count for the batch, but for attention's, of which no product is one of the kernels counted here.
+  double counted(double attentions) const {
+    const double products = static_cast<double>(qkv() + others()) / kBatch;
+    const double block = TransformerBlock::forward_flops({.width = kH, .num_heads = 2, .feed_forward = kF}, kS);
+    return (flops_ - attentions * (block - products)) * kBatch;
+  }
 
   double flops_ = 0;
 };
@@ -192,6 +199,25 @@ TEST_P(FrozenClassifier, FrozenWeightsOnTheWayPassGradientsOnAndHaveNone) {
   EXPECT_EQ(backward.attention_backwards, 3);
   backward = backward_of_trained({"*"});
   EXPECT_EQ(backward.flops, 2 * head() + 6 * (qkv() + others()) + patches() + 3 * again());
+}
+
+// Hu et al. 2021, LoRA: the adapters' products count, and the gradients of the matrices that they stand beside are not
+// made.
+TEST_P(FrozenClassifier, AdaptersAreCountedAndFrozenMatricesHaveNoGradient) {
+  constexpr int64_t kRank = 2;
+  const std::vector<AdapterOptions> adapters{
+      {.match = {"*.attention.qkv.weight", "*.feed_forward.out.weight"}, .rank = kRank}};
+  const int64_t low = product(kS, kH, kRank), of_qkv = low + product(kS, kRank, 3 * kH),
+                of_out = product(kS, kF, kRank) + product(kS, kRank, kH), block = qkv() + others();
+  const int64_t twice = GetParam() ? block + of_qkv + of_out : 0;
+  const Backward backward = backward_of_trained({"*.adapter.*", "classify.*"}, adapters);
+  // Below the first block nothing is trained, so its first product and that of its A pass nothing on.
+  const int64_t first = qkv() + low;
+  EXPECT_EQ(backward.flops, 2 * head() + 3 * (block + 2 * (of_qkv + of_out) + twice) - first);
+  EXPECT_EQ(counted(9), patches() + 3 * head() + 3 * (2 * block + 3 * (of_qkv + of_out)));
+  // With frozen adapters and a norm that is trained, gradients go through all of them.
+  backward_of_trained({"image.blocks.0.attention.norm.*"}, adapters);
+  EXPECT_EQ(counted(7), patches() + 2 * head() + 3 * 2 * (block + of_qkv + of_out));
 }
 
 INSTANTIATE_TEST_SUITE_P(Recompute, FrozenClassifier, ::testing::Bool(),

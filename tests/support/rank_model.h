@@ -18,11 +18,12 @@ namespace triptych::test {
 /// All that one rank needs to run steps of a model, made by hand: no config, no task. Collective.
 struct RankModel {
   RankModel(Group& world, const MeshShape& shape, ModelSpec spec, const std::vector<ObjectiveSpec>& objectives,
-            const Schedule& schedule, const ExecutionOptions& options = {}, bool sequence_parallel = false)
+            const Schedule& schedule, const ExecutionOptions& options = {}, bool sequence_parallel = false,
+            const std::vector<AdapterOptions>& adapters = {})
       : mesh(world, shape, device),
         plan(sequence_parallel ? sequence_parallel_plan() : tensor_parallel_plan()),
         model(std::move(spec)),
-        store(device, mesh, plan, options.seed, options.dtype),
+        store(device, mesh, plan, options.seed, options.dtype, adapters),
         executor(device, mesh, plan, store, model, objectives, schedule, options) {}
 
   Device device{1};
