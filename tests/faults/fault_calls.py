@@ -53,6 +53,12 @@ def uses_of(scene):
     for file in (unindexed / "data").glob("index.*"):
         file.unlink()
     evaluate = scene.words("eval", "run.toml", "--set", 'run.dir="run"', "--set", 'evaluation.sets=["data"]')
+    probe = scene.words("eval", "run.toml", "--set", 'run.dir="run"', "--set", 'data.path="data"', "--set",
+                        'evaluation.sets=["data"]', "--probe", "--shots", "2", "--draws", "2")
+    adapters = 'adapters.0.match=["*.qkv.weight"]'
+    adapted = scene.copy("adapted")
+    scene.must(scene.train("--set", adapters, training__steps=2, checkpoint__every=2), adapted)
+    merge = scene.words("merge", "run.toml", "--set", 'run.dir="run"', "--set", adapters, "--out", "merged")
     explain = scene.words("explain", "run.toml", "--set", 'run.dir="run"', "--image", "images/3.png", "--out",
                           "explained.json")
 
@@ -72,6 +78,9 @@ def uses_of(scene):
     def explained(folder):
         return contents(folder, "explained.json*")
 
+    def merged(folder):
+        return contents(folder, "merged*/**/*", ".merged*/**/*")
+
     def printed(folder):
         return {"table": output_of(folder).read_text()}
 
@@ -90,6 +99,8 @@ def uses_of(scene):
         Use("tokenizer", scene.base, tokenizer, data_files, lambda folder: tokenizer),
         Use("index", unindexed, index, data_files, lambda folder: index),
         Use("eval", after_four, evaluate, printed, lambda folder: evaluate),
+        Use("eval --probe", after_four, probe, printed, lambda folder: probe),
+        Use("merge", adapted, merge, merged, lambda folder: merge),
         Use("explain", after_four, explain, explained, lambda folder: explain),
         on_ranks({"tp": 2}),
         on_ranks({"pp": 2}),
