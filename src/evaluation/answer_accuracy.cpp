@@ -11,6 +11,8 @@
 namespace triptych::evaluation {
 namespace {
 
+constexpr std::size_t kFewestPeople = 4;  // of whom some agree enough for a score of 1
+
 constexpr std::string_view kMarks = ";/[]\"{}()=+\\_-><@`,?!";
 
 constexpr std::array<std::string_view, 11> kNumbers = {"zero", "one",   "two",   "three", "four", "five",
@@ -107,13 +109,21 @@ double answer_accuracy(std::string_view produced, std::string_view right) {
 }
 
 double vqa_accuracy(std::string_view produced, std::span<const std::string> people) {
-  TRIPTYCH_CHECK(people.size() >= 4, "{} answers", people.size());
+  TRIPTYCH_CHECK(people.size() >= kFewestPeople, "{} answers", people.size());
   const std::string ours = normalize_answer(produced);
   const auto agree = static_cast<double>(std::count_if(
       people.begin(), people.end(), [&](const std::string& theirs) { return normalize_answer(theirs) == ours; }));
   const auto all = static_cast<double>(people.size());
   // Without one of those who agree, and without one of the others.
   return (agree * std::min((agree - 1) / 3, 1.0) + (all - agree) * std::min(agree / 3, 1.0)) / all;
+}
+
+double share_of_people(std::string_view produced, std::span<const std::string> people) {
+  if (people.size() >= kFewestPeople) return vqa_accuracy(produced, people);
+  return std::any_of(people.begin(), people.end(),
+                     [&](const std::string& one) { return answer_accuracy(produced, one) == 1; })
+             ? 1
+             : 0;
 }
 
 }  // namespace triptych::evaluation

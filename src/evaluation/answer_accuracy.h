@@ -40,4 +40,8 @@ double answer_accuracy(std::string_view produced, std::string_view right);
 /// that is not UTF-8.
 double vqa_accuracy(std::string_view produced, std::span<const std::string> people);
 
+/// The share of people who gave an answer, as a VQA score counts them: vqa_accuracy of at least four; of fewer whether
+/// it is one of theirs, 1 or 0. Throws InternalError for a text that is not UTF-8.
+double share_of_people(std::string_view produced, std::span<const std::string> people);
+
 }  // namespace triptych::evaluation

@@ -1,6 +1,3 @@
-#include <algorithm>
-#include <iterator>
-
 #include "data/field_sources.h"
 #include "data/next_texts.h"
 #include "evaluation/inference.h"
@@ -23,9 +20,7 @@ const std::string kScores = "matching_scores";
 class AlignTask : public Task {
  public:
   AlignTask(ConfigReader& reader, const MeshShape& mesh) {
-    reader.read("model.embedding", model_.embedding, "Dims of the space in which images and texts meet.")
-        .at_least(2)  // of one, unit vectors are 1 or -1, and no gradient changes them
-        .at_most(65536);
+    read_embedding(reader, model_.embedding);
     read_multimodal(reader, model_.parts, mesh);
     read_contrastive(reader, contrastive_);
     model_.matching.scale = contrastive_.initial_scale;
@@ -47,7 +42,7 @@ class AlignTask : public Task {
     read_augmentation(reader, augment_);
     const FusionConfig& fusion = model_.parts.fusion;
     const TextStackConfig& text = model_.parts.text;
-    model_.num_masked = masked_weight_ > 0 ? std::max<int64_t>(1, max_masked_tokens(text.length, masking_.share)) : 0;
+    model_.num_masked = masked_weight_ > 0 ? num_masked_tokens(reader, text, masking_.share) : 0;
     if (masked_weight_ > 0 && (fusion.kind == FusionKind::kGated || fusion.sizes.width != text.sizes.width)) {
       reader.problem(
           "objective.masked_weight",
@@ -55,11 +50,6 @@ class AlignTask : public Task {
                       "of {}",
                       fusion_name(fusion.kind), fusion.sizes.width, text.sizes.width),
           "Set it to 0, or change model.fusion");
-    }
-    if (masked_weight_ > 0 && text.vocabulary < 6) {
-      reader.problem("model.text.vocabulary",
-                     fmt::format("must be at least 6, with a piece of text and the mask token: {}", text.vocabulary),
-                     "Raise it");
     }
   }
 

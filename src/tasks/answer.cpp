@@ -21,11 +21,7 @@ class AnswerTask : public Task {
         .at_least(2)
         .at_most(1 << 20);
     read_multimodal(reader, model_.parts, mesh);
-    reader
-        .read("objective.label_smoothing", smoothing_,
-              "Share of each target that is spread over all answers (Szegedy et al. 2016).")
-        .at_least(0)
-        .below(1);
+    read_label_smoothing(reader, smoothing_, "answers");
     read_augmentation(reader, augment_);
   }
 

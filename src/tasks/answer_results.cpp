@@ -8,7 +8,6 @@
 
 #include <fmt/format.h>
 
-#include "data/class_names.h"
 #include "data/hidden_parts.h"
 #include "evaluation/answer_accuracy.h"
 #include "tasks/results.h"
@@ -17,7 +16,6 @@ namespace triptych::tasks {
 namespace {
 
 constexpr PartChoice kNeeded{.images = true, .questions = true, .labels = true};
-constexpr std::size_t kFewestPeople = 4;  // that vqa_accuracy takes
 
 // A question of a set, with what is right.
 struct Question {
@@ -43,13 +41,6 @@ std::optional<Question> question_of(const Dataset& dataset, int64_t sample, cons
   return question;
 }
 
-double score_of(const std::string& produced, const std::vector<std::string>& answers) {
-  if (answers.size() >= kFewestPeople) return vqa_accuracy(produced, answers);
-  double score = 0;
-  for (const std::string& answer : answers) score = std::max(score, answer_accuracy(produced, answer));
-  return score;
-}
-
 // Sums over questions, all of them or one kind.
 struct Tally {
   double right = 0, score = 0;
@@ -60,7 +51,7 @@ struct Tally {
     const std::size_t kind = question.is_yes_or_no ? 1 : 0;
     const double is_right = produced == question.label ? 1 : 0;
     right += is_right;
-    score += score_of(name, question.answers);
+    score += share_of_people(name, question.answers);
     right_of_kind[kind] += is_right;
     ++num_of_kind[kind];
   }
@@ -116,7 +107,7 @@ void add_example(ExamplesPanel& panel, const MeasuredSet& set, int64_t sample, c
                             .asked = question.text,
                             .truth = fmt::format("{}", fmt::join(question.answers, ", ")),
                             .produced = name,
-                            .correct = score_of(name, question.answers) > 0});
+                            .correct = share_of_people(name, question.answers) > 0});
 }
 
 // A pass over the set with `hidden` hidden. With nothing hidden, questions whose sample cannot be used are forgotten,
@@ -189,10 +180,7 @@ EvaluationResults answer_results(Inference& inference, const EvaluationInputs& i
   ExamplesPanel examples{.title = "Questions", .examples = {}};
   for (const std::string& path : inputs.sets) {
     MeasuredSet set{.dataset = std::make_shared<const Dataset>(Dataset::open(path)), .name = set_name(path)};
-    set.classes = read_class_names(path);
-    while (static_cast<int64_t>(set.classes.size()) < measure.num_answers) {
-      set.classes.push_back(fmt::format("answer {}", set.classes.size()));
-    }
+    set.classes = label_names(path, measure.num_answers, "answer");
     for (uint64_t i = 0; i < set.dataset->size(); ++i) {
       set.questions.push_back(question_of(*set.dataset, static_cast<int64_t>(i), set.classes));
     }

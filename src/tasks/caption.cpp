@@ -25,11 +25,7 @@ class CaptionTask : public Task {
         "published encoders.");
     if (has_class_token) model_.image.pooling = ImageEncoderConfig::Pooling::kClassToken;
     read_text_stack(reader, "model.text", model_.text, false, mesh);
-    reader
-        .read("objective.label_smoothing", smoothing_,
-              "Share of each target that is spread over all tokens (Szegedy et al. 2016).")
-        .at_least(0)
-        .below(1);
+    read_label_smoothing(reader, smoothing_, "tokens");
     read_decoding(reader, decoding_);
     read_augmentation(reader, augment_);
     decoding_.text_length = model_.text.length;

@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include "data/class_names.h"
 #include "data/field_sources.h"
 #include "evaluation/classification_metrics.h"
 #include "evaluation/inference.h"
@@ -26,11 +25,7 @@ class ClassifyTask : public Task {
     reader.read("model.classes", model_.num_classes, "Classes; labels are below.").at_least(2).at_most(1 << 20);
     read_dropout(reader, model_.image.dropout);
     read_image_encoder(reader, model_.image, true, mesh);
-    reader
-        .read("objective.label_smoothing", smoothing_,
-              "Share of each target that is spread over all classes (Szegedy et al. 2016).")
-        .at_least(0)
-        .below(1);
+    read_label_smoothing(reader, smoothing_, "classes");
     read_augmentation(reader, augment_);
   }
 
@@ -64,12 +59,6 @@ class ClassifyTask : public Task {
   AugmentOptions augment_;
 };
 
-std::vector<std::string> names_of_classes(const std::string& set, int64_t num_classes) {
-  std::vector<std::string> names = read_class_names(set);
-  while (static_cast<int64_t>(names.size()) < num_classes) names.push_back(fmt::format("class {}", names.size()));
-  return names;
-}
-
 void add_example(ExamplesPanel& panel, const std::string& set, const Dataset& dataset, int64_t sample,
                  std::span<const float> scores, int64_t label, const std::vector<std::string>& names) {
   const auto produced = std::max_element(scores.begin(), scores.end()) - scores.begin();
@@ -98,7 +87,7 @@ EvaluationResults ClassifyTask::evaluate(Inference& inference, const EvaluationI
   for (const std::string& path : inputs.sets) {
     const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
     const std::string set = set_name(path);
-    const std::vector<std::string> names = names_of_classes(path, classes);
+    const std::vector<std::string> names = label_names(path, classes);
     const std::vector<int64_t> shown = example_numbers(static_cast<int64_t>(dataset->size()));
     ClassificationCounter counter(classes);
     inference.run(dataset, fields(nullptr), EvaluationItems::kSamples, std::span(&slot, 1),

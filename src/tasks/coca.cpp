@@ -1,7 +1,5 @@
 #include "models/coca.h"
 
-#include <iterator>
-
 #include "data/field_sources.h"
 #include "objectives/cross_entropy.h"
 #include "tasks/caption_results.h"
@@ -19,9 +17,7 @@ namespace {
 class CocaTask : public Task {
  public:
   CocaTask(ConfigReader& reader, const MeshShape& mesh) {
-    reader.read("model.embedding", model_.embedding, "Dims of the space in which images and texts meet.")
-        .at_least(2)  // of one, unit vectors are 1 or -1, and no gradient changes them
-        .at_most(65536);
+    read_embedding(reader, model_.embedding);
     read_dropout(reader, model_.image.dropout);
     model_.text.dropout = model_.image.dropout;
     read_image_encoder(reader, model_.image, false, mesh);
@@ -67,9 +63,7 @@ class CocaTask : public Task {
     EvaluationInputs pairs = inputs;
     pairs.sets = sets_with_pairs(inputs.sets);
     if (pairs.sets.empty()) return results;
-    EvaluationResults captions = caption_results(inference, pairs, std::span(&pixels, 1), decoding_);
-    std::move(captions.metrics.begin(), captions.metrics.end(), std::back_inserter(results.metrics));
-    std::move(captions.panels.begin(), captions.panels.end(), std::back_inserter(results.panels));
+    append_results(results, caption_results(inference, pairs, std::span(&pixels, 1), decoding_));
     return results;
   }
   std::optional<FeatureSlot> features() const override { return image_features(model_.image); }

@@ -14,9 +14,7 @@ namespace {
 class ContrastiveTask : public Task {
  public:
   ContrastiveTask(ConfigReader& reader, const MeshShape& mesh) {
-    reader.read("model.embedding", model_.embedding, "Dims of the space in which images and texts meet.")
-        .at_least(2)  // of one, unit vectors are 1 or -1, and no gradient changes them
-        .at_most(65536);
+    read_embedding(reader, model_.embedding);
     read_dropout(reader, model_.image.dropout);
     model_.text.dropout = model_.image.dropout;
     read_image_encoder(reader, model_.image, true, mesh);

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "data/class_names.h"
 #include "data/field_sources.h"
 #include "evaluation/detection_metrics.h"
 #include "evaluation/inference.h"
@@ -9,6 +8,7 @@
 #include "objectives/detection.h"
 #include "tasks/box_results.h"
 #include "tasks/model_config.h"
+#include "tasks/probe.h"
 #include "tasks/results.h"
 #include "tasks/standard_tasks.h"
 
@@ -74,6 +74,7 @@ class DetectTask : public Task {
   }
   void check_evaluation_set(const Dataset& dataset) const override { check_data(dataset); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override;
+  std::optional<FeatureSlot> features() const override { return image_features(model_.image); }
 
  private:
   // What the queries of an item found, best first; boxes as shares.
@@ -187,9 +188,7 @@ EvaluationResults DetectTask::evaluate(Inference& inference, const EvaluationInp
   for (const std::string& path : inputs.sets) {
     const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
     const std::string set = set_name(path);
-    std::vector<std::string> names = read_class_names(path);
-    while (static_cast<int64_t>(names.size()) < model_.num_classes)
-      names.push_back(fmt::format("class {}", names.size()));
+    const std::vector<std::string> names = label_names(path, model_.num_classes);
     const std::vector<int64_t> shown = example_numbers(static_cast<int64_t>(dataset->size()));
     DetectionCounter counter(model_.num_classes);
     int64_t num_objects = 0;

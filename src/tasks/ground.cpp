@@ -7,6 +7,7 @@
 #include "objectives/grounding.h"
 #include "tasks/box_results.h"
 #include "tasks/model_config.h"
+#include "tasks/probe.h"
 #include "tasks/results.h"
 #include "tasks/standard_tasks.h"
 
@@ -41,6 +42,7 @@ class GroundTask : public Task {
   void check_data(const Dataset& dataset) const override { require_parts(dataset, kNeeded, "grounding"); }
   void check_evaluation_set(const Dataset& dataset) const override { check_data(dataset); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override;
+  std::optional<FeatureSlot> features() const override { return image_features(model_.image); }
 
  private:
   GrounderConfig model_;

@@ -54,11 +54,7 @@ class LanguageTask : public Task {
               "caption: all of a caption's tokens are learned; answer: of a question and its answer, the answer's.")
         .one_of({"caption", "answer"});
     answers_ = target == "answer";
-    reader
-        .read("objective.label_smoothing", smoothing_,
-              "Share of each target that is spread over all tokens (Szegedy et al. 2016).")
-        .at_least(0)
-        .below(1);
+    read_label_smoothing(reader, smoothing_, "tokens");
     read_decoding(reader, decoding_);
     decoding_.text_length = model_.text.length;
     decoding_.memory = kPictureSlot;
@@ -92,9 +88,7 @@ class LanguageTask : public Task {
       return results;
     }
     const FieldSource pixels = pixels_field(model_.image.size);
-    EvaluationResults captions = caption_results(inference, inputs, std::span(&pixels, 1), decoding_);
-    std::move(captions.metrics.begin(), captions.metrics.end(), std::back_inserter(results.metrics));
-    std::move(captions.panels.begin(), captions.panels.end(), std::back_inserter(results.panels));
+    append_results(results, caption_results(inference, inputs, std::span(&pixels, 1), decoding_));
     return results;
   }
   std::optional<FeatureSlot> features() const override {

@@ -18,8 +18,7 @@ namespace triptych::tasks {
 namespace {
 
 constexpr const char* kTargets = "targets";
-constexpr std::size_t kFewestPeople = 4;  // that vqa_accuracy takes
-constexpr int kNumDrawn = 3;              // texts of a prompt, where they are drawn
+constexpr int kNumDrawn = 3;  // texts of a prompt, where they are drawn
 
 // exp of the entropy of what was counted: the least perplexity of a model of single tokens.
 double unigram_perplexity(const std::vector<int64_t>& counts, int64_t total) {
@@ -38,14 +37,6 @@ struct Question {
   std::vector<std::string> answers;  // at least one
   std::vector<std::string> written;
 };
-
-double share_of_people(const std::string& produced, const std::vector<std::string>& answers) {
-  if (answers.size() >= kFewestPeople) return vqa_accuracy(produced, answers);
-  return std::any_of(answers.begin(), answers.end(),
-                     [&](const std::string& one) { return answer_accuracy(produced, one) == 1; })
-             ? 1
-             : 0;
-}
 
 struct AnswerSums {
   double right = 0, score = 0;

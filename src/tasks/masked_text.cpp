@@ -46,18 +46,7 @@ class MaskedTextTask : public Task {
                                  masking_.mask_share),
                      "Lower one of them");
     }
-    if (model_.text.length < 3) {
-      reader.problem("model.text.length",
-                     fmt::format("must be at least 3, for begin, end and a token to guess: {}", model_.text.length),
-                     "Raise it");
-    }
-    if (model_.text.vocabulary < 6) {
-      reader.problem(
-          "model.text.vocabulary",
-          fmt::format("must be at least 6, with a piece of text and the mask token: {}", model_.text.vocabulary),
-          "Raise it");
-    }
-    model_.num_masked = std::max<int64_t>(1, max_masked_tokens(model_.text.length, masking_.share));
+    model_.num_masked = num_masked_tokens(reader, model_.text, masking_.share);
   }
 
   ModelSpec model() const override { return masked_text(model_); }

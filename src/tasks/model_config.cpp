@@ -1,10 +1,12 @@
 #include "tasks/model_config.h"
 
+#include <algorithm>
 #include <span>
 #include <string_view>
 #include <type_traits>
 #include <vector>
 
+#include "data/token_masking.h"
 #include "kernels/attention.h"
 #include "ops/activation.h"
 
@@ -199,6 +201,33 @@ std::string read_connector(ConfigReader& reader, ConnectorConfig& config, const 
 
 void read_dropout(ConfigReader& reader, float& dropout) {
   reader.read("model.dropout", dropout, "After attention and feed-forward layers.").at_least(0).at_most(0.95f);
+}
+
+void read_embedding(ConfigReader& reader, int64_t& embedding) {
+  reader.read("model.embedding", embedding, "Dims of the space in which images and texts meet.")
+      .at_least(2)  // of one, unit vectors are 1 or -1, and no gradient changes them
+      .at_most(65536);
+}
+
+void read_label_smoothing(ConfigReader& reader, double& smoothing, std::string_view targets) {
+  reader
+      .read("objective.label_smoothing", smoothing,
+            fmt::format("Share of each target that is spread over all {} (Szegedy et al. 2016).", targets))
+      .at_least(0)
+      .below(1);
+}
+
+int64_t num_masked_tokens(ConfigReader& reader, const TextStackConfig& text, double share) {
+  if (text.length < 3) {
+    reader.problem("model.text.length",
+                   fmt::format("must be at least 3, for begin, end and a token to guess: {}", text.length), "Raise it");
+  }
+  if (text.vocabulary < 6) {
+    reader.problem("model.text.vocabulary",
+                   fmt::format("must be at least 6, with a piece of text and the mask token: {}", text.vocabulary),
+                   "Raise it");
+  }
+  return std::max<int64_t>(1, max_masked_tokens(text.length, share));
 }
 
 void read_contrastive(ConfigReader& reader, ContrastiveConfig& config) {

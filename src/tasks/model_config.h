@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/config_reader.h"
@@ -34,6 +36,17 @@ std::string read_connector(ConfigReader& reader, ConnectorConfig& config, const 
 
 /// model.dropout.
 void read_dropout(ConfigReader& reader, float& dropout);
+
+/// model.embedding: dims of the space in which images and texts meet.
+void read_embedding(ConfigReader& reader, int64_t& embedding);
+
+/// objective.label_smoothing.
+///   targets   what a target's share is spread over: "classes"
+void read_label_smoothing(ConfigReader& reader, double& smoothing, std::string_view targets);
+
+/// The most tokens of a text that are hidden where a share of them are, at least one. Checks that the stack has room
+/// for a token to guess and for the mask token.
+int64_t num_masked_tokens(ConfigReader& reader, const TextStackConfig& text, double share);
 
 /// objective: kind, temperature, minimum_temperature, bias. A sample is a pair if it has its image and its text.
 void read_contrastive(ConfigReader& reader, ContrastiveConfig& config);

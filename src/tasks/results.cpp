@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 
 #include <fmt/format.h>
 
+#include "data/class_names.h"
 #include "data/image_decoder.h"
 #include "data/png_writer.h"
 
@@ -54,6 +56,17 @@ std::vector<std::string> captions_of(const Dataset& dataset, int64_t sample, Tex
   std::vector<std::string> captions;
   for (uint32_t n = 0; n < record.num_texts(role); ++n) captions.emplace_back(buffer.caption(record.nth_text(role, n)));
   return captions;
+}
+
+std::vector<std::string> label_names(const std::string& path, int64_t count, std::string_view noun) {
+  std::vector<std::string> names = read_class_names(path);
+  while (static_cast<int64_t>(names.size()) < count) names.push_back(fmt::format("{} {}", noun, names.size()));
+  return names;
+}
+
+void append_results(EvaluationResults& results, EvaluationResults more) {
+  std::move(more.metrics.begin(), more.metrics.end(), std::back_inserter(results.metrics));
+  std::move(more.panels.begin(), more.panels.end(), std::back_inserter(results.panels));
 }
 
 TableValue share_value(double share) {

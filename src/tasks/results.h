@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/dataset.h"
@@ -27,6 +28,12 @@ std::optional<ReportPicture> picture_of(const Dataset& dataset, int64_t sample, 
 
 /// The captions of a sample, or its texts of another role; empty ones if they cannot be read.
 std::vector<std::string> captions_of(const Dataset& dataset, int64_t sample, TextRole role = TextRole::kCaption);
+
+/// What the labels of a set mean, at least `count` names: where it does not say, "class 3".
+std::vector<std::string> label_names(const std::string& path, int64_t count, std::string_view noun = "class");
+
+/// Puts `more` behind the results.
+void append_results(EvaluationResults& results, EvaluationResults more);
 
 /// A share as a table shows it.
 TableValue share_value(double share);

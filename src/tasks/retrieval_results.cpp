@@ -1,7 +1,6 @@
 #include "tasks/retrieval_results.h"
 
 #include <algorithm>
-#include <iterator>
 #include <limits>
 
 #include "evaluation/retrieval.h"
@@ -115,9 +114,7 @@ EvaluationResults alignment_results(Inference& inference, const EvaluationInputs
   EvaluationResults results;
   if (!pairs.sets.empty()) results = retrieval_results(inference, pairs, sources);
   if (!options.is_asked()) return results;
-  EvaluationResults classes = zero_shot_results(inference, inputs, sources, options);
-  std::move(classes.metrics.begin(), classes.metrics.end(), std::back_inserter(results.metrics));
-  std::move(classes.panels.begin(), classes.panels.end(), std::back_inserter(results.panels));
+  append_results(results, zero_shot_results(inference, inputs, sources, options));
   return results;
 }
 

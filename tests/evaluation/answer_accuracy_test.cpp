@@ -50,6 +50,15 @@ TEST(VqaAccuracy, NeedsPeople) {
   EXPECT_THROW(vqa_accuracy("yes", Strings(4, "\xff")), InternalError);
 }
 
+// Of three or fewer no share but all or nothing is known.
+TEST(ShareOfPeople, IsWhetherAnyOfAFewGaveTheAnswer) {
+  EXPECT_EQ(share_of_people("a dog", Strings{"cat", "Dog.", "fox"}), 1);
+  EXPECT_EQ(share_of_people("a dog", Strings{"cat", "fox"}), 0);
+  EXPECT_EQ(share_of_people("a dog", Strings{}), 0);
+  EXPECT_DOUBLE_EQ(share_of_people("dog", Strings{"dog", "cat", "cat", "cat"}),
+                   vqa_accuracy("dog", Strings{"dog", "cat", "cat", "cat"}));
+}
+
 TEST(AnswerAccuracy, ComparesNormalizedAnswers) {
   EXPECT_EQ(answer_accuracy("Two", "2"), 1);
   EXPECT_EQ(answer_accuracy("a red-brown dog.", "red brown dog"), 1);
