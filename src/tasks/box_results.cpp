@@ -28,6 +28,10 @@ void read_box_weights(ConfigReader& reader, double& l1_weight, double& giou_weig
       .at_least(0)
       .at_most(1e4);
   reader.read("objective.giou_weight", giou_weight, "Of 1 - the generalised IoU.").at_least(0).at_most(1e4);
+  if (l1_weight == 0 && giou_weight == 0) {
+    reader.problem("objective.l1_weight", "must be above 0 where objective.giou_weight is 0: nothing teaches boxes",
+                   "Raise one of them");
+  }
 }
 
 }  // namespace triptych::tasks

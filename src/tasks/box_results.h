@@ -25,7 +25,7 @@ BoxesPanel::Box drawn_box(const BoundingBox& box, const std::string& text);
 /// The square of a field "pixels", size x size, as a report shows it.
 ReportPicture seen_picture(std::span<const uint8_t> pixels, int64_t size, const std::string& description);
 
-/// objective.l1_weight and objective.giou_weight.
+/// objective.l1_weight and objective.giou_weight, of which one must be above 0.
 void read_box_weights(ConfigReader& reader, double& l1_weight, double& giou_weight);
 
 }  // namespace triptych::tasks

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "data/field_sources.h"
 #include "objectives/cross_entropy.h"
 #include "tasks/language_results.h"
@@ -58,6 +60,13 @@ class LanguageTask : public Task {
     read_decoding(reader, decoding_);
     decoding_.text_length = model_.text.length;
     decoding_.memory = kPictureSlot;
+    if (answers_ && decoding_.prompts != std::vector<std::string>{""}) {
+      reader.problem("decoding.prompts",
+                     fmt::format("must be left out where objective.target is answer: each text begins with its "
+                                 "question, found {}",
+                                 fmt::join(decoding_.prompts, ", ")),
+                     "Leave it out");
+    }
     read_augmentation(reader, augment_);
   }
 

@@ -240,7 +240,9 @@ void read_contrastive(ConfigReader& reader, ContrastiveConfig& config) {
   reader.read("objective.minimum_temperature", minimum_temperature, "The learned temperature stays above.")
       .at_least(1e-4)
       .at_most(1e4);
-  reader.read("objective.bias", config.initial_bias, "Initial bias of the sigmoid loss; learned.");
+  reader.read("objective.bias", config.initial_bias, "Initial bias of the sigmoid loss; learned.")
+      .at_least(-1e4f)
+      .at_most(1e4f);
   config.kind = kind == "sigmoid" ? ContrastiveConfig::Kind::kSigmoid : ContrastiveConfig::Kind::kInfoNce;
   config.initial_scale = static_cast<float>(1 / temperature);
   config.maximum_scale = static_cast<float>(1 / minimum_temperature);
