@@ -26,6 +26,8 @@ struct TableValue {
   double number = std::numeric_limits<double>::quiet_NaN();  ///< not finite: there is none
   bool is_share = false;                                     ///< 0 to 1: shown in percent, with a bar
   std::string text;
+  /// What it has more than the number that its row is to be compared with, printed beside it; not finite: none.
+  double change = std::numeric_limits<double>::quiet_NaN();
 };
 
 /// Results of several sources side by side: for each subject (a data set, say) a row for each source (the model,
@@ -81,7 +83,7 @@ struct ConfusionPanel {
 inline constexpr std::size_t kMaxConfusionClasses = 40;
 inline constexpr std::size_t kNumConfusedPairs = 20;
 
-/// What a model made of some samples, beside what is right: captions, classes, answers.
+/// What a model made of some samples, beside what is right: captions, classes, answers; and where it looked for that.
 struct ExamplesPanel {
   struct Example {
     std::string group;
@@ -91,8 +93,10 @@ struct ExamplesPanel {
     std::string produced;
     double score = std::numeric_limits<double>::quiet_NaN();
     bool correct = false;
+    std::vector<ReportPicture> maps = {};  ///< of the picture, each with its description below
   };
   std::string title;
+  std::string caption = {};  ///< what the maps mean, in a sentence; may be empty
   std::vector<Example> examples;
 };
 

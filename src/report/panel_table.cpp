@@ -11,19 +11,33 @@
 namespace triptych::report {
 namespace {
 
+// Of a share in points of percent.
+std::string change_html(const TableValue& value) {
+  if (!std::isfinite(value.change)) return "";
+  const char* const sign = value.change < 0 ? "−" : "+";
+  const double size = std::abs(value.change);
+  return fmt::format(" <span class=\"change\">{}{}</span>", sign,
+                     value.is_share ? fmt::format("{:.1f}", 100 * size) : short_number(size));
+}
+
 std::string cell_html(const TableValue& value) {
   if (!value.text.empty()) return fmt::format("<td><bdi>{}</bdi></td>", escape_html(value.text));
   if (!std::isfinite(value.number)) return "<td>–</td>";
-  if (!value.is_share) return fmt::format("<td>{}</td>", short_number(value.number));
+  const std::string change = change_html(value);
+  if (!value.is_share) return fmt::format("<td>{}{}</td>", short_number(value.number), change);
   const double percent = 100 * std::clamp(value.number, 0.0, 1.0);
-  return fmt::format("<td><span class=\"value\" style=\"background-size:{:.1f}% 4px\">{:.{}f} %</span></td>", percent,
-                     100 * value.number, percent < 9.995 ? 2 : 1);
+  return fmt::format("<td><span class=\"value\" style=\"background-size:{:.1f}% 4px\">{:.{}f} %{}</span></td>", percent,
+                     100 * value.number, percent < 9.995 ? 2 : 1, change);
 }
 
 std::string cell_text(const TableValue& value) {
   if (!value.text.empty()) return value.text;
   if (!std::isfinite(value.number)) return "-";
-  return value.is_share ? fmt::format("{:.4f}", value.number) : short_number(value.number);
+  const auto words = [&](double number) {
+    return value.is_share ? fmt::format("{:.4f}", number) : short_number(number);
+  };
+  if (!std::isfinite(value.change)) return words(value.number);
+  return fmt::format("{} ({}{})", words(value.number), value.change < 0 ? "-" : "+", words(std::abs(value.change)));
 }
 
 TableValue value_at(const TablePanel::Row& row, std::size_t column) {

@@ -63,6 +63,7 @@ thead th { color: var(--muted); font-size: 0.85rem; border-bottom: 1px solid var
 .value { display: block; padding-bottom: 5px;
   background: linear-gradient(var(--accent), var(--accent)) no-repeat 0 100% / 0 4px; }
 .other .value { background-image: linear-gradient(var(--pale), var(--pale)); }
+.change { color: var(--muted); font-weight: 400; font-size: 0.85em; white-space: nowrap; }
 .confusion { width: auto; }
 .confusion th, .confusion td { padding: 0.3rem 0.45rem; white-space: nowrap; vertical-align: bottom; }
 .confusion thead th + th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; }
@@ -94,6 +95,12 @@ thead th { color: var(--muted); font-size: 0.85rem; border-bottom: 1px solid var
 .score { color: var(--muted); font-variant-numeric: tabular-nums; white-space: nowrap; }
 .truth { font-size: 0.85rem; color: var(--muted); margin: 0.4rem 0.5rem 0; overflow-wrap: anywhere; max-height: 6rem;
   overflow: auto; }
+.maps { display: grid; grid-template-columns: repeat(auto-fill, minmax(4.8rem, 1fr)); gap: 0.6rem; list-style: none;
+  margin: 0.7rem 0 0; padding: 0; }
+.maps figure { margin: 0; max-width: 7rem; }
+.maps img { display: block; width: 100%; border-radius: 6px; }
+.maps figcaption { font-size: 0.8rem; color: var(--muted); margin-top: 0.2rem; overflow-wrap: anywhere;
+  max-height: 4.5em; overflow: hidden; }
 .scenes { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); gap: 0.75rem; }
 .drawn { position: relative; margin: 0 0 0.6rem; }
 .drawn img { display: block; width: 100%; height: auto; border-radius: 6px; }

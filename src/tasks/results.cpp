@@ -26,11 +26,15 @@ std::string set_name(const std::string& path) {
   return name;
 }
 
-std::vector<int64_t> example_numbers(int64_t count) {
-  const int64_t shown = std::min(kNumExamples, count);
+std::vector<int64_t> spread_numbers(int64_t count, int64_t most) {
+  const int64_t shown = std::min(most, count);
   std::vector<int64_t> numbers;
   for (int64_t k = 0; k < shown; ++k) numbers.push_back(k * count / shown + count / (2 * shown));
   return numbers;
+}
+
+std::vector<int64_t> example_numbers(int64_t count) {
+  return spread_numbers(count, kNumExamples);
 }
 
 std::optional<ReportPicture> picture_of(const Dataset& dataset, int64_t sample, const std::string& description) {
@@ -71,6 +75,12 @@ void append_results(EvaluationResults& results, EvaluationResults more) {
 
 TableValue share_value(double share) {
   return {.number = share, .is_share = true, .text = {}};
+}
+
+void tell_changes(TablePanel::Row& row, const TablePanel::Row& other) {
+  for (std::size_t c = 0; c < std::min(row.values.size(), other.values.size()); ++c) {
+    row.values[c].change = row.values[c].number - other.values[c].number;
+  }
 }
 
 std::vector<TablePanel::Row> baseline_rows(const EvaluationInputs& inputs, const std::string& path,

@@ -20,7 +20,9 @@ inline constexpr PartChoice kPairs{.images = true, .captions = true};
 /// "data/emoji/unseen_style" -> "unseen style".
 std::string set_name(const std::string& path);
 
-/// Evenly spaced numbers below `count`, at most kNumExamples: examples are not chosen by how well they do.
+/// Evenly spaced numbers below `count`, at most `most`.
+std::vector<int64_t> spread_numbers(int64_t count, int64_t most);
+/// kNumExamples of these: examples are not chosen by how well they do.
 std::vector<int64_t> example_numbers(int64_t count);
 
 /// A sample's image as a picture of the report; nothing if it has none that can be used.
@@ -37,6 +39,9 @@ void append_results(EvaluationResults& results, EvaluationResults more);
 
 /// A share as a table shows it.
 TableValue share_value(double share);
+
+/// Has each number of a row tell what it has more than the other row's: of a modality alone, than of both.
+void tell_changes(TablePanel::Row& row, const TablePanel::Row& other);
 
 /// What each of the baselines says of a set: a row, with a value for each of the metrics.
 std::vector<TablePanel::Row> baseline_rows(const EvaluationInputs& inputs, const std::string& path,

@@ -225,7 +225,11 @@ TEST_F(Report, IsWholeAndEscaped) {
       .subjects = {
           {"unseen \"style\"",
            {"text to image", "1354 queries & 1353 candidates"},
-           {{"model", {share(0.125), share(1), {.number = 1500}}}, {"chance", {share(0.0005), share(0.0999)}}}},
+           {{"model", {share(0.125), share(1), {.number = 1500}}},
+            {"chance",
+             {{.number = 0.0005, .is_share = true, .change = -0.125},
+              share(0.0999),
+              {.number = 1502.5, .change = 2.5}}}}},
           {"unseen <concepts>", {}, {{"model", {share(0.0625), share(std::nan("")), {.text = "</td>none"}}}}}}});
   const auto picture = [](std::string_view png, std::string_view words) {
     return ReportPicture{bytes_of(png), std::string(words)};
@@ -252,14 +256,17 @@ TEST_F(Report, IsWholeAndEscaped) {
                                         .caption = "by <class>",
                                         .class_names = {"<cat>", "dog"},
                                         .cells = {{0, 0, 6}, {0, 1, 2}, {1, 1, 9}}});
-  input.panels.push_back(ExamplesPanel{.title = "Said & shown",
-                                       .examples = {{.group = "<set>",
-                                                     .picture = picture("seven", "7"),
-                                                     .asked = "<why>?",
-                                                     .truth = "a <dog>",
-                                                     .produced = "a <cat>",
-                                                     .score = 0.125},
-                                                    {.truth = "2", .produced = "1 + 1", .correct = true}}});
+  input.panels.push_back(
+      ExamplesPanel{.title = "Said & shown",
+                    .caption = "bright: </p><b>here",
+                    .examples = {{.group = "<set>",
+                                  .picture = picture("seven", "7"),
+                                  .asked = "<why>?",
+                                  .truth = "a <dog>",
+                                  .produced = "a <cat>",
+                                  .score = 0.125,
+                                  .maps = {picture("map", "</figure>\"<word>"), picture("another", "<i>for</i> it")}},
+                                 {.truth = "2", .produced = "1 + 1", .correct = true}}});
   input.panels.push_back(BoxesPanel{
       .title = "Found <here>",
       .caption = "what lines & dashes mean",
@@ -274,18 +281,18 @@ TEST_F(Report, IsWholeAndEscaped) {
               "dir = \"</pre><img src=x onerror=alert(1)>\"\n",
               "50", "0.2000", "226", "125", "GFLOP/s, 75 % of peak", "150 MB",
               "Results <here>", "</p><script>alert(1)</script>", "Set & direction", "<Recall>@5",
-              "unseen \"style\"", "1354 queries & 1353 candidates", "12.5 %", "100.0 %", "1500", "0.05 %", "9.99 %",
+              "unseen \"style\"", "1354 queries & 1353 candidates", "12.5 %", "100.0 %", "1500", "0.05 % ", "\u221212.5", "9.99 %", "1502 ", "+2.5",
               "unseen <concepts>", "6.25 %", "–", "</td>none",
               "From text & back", "set <1>", "</bdi></section><b>bold\ufffd", "红苹果", "0.500 ✓", "<i>",
               "It is: ", "the truth & nothing else", "a <wrong> one", "it", "what <is> it?",
               "Mixed <up>", "by <class>", "<cat>", "dog", "6", "2", "9",
-              "Said & shown", "<set>", "<why>?", "a <dog>", "a <cat>", "0.125", "1 + 1", "✓",
+              "Said & shown", "bright: </p><b>here", "</figure>\"<word>", "<i>for</i> it", "<set>", "<why>?", "a <dog>", "a <cat>", "0.125", "1 + 1", "✓",
               "Found <here>", "what lines & dashes mean", "<scenes>", "where is <it>?", "a <box>", "a <guess>", "0.750 ✓",
               "Loss", "Learning rate", "Gradient norm", "Samples per second", "Temperature", "Top 1", "Configuration"],
-    "images": ["one", "three", "four", "fi\u00fe", "six", "seven", "eight"],
-    "alts": ["\"><script>", "plain", "x", "5", "6", "7", "8"],
+    "images": ["one", "three", "four", "fi\u00fe", "six", "seven", "map", "another", "eight"],
+    "alts": ["\"><script>", "plain", "x", "5", "6", "7", "</figure>\"<word>", "<i>for</i> it", "8"],
     "right": 5,
-    "tags": {"script": 0, "img": 7, "figure": 10, "link": 0, "tbody": 3, "pre": 1, "section": 7, "h3": 5, "table": 3,
+    "tags": {"script": 0, "img": 9, "figure": 12, "b": 11, "link": 0, "tbody": 3, "pre": 1, "section": 7, "h3": 5, "table": 3,
              "rect": 2}
   })json");
 }
@@ -325,6 +332,12 @@ TEST(FormatTable, SetsTheSourcesSideBySide) {
             "set                 r@1     r@5     r@1  r@5\n"
             "ünseen  to text  0.5000  1.0000  0.2500    -\n"
             "all                  12    none       -    -\n");
+  TablePanel changed = panel;
+  changed.subjects[0].rows[1].values[0].change = -0.25;
+  changed.subjects[1].rows[0].values[0].change = 2;
+  const std::string text = format_table(changed);
+  EXPECT_NE(text.find(" 0.2500 (-0.2500) "), std::string::npos) << text;
+  EXPECT_NE(text.find(" 12 (+2) "), std::string::npos) << text;
   EXPECT_EQ(format_table({}), "");
 }
 

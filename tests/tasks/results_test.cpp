@@ -41,6 +41,21 @@ TEST(Results, ExamplesAreSpreadOverAllThatThereIs) {
   }
 }
 
+TEST(Results, AsManyNumbersAreSpreadAsAreAskedFor) {
+  EXPECT_EQ(spread_numbers(60, 3), (std::vector<int64_t>{10, 30, 50}));
+  EXPECT_EQ(spread_numbers(2, 3), (std::vector<int64_t>{0, 1}));
+  EXPECT_EQ(spread_numbers(60, 0), std::vector<int64_t>{});
+}
+
+TEST(Results, ARowTellsWhatItHasMoreThanAnother) {
+  const TablePanel::Row both{"model", {share_value(0.75), share_value(0.5)}};
+  TablePanel::Row alone{"model, text only", {share_value(0.25), share_value(1), share_value(0.5)}};
+  tell_changes(alone, both);
+  EXPECT_EQ(alone.values[0].change, -0.5);
+  EXPECT_EQ(alone.values[1].change, 0.5);
+  EXPECT_TRUE(std::isnan(alone.values[2].change));
+}
+
 TEST(Results, PicturesAndCaptionsAreThoseOfTheSample) {
   const ScratchFolder folder;
   const auto data = make_data_set(folder / "data", 3, [](uint64_t i) {
