@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <iterator>
 #include <limits>
 
 #include "base/error.h"
@@ -45,18 +47,86 @@ void normalize_rows(Matrix& matrix) {
   }
 }
 
-// The mean over heads of max(0, gradient * weights).
-Matrix weighted_by_gradient(const AttentionWeights& attention) {
-  TRIPTYCH_CHECK(attention.gradients.size() == attention.heads.size(), "{} has no gradients", attention.name);
-  Matrix mean{attention.heads[0].rows, attention.heads[0].cols, {}};
-  mean.values.resize(attention.heads[0].values.size());
-  for (std::size_t h = 0; h < attention.heads.size(); ++h) {
-    for (std::size_t k = 0; k < mean.values.size(); ++k) {
-      const double weighted = attention.heads[h].values[k] * attention.gradients[h].values[k];
-      mean.values[k] += std::max(0.0, weighted) / static_cast<double>(attention.heads.size());
+// What a rank has seen of an attention, and in which stage.
+struct Staged {
+  int stage = 0;
+  AttentionWeights weights;
+};
+
+// Numbers and names as bytes, one after the other, for messages.
+class Packer {
+ public:
+  void put(const void* data, std::size_t size) {
+    const auto* begin = static_cast<const std::byte*>(data);
+    bytes.insert(bytes.end(), begin, begin + size);
+  }
+  void put(int64_t number) { put(&number, sizeof(number)); }
+  void put(const std::vector<Matrix>& matrices) {
+    put(static_cast<int64_t>(matrices.size()));
+    for (const Matrix& matrix : matrices) {
+      put(matrix.rows);
+      put(matrix.cols);
+      put(matrix.values.data(), matrix.values.size() * sizeof(double));
     }
   }
-  return mean;
+
+  std::vector<std::byte> bytes;
+};
+
+class Unpacker {
+ public:
+  explicit Unpacker(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  bool has_more() const { return !bytes_.empty(); }
+  void take(void* data, std::size_t size) {
+    std::memcpy(data, bytes_.data(), size);
+    bytes_ = bytes_.subspan(size);
+  }
+  int64_t number() {
+    int64_t value = 0;
+    take(&value, sizeof(value));
+    return value;
+  }
+  std::vector<Matrix> matrices() {
+    std::vector<Matrix> all(static_cast<std::size_t>(number()));
+    for (Matrix& matrix : all) {
+      matrix.rows = number();
+      matrix.cols = number();
+      matrix.values.resize(static_cast<std::size_t>(matrix.rows * matrix.cols));
+      take(matrix.values.data(), matrix.values.size() * sizeof(double));
+    }
+    return all;
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+// What `root` has, on every rank. Collective.
+std::vector<Staged> from_root(const std::vector<Staged>& mine, Group& world, int root) {
+  Packer packed;
+  if (world.rank() == root) {
+    for (const Staged& one : mine) {
+      packed.put(one.stage);
+      packed.put(static_cast<int64_t>(one.weights.name.size()));
+      packed.put(one.weights.name.data(), one.weights.name.size());
+      packed.put(one.weights.heads);
+      packed.put(one.weights.gradients);
+    }
+  }
+  auto size = static_cast<int64_t>(packed.bytes.size());
+  world.broadcast(&size, 1, DType::kInt64, root)->wait();
+  packed.bytes.resize(static_cast<std::size_t>(size));
+  world.broadcast(packed.bytes.data(), size, DType::kUInt8, root)->wait();
+  std::vector<Staged> all;
+  for (Unpacker bytes(packed.bytes); bytes.has_more();) {
+    Staged& one = all.emplace_back();
+    one.stage = static_cast<int>(bytes.number());
+    one.weights.name.resize(static_cast<std::size_t>(bytes.number()));
+    bytes.take(one.weights.name.data(), one.weights.name.size());
+    one.weights.heads = bytes.matrices();
+    one.weights.gradients = bytes.matrices();
+  }
+  return all;
 }
 
 }  // namespace
@@ -105,6 +175,40 @@ AttentionWeights attention_weights(const SeenAttention& seen, int64_t sample) {
   return result;
 }
 
+std::vector<AttentionWeights> all_attention_weights(const AttentionSink& sink, int64_t sample, Mesh& mesh,
+                                                    const std::function<bool(const std::string&)>& is_wanted) {
+  std::vector<Staged> mine;
+  for (const SeenAttention& seen : sink.all()) {
+    // The other replicas have computed the same.
+    if (mesh.rank(Axis::kDp) == 0 && is_wanted(seen.name)) {
+      mine.push_back({seen.stage, attention_weights(seen, sample)});
+    }
+  }
+  std::vector<Staged> all;
+  Group& world = mesh.world();
+  for (int pp = 0; pp < mesh.shape().pp; ++pp) {
+    std::vector<Staged> of_stages;
+    for (int tp = 0; tp < mesh.shape().tp; ++tp) {
+      const int root = mesh_world_rank(mesh.shape(), {.pp = pp, .tp = tp});
+      std::vector<Staged> part = world.size() == 1 ? std::move(mine) : from_root(mine, world, root);
+      if (tp == 0) {
+        of_stages = std::move(part);
+        continue;
+      }
+      for (std::size_t i = 0; i < part.size(); ++i) {  // of the same attentions, the next heads
+        AttentionWeights &whole = of_stages[i].weights, &more = part[i].weights;
+        std::move(more.heads.begin(), more.heads.end(), std::back_inserter(whole.heads));
+        std::move(more.gradients.begin(), more.gradients.end(), std::back_inserter(whole.gradients));
+      }
+    }
+    std::move(of_stages.begin(), of_stages.end(), std::back_inserter(all));
+  }
+  std::stable_sort(all.begin(), all.end(), [](const Staged& a, const Staged& b) { return a.stage < b.stage; });
+  std::vector<AttentionWeights> weights;
+  for (Staged& one : all) weights.push_back(std::move(one.weights));
+  return weights;
+}
+
 Matrix mean_over_heads(const AttentionWeights& attention) {
   Matrix mean = attention.heads.at(0);
   for (std::size_t h = 1; h < attention.heads.size(); ++h) {
@@ -126,22 +230,39 @@ Matrix rollout(std::span<const AttentionWeights> layers) {
   return all;
 }
 
+Matrix relevant_weights(const AttentionWeights& attention) {
+  TRIPTYCH_CHECK(attention.gradients.size() == attention.heads.size(), "{} has no gradients", attention.name);
+  Matrix mean{attention.heads[0].rows, attention.heads[0].cols, {}};
+  mean.values.resize(attention.heads[0].values.size());
+  for (std::size_t h = 0; h < attention.heads.size(); ++h) {
+    for (std::size_t k = 0; k < mean.values.size(); ++k) {
+      const double weighted = attention.heads[h].values[k] * attention.gradients[h].values[k];
+      mean.values[k] += std::max(0.0, weighted) / static_cast<double>(attention.heads.size());
+    }
+  }
+  return mean;
+}
+
 Matrix relevance(std::span<const AttentionWeights> layers) {
   TRIPTYCH_CHECK(!layers.empty(), "relevance over no layer");
   Matrix all = identity(layers[0].heads.at(0).rows);
   for (const AttentionWeights& layer : layers) {
-    const Matrix more = product(weighted_by_gradient(layer), all);
+    const Matrix more = product(relevant_weights(layer), all);
     for (std::size_t k = 0; k < all.values.size(); ++k) all.values[k] += more.values[k];
   }
   return all;
 }
 
-Matrix relevance_through(const AttentionWeights& attention, const Matrix& relevance) {
+Matrix normalized_relevance(const Matrix& relevance) {
   Matrix normalized = relevance;
   for (int64_t i = 0; i < normalized.rows; ++i) normalized.at(i, i) -= 1;
   normalize_rows(normalized);
   for (int64_t i = 0; i < normalized.rows; ++i) normalized.at(i, i) += 1;
-  return product(weighted_by_gradient(attention), normalized);
+  return normalized;
+}
+
+Matrix relevance_through(const AttentionWeights& attention, const Matrix& relevance) {
+  return product(relevant_weights(attention), normalized_relevance(relevance));
 }
 
 }  // namespace triptych::evaluation

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "nn/attention_sink.h"
+#include "parallel/mesh.h"
 
 namespace triptych::evaluation {
 
@@ -36,6 +38,12 @@ struct AttentionWeights {
 /// queries * keys * D products on the host, twice that with gradients.
 AttentionWeights attention_weights(const SeenAttention& seen, int64_t sample);
 
+/// The same of all attentions that a pass over rows which every rank has alike has shown, and that are wanted by their
+/// name: those of all stages, in the model's order, with the heads of all ranks of `tp`. Collective over the mesh;
+/// every rank gets all.
+std::vector<AttentionWeights> all_attention_weights(const AttentionSink& sink, int64_t sample, Mesh& mesh,
+                                                    const std::function<bool(const std::string&)>& is_wanted);
+
 Matrix mean_over_heads(const AttentionWeights& attention);
 
 /// Attention rollout (Abnar and Zuidema 2020): how much of each token has come to each through self-attentions and the
@@ -48,8 +56,15 @@ Matrix rollout(std::span<const AttentionWeights> layers);
 /// a = mean over heads of max(0, gradient * weights). [tokens, tokens].
 Matrix relevance(std::span<const AttentionWeights> layers);
 
-/// The same behind an attention from other queries, such as a pool's, to tokens of relevance R (equations 10 and 11): a
-/// R', R' being I plus R - I with rows made to sum to 1. [queries, tokens].
+/// The same behind an attention from other queries, such as a pool's, to tokens of relevance R (equation 10): a R',
+/// R' being normalized_relevance of R. [queries, tokens].
 Matrix relevance_through(const AttentionWeights& attention, const Matrix& relevance);
+
+/// The mean over heads of max(0, gradient * weights): the `a` of these equations. Throws InternalError if there are no
+/// gradients.
+Matrix relevant_weights(const AttentionWeights& attention);
+
+/// I plus R - I with rows made to sum to 1 (equations 8 and 9); a row that has nothing stays so.
+Matrix normalized_relevance(const Matrix& relevance);
 
 }  // namespace triptych::evaluation

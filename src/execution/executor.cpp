@@ -5,6 +5,7 @@
 #include <set>
 
 #include "execution/partition_model.h"
+#include "nn/attention_sink.h"
 #include "nn/decoding.h"
 #include "parallel/redistribute.h"
 
@@ -187,15 +188,27 @@ Values Executor::as_inputs(const Values& values, std::size_t boundary, bool reco
 
 void Executor::receive_gradients(const Action& action) {
   const Place place{action.stage, action.microbatch};
-  const int peer = schedule_.rank_of_stage[static_cast<std::size_t>(action.stage) + 1];
   for (const Slot& slot : flow_.carried[stage(action.stage).end()]) {
     const Variable& output = value_of(kept_.at(place).outputs, slot.name);
-    Tensor tensor = Tensor::empty(*device_, output.dtype(), output.tensor().shape());
-    std::shared_ptr<Pending> pending =
-        mesh_->pp().recv(tensor.raw(), tensor.num_elements(), tensor.dtype(), peer, kGradientTag);
-    tensor.set_pending([pending] { pending->wait(); });
-    gradients_in_[place][slot.name] = {tensor, output.layout().of_gradient()};
+    gradients_in_[place][slot.name] = receive_gradient(output, action.stage + 1);
   }
+}
+
+Gradient Executor::receive_gradient(const Variable& output, int from_stage) {
+  const int peer = schedule_.rank_of_stage[static_cast<std::size_t>(from_stage)];
+  Tensor tensor = Tensor::empty(*device_, output.dtype(), output.tensor().shape());
+  std::shared_ptr<Pending> pending =
+      mesh_->pp().recv(tensor.raw(), tensor.num_elements(), tensor.dtype(), peer, kGradientTag);
+  tensor.set_pending([pending] { pending->wait(); });
+  return {tensor, output.layout().of_gradient()};
+}
+
+// Of a stage's input, as the stage before it takes it; zeros where none has come.
+Gradient Executor::gradient_to_send(const Variable& input) const {
+  const std::optional<Gradient> gradient = input.gradient();
+  const Layout wanted = input.layout().of_gradient();
+  if (!gradient) return {Tensor::zeros(*device_, input.dtype(), input.tensor().shape()), wanted};
+  return {redistribute(gradient->tensor, input.global_shape(), gradient->layout, wanted, *mesh_), wanted};
 }
 
 // ---- Actions
@@ -249,13 +262,7 @@ void Executor::do_backward(const Action& action) {
   std::map<std::string, Gradient>& out =
       crosses ? gradients_out_[place] : gradients_in_[{action.stage - 1, action.microbatch}];
   for (const auto& [name, input] : kept.inputs) {
-    if (!flow_.is_carried(stage(action.stage).begin(), name)) continue;
-    const std::optional<Gradient> gradient = input.gradient();
-    const Layout wanted = input.layout().of_gradient();
-    out[name] =
-        gradient
-            ? Gradient{redistribute(gradient->tensor, input.global_shape(), gradient->layout, wanted, *mesh_), wanted}
-            : Gradient{Tensor::zeros(*device_, input.dtype(), input.tensor().shape()), wanted};
+    if (flow_.is_carried(stage(action.stage).begin(), name)) out[name] = gradient_to_send(input);
   }
 }
 
@@ -334,11 +341,60 @@ Values Executor::decode(const Fields& data, const std::string& output, const std
   return infer(data, route_to(*model_, outputs, given), pass);
 }
 
-Values Executor::observe(const Fields& data, std::span<const std::string> outputs, AttentionSink& attentions) {
-  TRIPTYCH_CHECK(mesh_->world().size() == 1, "attentions are seen on one rank, found {}", mesh_->world().size());
+Observation Executor::observe(const Fields& data, std::span<const std::string> outputs, AttentionSink& attentions) {
   Pass pass = make_inference_pass(true);
   pass.attentions = &attentions;
-  return infer(data, route_to(*model_, outputs), pass);
+  Observation seen{.outputs = {}, .route = route_to(*model_, outputs), .stages = {}};
+  Values values;
+  for (const Stage& own : stages_) {
+    const int s = own.index();
+    if (s > 0 && schedule_.crosses_ranks(s - 1)) {
+      values = receive(own.slots_in(seen.route), data.num_samples(), s - 1, pass);
+    }
+    // Leaves, where gradients stop until the stage before takes them.
+    for (auto& [name, value] : values) value = Variable::leaf(value.tensor(), value.global_shape(), value.layout());
+    attentions.begin_stage(s);
+    const Values inputs = std::move(values);
+    values = own.forward(seen.route, inputs, data, pass);
+    seen.stages.emplace_back(inputs, values);
+    if (own.is_last()) {
+      seen.outputs = std::move(values);
+    } else if (schedule_.crosses_ranks(s)) {
+      send_values(own.slots_out(seen.route), values, s + 1);
+      values.clear();
+    }
+  }
+  finish_sends();
+  return seen;
+}
+
+void Executor::run_backward(const Observation& seen, std::map<std::string, Gradient> of_outputs) {
+  for (std::size_t i = stages_.size(); i-- > 0;) {
+    const Stage& own = stages_[i];
+    const auto& [inputs, outputs] = seen.stages[i];
+    if (!own.is_last() && schedule_.crosses_ranks(own.index())) {
+      of_outputs.clear();
+      for (const Slot& slot : own.slots_out(seen.route)) {
+        of_outputs[slot.name] = receive_gradient(value_of(outputs, slot.name), own.index() + 1);
+      }
+    }
+    std::vector<Variable> roots;
+    std::vector<Gradient> seeds;
+    for (auto& [name, gradient] : of_outputs) {
+      const Variable& output = value_of(outputs, name);
+      if (!output.needs_gradient()) continue;  // no attention before it
+      roots.push_back(output);
+      seeds.push_back(std::move(gradient));
+    }
+    backward(roots, seeds);
+    of_outputs.clear();
+    for (const auto& [name, input] : inputs) of_outputs[name] = gradient_to_send(input);
+    if (own.index() == 0 || !schedule_.crosses_ranks(own.index() - 1)) continue;
+    for (const Slot& slot : own.slots_in(seen.route)) {
+      send(of_outputs.at(slot.name).tensor, own.index() - 1, kGradientTag);
+    }
+  }
+  finish_sends();
 }
 
 Values Executor::infer(const Fields& data, const Route& route, const Pass& pass) {

@@ -27,6 +27,13 @@ struct ExecutionOptions {
   int64_t bucket_bytes = 8 << 20;
 };
 
+/// A forward pass whose attentions were seen, from which gradients can go back.
+struct Observation {
+  Values outputs;  ///< the slots that were asked for, on the rank of the last stage
+  Route route;
+  std::vector<std::pair<Values, Values>> stages;  ///< what each of this rank's stages took and gave
+};
+
 /// The one interpreter of schedules: runs this rank's actions on the stages that it owns, on the last one with the
 /// objectives.
 ///
@@ -61,9 +68,12 @@ class Executor {
   /// computed again. The cache belongs to this rank.
   Values decode(const Fields& data, const std::string& output, const std::string& memory, DecodingCache& cache);
 
-  /// A forward pass as `infer` makes it, of which `attentions` sees every attention. It is recorded: `backward` of what
-  /// it gives reaches their outputs, even where no parameter is trained. On one rank alone.
-  Values observe(const Fields& data, std::span<const std::string> outputs, AttentionSink& attentions);
+  /// A forward pass as `infer` makes it, of which `attentions` sees every attention that this rank computes a part of.
+  /// It is recorded, so that gradients reach their outputs, even where no parameter is trained. Collective.
+  Observation observe(const Fields& data, std::span<const std::string> outputs, AttentionSink& attentions);
+  /// Brings gradients of such a pass's outputs back through all stages. `of_outputs`, by slot, local and laid out as
+  /// gradients of the slots, counts on the rank of the last stage alone. Collective; once a pass.
+  void run_backward(const Observation& seen, std::map<std::string, Gradient> of_outputs);
 
   /// What this rank reads of a batch, in a step and for the given slots.
   std::vector<std::string> fields() const;
@@ -100,6 +110,8 @@ class Executor {
   void do_forward(const Action& action, const Fields& data, const Pass& pass);
   void do_backward(const Action& action);
   void receive_gradients(const Action& action);
+  Gradient receive_gradient(const Variable& output, int from_stage);
+  Gradient gradient_to_send(const Variable& input) const;
 
   Device* device_;
   Mesh* mesh_;

@@ -11,6 +11,7 @@ Variable AttentionSink::see(SeenAttention seen, const Variable& o, bool record) 
     seen.gradient = Variable::leaf(zeros, o.global_shape(), o.layout());
     result = add(o, seen.gradient);
   }
+  seen.stage = stage_;
   all_.push_back(std::move(seen));
   return result;
 }

@@ -17,12 +17,12 @@
 namespace triptych::nn {
 namespace {
 
-// What an attention has made, shown to who wants to see it.
+// What an attention of `num_heads` over all ranks has made, shown to who wants to see it.
 Variable seen(const std::string& name, int64_t num_heads, const AttentionMask& mask, const Tensor& q, const Tensor& kv,
               const Variable& o, const Pass& pass) {
   if (pass.attentions == nullptr) return o;
   return pass.attentions->see({.name = name,
-                               .num_heads = num_heads,
+                               .num_heads = num_heads * q.size(2) / o.global_shape()[2],
                                .causal = mask.causal,
                                .q = q.contiguous(),
                                .kv = kv.contiguous(),

@@ -3,17 +3,17 @@
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/backward.h"
 #include "data/pixel_reader.h"
 #include "evaluation/inference.h"
+#include "tasks/explained_maps.h"
 #include "tasks/text_rows.h"
 
 namespace triptych::tasks {
 namespace {
 
 constexpr std::size_t kShownScores = 5;
-constexpr std::string_view kSpace = "\xE2\x96\x81";  // "▁", which a piece that begins a word begins with
-const std::string kImageEmbedding = "image_embedding", kTextEmbedding = "text_embedding", kLogits = "logits";
+const std::string kImageEmbedding = "image_embedding", kTextEmbedding = "text_embedding", kLogits = "logits",
+                  kImage = "image";
 
 using Pooling = ImageEncoderConfig::Pooling;
 
@@ -26,20 +26,43 @@ std::vector<uint8_t> pixels_of(const ExplainInputs& inputs, int64_t size) {
   }
 }
 
-// How far a backward pass from `of`, [1, n], goes if its gradient is `values`.
-void run_backward(const Variable& of, const std::vector<float>& values) {
-  const Tensor tensor = Tensor::from<float>(of.tensor().device(), of.tensor().shape(), values);
-  const Gradient seed{tensor, of.layout().of_gradient()};
-  backward(std::span(&of, 1), std::span(&seed, 1));
-}
+// What was observed, as explanations look at it.
+class Observed {
+ public:
+  Observed(Inference& inference, Observation seen) : inference_(inference), seen_(std::move(seen)) {}
 
-std::string class_name(const ExplainInputs& inputs, std::size_t number) {
-  return number < inputs.class_names.size() ? inputs.class_names[number] : fmt::format("class {}", number);
+  // An output of the one picture, on every rank.
+  std::vector<float> values(const std::string& slot) const {
+    std::vector<float> all =
+        inference_.to_all_hosts(seen_.outputs.empty() ? Variable() : value_of(seen_.outputs, slot));
+    all.resize(all.size() / static_cast<std::size_t>(inference_.mesh().size(Axis::kDp)));  // replicas have the same
+    return all;
+  }
+  // Brings `gradient` of that output back to what the attentions made.
+  void run_backward(const std::string& slot, const std::vector<float>& gradient) const {
+    std::map<std::string, Gradient> seeds;
+    if (!seen_.outputs.empty()) {
+      const Variable& of = value_of(seen_.outputs, slot);
+      seeds[slot] = {Tensor::from<float>(of.tensor().device(), of.tensor().shape(), gradient),
+                     of.layout().of_gradient()};
+    }
+    inference_.executor().run_backward(seen_, std::move(seeds));
+  }
+
+ private:
+  Inference& inference_;
+  Observation seen_;
+};
+
+std::string class_name(const ExplainInputs& inputs, const ExplainedModel& model, std::size_t number) {
+  return number < inputs.class_names.size() ? inputs.class_names[number]
+                                            : fmt::format("{} {}", model.class_word, number);
 }
 
 // Runs backward from the score of the class in question, and says what that is.
-void explain_class(const Variable& logits, const ExplainInputs& inputs, Explanation& explanation) {
-  const std::vector<float> scores = logits.tensor().to_vector<float>();
+void explain_class(const Observed& observed, const ExplainInputs& inputs, const ExplainedModel& model,
+                   Explanation& explanation) {
+  const std::vector<float> scores = observed.values(model.class_slot);
   const auto best = std::max_element(scores.begin(), scores.end());
   const auto count = static_cast<int64_t>(scores.size());
   const int64_t number = inputs.class_number.value_or(best - scores.begin());
@@ -50,134 +73,63 @@ void explain_class(const Variable& logits, const ExplainInputs& inputs, Explanat
   double sum = 0;
   for (const float score : scores) sum += std::exp(static_cast<double>(score - *best));
   for (std::size_t c = 0; c < scores.size(); ++c) {
-    explanation.scores.emplace_back(class_name(inputs, c), std::exp(static_cast<double>(scores[c] - *best)) / sum);
+    explanation.scores.emplace_back(class_name(inputs, model, c),
+                                    std::exp(static_cast<double>(scores[c] - *best)) / sum);
   }
   std::stable_sort(explanation.scores.begin(), explanation.scores.end(),
                    [](const auto& a, const auto& b) { return a.second > b.second; });
   explanation.scores.resize(std::min(explanation.scores.size(), kShownScores));
-  explanation.subject = "the class " + class_name(inputs, static_cast<std::size_t>(number));
+  explanation.subject =
+      fmt::format("the {} {}", model.class_word, class_name(inputs, model, static_cast<std::size_t>(number)));
   std::vector<float> seed(scores.size(), 0);
   seed[static_cast<std::size_t>(number)] = 1;
-  run_backward(logits, seed);
+  observed.run_backward(model.class_slot, seed);
 }
 
 // The same of the similarity with the text, a product of embeddings.
-void explain_similarity(const Variable& image, const Variable& text, Explanation& explanation) {
-  const std::vector<float> a = image.tensor().to_vector<float>(), b = text.tensor().to_vector<float>();
+void explain_similarity(const Observed& observed, Explanation& explanation) {
+  const std::vector<float> a = observed.values(kImageEmbedding), b = observed.values(kTextEmbedding);
   double similarity = 0;
   for (std::size_t d = 0; d < a.size(); ++d) similarity += static_cast<double>(a[d]) * static_cast<double>(b[d]);
   explanation.scores.emplace_back(fmt::format("similarity with \"{}\"", explanation.text), similarity);
   explanation.subject = fmt::format("the similarity with \"{}\"", explanation.text);
-  run_backward(image, b);
+  observed.run_backward(kImageEmbedding, b);
 }
 
-// What of the attentions that were seen the explanation is made of.
-struct Weights {
-  std::vector<AttentionWeights> encoder;
-  std::optional<AttentionWeights> pool, decoder_pool;
-  std::vector<AttentionWeights> across;  // the decoder's
+// A text as the model reads it, begin and end with it.
+std::vector<int32_t> tokens_of(const Tokenizer& tokenizer, const std::string& text, int64_t length) {
+  std::vector<int32_t> tokens(static_cast<std::size_t>(length));
+  tokens.resize(static_cast<std::size_t>(tokenizer.encode(text, tokens)));
+  return tokens;
+}
+
+// What a decoder reads: a text, or a question and, apart from it, the answer, of which alone there are words to show.
+struct ReadText {
+  std::vector<int32_t> tokens;
+  int64_t first_word = 1;
 };
 
-Weights weights_of(const AttentionSink& sink, const ExplainedModel& model) {
-  Weights result;
-  for (const SeenAttention& seen : sink.all()) {
-    const std::string& name = seen.name;
-    if (name.starts_with("image.blocks.")) result.encoder.push_back(attention_weights(seen, 0));
-    if (!model.pool.empty() && name == model.pool) result.pool = attention_weights(seen, 0);
-    if (!model.decoder_pool.empty() && name == model.decoder_pool) result.decoder_pool = attention_weights(seen, 0);
-    if (!model.decoder.empty() && name.starts_with(model.decoder + ".blocks.") && name.ends_with(".cross_attention")) {
-      result.across.push_back(attention_weights(seen, 0));
-    }
-  }
-  return result;
+ReadText read_answer(const Tokenizer& tokenizer, const std::string& question, const std::string& answer,
+                     int64_t length) {
+  ReadText read{.tokens = tokens_of(tokenizer, question, length), .first_word = 1};
+  read.tokens.pop_back();  // the end
+  read.first_word = static_cast<int64_t>(read.tokens.size());
+  const std::vector<int32_t> more = tokens_of(tokenizer, answer, length);
+  read.tokens.insert(read.tokens.end(), more.begin() + 1, more.end());
+  read.tokens.resize(std::min(read.tokens.size(), static_cast<std::size_t>(length)));
+  return read;
 }
 
-// Makes maps of matrices whose columns are the image's tokens: of the row that stands for the image, or of all.
-class MapMaker {
- public:
-  MapMaker(const ImageEncoderConfig& image, bool has_pool)
-      : patches_(static_cast<std::size_t>(image.embedding().num_patches())),
-        is_first_(!has_pool && image.pooling == Pooling::kClassToken) {}
-
-  // Of the encoder's tokens as queries.
-  PatchMap of_tokens(std::string name, const Matrix& matrix) const {
-    return is_first_ ? of_row(std::move(name), matrix.row(0)) : of_rows(std::move(name), matrix);
-  }
-  // The mean over the rows.
-  PatchMap of_rows(std::string name, const Matrix& matrix) const {
-    std::vector<double> mean(static_cast<std::size_t>(matrix.cols), 0);
-    for (int64_t i = 0; i < matrix.rows; ++i) {
-      for (int64_t j = 0; j < matrix.cols; ++j) {
-        mean[static_cast<std::size_t>(j)] += matrix.at(i, j) / static_cast<double>(matrix.rows);
-      }
-    }
-    return of_row(std::move(name), mean);
-  }
-  // The patches are the last tokens.
-  PatchMap of_row(std::string name, std::span<const double> row) const {
-    const std::span<const double> patches = row.last(patches_);
-    return {std::move(name), {patches.begin(), patches.end()}};
-  }
-
- private:
-  std::size_t patches_;
-  bool is_first_;
-};
-
-void add_maps(const Weights& weights, const MapMaker& maker, Explanation& explanation) {
-  const auto add_layer = [&](const AttentionWeights& attention, bool is_pool) {
-    Explanation::Layer& layer = explanation.layers.emplace_back(Explanation::Layer{attention.name, {}});
-    for (std::size_t h = 0; h < attention.heads.size(); ++h) {
-      const std::string name = fmt::format("head {}", h);
-      layer.heads.push_back(is_pool ? maker.of_rows(name, attention.heads[h])
-                                    : maker.of_tokens(name, attention.heads[h]));
-    }
-  };
-  for (const AttentionWeights& attention : weights.encoder) add_layer(attention, false);
-  if (weights.pool) add_layer(*weights.pool, true);
-  const Matrix rolled = rollout(weights.encoder);
-  explanation.maps.push_back(weights.pool ? maker.of_rows("rollout", product(mean_over_heads(*weights.pool), rolled))
-                                          : maker.of_tokens("rollout", rolled));
-  if (explanation.subject.empty()) return;
-  Matrix relevant = relevance(weights.encoder);
-  if (weights.pool) {
-    explanation.maps.push_back(maker.of_rows("relevance", relevance_through(*weights.pool, relevant)));
-    return;
-  }
-  for (int64_t i = 0; i < relevant.rows; ++i) relevant.at(i, i) -= 1;  // what each token is to itself says nothing
-  explanation.maps.push_back(maker.of_tokens("relevance", relevant));
+void set_text(Fields& fields, Device& device, std::vector<int32_t> tokens, int64_t length) {
+  const auto count = static_cast<int32_t>(tokens.size());
+  tokens.resize(static_cast<std::size_t>(length), kPadId);
+  fields.set("tokens", Tensor::from<int32_t>(device, Shape{1, length}, std::span<const int32_t>(tokens)));
+  fields.set("lengths", Tensor::from<int32_t>(device, Shape{1}, std::span(&count, 1)));
 }
 
-// Where the decoder looked when it wrote each word: at the position before the word's pieces.
-void add_words(const Weights& weights, const MapMaker& maker, const Tokenizer& tokenizer,
-               std::span<const int32_t> tokens, Explanation& explanation) {
-  Matrix mean = mean_over_heads(weights.across.at(0));
-  for (std::size_t l = 1; l < weights.across.size(); ++l) {
-    const Matrix layer = mean_over_heads(weights.across[l]);
-    for (std::size_t k = 0; k < mean.values.size(); ++k) mean.values[k] += layer.values[k];
-  }
-  for (double& value : mean.values) value /= static_cast<double>(weights.across.size());
-  if (weights.decoder_pool) mean = product(mean, mean_over_heads(*weights.decoder_pool));
-  std::vector<double> num_pieces;
-  for (std::size_t t = 1; t < tokens.size() && tokens[t] != kEndId; ++t) {
-    std::string piece = tokenizer.piece(tokens[t]);
-    const bool begins = piece.starts_with(kSpace) || num_pieces.empty();
-    if (piece.starts_with(kSpace)) piece.erase(0, kSpace.size());
-    PatchMap map = maker.of_row(piece, mean.row(static_cast<int64_t>(t) - 1));
-    if (begins) {
-      explanation.words.push_back(std::move(map));
-      num_pieces.push_back(1);
-      continue;
-    }
-    PatchMap& word = explanation.words.back();
-    word.name += piece;
-    num_pieces.back() += 1;
-    for (std::size_t k = 0; k < word.values.size(); ++k) {
-      word.values[k] += (map.values[k] - word.values[k]) / num_pieces.back();
-    }
-  }
-  // Of a text that was cut behind a space.
-  std::erase_if(explanation.words, [](const PatchMap& word) { return word.name.empty(); });
+void set_flag(Fields& fields, Device& device, const char* name, bool value) {
+  const uint8_t flag = value ? 1 : 0;
+  fields.set(name, Tensor::from<uint8_t>(device, Shape{1}, std::span(&flag, 1)));
 }
 
 }  // namespace
@@ -194,6 +146,9 @@ Explanation explain_image(Inference& inference, const ExplainInputs& inputs, con
   if (!inputs.text.empty() && model.text_length == 0) {
     throw UserError("--text", "a model of this task reads no text. Leave it out");
   }
+  if (inputs.text.empty() && model.answers) {
+    throw UserError("--text", "this model answers questions, found none. Name one");
+  }
   Explanation explanation{.side = model.image.size / model.image.patch,
                           .size = model.image.size,
                           .pixels = pixels_of(inputs, model.image.size),
@@ -205,36 +160,39 @@ Explanation explain_image(Inference& inference, const ExplainInputs& inputs, con
                           .words = {},
                           .gates = {}};
   Device& device = inference.device();
-  Fields image(1);
-  image.set("pixels", Tensor::from<uint8_t>(device, Shape{1, explanation.size, explanation.size, 3},
-                                            std::span<const uint8_t>(explanation.pixels)));
-  if (explanation.text.empty() && write) explanation.text = write(image);
-  Fields fields = image;
-  const bool has_text = !explanation.text.empty();
-  if (has_text) {
-    const Fields text = text_rows(device, *inputs.tokenizer, std::span(&explanation.text, 1), model.text_length);
-    for (const char* name : {"tokens", "lengths"}) fields.set(name, text[name]);
+  Fields fields(1);
+  fields.set("pixels", Tensor::from<uint8_t>(device, Shape{1, explanation.size, explanation.size, 3},
+                                             std::span<const uint8_t>(explanation.pixels)));
+  const std::string written = write && (explanation.text.empty() || model.answers) ? write(fields) : "";
+  ReadText read;
+  if (model.answers) {
+    read = read_answer(*inputs.tokenizer, inputs.text, written, model.text_length);
+    explanation.text = fmt::format("{} {}", inputs.text, written);
+  } else if (model.text_length > 0) {
+    if (explanation.text.empty()) explanation.text = written;
+    read.tokens = tokens_of(*inputs.tokenizer, explanation.text, model.text_length);
   }
+  const bool has_text = !explanation.text.empty(), decodes = !model.decoder.empty() && has_text;
+  if (model.text_length > 0) set_text(fields, device, read.tokens, model.text_length);
+  set_flag(fields, device, "image_present", true);
+  set_flag(fields, device, "text_present", has_text);
   std::vector<std::string> outputs;
   if (!model.class_slot.empty()) outputs.push_back(model.class_slot);
   if (model.has_embeddings) outputs.push_back(kImageEmbedding);
   if (model.has_embeddings && has_text) outputs.push_back(kTextEmbedding);
-  if (!model.decoder.empty() && has_text) outputs.push_back(kLogits);
+  if (decodes) outputs.push_back(kLogits);
+  if (outputs.empty()) outputs.push_back(kImage);  // of a decoder that has written nothing
 
   Executor& executor = inference.executor();
   executor.set_trained([](const std::string&) { return false; });
   AttentionSink sink;
-  const Values values = executor.observe(fields, outputs, sink);
-  if (!model.class_slot.empty()) explain_class(value_of(values, model.class_slot), inputs, explanation);
-  if (model.has_embeddings && has_text) {
-    explain_similarity(value_of(values, kImageEmbedding), value_of(values, kTextEmbedding), explanation);
-  }
-  const Weights weights = weights_of(sink, model);
-  const MapMaker maker(model.image, weights.pool.has_value());
-  add_maps(weights, maker, explanation);
-  if (!model.decoder.empty() && has_text) {
-    add_words(weights, maker, *inputs.tokenizer, fields["tokens"].to_vector<int32_t>(), explanation);
-  }
+  const Observed observed(inference, executor.observe(fields, outputs, sink));
+  if (!model.class_slot.empty()) explain_class(observed, inputs, model, explanation);
+  if (model.has_embeddings && has_text) explain_similarity(observed, explanation);
+  const std::vector<AttentionWeights> weights = all_attention_weights(
+      sink, 0, inference.mesh(), [&](const std::string& name) { return is_explained(name, model); });
+  add_attention_maps(weights, model, explanation);
+  if (decodes) add_word_maps(weights, model, *inputs.tokenizer, read.tokens, read.first_word, explanation);
   return explanation;
 }
 

@@ -170,7 +170,7 @@ TEST(ObservedPass, GivesTheSameAndSeesEveryAttention) {
   for (const auto pooling : {ImageEncoderConfig::Pooling::kClassToken, ImageEncoderConfig::Pooling::kAttention}) {
     Ready ready(pooling);
     AttentionSink sink;
-    const Values seen = ready.rank.executor.observe(ready.fields, ready.outputs, sink);
+    const Values seen = ready.rank.executor.observe(ready.fields, ready.outputs, sink).outputs;
     const Values plain = ready.rank.executor.infer(ready.fields, ready.outputs);
     EXPECT_EQ(value_of(seen, "logits").tensor().to_vector<float>(),
               value_of(plain, "logits").tensor().to_vector<float>());
@@ -188,11 +188,11 @@ TEST(ObservedPass, GradientsAreSlopes) {
   Ready ready(ImageEncoderConfig::Pooling::kAttention);
   ready.rank.executor.set_trained([](const std::string&) { return false; });
   AttentionSink sink;
-  const Variable logits = value_of(ready.rank.executor.observe(ready.fields, ready.outputs, sink), "logits");
+  const Observation seen = ready.rank.executor.observe(ready.fields, ready.outputs, sink);
   const std::vector<float> seed_values{0, 1, 0, 0, 0, 0};  // of the first sample's second class
   const Gradient seed{Tensor::from<float>(ready.rank.device, Shape{kSamples, 3}, seed_values),
-                      logits.layout().of_gradient()};
-  backward(std::span(&logits, 1), std::span(&seed, 1));
+                      value_of(seen.outputs, "logits").layout().of_gradient()};
+  ready.rank.executor.run_backward(seen, {{"logits", seed}});
   for (const SeenAttention& one : sink.all()) {
     SCOPED_TRACE(one.name);
     // The bias of the values is added to every value, and so, weights summing to 1, to every output: the slope with
