@@ -56,7 +56,8 @@ thead th { color: var(--muted); font-size: 0.85rem; border-bottom: 1px solid var
 .results .what { min-width: 10rem; }
 .results .what b, .results .what span { display: block; }
 .results .what span { color: var(--muted); font-size: 0.85rem; }
-.results td { min-width: 6.5rem; width: 20%; }
+.results td { min-width: 6.5rem; width: 18%; }
+.results tbody th[scope="row"] { min-width: 9rem; }
 .results .model > *, .results .what b { font-weight: 650; }
 .results .model .what { font-weight: 400; }
 .results .other { color: var(--muted); }
@@ -117,6 +118,7 @@ pre { background: var(--card); border: 1px solid var(--rule); border-radius: 10p
   th, td { padding: 0.35rem 0.45rem; }
   .results td { min-width: 4.4rem; }
   .results .what { min-width: 7.5rem; }
+  .results tbody th[scope="row"] { min-width: 6.5rem; }
 }
 @media print { details > pre { white-space: pre-wrap; } }
 )css";

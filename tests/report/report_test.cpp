@@ -292,7 +292,7 @@ TEST_F(Report, IsWholeAndEscaped) {
     "images": ["one", "three", "four", "fi\u00fe", "six", "seven", "map", "another", "eight"],
     "alts": ["\"><script>", "plain", "x", "5", "6", "7", "</figure>\"<word>", "<i>for</i> it", "8"],
     "right": 5,
-    "tags": {"script": 0, "img": 9, "figure": 12, "b": 11, "link": 0, "tbody": 3, "pre": 1, "section": 7, "h3": 5, "table": 3,
+    "tags": {"script": 0, "img": 9, "figure": 12, "b": 13, "link": 0, "tbody": 3, "pre": 1, "section": 7, "h3": 5, "table": 3,
              "rect": 2}
   })json");
 }
