@@ -4,6 +4,7 @@
 #include "models/aligner.h"
 #include "objectives/cross_entropy.h"
 #include "objectives/matching.h"
+#include "tasks/masked_token_results.h"
 #include "tasks/model_config.h"
 #include "tasks/multimodal_config.h"
 #include "tasks/probe.h"
@@ -147,6 +148,11 @@ EvaluationResults AlignTask::evaluate(Inference& inference, const EvaluationInpu
     results.metrics.emplace_back(set + ": matching accuracy", accuracy);
   }
   results.panels.insert(results.panels.begin() + 1, std::move(table));
+  if (masked_weight_ == 0) return results;
+  EvaluationResults guesses = masked_token_results(inference, inputs, fields(inputs.tokenizer),
+                                                   {.vocabulary = model_.parts.text.vocabulary, .sees_images = true});
+  std::move(guesses.metrics.begin(), guesses.metrics.end(), std::back_inserter(results.metrics));
+  std::move(guesses.panels.begin(), guesses.panels.end(), std::back_inserter(results.panels));
   return results;
 }
 

@@ -1,7 +1,10 @@
 #include <algorithm>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "data/field_sources.h"
+#include "data/hidden_parts.h"
 #include "evaluation/inference.h"
 #include "models/grounder.h"
 #include "objectives/grounding.h"
@@ -76,11 +79,17 @@ Overlaps overlaps_of_middle(const std::vector<BoundingBox>& truths) {
   return overlaps;
 }
 
+BoundingBox box_of_row(const InferredRows& rows, int64_t row) {
+  return slot_box(std::span(rows.outputs.at(kBox)).subspan(static_cast<std::size_t>(row) * 4, 4));
+}
+
 EvaluationResults GroundTask::evaluate(Inference& inference, const EvaluationInputs& inputs) const {
   EvaluationResults results;
   TablePanel table{
       .title = "Grounding",
-      .caption = "The share of phrases whose box has an IoU of at least 0.5 with the true one, and the mean IoU.",
+      .caption =
+          "The share of phrases whose box has an IoU of at least 0.5 with the true one, and the mean IoU. Image only: "
+          "the phrase is hidden; text only: the image is; beside each what it has more than both.",
       .subject_head = "Set",
       .columns = {"Accuracy at 0.5", "Mean IoU"},
       .subjects = {}};
@@ -95,20 +104,21 @@ EvaluationResults GroundTask::evaluate(Inference& inference, const EvaluationInp
     const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
     const std::string set = set_name(path);
     const std::vector<int64_t> shown = example_numbers(static_cast<int64_t>(dataset->num_texts(text_role())));
-    Overlaps overlaps;
+    Overlaps overlaps, of_image, of_text;
     std::vector<BoundingBox> truths;
+    std::map<int64_t, BoundingBox> truth_of;  // by phrase
     inference.run(
         dataset, sources, EvaluationItems::kCaptions, std::span(&kBox, 1),
         [&](const InferredRows& rows) {
           for (int64_t i = 0; i < rows.num_items; ++i) {
             if (rows.field_row<uint8_t>(kPresent, i)[0] == 0) continue;
             const BoundingBox truth = field_box(rows.field_row<float>(kTruth, i));
-            const BoundingBox found =
-                slot_box(std::span(rows.outputs.at(kBox)).subspan(static_cast<std::size_t>(i) * 4, 4));
+            const BoundingBox found = box_of_row(rows, i);
             const double iou = box_iou(found, truth);
             overlaps.add(iou);
             truths.push_back(truth);
             const auto item = static_cast<int64_t>(rows.first_item) + i;
+            truth_of[item] = truth;
             if (!inference.is_first() || std::find(shown.begin(), shown.end(), item) == shown.end()) continue;
             BoxesPanel::Example& example = examples.examples.emplace_back();
             const std::span<const int32_t> tokens = rows.field_row<int32_t>(kTokens, i);
@@ -123,13 +133,28 @@ EvaluationResults GroundTask::evaluate(Inference& inference, const EvaluationInp
           }
         },
         wanted);
-    std::vector<TablePanel::Row> rows{{"model", overlaps.values()}};
+    for (const auto& [of, hidden] :
+         {std::pair{&of_image, SampleParts::kCaptions}, std::pair{&of_text, SampleParts::kImage}}) {
+      inference.run(dataset, hiding(sources, hidden), EvaluationItems::kCaptions, std::span(&kBox, 1),
+                    [&, of = of](const InferredRows& rows) {
+                      for (int64_t i = 0; i < rows.num_items; ++i) {
+                        const auto truth = truth_of.find(static_cast<int64_t>(rows.first_item) + i);
+                        if (truth == truth_of.end()) continue;
+                        of->add(box_iou(box_of_row(rows, i), truth->second));
+                      }
+                    });
+    }
+    std::vector<TablePanel::Row> rows{
+        {"model", overlaps.values()}, {"model, image only", of_image.values()}, {"model, text only", of_text.values()}};
+    for (const std::size_t alone : {1, 2}) tell_changes(rows[alone], rows[0]);
     for (TablePanel::Row& other : baseline_rows(inputs, path, {"accuracy at 0.5"})) rows.push_back(std::move(other));
     rows.push_back({"a box in the middle", overlaps_of_middle(truths).values()});
     table.subjects.push_back({.name = set,
                               .notes = with_lacking({fmt::format("{} phrases", truths.size())}, *dataset, kNeeded),
                               .rows = std::move(rows)});
     results.metrics.emplace_back(set + ": accuracy at 0.5", overlaps.accuracy());
+    results.metrics.emplace_back(set + ": accuracy at 0.5, image only", of_image.accuracy());
+    results.metrics.emplace_back(set + ": accuracy at 0.5, text only", of_text.accuracy());
   }
   results.panels = {std::move(table), std::move(examples)};
   return results;

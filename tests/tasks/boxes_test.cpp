@@ -79,17 +79,19 @@ TEST(BoxTasks, AnEvaluationIsOfTheBoxesThatAreThere) {
   EXPECT_EQ(std::get<TablePanel>(detect.panels.at(2)).subjects.at(0).name, "class 1");
 
   const Found ground = evaluate_boxes("ground", 1);
-  ASSERT_EQ(ground.metrics.size(), 1u);
+  ASSERT_EQ(ground.metrics.size(), 3u);
   EXPECT_EQ(ground.metrics[0].first, "all of it: accuracy at 0.5");
+  EXPECT_EQ(ground.metrics[1].first, "all of it: accuracy at 0.5, image only");
+  EXPECT_EQ(ground.metrics[2].first, "all of it: accuracy at 0.5, text only");
   const auto& phrases = std::get<TablePanel>(ground.panels.at(0)).subjects.at(0);
   EXPECT_EQ(phrases.notes.at(0), "7 phrases");
-  ASSERT_EQ(phrases.rows.size(), 2u);
+  ASSERT_EQ(phrases.rows.size(), 4u);
   // A box in the middle with the mean sides of six boxes of 8 x 8 and one of 12 x 8 of 16 pixels: its IoU with each.
   const double width = (6 * 0.5 + 0.75) / 7, left = 0.5 - width / 2;
   const double corner = (0.5 - left) * 0.25 / (0.25 + width * 0.5 - (0.5 - left) * 0.25);
   const double other = (std::min(1.0, 0.5 + width / 2) - std::max(0.25, left)) * 0.5;
   const double last = other / (0.75 * 0.5 + width * 0.5 - other);
-  EXPECT_NEAR(phrases.rows[1].values.at(1).number, (6 * corner + last) / 7, 1e-6);
+  EXPECT_NEAR(phrases.rows[3].values.at(1).number, (6 * corner + last) / 7, 1e-6);
 }
 
 TEST(BoxTasks, AnyNumberOfRanksFindsTheSame) {
