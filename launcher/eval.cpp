@@ -72,8 +72,10 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
                 *config.task, inference,
                 {.training_set = config.data.path, .sets = config.evaluation.sets, .tokenizer = model.tokenizer()},
                 options.probe)
-          : config.task->evaluate(
-                inference, {.sets = config.evaluation.sets, .tokenizer = model.tokenizer(), .baselines = baselines});
+          : config.task->evaluate(inference, {.sets = config.evaluation.sets,
+                                              .tokenizer = model.tokenizer(),
+                                              .baselines = baselines,
+                                              .maps = config.evaluation.maps});
   if (!inference.is_first()) return 0;
   for (const Panel& panel : results.panels) {
     if (const auto* table = std::get_if<TablePanel>(&panel)) print("\n{}\n{}", table->title, format_table(*table));

@@ -2,6 +2,7 @@
 #include "models/multimodal.h"
 #include "objectives/cross_entropy.h"
 #include "tasks/answer_results.h"
+#include "tasks/explain.h"
 #include "tasks/model_config.h"
 #include "tasks/multimodal_config.h"
 #include "tasks/probe.h"
@@ -46,9 +47,20 @@ class AnswerTask : public Task {
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
     const bool is_gated = model_.parts.fusion.kind == FusionKind::kGated;
     return answer_results(inference, inputs, fields(inputs.tokenizer),
-                          {.gate = is_gated ? "gate" : "", .num_answers = model_.num_answers});
+                          {.gate = is_gated ? "gate" : "", .num_answers = model_.num_answers},
+                          {*this, inference, inputs});
   }
   std::optional<FeatureSlot> features() const override { return image_features(model_.parts.image); }
+  bool can_explain() const override { return true; }
+  Explanation explain(Inference& inference, const ExplainInputs& inputs) const override {
+    return explain_image(inference, inputs,
+                         {.image = model_.parts.image,
+                          .connector = model_.parts.connector,
+                          .class_slot = "logits",
+                          .class_word = "answer",
+                          .fusion = model_.parts.fusion,
+                          .text_length = model_.parts.text.length});
+  }
 
  private:
   AnswererConfig model_;

@@ -16,6 +16,7 @@ namespace triptych::tasks {
 namespace {
 
 constexpr PartChoice kNeeded{.images = true, .questions = true, .labels = true};
+constexpr const char* kMapsOfAnswers = "A map is bright where the picture counted for the answer below it.";
 
 // A question of a set, with what is right.
 struct Question {
@@ -91,6 +92,7 @@ struct MeasuredSet {
   std::string name;
   std::vector<std::string> classes;
   std::vector<std::optional<Question>> questions;  // by sample
+  std::map<int64_t, std::size_t> shown;            // samples of the examples, with what was answered
   double gate_sum = 0;
   int64_t num_gates = 0;
 };
@@ -99,21 +101,34 @@ std::size_t best_of(std::span<const float> scores) {
   return static_cast<std::size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
 }
 
-void add_example(ExamplesPanel& panel, const MeasuredSet& set, int64_t sample, const Question& question,
-                 std::size_t produced) {
-  const std::string& name = set.classes[produced];
-  panel.examples.push_back({.group = set.name,
-                            .picture = picture_of(*set.dataset, sample, question.text),
-                            .asked = question.text,
-                            .truth = fmt::format("{}", fmt::join(question.answers, ", ")),
-                            .produced = name,
-                            .correct = share_of_people(name, question.answers) > 0});
+// The set's examples; the first of those with an image have a map. Collective.
+void add_examples(ExamplesPanel& panel, const MeasuredSet& set, const SampleExplainer& explainer, bool is_first) {
+  int64_t num_maps = 0;
+  for (const auto& [sample, produced] : set.shown) {
+    const Question& question = *set.questions[static_cast<std::size_t>(sample)];
+    const std::string& name = set.classes[produced];
+    const bool has_image = set.dataset->record(static_cast<uint64_t>(sample)).has_image();
+    std::optional<Explanation> explanation;
+    if (has_image && num_maps < explainer.num_maps()) {
+      explanation = explainer.explain(*set.dataset, sample, question.text);
+      ++num_maps;
+    }
+    if (!is_first) continue;
+    panel.examples.push_back(
+        {.group = set.name,
+         .picture = picture_of(*set.dataset, sample, question.text),
+         .asked = question.text,
+         .truth = fmt::format("{}", fmt::join(question.answers, ", ")),
+         .produced = name,
+         .correct = share_of_people(name, question.answers) > 0,
+         .maps = explanation ? relevance_picture(*explanation, name) : std::vector<ReportPicture>()});
+  }
 }
 
 // A pass over the set with `hidden` hidden. With nothing hidden, questions whose sample cannot be used are forgotten,
-// and `examples` gets some.
+// and some of the others are to be shown.
 Tally measure_pass(Inference& inference, MeasuredSet& set, const std::vector<FieldSource>& sources, SampleParts hidden,
-                   const AnswerMeasure& measure, ExamplesPanel& examples) {
+                   const AnswerMeasure& measure) {
   const bool is_whole = hidden == SampleParts::kNone;
   std::vector<std::string> slots{measure.slot};
   if (is_whole && !measure.gate.empty()) slots.push_back(measure.gate);
@@ -132,9 +147,7 @@ Tally measure_pass(Inference& inference, MeasuredSet& set, const std::vector<Fie
                     const std::size_t produced = best_of(all.subspan(i * num_answers, num_answers));
                     tally.add(*question, static_cast<int64_t>(produced), set.classes[produced]);
                     const auto number = static_cast<int64_t>(sample);
-                    if (is_whole && inference.is_first() && std::ranges::find(shown, number) != shown.end()) {
-                      add_example(examples, set, number, *question, produced);
-                    }
+                    if (is_whole && std::ranges::find(shown, number) != shown.end()) set.shown[number] = produced;
                   }
                   if (slots.size() == 1) return;
                   const std::vector<float>& gates = rows.outputs.at(measure.gate);
@@ -167,17 +180,19 @@ std::vector<TablePanel::Row> reference_rows(const MeasuredSet& set, const Evalua
 }  // namespace
 
 EvaluationResults answer_results(Inference& inference, const EvaluationInputs& inputs,
-                                 const std::vector<FieldSource>& sources, const AnswerMeasure& measure) {
+                                 const std::vector<FieldSource>& sources, const AnswerMeasure& measure,
+                                 const SampleExplainer& explainer) {
   EvaluationResults results;
   TablePanel table{
       .title = "Answers",
       .caption =
           "Accuracy is the share of questions that get the label's answer, the VQA score counts any answer "
-          "that people gave. Image only: the question is hidden; text only: the image is.",
+          "that people gave. Image only: the question is hidden; text only: the image is; beside each what it has more "
+          "than both.",
       .subject_head = "Set",
       .columns = {"Accuracy", "VQA score", "Yes or no", "Other"},
       .subjects = {}};
-  ExamplesPanel examples{.title = "Questions", .examples = {}};
+  ExamplesPanel examples{.title = "Questions", .caption = kMapsOfAnswers, .examples = {}};
   for (const std::string& path : inputs.sets) {
     MeasuredSet set{.dataset = std::make_shared<const Dataset>(Dataset::open(path)), .name = set_name(path)};
     set.classes = label_names(path, measure.num_answers, "answer");
@@ -189,12 +204,14 @@ EvaluationResults answer_results(Inference& inference, const EvaluationInputs& i
     const std::pair<const char*, SampleParts> modes[] = {
         {"", SampleParts::kNone}, {", image only", SampleParts::kCaptions}, {", text only", SampleParts::kImage}};
     for (const auto& [mode, hidden] : modes) {
-      const Tally tally = measure_pass(inference, set, sources, hidden, measure, examples);
+      const Tally tally = measure_pass(inference, set, sources, hidden, measure);
       num_questions = tally.num();
       rows.push_back(tally.row(std::string("model") + mode));
+      if (hidden != SampleParts::kNone) tell_changes(rows.back(), rows.front());
       results.metrics.emplace_back(set.name + ": answer accuracy" + mode, tally.accuracy());
       results.metrics.emplace_back(set.name + ": VQA score" + mode, tally.vqa_score());
     }
+    add_examples(examples, set, explainer, inference.is_first());
     for (TablePanel::Row& row : reference_rows(set, inputs, path, measure.num_answers)) rows.push_back(std::move(row));
     std::vector<std::string> notes = with_lacking({fmt::format("{} questions", num_questions)}, *set.dataset, kNeeded);
     if (set.num_gates > 0) {

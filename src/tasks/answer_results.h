@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "evaluation/inference.h"
+#include "tasks/sample_explainer.h"
 #include "tasks/task.h"
 
 namespace triptych::tasks {
@@ -22,10 +23,12 @@ struct AnswerMeasure {
 /// Two numbers each: "answer accuracy", the share that is the label's class, and "VQA score", against all answers of
 /// the question: vqa_accuracy where there are at least four, else whether it is one of them. Accuracy also for
 /// questions whose answer is yes or no, and for the others. Beside them stand the most frequent answer of all, the one
-/// of each question's text, which does not look at the image, and chance. Panels: a table, examples.
+/// of each question's text, which does not look at the image, and chance. Panels: a table, examples with maps.
 ///
-///   sources   of the fields that the model reads, "image_present" and "text_present" among them
+///   sources    of the fields that the model reads, "image_present" and "text_present" among them
+///   explainer  of an image and a question, for the answer that scores best
 EvaluationResults answer_results(Inference& inference, const EvaluationInputs& inputs,
-                                 const std::vector<FieldSource>& sources, const AnswerMeasure& measure);
+                                 const std::vector<FieldSource>& sources, const AnswerMeasure& measure,
+                                 const SampleExplainer& explainer);
 
 }  // namespace triptych::tasks

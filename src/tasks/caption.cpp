@@ -49,7 +49,7 @@ class CaptionTask : public Task {
   void check_evaluation_set(const Dataset& dataset) const override { check_data(dataset); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
     const FieldSource pixels = pixels_field(model_.image.size);
-    return caption_results(inference, inputs, std::span(&pixels, 1), decoding_);
+    return caption_results(inference, inputs, std::span(&pixels, 1), decoding_, {*this, inference, inputs});
   }
   std::optional<FeatureSlot> features() const override { return image_features(model_.image); }
   bool can_explain() const override { return true; }

@@ -1,7 +1,10 @@
 #include "tasks/caption_results.h"
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "data/field_sources.h"
@@ -69,6 +72,44 @@ std::vector<Texts> write_texts(Inference& inference, std::shared_ptr<const Datas
   return texts;
 }
 
+// The one text that the model writes without a picture.
+std::string write_blindly(Inference& inference, std::span<const FieldSource> sources, const Tokenizer& tokenizer,
+                          const Way& way, const CaptionOptions& options) {
+  Fields fields(1);
+  for (const FieldSpec& field : fields_of(sources)) {
+    std::vector<int64_t> dims{1};
+    dims.insert(dims.end(), field.dims.begin(), field.dims.end());
+    fields.set(field.name, Tensor::zeros(inference.device(), field.dtype, Shape(std::span<const int64_t>(dims))));
+  }
+  const DecodingOptions decoding = decoding_by(way.method, options, tokenizer);
+  return tokenizer.decode(decode(inference, fields, way.prompt.tokens, kEndId, decoding).at(0).tokens);
+}
+
+std::ptrdiff_t num_words(const std::string& text) {
+  std::istringstream words(text);
+  return std::distance(std::istream_iterator<std::string>(words), {});
+}
+
+// Texts of the first of the shown pictures, as the words' maps show them, by sample. Collective.
+std::map<int64_t, std::vector<ReportPicture>> word_maps(const SampleExplainer& explainer, const Dataset& dataset,
+                                                        const Texts& texts, const std::string& prompt,
+                                                        const std::vector<int64_t>& shown) {
+  std::map<int64_t, std::vector<ReportPicture>> maps;
+  for (const int64_t sample : shown) {
+    const std::optional<std::string>& text = texts[static_cast<std::size_t>(sample)];
+    if (static_cast<int64_t>(maps.size()) == explainer.num_maps()) break;
+    if (!text || text->empty()) continue;
+    const std::string whole = prompt.empty() ? *text : fmt::format("{} {}", prompt, *text);
+    std::optional<Explanation> explanation = explainer.explain(dataset, sample, whole);
+    if (explanation) {  // the prompt's words were not its choice
+      std::vector<PatchMap>& words = explanation->words;
+      words.erase(words.begin(), words.begin() + std::min<std::ptrdiff_t>(num_words(prompt), std::ssize(words)));
+    }
+    maps[sample] = explanation ? word_pictures(*explanation) : std::vector<ReportPicture>();
+  }
+  return maps;
+}
+
 // What is measured of a way's texts.
 struct Scores {
   ChrfCounter chrf;
@@ -88,6 +129,15 @@ struct Scores {
   }
   double exact_share() const {
     return static_cast<double>(num_exact) / static_cast<double>(std::max<int64_t>(1, chrf.num_segments()));
+  }
+  void tell(EvaluationResults& results, const std::string& of, const char* mode) const {
+    const auto add = [&](const char* metric, double value) {
+      results.metrics.emplace_back(fmt::format("{} {}{}", of, metric, mode), value);
+    };
+    add("chrF", chrf.corpus_score());
+    add("BLEU", bleu.corpus_score().score);
+    add("CIDEr-D", cider.corpus_score());
+    add("exact", exact_share());
   }
   TablePanel::Row row(const std::string& source) const {
     return {source,
@@ -166,42 +216,51 @@ std::string write_caption(Inference& inference, const Fields& fields, const Toke
 }
 
 EvaluationResults caption_results(Inference& inference, const EvaluationInputs& inputs,
-                                  std::span<const FieldSource> sources, const CaptionOptions& options) {
+                                  std::span<const FieldSource> sources, const CaptionOptions& options,
+                                  const SampleExplainer& explainer) {
   const Tokenizer& tokenizer = *inputs.tokenizer;
   std::vector<Way> ways;
   for (const std::string& text : options.prompts) {
     const Prompt prompt{text, prompt_tokens(tokenizer, text, options.text_length)};
     for (const std::string& method : options.methods) ways.push_back({prompt, method});
   }
+  std::vector<std::string> blind_texts;
+  for (const Way& way : ways) blind_texts.push_back(write_blindly(inference, sources, tokenizer, way, options));
   const bool has_methods = options.methods.size() > 1;
   EvaluationResults results;
   TablePanel table{.title = "Captions",
                    .caption =
                        "chrF (Popović 2015) and BLEU (Papineni et al. 2002), 0 to 100, and CIDEr-D (Vedantam et al. "
                        "2015), 0 to 10, of the texts that the model writes against the pictures' captions, both as the "
-                       "tokenizer normalises them; and the share that is one of them.",
+                       "tokenizer normalises them; and the share that is one of them. Text only: what it writes after "
+                       "the prompt without a picture, and what that has more.",
                    .subject_head = "Set and prompt",
                    .columns = {"chrF", "BLEU", "CIDEr-D", "Exact"},
                    .subjects = {}};
-  ExamplesPanel examples{.title = "Captions written", .examples = {}};
+  ExamplesPanel examples{.title = "Captions written",
+                         .caption = "A map is bright where the model looked when it wrote the word below it.",
+                         .examples = {}};
   for (const std::string& path : inputs.sets) {
     const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
     const std::vector<Texts> texts = write_texts(inference, dataset, sources, tokenizer, ways, options);
-    if (!inference.is_first()) continue;
-    const std::string set = set_name(path);
     const auto count = static_cast<int64_t>(dataset->size());
     const std::vector<int64_t> shown = example_numbers(count);
+    std::map<int64_t, std::vector<ReportPicture>> maps =
+        word_maps(explainer, *dataset, texts.front(), ways.front().prompt.text, shown);
+    if (!inference.is_first()) continue;
+    const std::string set = set_name(path);
     for (std::size_t w = 0; w < ways.size(); ++w) {
       const std::string& prompt = ways[w].prompt.text;
       const std::string name = set + (prompt.empty() ? "" : ", " + prompt);
       const std::string method = has_methods ? ", " + ways[w].method : "";
-      Scores scores;
+      Scores scores, blind;
       for (int64_t i = 0; i < count; ++i) {
         if (!texts[w][static_cast<std::size_t>(i)]) continue;
         const std::vector<std::string> references = references_of(tokenizer, captions_of(*dataset, i), prompt);
         if (references.empty()) continue;
         const std::string& text = *texts[w][static_cast<std::size_t>(i)];
         const auto [score, exact] = scores.add(text, references);
+        blind.add(blind_texts[w], references);
         if (std::find(shown.begin(), shown.end(), i) == shown.end()) continue;
         examples.examples.push_back({.group = name + method,
                                      .picture = picture_of(*dataset, i, references.front()),
@@ -209,15 +268,11 @@ EvaluationResults caption_results(Inference& inference, const EvaluationInputs& 
                                      .truth = references.front(),
                                      .produced = text,
                                      .score = score / 100,
-                                     .correct = exact});
+                                     .correct = exact,
+                                     .maps = w == 0 ? maps[i] : std::vector<ReportPicture>()});
       }
-      const auto tell = [&](const char* metric, double value) {
-        results.metrics.emplace_back(name + method + " " + metric, value);
-      };
-      tell("chrF", scores.chrf.corpus_score());
-      tell("BLEU", scores.bleu.corpus_score().score);
-      tell("CIDEr-D", scores.cider.corpus_score());
-      tell("exact", scores.exact_share());
+      scores.tell(results, name + method, "");
+      blind.tell(results, name + method, ", text only");
       // The methods of a prompt are rows of one subject.
       if (w % options.methods.size() == 0) {
         table.subjects.push_back(
@@ -227,6 +282,9 @@ EvaluationResults caption_results(Inference& inference, const EvaluationInputs& 
       }
       std::vector<TablePanel::Row>& rows = table.subjects.back().rows;
       rows.push_back(scores.row("model" + method));
+      TablePanel::Row without = blind.row("model" + method + ", text only");
+      tell_changes(without, rows.back());
+      rows.push_back(std::move(without));
       if (w % options.methods.size() + 1 < options.methods.size()) continue;
       std::vector<std::string> metrics;
       for (const char* metric : {"chrF", "BLEU", "CIDEr-D"}) {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "evaluation/decoding.h"
-#include "tasks/task.h"
+#include "tasks/sample_explainer.h"
 
 namespace triptych::tasks {
 
@@ -36,9 +36,12 @@ DecodingOptions decoding_by(const std::string& method, const CaptionOptions& opt
 std::vector<int32_t> prompt_tokens(const Tokenizer& tokenizer, const std::string& text, int64_t length);
 
 /// Writes a text for every picture of the sets, from each prompt and by each method, and compares it with those of the
-/// picture's captions that begin with the prompt: chrF, BLEU, CIDEr-D. Collective.
-///   sources   of the fields that the model reads of a picture
+/// picture's captions that begin with the prompt: chrF, BLEU, CIDEr-D; also what it writes without a picture, the same
+/// for all ("text only"). Of some by the first method the words have maps. Collective.
+///   sources    of the fields that the model reads of a picture
+///   explainer  of a picture and a text that was written about it
 EvaluationResults caption_results(Inference& inference, const EvaluationInputs& inputs,
-                                  std::span<const FieldSource> sources, const CaptionOptions& options);
+                                  std::span<const FieldSource> sources, const CaptionOptions& options,
+                                  const SampleExplainer& explainer);
 
 }  // namespace triptych::tasks

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "data/field_sources.h"
 #include "evaluation/classification_metrics.h"
@@ -9,6 +10,7 @@
 #include "tasks/model_config.h"
 #include "tasks/probe.h"
 #include "tasks/results.h"
+#include "tasks/sample_explainer.h"
 #include "tasks/standard_tasks.h"
 
 namespace triptych::tasks {
@@ -71,6 +73,48 @@ void add_example(ExamplesPanel& panel, const std::string& set, const Dataset& da
                             .correct = produced == label});
 }
 
+// Which pictures of a set were recognised, and which were not.
+struct Outcomes {
+  struct Outcome {
+    int64_t sample = 0, label = 0, produced = 0;
+    double probability = 0;  // of what was produced
+  };
+  std::vector<Outcome> right, wrong;
+
+  void add(int64_t sample, int64_t label, std::span<const float> scores) {
+    const auto best = std::max_element(scores.begin(), scores.end());
+    double sum = 0;
+    for (const float score : scores) sum += std::exp(static_cast<double>(score - *best));
+    const auto produced = static_cast<int64_t>(best - scores.begin());
+    (produced == label ? right : wrong)
+        .push_back({.sample = sample, .label = label, .produced = produced, .probability = 1 / sum});
+  }
+};
+
+// Some that were recognised and as many that were not, each with a map of its class. Collective.
+void add_looks(ExamplesPanel& panel, const std::string& set, const Dataset& dataset, const Outcomes& outcomes,
+               const std::vector<std::string>& names, const SampleExplainer& explainer, bool is_first) {
+  const std::pair<const char*, const std::vector<Outcomes::Outcome>*> kinds[] = {{"right", &outcomes.right},
+                                                                                 {"wrong", &outcomes.wrong}};
+  for (const auto& [kind, all] : kinds) {
+    for (const int64_t number : spread_numbers(static_cast<int64_t>(all->size()), explainer.num_maps())) {
+      const Outcomes::Outcome& one = (*all)[static_cast<std::size_t>(number)];
+      const std::optional<Explanation> explanation = explainer.explain(dataset, one.sample);
+      if (!explanation || !is_first) continue;
+      const std::string& truth = names[static_cast<std::size_t>(one.label)];
+      const std::string& produced = names[static_cast<std::size_t>(one.produced)];
+      panel.examples.push_back({.group = fmt::format("{}, {}", set, kind),
+                                .picture = picture_of(dataset, one.sample, truth),
+                                .asked = {},
+                                .truth = truth,
+                                .produced = produced,
+                                .score = one.probability,
+                                .correct = one.produced == one.label,
+                                .maps = relevance_picture(*explanation, produced)});
+    }
+  }
+}
+
 EvaluationResults ClassifyTask::evaluate(Inference& inference, const EvaluationInputs& inputs) const {
   EvaluationResults results;
   TablePanel table{.title = "Classification",
@@ -81,6 +125,10 @@ EvaluationResults ClassifyTask::evaluate(Inference& inference, const EvaluationI
                    .columns = {"Top-1", "Top-5", "Class mean"},
                    .subjects = {}};
   ExamplesPanel examples{.title = "Examples", .examples = {}};
+  ExamplesPanel looks{.title = "Where it looks",
+                      .caption = "With each class's probability; a map is bright where the picture counted for it.",
+                      .examples = {}};
+  const SampleExplainer explainer(*this, inference, inputs);
   std::vector<ConfusionPanel> confusions;
   const std::string slot = kLogits;
   const int64_t classes = model_.num_classes;
@@ -90,6 +138,7 @@ EvaluationResults ClassifyTask::evaluate(Inference& inference, const EvaluationI
     const std::vector<std::string> names = label_names(path, classes);
     const std::vector<int64_t> shown = example_numbers(static_cast<int64_t>(dataset->size()));
     ClassificationCounter counter(classes);
+    Outcomes outcomes;
     inference.run(dataset, fields(nullptr), EvaluationItems::kSamples, std::span(&slot, 1),
                   [&](const InferredRows& rows) {
                     const std::span<const float> all = rows.outputs.at(slot);
@@ -100,6 +149,7 @@ EvaluationResults ClassifyTask::evaluate(Inference& inference, const EvaluationI
                       const std::span<const float> scores =
                           all.subspan(static_cast<std::size_t>(i * classes), static_cast<std::size_t>(classes));
                       counter.add(scores, *label);
+                      if (explainer.num_maps() > 0) outcomes.add(sample, *label, scores);
                       if (inference.is_first() && std::find(shown.begin(), shown.end(), sample) != shown.end()) {
                         add_example(examples, set, *dataset, sample, scores, *label, names);
                       }
@@ -125,10 +175,12 @@ EvaluationResults ClassifyTask::evaluate(Inference& inference, const EvaluationI
       confusion.cells.push_back({.truth = cell.truth, .predicted = cell.predicted, .count = cell.count});
     }
     confusions.push_back(std::move(confusion));
+    add_looks(looks, set, *dataset, outcomes, names, explainer, inference.is_first());
   }
   results.panels = {std::move(table)};
   for (ConfusionPanel& confusion : confusions) results.panels.emplace_back(std::move(confusion));
   results.panels.emplace_back(std::move(examples));
+  results.panels.emplace_back(std::move(looks));
   return results;
 }
 

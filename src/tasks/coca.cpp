@@ -67,7 +67,8 @@ class CocaTask : public Task {
     EvaluationInputs pairs = inputs;
     pairs.sets = sets_with_pairs(inputs.sets);
     if (pairs.sets.empty()) return results;
-    append_results(results, caption_results(inference, pairs, std::span(&pixels, 1), decoding_));
+    append_results(results,
+                   caption_results(inference, pairs, std::span(&pixels, 1), decoding_, {*this, inference, inputs}));
     return results;
   }
   std::optional<FeatureSlot> features() const override { return image_features(model_.image); }

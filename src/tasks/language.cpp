@@ -6,6 +6,7 @@
 
 #include "data/field_sources.h"
 #include "objectives/cross_entropy.h"
+#include "tasks/explain.h"
 #include "tasks/language_results.h"
 #include "tasks/model_config.h"
 #include "tasks/probe.h"
@@ -90,15 +91,30 @@ class LanguageTask : public Task {
   void check_evaluation_set(const Dataset& dataset) const override { check_data(dataset); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
     const std::vector<FieldSource> read = sources(inputs.tokenizer, {});
-    if (answers_) return written_answer_results(inference, inputs, read, decoding_);
+    if (answers_) return written_answer_results(inference, inputs, read, decoding_, {*this, inference, inputs});
     EvaluationResults results = perplexity_results(inference, inputs, read, has_pictures());
     if (!has_pictures()) {
       results.panels.push_back(written_texts(inference, *inputs.tokenizer, decoding_));
       return results;
     }
     const FieldSource pixels = pixels_field(model_.image.size);
-    append_results(results, caption_results(inference, inputs, std::span(&pixels, 1), decoding_));
+    append_results(results,
+                   caption_results(inference, inputs, std::span(&pixels, 1), decoding_, {*this, inference, inputs}));
     return results;
+  }
+  bool can_explain() const override { return has_pictures(); }
+  Explanation explain(Inference& inference, const ExplainInputs& inputs) const override {
+    const bool is_prefix = model_.way == PictureWay::kPrefix;
+    const ExplainedModel model{.image = model_.image,
+                               .connector = model_.connector,
+                               .decoder = is_prefix ? "text" : "gated",
+                               .is_prefix = is_prefix,
+                               .answers = answers_,
+                               .text_length = model_.text.length};
+    return explain_image(inference, inputs, model, [&](const Fields& fields) {
+      return answers_ ? write_answer(inference, fields, inputs.text, *inputs.tokenizer, decoding_)
+                      : write_caption(inference, fields, *inputs.tokenizer, decoding_);
+    });
   }
   std::optional<FeatureSlot> features() const override {
     return has_pictures() ? std::optional(image_features(model_.image)) : std::nullopt;

@@ -7,7 +7,10 @@
 #include <string>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "data/field_sources.h"
+#include "data/hidden_parts.h"
 #include "evaluation/answer_accuracy.h"
 #include "execution/batch_feeder.h"
 #include "models/language.h"
@@ -18,6 +21,7 @@ namespace triptych::tasks {
 namespace {
 
 constexpr const char* kTargets = "targets";
+constexpr const char* kPixels = "pixels";
 constexpr int kNumDrawn = 3;  // texts of a prompt, where they are drawn
 
 // exp of the entropy of what was counted: the least perplexity of a model of single tokens.
@@ -63,100 +67,167 @@ std::string most_frequent_of(const AnswerCounts& counts) {
       ->first;
 }
 
-// By sample; nothing where it has no question with an answer, or its picture or texts cannot be used.
-std::vector<std::optional<Question>> answer_questions(Inference& inference, std::shared_ptr<const Dataset> dataset,
-                                                      std::span<const FieldSource> sources, const Tokenizer& tokenizer,
-                                                      const CaptionOptions& options) {
+// What an evaluation hides of each sample, and how its numbers are named.
+struct Mode {
+  std::string name;
+  SampleParts hidden = SampleParts::kNone;
+};
+
+bool sees_pictures(std::span<const FieldSource> sources) {
+  return std::ranges::any_of(fields_of(sources), [](const FieldSpec& field) { return field.name == kPixels; });
+}
+
+// The question of a sample, if it has one with an answer.
+std::optional<Question> question_of(const Dataset& dataset, int64_t sample) {
+  const std::vector<std::string> texts = captions_of(dataset, sample, TextRole::kQuestion),
+                                 answers = captions_of(dataset, sample, TextRole::kAnswer);
+  if (texts.size() != 1 || answers.empty()) return std::nullopt;
+  return Question{texts.front(), answers, {}};
+}
+
+// Adds to each question what the model writes, by each method. With nothing hidden it first finds the questions, by
+// sample: nothing where there is none with an answer, or picture or texts cannot be used.
+void answer_questions(Inference& inference, const std::shared_ptr<const Dataset>& dataset,
+                      const std::vector<FieldSource>& sources, const Tokenizer& tokenizer,
+                      const CaptionOptions& options, SampleParts hidden,
+                      std::vector<std::optional<Question>>& questions) {
+  const bool is_whole = hidden == SampleParts::kNone;
   LoaderOptions loading;
-  loading.fields = {sources.begin(), sources.end()};
+  loading.fields = is_whole ? sources : hiding(sources, hidden);
   loading.global_batch = std::min(inference.options().batch, static_cast<int64_t>(dataset->size()));
   std::vector<std::string> names;
-  for (const FieldSpec& field : fields_of(sources)) {
-    if (field.name == "pixels") names.push_back(field.name);
-  }
-  std::vector<std::optional<Question>> questions;
+  if (sees_pictures(sources)) names.emplace_back(kPixels);
+  if (is_whole) questions.resize(dataset->size());
   inference.for_batches(dataset, std::move(loading), [&](Batch& batch) {
     const std::span<const uint8_t> has_image = batch.values<uint8_t>("image_present"),
                                    has_text = batch.values<uint8_t>("text_present");
     const std::span<const int32_t> tokens = batch.values<int32_t>("tokens"), lengths = batch.values<int32_t>("lengths");
-    const auto first_item = static_cast<int64_t>(questions.size());
-    const std::size_t width = tokens.size() / lengths.size();
+    const std::size_t num_rows = lengths.size(), width = tokens.size() / num_rows;
+    const auto first_item = static_cast<std::size_t>(batch.step) * num_rows;
     std::vector<std::vector<int32_t>> prompts;
-    for (std::size_t row = 0; row < lengths.size(); ++row) {
+    for (std::size_t row = 0; row < num_rows; ++row) {
       const std::span<const int32_t> of_row = tokens.subspan(row * width, width);
       const auto length = std::clamp<int64_t>(lengths[row], 1, options.text_length - 1);
       prompts.emplace_back(of_row.begin(), of_row.begin() + length);
-      std::optional<Question>& question = questions.emplace_back();
-      const auto item = static_cast<uint64_t>(questions.size() - 1);
-      if (item >= dataset->size() || has_text[row] == 0 || (!names.empty() && has_image[row] == 0)) continue;
-      const auto sample = static_cast<int64_t>(item);
-      const std::vector<std::string> texts = captions_of(*dataset, sample, TextRole::kQuestion),
-                                     answers = captions_of(*dataset, sample, TextRole::kAnswer);
-      if (texts.size() != 1 || answers.empty()) continue;
-      question.emplace(Question{texts.front(), answers, {}});
+      const std::size_t item = first_item + row;
+      if (!is_whole || item >= questions.size() || has_text[row] == 0) continue;
+      if (names.empty() || has_image[row] != 0) questions[item] = question_of(*dataset, static_cast<int64_t>(item));
     }
     const Fields fields = to_device(inference.device(), batch, names);
     for (const std::string& method : options.methods) {
       DecodingOptions decoding = decoding_by(method, options, tokenizer);
-      decoding.first_item = first_item;
-      std::size_t item = static_cast<std::size_t>(first_item);
+      decoding.first_item = static_cast<int64_t>(first_item);
+      std::size_t item = first_item;
       for (const DecodedSequence& text : decode(inference, fields, prompts, kEndId, decoding)) {
-        std::optional<Question>& question = questions[item++];
-        if (question) question->written.push_back(tokenizer.decode(text.tokens));
+        if (item < questions.size() && questions[item]) {
+          questions[item]->written.push_back(tokenizer.decode(text.tokens));
+        }
+        ++item;
       }
     }
   });
-  return questions;
+}
+
+// The set's examples; the first of those with a picture have maps of the answer's words. Collective.
+void add_examples(ExamplesPanel& panel, const std::string& set, const Dataset& dataset,
+                  const std::vector<std::optional<Question>>& questions, const SampleExplainer& explainer,
+                  bool is_first) {
+  int64_t num_maps = 0;
+  for (const int64_t sample : example_numbers(static_cast<int64_t>(questions.size()))) {
+    if (!questions[static_cast<std::size_t>(sample)]) continue;
+    const Question& question = *questions[static_cast<std::size_t>(sample)];
+    std::vector<ReportPicture> maps;
+    if (num_maps < explainer.num_maps()) {
+      const std::optional<Explanation> explanation = explainer.explain(dataset, sample, question.text);
+      if (explanation) maps = word_pictures(*explanation);
+      ++num_maps;
+    }
+    if (!is_first) continue;
+    panel.examples.push_back({.group = set,
+                              .picture = picture_of(dataset, sample, question.text),
+                              .asked = question.text,
+                              .truth = fmt::format("{}", fmt::join(question.answers, ", ")),
+                              .produced = question.written.front(),
+                              .correct = share_of_people(question.written.front(), question.answers) > 0,
+                              .maps = std::move(maps)});
+  }
+}
+
+// Sums over the targets of a set's texts.
+struct TargetSums {
+  double sum = 0;
+  int64_t total = 0;
+  std::vector<int64_t> counts;  // by piece
+
+  double perplexity() const { return std::exp(sum / static_cast<double>(std::max<int64_t>(1, total))); }
+};
+
+// A pass over the set with `hidden` hidden; `counts_here`, by caption, says which are measured. With nothing hidden and
+// pictures needed these are those whose picture is there.
+TargetSums measure_targets(Inference& inference, const std::shared_ptr<const Dataset>& dataset,
+                           const std::vector<FieldSource>& sources, SampleParts hidden, int64_t num_pieces,
+                           bool needs_image, std::vector<bool>& counts_here) {
+  const std::vector<std::string> outputs{kTargetScores}, fields{kTargets};
+  const bool is_whole = hidden == SampleParts::kNone;
+  TargetSums sums;
+  sums.counts.resize(static_cast<std::size_t>(num_pieces));
+  inference.run(
+      dataset, is_whole ? sources : hiding(sources, hidden), EvaluationItems::kCaptions, outputs,
+      [&](const InferredRows& rows) {
+        const std::span<const float> scores = rows.outputs.at(kTargetScores);
+        std::size_t at = 0;
+        for (int64_t i = 0; i < rows.num_items; ++i) {
+          if (is_whole) counts_here.push_back(!needs_image || rows.image_present[static_cast<std::size_t>(i)]);
+          for (const int32_t target : rows.field_row<int32_t>(kTargets, i)) {
+            const std::span<const float> of_token = scores.subspan(3 * at++, 3);
+            if (target < 0 || !counts_here[rows.first_item + static_cast<std::size_t>(i)]) continue;
+            sums.sum -= target_log_probability(of_token);
+            ++sums.counts[static_cast<std::size_t>(target)];
+            ++sums.total;
+          }
+        }
+      },
+      fields);
+  return sums;
 }
 
 }  // namespace
 
 EvaluationResults perplexity_results(Inference& inference, const EvaluationInputs& inputs,
-                                     std::span<const FieldSource> sources, bool needs_image) {
+                                     const std::vector<FieldSource>& sources, bool needs_image) {
   EvaluationResults results;
   TablePanel table{.title = "Perplexity",
                    .caption =
                        "Of a token of the texts, exp of the mean of -log P: between so many tokens alike the model "
-                       "would be as unsure. Token frequencies are the set's own.",
+                       "would be as unsure. Text only: the pictures are hidden. Token frequencies are the set's own.",
                    .subject_head = "Set",
                    .columns = {"Perplexity"},
                    .subjects = {}};
   const int64_t num_pieces = inputs.tokenizer->size();
-  const std::vector<std::string> outputs{kTargetScores}, fields{kTargets};
+  const auto row = [](const char* source, double value) {
+    return TablePanel::Row{source, {{.number = value, .text = {}}}};
+  };
   for (const std::string& path : inputs.sets) {
     const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
-    double sum = 0;
-    int64_t total = 0;
-    std::vector<int64_t> counts(static_cast<std::size_t>(num_pieces));
-    inference.run(
-        dataset, sources, EvaluationItems::kCaptions, outputs,
-        [&](const InferredRows& rows) {
-          const std::span<const float> scores = rows.outputs.at(kTargetScores);
-          std::size_t at = 0;
-          for (int64_t i = 0; i < rows.num_items; ++i) {
-            const bool counts_here = !needs_image || rows.image_present[static_cast<std::size_t>(i)];
-            for (const int32_t target : rows.field_row<int32_t>(kTargets, i)) {
-              const std::span<const float> of_token = scores.subspan(3 * at++, 3);
-              if (target < 0 || !counts_here) continue;
-              sum -= target_log_probability(of_token);
-              ++counts[static_cast<std::size_t>(target)];
-              ++total;
-            }
-          }
-        },
-        fields);
-    const double perplexity = std::exp(sum / static_cast<double>(std::max<int64_t>(1, total)));
-    const double unigram = unigram_perplexity(counts, total);
-    const auto row = [](const char* source, double value) {
-      return TablePanel::Row{source, {{.number = value, .text = {}}}};
+    const std::string set = set_name(path);
+    std::vector<bool> counts_here;
+    const auto measure = [&](SampleParts hidden) {
+      return measure_targets(inference, dataset, sources, hidden, num_pieces, needs_image, counts_here);
     };
-    std::vector<TablePanel::Row> rows{row("model", perplexity)};
+    const TargetSums sums = measure(SampleParts::kNone);
+    const double unigram = unigram_perplexity(sums.counts, sums.total);
+    std::vector<TablePanel::Row> rows{row("model", sums.perplexity())};
+    results.metrics.emplace_back(set + ": perplexity", sums.perplexity());
+    if (needs_image) {
+      const double blind = measure(SampleParts::kImage).perplexity();
+      rows.push_back(row("model, text only", blind));
+      tell_changes(rows.back(), rows.front());
+      results.metrics.emplace_back(set + ": perplexity, text only", blind);
+    }
     for (TablePanel::Row& other : baseline_rows(inputs, path, {"perplexity"}, false)) rows.push_back(std::move(other));
     rows.push_back(row("token frequencies", unigram));
     rows.push_back(row("all pieces alike", static_cast<double>(num_pieces)));
-    const std::string set = set_name(path);
-    table.subjects.push_back({.name = set, .notes = {fmt::format("{} tokens", total)}, .rows = std::move(rows)});
-    results.metrics.emplace_back(set + ": perplexity", perplexity);
+    table.subjects.push_back({.name = set, .notes = {fmt::format("{} tokens", sums.total)}, .rows = std::move(rows)});
     results.metrics.emplace_back(set + ": perplexity of token frequencies", unigram);
   }
   results.panels = {std::move(table)};
@@ -179,24 +250,45 @@ Panel written_texts(Inference& inference, const Tokenizer& tokenizer, const Capt
   return examples;
 }
 
+std::string write_answer(Inference& inference, const Fields& fields, const std::string& question,
+                         const Tokenizer& tokenizer, const CaptionOptions& options) {
+  std::vector<int32_t> prompt(static_cast<std::size_t>(options.text_length));
+  prompt.resize(static_cast<std::size_t>(tokenizer.encode(question, prompt)) - 1);  // no end: it goes on
+  const std::vector<DecodedSequence> written =
+      decode(inference, fields, prompt, kEndId, decoding_by(options.methods.front(), options, tokenizer));
+  return tokenizer.decode(written.at(0).tokens);
+}
+
 EvaluationResults written_answer_results(Inference& inference, const EvaluationInputs& inputs,
-                                         std::span<const FieldSource> sources, const CaptionOptions& options) {
+                                         const std::vector<FieldSource>& sources, const CaptionOptions& options,
+                                         const SampleExplainer& explainer) {
   EvaluationResults results;
   TablePanel table{.title = "Answers",
                    .caption =
                        "Accuracy is the share of questions after which the model writes the first of their answers; "
-                       "the VQA score counts any answer that people gave.",
+                       "the VQA score counts any answer that people gave. Image only: the question is hidden; text "
+                       "only: the image is; beside each what it has more than both.",
                    .subject_head = "Set",
                    .columns = {"Accuracy", "VQA score"},
                    .subjects = {}};
-  ExamplesPanel examples{.title = "Questions", .examples = {}};
+  ExamplesPanel examples{.title = "Questions",
+                         .caption = "A map is bright where the model looked when it wrote the word below it.",
+                         .examples = {}};
+  std::vector<Mode> modes{{"", SampleParts::kNone}};
+  if (sees_pictures(sources)) {
+    modes.push_back({", image only", SampleParts::kCaptions});
+    modes.push_back({", text only", SampleParts::kImage});
+  }
+  const std::size_t num_methods = options.methods.size();
   for (const std::string& path : inputs.sets) {
     const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
-    const std::vector<std::optional<Question>> questions =
-        answer_questions(inference, dataset, sources, *inputs.tokenizer, options);
-    if (!inference.is_first()) continue;
     const std::string set = set_name(path);
-    const std::vector<int64_t> shown = example_numbers(static_cast<int64_t>(dataset->size()));
+    std::vector<std::optional<Question>> questions;
+    for (const Mode& mode : modes) {
+      answer_questions(inference, dataset, sources, *inputs.tokenizer, options, mode.hidden, questions);
+    }
+    add_examples(examples, set, *dataset, questions, explainer, inference.is_first());
+    if (!inference.is_first()) continue;
     AnswerCounts all;
     std::map<std::string, AnswerCounts> by_question;
     for (const std::optional<Question>& question : questions) {
@@ -204,29 +296,22 @@ EvaluationResults written_answer_results(Inference& inference, const EvaluationI
       ++all[question->answers.front()];
       ++by_question[question->text][question->answers.front()];
     }
-    std::vector<AnswerSums> models(options.methods.size());
+    std::vector<AnswerSums> models(modes.size() * num_methods);  // in the order of what was written
     AnswerSums of_question, of_all;
-    for (std::size_t i = 0; i < questions.size(); ++i) {
-      if (!questions[i]) continue;
-      const Question& question = *questions[i];
-      for (std::size_t m = 0; m < models.size(); ++m) models[m].add(question.written[m], question);
-      of_question.add(most_frequent_of(by_question[question.text]), question);
-      of_all.add(most_frequent_of(all), question);
-      const auto sample = static_cast<int64_t>(i);
-      if (std::find(shown.begin(), shown.end(), sample) == shown.end()) continue;
-      examples.examples.push_back({.group = set,
-                                   .picture = picture_of(*dataset, sample, question.text),
-                                   .asked = question.text,
-                                   .truth = question.answers.front(),
-                                   .produced = question.written.front(),
-                                   .correct = share_of_people(question.written.front(), question.answers) > 0});
+    for (const std::optional<Question>& question : questions) {
+      if (!question) continue;
+      for (std::size_t m = 0; m < models.size(); ++m) models[m].add(question->written[m], *question);
+      of_question.add(most_frequent_of(by_question[question->text]), *question);
+      of_all.add(most_frequent_of(all), *question);
     }
     std::vector<TablePanel::Row> rows;
     for (std::size_t m = 0; m < models.size(); ++m) {
-      const std::string method = models.size() > 1 ? ", " + options.methods[m] : "";
-      rows.push_back(models[m].row("model" + method));
-      results.metrics.emplace_back(set + ": answer accuracy" + method, models[m].accuracy());
-      results.metrics.emplace_back(set + ": VQA score" + method, models[m].vqa_score());
+      const std::string method = num_methods > 1 ? ", " + options.methods[m % num_methods] : "";
+      const std::string name = method + modes[m / num_methods].name;
+      rows.push_back(models[m].row("model" + name));
+      if (m >= num_methods) tell_changes(rows.back(), rows[m % num_methods]);
+      results.metrics.emplace_back(set + ": answer accuracy" + name, models[m].accuracy());
+      results.metrics.emplace_back(set + ": VQA score" + name, models[m].vqa_score());
     }
     for (TablePanel::Row& other : baseline_rows(inputs, path, {"answer accuracy", "VQA score"})) {
       rows.push_back(std::move(other));

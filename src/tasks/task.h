@@ -28,6 +28,7 @@ struct EvaluationInputs {
   std::vector<std::string> sets;               ///< data-set folders, at least one
   std::shared_ptr<const Tokenizer> tokenizer;  ///< null if the task reads no text
   std::span<const Baseline> baselines;         ///< results to stand beside the model's
+  int64_t maps = 0;                            ///< pictures of a set of which it is shown where the model looked
 };
 
 /// What an evaluation found: numbers by name ("unseen style: text to image recall@1"), and panels for the report. The
@@ -97,7 +98,7 @@ class Task {
   virtual std::vector<SearchHit> search(Inference& inference, const SearchQuery& query) const;
   /// Whether it can be shown where the model looks in a picture.
   virtual bool can_explain() const { return false; }
-  /// Where the model looks in a picture (tasks/explain.h), on one rank. Throws InternalError if that cannot be shown.
+  /// Where the model looks in a picture (tasks/explain.h). Collective. Throws InternalError if that cannot be shown.
   virtual Explanation explain(Inference& inference, const ExplainInputs& inputs) const;
 };
 

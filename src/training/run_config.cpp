@@ -252,6 +252,12 @@ void read_rest(ConfigReader& reader, RunConfig& c, Words& words) {
   reader.read("evaluation.sets", c.evaluation.sets, "Data-set folders that `triptych eval` measures the model on.");
   reader.read("evaluation.batch", c.evaluation.batch, "Samples a forward pass.").at_least(1).at_most(65536);
   reader
+      .read("evaluation.maps", c.evaluation.maps,
+            "Pictures of each set of which the report shows where the model looked, as `triptych explain` does; of "
+            "classes so many right ones and so many wrong ones. 0: none.")
+      .at_least(0)
+      .at_most(100);
+  reader
       .read("evaluation.weights", words.evaluation_weights,
             "Of the checkpoint: last, or ema, the moving average of a run with optimizer.ema_decay.")
       .one_of({"last", "ema"});

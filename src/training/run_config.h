@@ -74,6 +74,7 @@ struct EvaluationOptions {
   std::vector<std::string> sets;  ///< data-set folders
   int64_t batch = 64;
   SavedWeights weights = SavedWeights::kLast;
+  int64_t maps = 3;
 };
 
 /// One run, as its TOML file and the command line say. docs/configuration.md is made from the same bindings. What

@@ -45,6 +45,9 @@ class Evaluation(SmallRuns):
             text = text.replace("embedding = 12\n", "")
         if task == "language":
             text += '\n[model.connector]\nkind = "mlp"\n\n[decoding]\nmethods = ["greedy", "beam", "nucleus"]\n'
+        if task == "align":
+            text = text.replace("vocabulary = 80", "vocabulary = 82")  # with the mask token
+            text += "\n[model.fusion]\nwidth = 20\nlayers = 1\nheads = 2\nfeed_forward = 30\n"
         path = cls.folder / f"{task}.toml"
         path.write_text(f'task = "{task}"\n' + text)
         return path
@@ -64,7 +67,9 @@ class Evaluation(SmallRuns):
         for task, parts in (("contrastive", ("Retrieval", "text to image", "44 queries", "22 queries")),
                             ("caption", ("Captions", "chrF", "22 pictures")),
                             ("coca", ("Retrieval", "Captions")),
-                            ("language", ("Perplexity", "token frequencies", "BLEU", "CIDEr-D", "model, nucleus")),
+                            ("language", ("Perplexity", "token frequencies", "BLEU", "CIDEr-D", "model, nucleus",
+                                          "model, text only", "model, nucleus, text only")),
+                            ("align", ("Retrieval", "Matching", "Masked tokens", "model, text only")),
                             ("masked_image", ("Reconstruction", "each patch's mean", "66 masked patches")),
                             ("masked_text", ("Masked tokens", "the most frequent token", "44 tokens"))):
             with self.subTest(task):
@@ -88,6 +93,30 @@ class Evaluation(SmallRuns):
         self.assertRegex(error, "labels must be below model.classes = 3; .* with label [34]")
         error = self.program("eval", *self.trained("classify"), "--set", "parallel.dp=2", ranks=2, expect=2)
         self.assertEqual(error.count("triptych: error:"), 1, error)
+
+    def maps_of(self, task, *options, ranks=1):
+        """Of an evaluation's report: the maps of each example that has any."""
+        self.tables(task, *options, ranks=ranks)
+        page = (self.folder / task / "report.html").read_text("utf-8")
+        return [re.findall(r'src="data:image/png;base64,([^"]+)" alt="([^"]*)"', maps)
+                for maps in re.findall(r'<ul class="maps">(.*?)</ul>', page, flags=re.S)]
+
+    def test_the_report_shows_where_the_model_looked(self):
+        labelled = ["--set", f'evaluation.sets=["{self.labelled}"]']
+        right = round(22 * float(re.search(r"0\.\d{4}|1\.0000", self.tables("classify", *labelled))[0]))
+        for task, examples in (("classify", min(right, 2) + min(22 - right, 2)), ("caption", 2), ("language", 2)):
+            with self.subTest(task):
+                some = [*labelled, "--set", "evaluation.maps=2"]
+                one = self.maps_of(task, *some)
+                self.assertLessEqual(len(one), examples)  # what is empty was not looked at for anything
+                if task == "classify":
+                    self.assertEqual([len(maps) for maps in one], [1] * examples)
+                    self.assertTrue(all(words in CLASSES for maps in one for _, words in maps), one)
+                for ranks in (2, 3):
+                    self.assertEqual(self.maps_of(task, *some, ranks=ranks), one)
+                mesh = self.maps_of(task, *some, "--set", "parallel.tp=2", "--set", "parallel.pp=2", ranks=4)
+                self.assertLessEqual(len(mesh), examples)
+                self.assertEqual(self.maps_of(task, *labelled, "--set", "evaluation.maps=0"), [])
 
     def scores_of(self, task, text):
         """The similarity of each labelled picture with a text, by the picture's number, as `search` prints it."""

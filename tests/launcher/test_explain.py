@@ -97,6 +97,16 @@ class Explain(SmallRuns):
                 self.assertEqual(bool(written["text"]), bool(written["words"]))
         self.assertEqual([layer["name"] for layer in found["layers"]], BLOCKS + ["image.head.pool"])
 
+    def test_a_language_model_s_gated_layers_have_a_map_for_each_word(self):
+        found = self.explained("language", "--text", "a red disc")
+        self.assertTrue(found["words"])
+        self.check_maps(found["words"], 2, [word["name"] for word in found["words"]])
+        for word in found["words"]:  # all of a row but the class token's
+            self.assertTrue(0 < sum(word["patches"]) < 1, word)
+        self.assertEqual([gate["name"].rpartition(".")[2] for gate in found["gates"]], ["gate"] * len(found["gates"]))
+        written = self.explained("language")
+        self.assertEqual(bool(written["text"]), bool(written["words"]))
+
     def test_any_mesh_s_checkpoint_gives_the_same(self):
         one, mesh = self.explained("classify"), self.explained("classify", pp=2, tp=2)
         for a, b in zip(one["maps"], mesh["maps"]):

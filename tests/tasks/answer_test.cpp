@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "data/hidden_parts.h"
+#include "data/image_decoder.h"
 #include "small_tasks.h"
 #include "support/user_error.h"
 
@@ -57,7 +58,7 @@ TEST(Answer, ADataSetWithoutQuestionsOrWithOtherLabelsIsRefused) {
 
 // With the head's bias alone, so that every question gets the same answer.
 Found evaluate_with_bias(int num_ranks, const std::vector<float>& bias) {
-  return evaluate(config_with(3), num_ranks, {sets().asked->path().string()}, sets().tokenizer, [&](Session& session) {
+  const auto set_bias = [&](Session& session) {
     for (Parameter* p : session.store().all()) {
       if (!p->name.starts_with("answer.head.")) continue;
       std::vector<float> values(static_cast<std::size_t>(p->global_shape.num_elements()), 0);
@@ -65,7 +66,8 @@ Found evaluate_with_bias(int num_ranks, const std::vector<float>& bias) {
       session.device().write(p->value.raw(), values.data(), values.size() * sizeof(float));
     }
     session.store().refresh_compute_copies();
-  });
+  };
+  return evaluate(config_with(3), num_ranks, {sets().asked->path().string()}, sets().tokenizer, set_bias, 2);
 }
 
 // Always "cat": right for the labels of samples 0, 2 and 4, of seven that have one; so are its other names.
@@ -85,12 +87,21 @@ TEST(Answer, IsCountedAgainstTheLabelAndAgainstAllAnswers) {
     EXPECT_NEAR(number(3, 0), 6.0 / 7, 1e-12) << subject.rows[3].source;
     EXPECT_NEAR(number(4, 0), 3.0 / 7, 1e-12) << subject.rows[4].source;
     EXPECT_NEAR(number(5, 0), 1.0 / 3, 1e-12) << subject.rows[5].source;
+    EXPECT_TRUE(std::isnan(subject.rows[0].values[0].change));
+    EXPECT_EQ(subject.rows[1].values[0].change, 0) << subject.rows[1].source;
+    EXPECT_EQ(subject.rows[2].values[3].change, 0) << subject.rows[2].source;
     const auto& examples = std::get<ExamplesPanel>(found.panels[1]).examples;
     ASSERT_FALSE(examples.empty());
     EXPECT_EQ(examples[0].asked, "what is it?");
     EXPECT_EQ(examples[0].truth, "a cat, cat, feline");
     EXPECT_EQ(examples[0].produced, "cat");
     EXPECT_TRUE(examples[0].correct);
+    // The first two with an image have a map, as wide as a report's, that is named by the answer.
+    std::vector<std::size_t> num_maps;
+    for (const auto& example : examples) num_maps.push_back(example.maps.size());
+    EXPECT_EQ(num_maps, (std::vector<std::size_t>{1, 1, 0, 0, 0}));
+    EXPECT_EQ(examples[0].maps[0].description, "cat");
+    EXPECT_EQ(decode_image(examples[0].maps[0].png).width, 96u);
   }
 }
 

@@ -15,18 +15,17 @@ namespace {
 TEST(LanguageTask, IsMeasuredByPerplexityAndByWhatItWrites) {
   const std::string path = small_sets().whole->path().string();
   const double pieces = static_cast<double>(small_sets().tokenizer->size());
-  const Names perplexities{"all of it: perplexity", "all of it: perplexity of token frequencies"};
   for (const std::string kind : {"none", "linear", "resampler", "gated_cross_attention"}) {
     const Found found = evaluate(
         "task = \"language\"\ndecoding.methods = [\"greedy\", \"nucleus\"]\n" +
             fmt::format("model.connector = {{kind = \"{}\", queries = 3, layers = 1}}\n", kind) + kImage + kText,
         1, {path});
     const bool has_pictures = kind != "none";
-    Names names = perplexities;
+    Names names{"all of it: perplexity"};
+    if (has_pictures) names.emplace_back("all of it: perplexity, text only");
+    names.emplace_back("all of it: perplexity of token frequencies");
     for (const char* method : {"greedy", "nucleus"}) {
-      for (const char* metric : {"chrF", "BLEU", "CIDEr-D", "exact"}) {
-        if (has_pictures) names.push_back(fmt::format("all of it, {} {}", method, metric));
-      }
+      if (has_pictures) append(names, caption_metrics(fmt::format("all of it, {}", method)));
     }
     EXPECT_EQ(found.names(), names) << kind;
     EXPECT_EQ(found.titles(), has_pictures ? (Names{"Perplexity", "Captions", "Captions written"})
@@ -47,10 +46,20 @@ TEST(LanguageTask, IsMeasuredByPerplexityAndByWhatItWrites) {
     }
     double entropy = 0;
     for (const auto& [token, count] : counts) entropy -= count / total * std::log(count / total);
-    EXPECT_NEAR(found.metrics[1].second, std::exp(entropy), 1e-9 * std::exp(entropy));
+    EXPECT_NEAR(found.metric("all of it: perplexity of token frequencies"), std::exp(entropy),
+                1e-9 * std::exp(entropy));
     EXPECT_EQ(table.notes, Names{fmt::format("{:.0f} tokens", total)});
-    ASSERT_EQ(table.rows.size(), 3u);
-    EXPECT_EQ(table.rows[2].values[0].number, pieces);
+    ASSERT_EQ(table.rows.size(), has_pictures ? 4u : 3u);
+    EXPECT_EQ(table.rows.back().values[0].number, pieces);
+    if (has_pictures) {
+      // Gates of 0 let nothing of the picture through: it makes no difference that it is hidden.
+      const bool is_closed = kind == "gated_cross_attention";
+      EXPECT_EQ(table.rows[1].values[0].change == 0, is_closed) << kind;
+      for (const char* metric : {"chrF", "BLEU"}) {
+        const std::string name = fmt::format("all of it, greedy {}", metric);
+        if (is_closed) EXPECT_EQ(found.metric(name + ", text only"), found.metric(name)) << name;
+      }
+    }
     const auto& examples = std::get<ExamplesPanel>(found.panels.back()).examples;
     EXPECT_EQ(examples.size(), has_pictures ? 12u : 4u) << "6 pictures by 2 methods; 1 text, and 3 that are drawn";
   }
@@ -75,10 +84,18 @@ TEST(LanguageTask, AnswersQuestions) {
     EXPECT_NE(user_error_of([&] { config.task->check_data(*small_sets().whole); }).find("needs questions"),
               std::string::npos);
     const Found found = evaluate(text, 1, {path});
-    EXPECT_EQ(found.names(), (Names{"asked: answer accuracy", "asked: VQA score"}));
-    const auto& table = std::get<TablePanel>(found.panels[0]).subjects[0];
+    const bool has_pictures = kind != "none";
+    Names names{"asked: answer accuracy", "asked: VQA score"};
+    if (has_pictures) {
+      append(names, {"asked: answer accuracy, image only", "asked: VQA score, image only",
+                     "asked: answer accuracy, text only", "asked: VQA score, text only"});
+    }
+    EXPECT_EQ(found.names(), names);
+    TablePanel::Subject table = std::get<TablePanel>(found.panels[0]).subjects[0];
     EXPECT_EQ(table.notes, Names{"7 questions"});
-    ASSERT_EQ(table.rows.size(), 3u);
+    ASSERT_EQ(table.rows.size(), has_pictures ? 5u : 3u);
+    if (kind == "gated_cross_attention") EXPECT_EQ(table.rows[2].values[0].change, 0) << "closed gates";
+    if (has_pictures) table.rows.erase(table.rows.begin() + 1, table.rows.begin() + 3);
     // The first answer of 4 of the 7 is "picture 2".
     EXPECT_DOUBLE_EQ(table.rows[1].values[0].number, 4.0 / 7);
     EXPECT_DOUBLE_EQ(table.rows[2].values[0].number, 4.0 / 7);

@@ -8,6 +8,8 @@
 #include <variant>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "data/captions.h"
 #include "data/png_writer.h"
 #include "data/scratch_folder.h"
@@ -117,12 +119,35 @@ struct Found {
     for (const Panel& panel : panels) std::visit([&](const auto& p) { titles.push_back(p.title); }, panel);
     return titles;
   }
+  double metric(const std::string& name) const {
+    for (const auto& metric : metrics) {
+      if (metric.first == name) return metric.second;
+    }
+    ADD_FAILURE() << "no " << name;
+    return 0;
+  }
 };
 
+inline void append(Names& names, const Names& more) {
+  names.insert(names.end(), more.begin(), more.end());
+}
+
+/// Of what is written about a picture, and of what is written without one.
+inline Names caption_metrics(const std::string& of) {
+  Names names;
+  for (const char* mode : {"", ", text only"}) {
+    for (const char* metric : {"chrF", "BLEU", "CIDEr-D", "exact"}) {
+      names.push_back(fmt::format("{} {}{}", of, metric, mode));
+    }
+  }
+  return names;
+}
+
 ///   prepare   changes the model first
+///   maps      pictures of a set with maps
 inline Found evaluate(const std::string& text, int num_ranks, const Names& paths,
                       const std::shared_ptr<const Tokenizer>& tokenizer = small_sets().tokenizer,
-                      const std::function<void(Session&)>& prepare = {}) {
+                      const std::function<void(Session&)>& prepare = {}, int64_t maps = 1) {
   Found found;
   run_ranks(num_ranks, [&](Group& world) {
     RunConfig config = parse_run_config(text, "run.toml", standard_tasks());
@@ -132,7 +157,7 @@ inline Found evaluate(const std::string& text, int num_ranks, const Names& paths
     Inference inference(session.device(), session.mesh(), session.executor(),
                         {.batch = 4, .text_role = config.task->text_role()});
     EvaluationResults results =
-        config.task->evaluate(inference, {.sets = paths, .tokenizer = tokenizer, .baselines = {}});
+        config.task->evaluate(inference, {.sets = paths, .tokenizer = tokenizer, .baselines = {}, .maps = maps});
     if (inference.is_first()) found = {std::move(results.metrics), std::move(results.panels)};
   });
   return found;

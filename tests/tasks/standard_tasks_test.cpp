@@ -57,8 +57,6 @@ const Names kRetrievalMetrics{"all of it: image to text recall@1",  "all of it: 
                               "all of it: image to text recall@10", "all of it: text to image recall@1",
                               "all of it: text to image recall@5",  "all of it: text to image recall@10"};
 
-const Names kCaptionMetrics{"all of it chrF", "all of it BLEU", "all of it CIDEr-D", "all of it exact"};
-
 TEST(StandardTasks, AnEvaluationGivesItsNumbersAndPanels) {
   const std::string path = small_sets().whole->path().string();
   const Found contrastive = evaluate(config_of("contrastive"), 1, {path});
@@ -68,16 +66,27 @@ TEST(StandardTasks, AnEvaluationGivesItsNumbersAndPanels) {
 
   const Found classify = evaluate(config_of("classify"), 1, {path});
   EXPECT_EQ(classify.names(), (Names{"all of it: top-1 accuracy", "all of it: top-5 accuracy"}));
-  EXPECT_EQ(classify.titles(), (Names{"Classification", "Confusion on all of it", "Examples"}));
+  EXPECT_EQ(classify.titles(), (Names{"Classification", "Confusion on all of it", "Examples", "Where it looks"}));
+  // One of those whose label is the first class, which of equal scores is the best, and one of the others.
+  const auto& looks = std::get<ExamplesPanel>(classify.panels[3]).examples;
+  ASSERT_EQ(looks.size(), 2u);
+  EXPECT_EQ(looks[0].group, "all of it, right");
+  EXPECT_EQ(looks[1].group, "all of it, wrong");
+  EXPECT_TRUE(looks[0].correct && !looks[1].correct);
+  for (const ExamplesPanel::Example& look : looks) {
+    EXPECT_NEAR(look.score, 1.0 / 7, 1e-6) << "the probability of one of seven classes alike";
+    ASSERT_EQ(look.maps.size(), 1u);
+    EXPECT_EQ(look.maps[0].description, look.produced);
+  }
   EXPECT_EQ(classify.metrics[1].second, 0) << "equal scores for all classes are never right";
   const auto& table = std::get<TablePanel>(classify.panels[0]);
   EXPECT_EQ(table.subjects[0].notes, Names{"11 pictures"});
   EXPECT_EQ(table.subjects[0].rows.back().values[0].number, 1.0 / 7);
 
   const Found caption = evaluate(config_of("caption") + "decoding.prompts = [\"\", \"a\"]\n", 1, {path});
-  EXPECT_EQ(caption.names(),
-            (Names{"all of it chrF", "all of it BLEU", "all of it CIDEr-D", "all of it exact", "all of it, a chrF",
-                   "all of it, a BLEU", "all of it, a CIDEr-D", "all of it, a exact"}));
+  Names of_prompts = caption_metrics("all of it");
+  append(of_prompts, caption_metrics("all of it, a"));
+  EXPECT_EQ(caption.names(), of_prompts);
   EXPECT_EQ(caption.titles(), (Names{"Captions", "Captions written"}));
 
   const Found masked_image = evaluate(config_of("masked_image"), 1, {path});
@@ -99,15 +108,21 @@ TEST(StandardTasks, AnEvaluationGivesItsNumbersAndPanels) {
 
   const Found coca = evaluate(config_of("coca"), 1, {path});
   Names both = kRetrievalMetrics;
-  both.insert(both.end(), kCaptionMetrics.begin(), kCaptionMetrics.end());
+  append(both, caption_metrics("all of it"));
   EXPECT_EQ(coca.names(), both);
   EXPECT_EQ(coca.titles(), (Names{"Retrieval", "Examples", "Captions", "Captions written"}));
 
   const Found align = evaluate(config_of("align"), 1, {path});
   Names matching = kRetrievalMetrics;
   matching.emplace_back("all of it: matching accuracy");
+  append(matching, {"all of it: masked-token accuracy", "all of it: masked-token top-5 accuracy",
+                    "all of it: masked-token accuracy, text only", "all of it: masked-token top-5 accuracy, text only",
+                    "all of it: most frequent token"});
   EXPECT_EQ(align.names(), matching);
-  EXPECT_EQ(align.titles(), (Names{"Retrieval", "Matching", "Examples"}));
+  EXPECT_EQ(align.titles(), (Names{"Retrieval", "Matching", "Examples", "Masked tokens", "Guesses"}));
+  const auto& guessed = std::get<TablePanel>(align.panels[3]).subjects[0];
+  EXPECT_EQ(guessed.notes, Names{"22 tokens"}) << "one a caption";
+  EXPECT_EQ(guessed.rows[1].source, "model, text only");
   const auto& of_pairs = std::get<TablePanel>(align.panels[1]).subjects[0];
   EXPECT_EQ(of_pairs.notes, Names{"11 pairs, 11 mismatched"});
 }
