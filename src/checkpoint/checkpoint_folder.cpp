@@ -78,7 +78,8 @@ fs::path resolve_step(const fs::path& folder, int64_t step) {
 }
 
 // A save that was killed between its two renames left a checkpoint one newer than `latest` says: that one. More cannot
-// have happened, so then `latest` was changed or damaged, and going on from there would replace what came after.
+// have happened (name_killed_save), so then `latest` was changed or damaged, and going on from there would replace what
+// came after.
 fs::path newest_if_next(const fs::path& latest, const fs::path& folder, const std::string& named) {
   const int64_t own = read_save_number(folder / named / kManifestName);
   if (own == 0) return folder / named;
@@ -223,6 +224,17 @@ void write_latest(const fs::path& folder, int64_t step, std::vector<std::string>
     warnings.push_back(set_aside(latest));
   }
   write_file_atomically(latest, text);
+}
+
+void name_killed_save(const fs::path& folder, std::vector<std::string>& warnings) {
+  if (!is_latest_of_ours(folder / kLatestName)) return;
+  fs::path last;
+  try {
+    last = resolve_latest(folder / kLatestName);
+  } catch (const Error&) {
+    return;  // damaged: the save's own replaces it
+  }
+  write_latest(folder, parse_step_folder_name(last.filename().string()), warnings);
 }
 
 void remove_leftovers(const fs::path& folder, std::span<const std::string> extra_names) {

@@ -55,6 +55,10 @@ void move_into_place(const std::filesystem::path& temporary, const std::filesyst
 /// tells it is added to `warnings`.
 void write_latest(const std::filesystem::path& folder, int64_t step, std::vector<std::string>& warnings);
 
+/// Makes `latest` name the checkpoint whose save was killed before it could do so, if there is one: every save begins
+/// with it, or two such kills in a row would leave a checkpoint that is two newer than `latest`.
+void name_killed_save(const std::filesystem::path& folder, std::vector<std::string>& warnings);
+
 /// Removes what killed saves left: step_*.tmp folders and temporary versions of `latest`. A `step_N.replaced` gets its
 /// name back if nothing took its place.
 void remove_leftovers(const std::filesystem::path& folder, std::span<const std::string> extra_names);

@@ -161,6 +161,7 @@ SaveResult CheckpointWriter::save(const RunState& state, std::span<const TensorP
   on_all_ranks("begin", [&]() -> std::string {
     if (!is_first) return "";
     fs::create_directories(folder_);
+    name_killed_save(folder_, warnings);
     remove_leftovers(folder_, extra_names);
     if (fs::exists(fs::symlink_status(temporary))) warnings.push_back(set_aside(temporary));
     is_made = fs::create_directory(temporary);

@@ -104,10 +104,7 @@ void RunStart::judge_checkpoint(const TrainingRequest& request) {
 }
 
 void RunStart::name_last_save() {
-  if (use_ != FolderUse::kGoOn) return;
-  const fs::path folder = checkpoints_of(config_);
-  if (list_saves(folder).back().step != step_) return;  // an earlier step was asked for
-  write_latest(folder, step_, notes_);
+  if (use_ == FolderUse::kGoOn) name_killed_save(checkpoints_of(config_), notes_);
 }
 
 void RunStart::begin() {

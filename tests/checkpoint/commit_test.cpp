@@ -40,6 +40,21 @@ class Commit : public CheckpointTest {
     save_rows(folder_, *alone(), step, keep, &result);
     return result;
   }
+  /// In a process of its own that is killed at the save's gather of this number.
+  void kill_at_gather(int gather, int64_t step, int64_t keep) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const std::unique_ptr<Group> group = alone();
+      WatchedGroup watched(*group, [&](int count) {
+        if (count == gather) ::raise(SIGKILL);
+      });
+      save_rows(folder_, watched, step, keep);
+      ::_exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status)) << gather;
+  }
   void expect_sound(std::string_view which) {
     CheckpointReader reader = CheckpointReader::open(folder_, which);
     reader.verify();
@@ -190,21 +205,22 @@ TEST_F(Commit, KilledBetweenTheRenameAndLatestGoesOnFromTheNewer) {
   EXPECT_EQ(CheckpointReader::open(folder_, "latest").manifest().run.step, 20);
 }
 
+TEST_F(Commit, KilledThereTwiceInARowIsNeverTwoBehind) {
+  save(10);
+  save(20);
+  spit(folder_ / "latest", "step_00000010\n");  // as if killed just before `latest` was renamed
+  kill_at_gather(0, 30, 0);
+  EXPECT_EQ(entries(), (Names{"latest", "step_00000010", "step_00000020", "step_00000030.tmp"}));
+  EXPECT_EQ(slurp(folder_ / "latest"), "step_00000020\n");  // before anything newer has its name
+  save(30);
+  spit(folder_ / "latest", "step_00000020\n");
+  EXPECT_EQ(CheckpointReader::open(folder_, "latest").manifest().run.step, 30);
+}
+
 TEST_F(Commit, AProcessKilledAtAnyGatherHarmsNothing) {
   save(10);
   for (int gather = 0; gather < 3; ++gather) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      const std::unique_ptr<Group> group = alone();
-      WatchedGroup watched(*group, [&](int count) {
-        if (count == gather) ::raise(SIGKILL);
-      });
-      save_rows(folder_, watched, 20, 1);
-      ::_exit(0);
-    }
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status)) << gather;
+    kill_at_gather(gather, 20, 1);
     if (gather < 2) {  // the third comes after the commit
       EXPECT_EQ(entries(), (Names{"latest", "step_00000010", "step_00000020.tmp"}));
     }
