@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 from pathlib import Path
@@ -44,6 +45,19 @@ class RunRanks(unittest.TestCase):
             job = module().Job(2, ["command"])
             job.ranks.ended = ended
             self.assertEqual(job.exit_code(-11), code)
+
+    def test_ends_an_mpirun_that_stands_still_behind_its_ranks(self):
+        with tempfile.TemporaryDirectory() as folder:
+            mpirun = Path(folder, "mpirun")  # a rank that is killed, and that nobody asks for
+            mpirun.write_text("#!/usr/bin/python3\nimport os, subprocess, time\n"
+                              'rank = subprocess.Popen(["sleep", "50"], env=os.environ | {"OMPI_COMM_WORLD_RANK": "0"})\n'
+                              "time.sleep(1)\nrank.kill()\ntime.sleep(50)\n")
+            mpirun.chmod(0o755)
+            begin = time.monotonic()
+            result = run_ranks("1", "true", env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"})
+            self.assertEqual(result.returncode, 128 + 9)
+            self.assertIn("[mpirun] must end when its ranks have ended, it stood still.", result.stderr)
+            self.assertLess(time.monotonic() - begin, 30)
 
     def test_leaves_out_what_mpirun_could_not_pass_on(self):
         messages = module().Messages
