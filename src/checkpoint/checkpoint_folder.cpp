@@ -274,7 +274,9 @@ std::vector<std::string> remove_old(const fs::path& folder, int64_t newest_step,
     const fs::path path = folder / others[i];
     const fs::path hidden = path.string() + std::string(kTemporarySuffix);
     if (const std::string foreign = foreign_content(path, extra_names); !foreign.empty()) {
-      warnings.push_back(fmt::format("[{}] is kept beyond checkpoint.keep: it {}.", path.string(), foreign));
+      warnings.push_back(
+          fmt::format("[{}] is kept beyond checkpoint.keep: it {}. Remove it by hand if it is not wanted.",
+                      path.string(), foreign));
       continue;
     }
     try {

@@ -52,7 +52,7 @@ std::string look_through(const fs::path& folder, std::span<const std::string> ex
   const fs::path manifest = folder / kManifestName;
   std::set<std::string> known(extra_names.begin(), extra_names.end());
   if (fs::exists(fs::symlink_status(manifest, error))) {
-    if (!is_manifest_of_ours(manifest)) return "holds a manifest.json that no save wrote";
+    if (!is_manifest_of_ours(manifest)) return "holds a manifest.json that no save wrote, or that cannot be read";
     known.insert(std::string(kManifestName));
     known.merge(files_of_manifest(manifest));
   }

@@ -40,7 +40,7 @@ TEST_F(OwnedFolder, IsKnownByItsContents) {
   put("half/rank_1.safetensors");
   EXPECT_EQ(foreign("half"), "holds rank_1.safetensors, which no save wrote");
   put("theirs/manifest.json", "{\"format\": \"another\"}");
-  EXPECT_EQ(foreign("theirs"), "holds a manifest.json that no save wrote");
+  EXPECT_EQ(foreign("theirs"), "holds a manifest.json that no save wrote, or that cannot be read");
   put("deep/rank_00000.safetensors/notes.txt");
   EXPECT_EQ(foreign("deep"), "holds rank_00000.safetensors, which no save wrote");
   fs::create_directories(folder_ / "empty" / "rank_00000.safetensors");
@@ -100,6 +100,7 @@ TEST_F(OwnedFolder, OldCheckpointsWithSomethingOfSomebodyAndLinkedOnesAreKept) {
   EXPECT_EQ(result.removed, Names{"step_00000030"});
   ASSERT_EQ(result.warnings.size(), 1u);
   EXPECT_PRED2(contains, result.warnings[0], "is kept beyond checkpoint.keep: it holds notes.txt");
+  EXPECT_PRED2(contains, result.warnings[0], "Remove it by hand if it is not wanted.");
   EXPECT_EQ(entries(), (Names{"latest", "moved", "step_00000010", "step_00000020", "step_00000040"}));
 }
 
