@@ -57,7 +57,9 @@ TEST(LanguageTask, IsMeasuredByPerplexityAndByWhatItWrites) {
       EXPECT_EQ(table.rows[1].values[0].change == 0, is_closed) << kind;
       for (const char* metric : {"chrF", "BLEU"}) {
         const std::string name = fmt::format("all of it, greedy {}", metric);
-        if (is_closed) EXPECT_EQ(found.metric(name + ", text only"), found.metric(name)) << name;
+        if (is_closed) {
+          EXPECT_EQ(found.metric(name + ", text only"), found.metric(name)) << name;
+        }
       }
     }
     const auto& examples = std::get<ExamplesPanel>(found.panels.back()).examples;
@@ -94,7 +96,9 @@ TEST(LanguageTask, AnswersQuestions) {
     TablePanel::Subject table = std::get<TablePanel>(found.panels[0]).subjects[0];
     EXPECT_EQ(table.notes, Names{"7 questions"});
     ASSERT_EQ(table.rows.size(), has_pictures ? 5u : 3u);
-    if (kind == "gated_cross_attention") EXPECT_EQ(table.rows[2].values[0].change, 0) << "closed gates";
+    if (kind == "gated_cross_attention") {
+      EXPECT_EQ(table.rows[2].values[0].change, 0) << "closed gates";
+    }
     if (has_pictures) table.rows.erase(table.rows.begin() + 1, table.rows.begin() + 3);
     // The first answer of 4 of the 7 is "picture 2".
     EXPECT_DOUBLE_EQ(table.rows[1].values[0].number, 4.0 / 7);
