@@ -63,10 +63,10 @@ class LanguageTask : public Task {
     decoding_.memory = kPictureSlot;
     if (answers_ && decoding_.prompts != std::vector<std::string>{""}) {
       reader.problem("decoding.prompts",
-                     fmt::format("must be left out where objective.target is answer: each text begins with its "
+                     fmt::format("must be [\"\"] where objective.target is answer: each text begins with its "
                                  "question, found {}",
                                  fmt::join(decoding_.prompts, ", ")),
-                     "Leave it out");
+                     "Leave it out, or set it to [\"\"] where an included file has it");
     }
     read_augmentation(reader, augment_);
   }
