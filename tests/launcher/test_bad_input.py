@@ -208,7 +208,8 @@ class BadInput(unittest.TestCase):
         told = [str(self.root / "images"), "is no file that can be read"]
         self.refused(2, told, "train", self.config, "--overwrite", "--set", f"data.tokenizer={self.root}/images")
         self.refused(2, told, "tokenizer", "encode", self.root / "images", "a text")
-        self.refused(2, ["is a folder", "--out"], "tokenizer", "train", self.root / "data", "--out", self.root / "images")
+        self.refused(2, ["is a folder", "--out"], "tokenizer", "train", self.root / "data", "--vocabulary", "60", "--out",
+                     self.root / "images")
 
     # ---- checkpoints
 
