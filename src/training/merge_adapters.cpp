@@ -8,13 +8,32 @@
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/checkpoint_reader.h"
 #include "checkpoint/checkpoint_writer.h"
+#include "checkpoint/manifest.h"
 #include "kernels/matmul.h"
 #include "nn/adapter.h"
 #include "parallel/agreement.h"
 #include "training/run_checkpoint.h"
+#include "training/run_inputs.h"
 #include "training/trained_model.h"
 
 namespace triptych::training {
+
+namespace {
+
+// Whether `out` holds nothing but what an earlier merge to the same step left that failed before `latest` named it.
+bool is_unfinished_merge(const std::filesystem::path& out, int64_t step, const std::string& model) {
+  if (list_steps(out) != std::vector{step} || std::filesystem::exists(out / kLatestName)) return false;
+  const Manifest left = read_manifest(out / step_folder_name(step) / kManifestName);
+  return left.run.model == model && std::none_of(left.tensors.begin(), left.tensors.end(),
+                                                 [](const auto& tensor) { return tensor.first.ends_with("_moment"); });
+}
+
+void require_free(const std::filesystem::path& out, int64_t step, const std::string& model) {
+  if (list_steps(out).empty() || is_unfinished_merge(out, step, model)) return;
+  throw UserError(out.string(), "must be a folder without checkpoints. Choose another --out");
+}
+
+}  // namespace
 
 MergeResult merge_adapters(const RunConfig& config, World& world, const std::string& checkpoint,
                            const std::filesystem::path& out) {
@@ -25,8 +44,9 @@ MergeResult merge_adapters(const RunConfig& config, World& world, const std::str
                       "there is nothing to merge without adapters, found none in the config. Use the config "
                       "of the run that has them");
     }
-    if (group.rank() == 0 && !list_steps(out).empty()) {
-      throw UserError(out.string(), "must be a folder without checkpoints. Choose another --out");
+    if (group.rank() == 0) {
+      const CheckpointReader reader = CheckpointReader::open(checkpoints_of(config), checkpoint);
+      require_free(out, reader.manifest().run.step, config.task->model().fingerprint);
     }
   });
   TrainedModel model(config, world, checkpoint);

@@ -18,7 +18,8 @@ struct MergeResult {
 /// without adapters, of the same step, into `out`. It has no moments. The model computes the same within rounding.
 ///
 /// Every rank merges the pieces that it holds: no communication but the checkpoint's. Collective.
-/// Throws UserError if the config has no adapters, `out` has checkpoints already, or as TrainedModel does.
+/// Throws UserError if the config has no adapters, `out` has checkpoints already (but for what the same merge left when
+/// it failed before its end), or as TrainedModel does.
 MergeResult merge_adapters(const RunConfig& config, World& world, const std::string& checkpoint,
                            const std::filesystem::path& out);
 

@@ -174,6 +174,11 @@ TEST_F(Adapters, MergedAreAPlainModelThatComputesTheSame) {
   ThreadWorld world(*group);
   EXPECT_THROW(merge_adapters(config("run"), world, "latest", folder_ / "other"), Error) << "no adapters";
   EXPECT_THROW(merge_adapters(adapted("run", {}), world, "latest", folder_ / "merged0"), Error) << "it is taken";
+  std::filesystem::remove(folder_ / "merged0" / "latest");  // as a merge leaves it that failed just before
+  EXPECT_NO_THROW(merge_adapters(adapted("run", {}), world, "latest", folder_ / "merged0"));
+  std::filesystem::remove(folder_ / "run" / "checkpoints" / "latest");
+  EXPECT_THROW(merge_adapters(adapted("run", {}), world, "8", folder_ / "run" / "checkpoints"), Error)
+      << "a run's checkpoints, which have moments";
 }
 
 // The loss and every gradient of A and B, with B away from zero.
