@@ -11,7 +11,8 @@ import shutil
 from dataclasses import dataclass
 from typing import Callable
 
-from fault_scene import ERRORS, LATEST, committed_steps, contents, differing, output_of, run_outputs
+from fault_scene import (ERRORS, LATEST, checkpoints_in, committed_steps, contents, differing, output_of,
+                         run_outputs)
 
 LIMIT_S = 60
 # Which errors a call can meet in the world.
@@ -79,7 +80,7 @@ def uses_of(scene):
         return contents(folder, "explained.json*")
 
     def merged(folder):
-        return contents(folder, "merged*/**/*", ".merged*/**/*")
+        return checkpoints_in(folder, "merged*/**/*", ".merged*/**/*")
 
     def printed(folder):
         return {"table": output_of(folder).read_text()}

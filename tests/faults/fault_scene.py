@@ -193,12 +193,16 @@ def losses_of(run):
     return {int(step): loss for step, loss in found}
 
 
+def checkpoints_in(folder, *patterns):
+    """The files of checkpoints; what was left lying there is part of them. A manifest has the run's config, with the mesh
+    and timeout it was saved with, and how many saves there were before, so its presence counts alone."""
+    files = contents(folder, *patterns)
+    return {name: "" if name.endswith("manifest.json") else data for name, data in files.items()}
+
+
 def run_outputs(folder):
-    """What a training run gives: its losses, and the files of its checkpoints; what was left lying there is part of it.
-    A manifest has the run's config, with the mesh and timeout it was saved with, so its presence counts alone."""
-    outputs = contents(folder, "run/checkpoints/**/*")
-    outputs = {name: "" if name.endswith("manifest.json") else data for name, data in outputs.items()}
-    return outputs | {"losses": losses_of(folder / "run")}
+    """What a training run gives: its losses, and its checkpoints."""
+    return checkpoints_in(folder, "run/checkpoints/**/*") | {"losses": losses_of(folder / "run")}
 
 
 def differing(found, expected):
