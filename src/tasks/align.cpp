@@ -31,12 +31,8 @@ class AlignTask : public Task {
               "divides the rows of a microbatch on a rank.")
         .at_least(2)
         .at_most(65536);
-    reader.read("objective.contrastive_weight", contrastive_weight_, "Of the contrastive loss in the sum.")
-        .positive()
-        .at_most(1e4);
-    reader.read("objective.matching_weight", matching_weight_, "Of the matching loss in the sum.")
-        .positive()
-        .at_most(1e4);
+    read_loss_weight(reader, "contrastive", contrastive_weight_);
+    read_loss_weight(reader, "matching", matching_weight_);
     reader
         .read("objective.masked_weight", masked_weight_,
               "Of the masked tokens' loss in the sum. 0: no token is hidden.")

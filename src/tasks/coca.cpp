@@ -31,12 +31,8 @@ class CocaTask : public Task {
         .at_least(1)
         .at_most(1024);
     read_contrastive(reader, contrastive_);
-    reader.read("objective.contrastive_weight", contrastive_weight_, "Of the contrastive loss in the sum.")
-        .positive()
-        .at_most(1e4);
-    reader.read("objective.caption_weight", caption_weight_, "Of the captioning loss in the sum.")
-        .positive()
-        .at_most(1e4);
+    read_loss_weight(reader, "contrastive", contrastive_weight_);
+    read_loss_weight(reader, "caption", caption_weight_);
     read_decoding(reader, decoding_);
     read_zero_shot(reader, zero_shot_);
     zero_shot_.text_length = model_.text.length;

@@ -230,6 +230,12 @@ int64_t num_masked_tokens(ConfigReader& reader, const TextStackConfig& text, dou
   return std::max<int64_t>(1, max_masked_tokens(text.length, share));
 }
 
+void read_loss_weight(ConfigReader& reader, std::string_view loss, double& weight) {
+  reader.read(fmt::format("objective.{}_weight", loss), weight, fmt::format("Of the {} loss in the sum.", loss))
+      .positive()
+      .at_most(1e4);
+}
+
 void read_contrastive(ConfigReader& reader, ContrastiveConfig& config) {
   std::string kind = "infonce";
   double temperature = 0.07, minimum_temperature = 0.01;

@@ -44,6 +44,9 @@ void read_embedding(ConfigReader& reader, int64_t& embedding);
 ///   targets   what a target's share is spread over: "classes"
 void read_label_smoothing(ConfigReader& reader, double& smoothing, std::string_view targets);
 
+/// objective.<loss>_weight, above 0: what a loss counts in a sum of several.
+void read_loss_weight(ConfigReader& reader, std::string_view loss, double& weight);
+
 /// The most tokens of a text that are hidden where a share of them are, at least one. Checks that the stack has room
 /// for a token to guess and for the mask token.
 int64_t num_masked_tokens(ConfigReader& reader, const TextStackConfig& text, double share);

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <cmath>
 #include <functional>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -37,8 +37,27 @@ inline std::vector<float> random_values(const std::string& name, int64_t count, 
   return values;
 }
 
+/// The gradient of sum(dy * reference(inputs)) with respect to inputs[of]: central differences, whose error is about 1e-9.
+inline std::vector<double> reference_gradient(const Reference& reference, std::vector<std::vector<double>> inputs,
+                                              std::size_t of, const std::vector<double>& dy) {
+  const auto objective = [&] {
+    const std::vector<double> values = reference(inputs);
+    return std::inner_product(values.begin(), values.end(), dy.begin(), 0.0);
+  };
+  std::vector<double> gradient;
+  for (double& x : inputs[of]) {
+    const double saved = x, h = 1e-5;
+    x = saved + h;
+    const double up = objective();
+    x = saved - h;
+    gradient.push_back((up - objective()) / (2 * h));
+    x = saved;
+  }
+  return gradient;
+}
+
 /// Compares the operation's result with `reference`, and the gradient of sum(dy * y) for a random dy, of every input,
-/// with central differences of `reference` in double (whose error is about 1e-9 here).
+/// with central differences of `reference` in double.
 inline void check_gradients(const Operation& operation, const Reference& reference,
                             const std::vector<CheckedInput>& specs) {
   const double bound = tolerance(DType::kFloat32).summed;
@@ -68,24 +87,11 @@ inline void check_gradients(const Operation& operation, const Reference& referen
   const std::vector<float> dy = random_values("dy", y.tensor().num_elements());
   const Gradient seed{Tensor::from<float>(rank.device, y.tensor().shape(), dy), y.layout()};
   backward(std::span(&y, 1), std::span(&seed, 1), {});
-  const auto objective = [&] {
-    const std::vector<double> values = reference(inputs);
-    double sum = 0;
-    for (std::size_t i = 0; i < values.size(); ++i) sum += dy[i] * values[i];
-    return sum;
-  };
+  const std::vector<double> weights(dy.begin(), dy.end());
   for (std::size_t i = 0; i < specs.size(); ++i) {
-    std::vector<double> numeric;
-    for (double& x : inputs[i]) {
-      const double saved = x, h = 1e-5;
-      x = saved + h;
-      const double up = objective();
-      x = saved - h;
-      numeric.push_back((up - objective()) / (2 * h));
-      x = saved;
-    }
     const Tensor gradient = specs[i].is_parameter ? parameters[i].gradient.tensor() : variables[i].gradient()->tensor;
-    EXPECT_LT(relative_error(gradient.to_vector<float>(), numeric), bound) << "gradient of input " << i;
+    EXPECT_LT(relative_error(gradient.to_vector<float>(), reference_gradient(reference, inputs, i, weights)), bound)
+        << "gradient of input " << i;
   }
 }
 
