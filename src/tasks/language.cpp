@@ -12,6 +12,7 @@
 #include "tasks/probe.h"
 #include "tasks/results.h"
 #include "tasks/standard_tasks.h"
+#include "tasks/written_answer_results.h"
 
 namespace triptych::tasks {
 namespace {
