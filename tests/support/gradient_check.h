@@ -37,7 +37,8 @@ inline std::vector<float> random_values(const std::string& name, int64_t count, 
   return values;
 }
 
-/// The gradient of sum(dy * reference(inputs)) with respect to inputs[of]: central differences, whose error is about 1e-9.
+/// The gradient of sum(dy * reference(inputs)) with respect to inputs[of]: central differences, whose error is about
+/// 1e-9.
 inline std::vector<double> reference_gradient(const Reference& reference, std::vector<std::vector<double>> inputs,
                                               std::size_t of, const std::vector<double>& dy) {
   const auto objective = [&] {
