@@ -5,6 +5,8 @@
 #include <numbers>
 
 #include "base/checked.h"
+#include "base/error.h"
+#include "device/cuda/handles.h"
 #include "kernels/attention.h"
 #include "kernels/cuda/common.cuh"
 #include "kernels/cuda/ptx.cuh"

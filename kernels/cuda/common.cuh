@@ -13,8 +13,8 @@
 #include <cuda_runtime.h>
 
 #include "base/dtype.h"
-#include "base/error.h"
-#include "device/cuda/cuda_device.h"
+#include "device/cuda/launch.h"
+#include "kernels/cuda/unimplemented.h"
 
 namespace triptych::kernels::cuda {
 
@@ -31,7 +31,7 @@ struct TypeTag {
 };
 
 /// f(TypeTag<float, __nv_bfloat16 or __half>()), the storage type of `dtype`.
-/// Throws InternalError "[kernel] has no CUDA implementation for int32" for every other.
+/// `unimplemented` for every other.
 template <typename F>
 void with_float_type(DType dtype, std::string_view kernel, const F& f) {
   switch (dtype) {
@@ -42,7 +42,7 @@ void with_float_type(DType dtype, std::string_view kernel, const F& f) {
     case DType::kFloat16:
       return f(TypeTag<__half>());
     default:
-      throw InternalError(kernel, fmt::format("has no CUDA implementation for {}", dtype_name(dtype)));
+      unimplemented(kernel, dtype);
   }
 }
 

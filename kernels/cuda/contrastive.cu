@@ -1,5 +1,6 @@
 #include <cfloat>
 
+#include "base/error.h"
 #include "kernels/contrastive.h"
 #include "kernels/cuda/common.cuh"
 

@@ -1,5 +1,6 @@
 #include <array>
 
+#include "device/cuda/handles.h"
 #include "kernels/cuda/common.cuh"
 #include "kernels/elementwise.h"
 #include "kernels/strided.h"

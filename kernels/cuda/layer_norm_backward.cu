@@ -1,3 +1,4 @@
+#include "base/error.h"
 #include "kernels/cuda/layer_norm_backward.cuh"
 
 namespace triptych::kernels {

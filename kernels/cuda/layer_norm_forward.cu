@@ -1,3 +1,4 @@
+#include "base/error.h"
 #include "kernels/cuda/layer_norm_forward.cuh"
 
 namespace triptych::kernels {

@@ -4,7 +4,8 @@
 
 #include "base/checked.h"
 #include "base/error.h"
-#include "device/cuda/cuda_device.h"
+#include "device/cuda/handles.h"
+#include "device/cuda/launch.h"
 #include "kernels/cuda/cublaslt_handles.h"
 #include "kernels/cuda/matmul_without_terms.h"
 #include "kernels/cuda/workspace.h"

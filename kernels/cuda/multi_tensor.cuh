@@ -7,6 +7,7 @@
 #include <span>
 #include <utility>
 
+#include "base/error.h"
 #include "kernels/cuda/common.cuh"
 
 namespace triptych::kernels::cuda {

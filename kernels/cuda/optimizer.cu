@@ -1,6 +1,7 @@
 #include <cmath>
 #include <vector>
 
+#include "base/error.h"
 #include "kernels/cuda/multi_tensor.cuh"
 #include "kernels/optimizer.h"
 #include "kernels/update_decision.h"

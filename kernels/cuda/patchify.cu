@@ -1,3 +1,4 @@
+#include "base/error.h"
 #include "kernels/cuda/common.cuh"
 #include "kernels/patchify.h"
 

@@ -1,3 +1,4 @@
+#include "base/error.h"
 #include "base/philox.h"
 #include "kernels/cuda/common.cuh"
 #include "kernels/random.h"

@@ -50,7 +50,7 @@ void count(Stream& stream, const void* values, int64_t n, double* sum) {
 void count_present(Stream& stream, const void* values, DType dtype, int64_t n, double* sum) {
   if (dtype == DType::kInt32) return count<int32_t>(stream, values, n, sum);
   if (dtype == DType::kUInt8) return count<uint8_t>(stream, values, n, sum);
-  throw InternalError("count_present", fmt::format("has no CUDA implementation for {}", dtype_name(dtype)));
+  unimplemented("count_present", dtype);
 }
 
 void add_doubles(Stream& stream, double* dst, const double* src, int64_t n) {

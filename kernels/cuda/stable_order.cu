@@ -2,6 +2,7 @@
 #include <bit>
 #include <utility>
 
+#include "base/error.h"
 #include "kernels/cuda/common.cuh"
 #include "kernels/cuda/stable_order.cuh"
 

@@ -1,4 +1,5 @@
 // sum_rows and sum_positions of kernels/elementwise.h.
+#include "base/error.h"
 #include "kernels/cuda/column_sums.cuh"
 #include "kernels/elementwise.h"
 

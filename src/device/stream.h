@@ -1,15 +1,16 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
-#include <typeindex>
-#include <unordered_map>
+#include <typeinfo>
 
 #include "base/rooms.h"
+
+// Few headers: every kernel's source includes this one, and nvcc reads it anew for each architecture.
 
 namespace triptych::device {
 
 class MemoryPool;
+class StreamStates;
 
 /// Where kernels run, in order. On the CPU a kernel runs to its end before the call returns, on `num_threads()` threads
 /// of the rank's pool; under CUDA it is queued. A stream is owned by its Device and passed by reference; one thread at
@@ -35,18 +36,19 @@ class Stream {
   /// the stream.
   template <typename T>
   T& state() {
-    std::shared_ptr<void>& slot = states_[std::type_index(typeid(T))];
-    if (!slot) slot = std::make_shared<T>();
-    return *static_cast<T*>(slot.get());
+    return *static_cast<T*>(state_of(
+        typeid(T), []() -> void* { return new T(); }, [](void* kept) { delete static_cast<T*>(kept); }));
   }
 
  private:
+  void* state_of(const std::type_info& type, void* (*make)(), void (*destroy)(void*));
+
   int num_threads_;
   void* native_;
   MemoryPool* pool_;
   std::byte* scratch_ = nullptr;
   std::size_t scratch_bytes_ = 0;
-  std::unordered_map<std::type_index, std::shared_ptr<void>> states_;
+  StreamStates* const states_;  // owned
 };
 
 }  // namespace triptych::device

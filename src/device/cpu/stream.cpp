@@ -5,13 +5,15 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "device/stream_states.h"
 
 namespace triptych::device {
 
 Stream::Stream(int num_threads, void* native, MemoryPool* pool)
-    : num_threads_(num_threads), native_(native), pool_(pool) {}
+    : num_threads_(num_threads), native_(native), pool_(pool), states_(new StreamStates) {}
 
 Stream::~Stream() {
+  delete states_;
   std::free(scratch_);
 }
 

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "device/cuda/launch.h"
 
 namespace triptych::device {
 namespace {
@@ -23,6 +24,10 @@ void check_cuda(cudaError_t code, std::string_view call) {
   throw WorldError("cuda", fmt::format("{} must succeed: {} ({}), {}. If the call itself is right, a kernel before it "
                                        "failed: CUDA_LAUNCH_BLOCKING=1 shows which",
                                        call, cudaGetErrorName(code), static_cast<int>(code), cudaGetErrorString(code)));
+}
+
+void check_launch(std::string_view kernel) {
+  check_cuda(cudaGetLastError(), kernel);
 }
 
 // In the destructors below a failure means that the GPU or the process is going down, and the handle with it: whoever

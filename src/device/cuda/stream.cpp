@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "device/cuda/memory_pool.h"
+#include "device/stream_states.h"
 
 namespace triptych::device {
 namespace {
@@ -13,10 +14,10 @@ constexpr int64_t kScratchGranularity = 1 << 20;  // so that it grows a few time
 }  // namespace
 
 Stream::Stream(int num_threads, void* native, MemoryPool* pool)
-    : num_threads_(num_threads), native_(native), pool_(pool) {}
+    : num_threads_(num_threads), native_(native), pool_(pool), states_(new StreamStates) {}
 
 Stream::~Stream() {
-  states_.clear();  // what is in there may have work of its own queued on the stream
+  delete states_;  // what is in there may have work of its own queued on the stream
   if (scratch_ != nullptr) pool_->free(scratch_, scratch_bytes_);
 }
 

@@ -1,6 +1,7 @@
 // What only a device of the CUDA backend does; under emulation.
 
 #include "device/cuda/cuda_device.h"
+#include "device/cuda/launch.h"
 
 #include <algorithm>
 #include <atomic>

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "device/cuda/cuda_device.h"
+#include "device/cuda/launch.h"
 #include "emulator/runtime/counters.h"
 #include "emulator/runtime/runtime.h"
 #include "kernels/gemm_peak.h"
