@@ -15,9 +15,9 @@ endif()
 include(CheckLanguage)
 check_language(CUDA)
 if(CMAKE_CUDA_COMPILER)
-  # PTX for the two oldest, for newer GPUs and for the emulator of the tests.
+  # Their PTX too: for newer GPUs, whose driver translates it at the first start, and for the emulator of the tests.
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80 90 100-real)
+    set(CMAKE_CUDA_ARCHITECTURES 80 90)
   endif()
   set(CMAKE_CUDA_RUNTIME_LIBRARY None)  # linked by name, below
   enable_language(CUDA)
