@@ -16,6 +16,7 @@
 #include "parallel/redistribute.h"
 #include "pipeline/pipeline_support.h"
 #include "support/rank_model.h"
+#include "support/sanitizer.h"
 #include "support/tolerance.h"
 
 namespace triptych::test {
@@ -120,7 +121,8 @@ std::vector<Case> cases() {
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Grid, ExecutorOnAMesh, ::testing::ValuesIn(cases()), name_of);
+// Seven shares no factor with the lengths of the loops above.
+INSTANTIATE_TEST_SUITE_P(Grid, ExecutorOnAMesh, ::testing::ValuesIn(fewer_if_sanitized(cases(), 7)), name_of);
 
 TEST(Executor, ValuesAreTheRunsLossThenEachWithoutItsWeightThenScalars) {
   const std::unique_ptr<Group> self = make_self_group("test");

@@ -16,13 +16,13 @@ inline constexpr bool kIsSanitized =
     false;
 #endif
 
-/// All of a list of cases; under the address sanitizer the first of every `stride`. Where the stride shares no factor
-/// with the lengths of the loops that made the list, those still have cases of every value of each.
+/// All of a list of cases; under the address sanitizer one of every `stride`, beginning with `first`. Where the stride
+/// shares no factor with the lengths of the loops that made the list, those still have cases of every value of each.
 template <typename T>
-std::vector<T> fewer_if_sanitized(const std::vector<T>& all, std::size_t stride) {
+std::vector<T> fewer_if_sanitized(const std::vector<T>& all, std::size_t stride, std::size_t first = 0) {
   if (!kIsSanitized) return all;
   std::vector<T> some;
-  for (std::size_t i = 0; i < all.size(); i += stride) some.push_back(all[i]);
+  for (std::size_t i = first; i < all.size(); i += stride) some.push_back(all[i]);
   return some;
 }
 

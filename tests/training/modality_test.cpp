@@ -18,6 +18,7 @@
 #include "data/tokenizer.h"
 #include "parallel/in_process_group.h"
 #include "report/metrics.h"
+#include "support/sanitizer.h"
 #include "support/tolerance.h"
 #include "tasks/standard_tasks.h"
 #include "training/task_configs.h"
@@ -27,7 +28,7 @@
 namespace triptych::test {
 namespace {
 
-constexpr uint64_t kSeed = 7, kBatch = 8, kSteps = 50;
+constexpr uint64_t kSeed = 7, kBatch = 8, kSteps = kIsSanitized ? 15 : 50;
 constexpr const char* kTasks[] = {"contrastive", "classify", "caption", "coca"};
 
 // One of twelve brightnesses with some noise, and its name.
@@ -158,10 +159,11 @@ class Modalities : public ::testing::TestWithParam<const char*> {
 };
 
 // Meshes whose second half of the data-parallel ranks sees texts alone, in all microbatches.
-const std::vector<std::pair<MeshShape, int>> kMeshes{
-    {{.dp = 2}, 1}, {{.dp = 2}, 2}, {{.dp = 4}, 2}, {{.dp = 2, .tp = 2}, 1}, {{.pp = 2, .dp = 2}, 2}};
+const auto kMeshes = fewer_if_sanitized<std::pair<MeshShape, int>>(
+    {{{.dp = 2}, 1}, {{.dp = 2}, 2}, {{.dp = 4}, 2}, {{.dp = 2, .tp = 2}, 1}, {{.pp = 2, .dp = 2}, 2}}, 4);
 
-TEST_P(Modalities, RanksWithoutAnImageFor50StepsLeaveTheRunOfOneRank) {
+// For 50 steps; under the address sanitizer, too few of them to learn much.
+TEST_P(Modalities, RanksThatNeverHaveAnImageLeaveTheRunOfOneRank) {
   const auto data = std::make_shared<const Dataset>(Dataset::open(sets().half));
   const SampleOrder order(kSeed, data->size(), kBatch);
   for (uint64_t p = 0; p < kBatch * kSteps; ++p) {
@@ -175,7 +177,7 @@ TEST_P(Modalities, RanksWithoutAnImageFor50StepsLeaveTheRunOfOneRank) {
     for (std::size_t i = first; i < first + 10; ++i) sum += expected[i].loss / 10;
     return sum;
   };
-  EXPECT_LT(mean_loss(kSteps - 10), 0.98 * mean_loss(0)) << "it learns";
+  EXPECT_TRUE(kIsSanitized || mean_loss(kSteps - 10) < 0.98 * mean_loss(0)) << "it learns";
   for (const auto& [mesh, microbatches] : kMeshes) {
     const std::string dir = fmt::format("pp{}dp{}tp{}m{}", mesh.pp, mesh.dp, mesh.tp, microbatches);
     SCOPED_TRACE(dir);
