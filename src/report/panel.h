@@ -130,8 +130,8 @@ std::string render_panel(const ConfusionPanel& panel);
 std::string render_panel(const ExamplesPanel& panel);
 std::string render_panel(const BoxesPanel& panel);
 
-/// A table as plain text for a terminal: a line a subject, the columns of its sources side by side under the source's
-/// name. "" if it has nothing to show.
+/// A table as plain text for a terminal: a line of each subject, and below it one of each of its sources; of a subject
+/// that has the first source alone, one line in all. "" if it has nothing to show.
 std::string format_table(const TablePanel& panel);
 
 }  // namespace triptych::report

@@ -98,46 +98,33 @@ std::string render_panel(const TablePanel& panel) {
 std::string format_table(const TablePanel& panel) {
   check(panel);
   if (panel.subjects.empty()) return "";
-  std::vector<std::string> sources;
+  // cells[line][column]: a line of a subject, then one of each of its rows; of a subject with the model's alone, one.
+  std::vector<std::vector<std::string>> cells{{panel.subject_head}};
+  cells[0].insert(cells[0].end(), panel.columns.begin(), panel.columns.end());
+  const auto put = [&](const std::string& label, const TablePanel::Row* row) {
+    std::vector<std::string>& line = cells.emplace_back(1, label);
+    for (std::size_t c = 0; row != nullptr && c < panel.columns.size(); ++c) {
+      line.push_back(cell_text(value_at(*row, c)));
+    }
+  };
+  const std::vector<TablePanel::Row>& first = panel.subjects.front().rows;
   for (const TablePanel::Subject& subject : panel.subjects) {
-    for (const TablePanel::Row& row : subject.rows) {
-      if (std::find(sources.begin(), sources.end(), row.source) == sources.end()) sources.push_back(row.source);
+    std::string label = subject.name;
+    for (const std::string& note : subject.notes) label += "  " + note;
+    const bool is_alone = subject.rows.size() == 1 && !first.empty() && subject.rows[0].source == first[0].source;
+    put(label, is_alone ? &subject.rows[0] : nullptr);
+    for (std::size_t r = 0; !is_alone && r < subject.rows.size(); ++r) {
+      put("  " + subject.rows[r].source, &subject.rows[r]);
     }
   }
-  // Two lines of heads: the sources, each over its columns. Then cells[line][column].
-  std::vector<std::vector<std::string>> cells(2 + panel.subjects.size());
-  const auto put = [&](std::size_t line, std::string text) { cells[line].push_back(std::move(text)); };
-  put(0, "");
-  put(1, panel.subject_head);
-  std::size_t num_notes = 0;
-  for (const TablePanel::Subject& subject : panel.subjects) num_notes = std::max(num_notes, subject.notes.size());
-  for (std::size_t n = 0; n < 2 * num_notes; ++n) put(n % 2, "");
-  for (const std::string& source : sources) {
-    for (std::size_t c = 0; c < panel.columns.size(); ++c) {
-      put(0, c == 0 ? source : "");
-      put(1, panel.columns[c]);
-    }
-  }
-  for (std::size_t s = 0; s < panel.subjects.size(); ++s) {
-    const TablePanel::Subject& subject = panel.subjects[s];
-    put(2 + s, subject.name);
-    for (std::size_t n = 0; n < num_notes; ++n) put(2 + s, n < subject.notes.size() ? subject.notes[n] : "");
-    for (const std::string& source : sources) {
-      const auto row = std::find_if(subject.rows.begin(), subject.rows.end(),
-                                    [&](const TablePanel::Row& each) { return each.source == source; });
-      for (std::size_t c = 0; c < panel.columns.size(); ++c) {
-        put(2 + s, row == subject.rows.end() ? "-" : cell_text(value_at(*row, c)));
-      }
-    }
-  }
-  std::vector<std::size_t> widths(cells[1].size(), 0);
-  for (std::size_t line = 0; line < cells.size(); ++line) {
-    for (std::size_t c = 0; c < widths.size(); ++c) widths[c] = std::max(widths[c], width_of(cells[line][c]));
+  std::vector<std::size_t> widths(cells[0].size(), 0);
+  for (const std::vector<std::string>& line : cells) {
+    for (std::size_t c = 0; c < line.size(); ++c) widths[c] = std::max(widths[c], width_of(line[c]));
   }
   std::string text;
   for (const std::vector<std::string>& line : cells) {
     std::string row;
-    for (std::size_t c = 0; c < widths.size(); ++c) row += padded(line[c], widths[c], c > num_notes) + "  ";
+    for (std::size_t c = 0; c < line.size(); ++c) row += padded(line[c], widths[c], c > 0) + "  ";
     row.erase(row.find_last_not_of(' ') + 1);
     text += row + '\n';
   }

@@ -144,10 +144,12 @@ class CudaTraining(SmallRuns):
                     print(f"{task} {mesh}: {told.strip()}", file=sys.stderr)
 
     def test_every_task_trains_as_on_one_rank_of_the_cpu(self):
+        # The meshes' kernels are one rank's, on other sizes: emulated, one rank alone is tried for few.
+        alone = TASKS if GPUS is not None else ("caption", "detect")
         for task in TASKS:
             expected = self.folder / f"cpu-{task}"
             self.train(expected, config=task)
-            for mesh in self.fitting({}, {"tp": 2, "pp": 2}):
+            for mesh in self.fitting(*([{}] if task in alone else []), {"tp": 2, "pp": 2}):
                 with self.subTest(task, mesh=mesh):
                     axes = "-".join(f"{axis}{size}" for axis, size in mesh.items()) or "one"
                     run = self.folder / f"cuda-{task}-{axes}"
@@ -163,7 +165,7 @@ class CudaTraining(SmallRuns):
         for program, device in ((self.triptych, "cpu"), (TRIPTYCH_CUDA, "cuda")):
             words = self.command("eval", *settings, "--set", f'run.device="{device}"', program=program)
             told = subprocess.run(words, capture_output=True, text=True, timeout=300, check=True).stdout
-            rows.append([line.split() for line in told.splitlines() if line.startswith(data.name)])
+            rows.append([line.split() for line in told.splitlines() if line.startswith((data.name, "  model"))])
         self.assertGreater(len(rows[0]), 0, task)
         for cpu, cuda in zip(*rows, strict=True):
             # Scores that are equal but for rounding may change places: one of 22 samples' in shares, and in chrF's 100.
@@ -205,12 +207,16 @@ class CudaTraining(SmallRuns):
                 words = self.command(command, *settings, "--set", f'run.device="{device}"', *options, program=program)
                 yield subprocess.run(words, capture_output=True, text=True, timeout=300, check=True).stdout
 
-        rows = [[line.split() for line in text.splitlines() if " to " in line] for text in output_of_both("eval")]
-        self.assertEqual(len(rows[0]), 2, rows)
-        for cpu, cuda in zip(*rows, strict=True):
-            self.assertEqual(cuda[:6] + cuda[9:], cpu[:6] + cpu[9:])  # set, direction, number of queries, and chance
+        tables = list(output_of_both("eval"))
+        rows = [re.findall(r"^  (model|chance) +(\S+) +(\S+) +(\S+)$", text, re.M) for text in tables]
+        self.assertEqual(len(rows[0]), 4, tables)
+        for (source, *cpu), (name, *cuda) in zip(*rows, strict=True):
+            self.assertEqual(name, source)
             # A query's partner changes its place only with a score that is equal but for rounding: one query's may.
-            np.testing.assert_allclose(np.float64(cuda[6:9]), np.float64(cpu[6:9]), rtol=0, atol=1.01 / count)
+            may_differ = 1.01 / count if source == "model" else 0
+            np.testing.assert_allclose(np.float64(cuda), np.float64(cpu), rtol=0, atol=may_differ)
+        for line in re.findall(r"^.* to .* queries$", tables[0], re.M):  # set, direction, number of queries
+            self.assertIn(line, tables[1])
         self.assertIn("text to image", (run / "report.html").read_text())
 
         searches = output_of_both("search", "--text", "a red disc", "--top", count)

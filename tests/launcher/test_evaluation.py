@@ -213,7 +213,7 @@ class Evaluation(SmallRuns):
         names = [f"{name}: {direction} recall@{k}" for name in ("data", "labelled")
                  for direction in ("image to text", "text to image") for k in (1, 5, 10)]
         self.assertEqual(list(numbers), names)
-        printed = [float(x) for row in re.findall(r"queries((?: +[\d.]+){3})", table) for x in row.split()]
+        printed = [float(x) for row in re.findall(r"^  model((?: +[\d.]+){3})$", table, re.M) for x in row.split()]
         self.assertEqual(len(printed), len(names), table)
         for name, number, short in zip(names, numbers.values(), printed):
             self.assertAlmostEqual(number, short, delta=5.1e-5, msg=name)

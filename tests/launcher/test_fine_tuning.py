@@ -95,7 +95,7 @@ class FineTuning(SmallRuns):
         one = self.table("run.toml", self.base, *words)
         for part in ("Linear probe", "22 pictures", "all 22", "1 a class", "3 a class", "chance", "0.2000"):
             self.assertIn(part, one)
-        self.assertRegex(one, r"22 pictures +(1\.0000|0\.[5-9]\d\d\d)")  # what it learned from, in 24 dims
+        self.assertRegex(one, r"22 pictures\n  all 22 +(1\.0000|0\.[5-9]\d\d\d)")  # what it learned from, in 24 dims
         for ranks in (2, 3):
             self.assertEqual(self.table("run.toml", self.base, *words, ranks=ranks), one)
         error = self.program("eval", *self.settings("run.toml", self.base), "--shots", "1", expect=2)

@@ -319,7 +319,7 @@ TEST(ConfusionPanelTest, ACellOfNoClassIsRefused) {
   EXPECT_THROW(render_panel(ConfusionPanel{.class_names = {"a", "b"}, .cells = {{-1, 0, 1}}}), InternalError);
 }
 
-TEST(FormatTable, SetsTheSourcesSideBySide) {
+TEST(FormatTable, HasALineOfEachSource) {
   const auto share = [](double value) { return TableValue{.number = value, .is_share = true}; };
   const TablePanel panel{
       .title = "unused",
@@ -328,16 +328,17 @@ TEST(FormatTable, SetsTheSourcesSideBySide) {
       .subjects = {{"ünseen", {"to text"}, {{"model", {share(0.5), share(1)}}, {"chance", {share(0.25)}}}},
                    {"all", {}, {{"model", {{.number = 12}, {.text = "none"}}}}}}};
   EXPECT_EQ(format_table(panel),
-            "                  model          chance\n"
-            "set                 r@1     r@5     r@1  r@5\n"
-            "ünseen  to text  0.5000  1.0000  0.2500    -\n"
-            "all                  12    none       -    -\n");
+            "set                 r@1     r@5\n"
+            "ünseen  to text\n"
+            "  model          0.5000  1.0000\n"
+            "  chance         0.2500       -\n"
+            "all                  12    none\n");
   TablePanel changed = panel;
   changed.subjects[0].rows[1].values[0].change = -0.25;
   changed.subjects[1].rows[0].values[0].change = 2;
   const std::string text = format_table(changed);
-  EXPECT_NE(text.find(" 0.2500 (-0.2500) "), std::string::npos) << text;
-  EXPECT_NE(text.find(" 12 (+2) "), std::string::npos) << text;
+  EXPECT_NE(text.find(" 0.2500 (-0.2500)  "), std::string::npos) << text;
+  EXPECT_NE(text.find(" 12 (+2)  "), std::string::npos) << text;
   EXPECT_EQ(format_table({}), "");
 }
 
