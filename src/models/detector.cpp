@@ -1,5 +1,8 @@
 #include "models/detector.h"
 
+#include <cmath>
+#include <vector>
+
 #include "models/box_head.h"
 #include "ops/broadcast.h"
 #include "ops/linear.h"
@@ -11,14 +14,14 @@ Slot decoder_slot(const DetectorConfig& config) {
   return {.name = "decoder", .dims = {config.num_queries, config.decoder.width}};
 }
 
-struct QueryEmbedding {
+struct LearnedQueries {
   Parameter* queries;
   OptionalNorm norm;
 };
 
-void append_queries(std::vector<BlockSpec>& blocks, const DetectorConfig& config) {
+void append_learned_queries(std::vector<BlockSpec>& blocks, const DetectorConfig& config) {
   // What is attended to tells how many images there are.
-  const auto forward = [](const QueryEmbedding& parts, std::span<const Variable> inputs, const Fields&,
+  const auto forward = [](const LearnedQueries& parts, std::span<const Variable> inputs, const Fields&,
                           const Pass& pass) {
     const int64_t num_images = inputs[0].global_shape()[0];
     const Variable queries = broadcast(pass.use(*parts.queries), num_images, pass.layout("batch"), pass.mesh);
@@ -31,27 +34,87 @@ void append_queries(std::vector<BlockSpec>& blocks, const DetectorConfig& config
        .make = [=](ParameterStore& store) {
          const int64_t width = config.decoder.width;
          return make_block(
-             QueryEmbedding{&store.create("decoder.embed.queries", Shape{config.num_queries, width}, "replicated",
+             LearnedQueries{&store.create("decoder.embed.queries", Shape{config.num_queries, width}, "replicated",
                                           {.standard_deviation = 1, .in_compute_dtype = true}),
                             OptionalNorm(store, "decoder.embed.norm", width, config.decoder.first_norm())},
              forward);
        }});
 }
 
+struct PatchQueries {
+  Parameter *weight, *bias;
+  OptionalNorm norm;
+};
+
+void append_patch_queries(std::vector<BlockSpec>& blocks, const DetectorConfig& config) {
+  const int64_t width = config.decoder.width, inputs = config.image.sizes.width;
+  const double flops = 2.0 * static_cast<double>(config.num_queries * width * inputs);
+  const auto forward = [](const PatchQueries& parts, std::span<const Variable> memory, const Fields&,
+                          const Pass& pass) {
+    const Variable queries =
+        linear(pass.laid_out(memory[0], "batch"), pass.use(*parts.weight), pass.use(*parts.bias), pass.dtype);
+    return parts.norm.forward(pass.laid_out(queries, "stream"), pass);
+  };
+  blocks.push_back({.name = "decoder.embed",
+                    .reads = {"memory"},
+                    .writes = {decoder_slot(config)},
+                    .forward_flops = flops,
+                    .backward_flops = 2 * flops,
+                    .make = [=](ParameterStore& store) {
+                      return make_block(
+                          PatchQueries{&store.create("decoder.embed.weight", Shape{width, inputs}, "replicated",
+                                                     linear_matrix(inputs)),
+                                       &store.create("decoder.embed.bias", Shape{width}, "replicated", {}),
+                                       OptionalNorm(store, "decoder.embed.norm", width, config.decoder.first_norm())},
+                          forward);
+                    }});
+}
+
+// Where the patches are, as a box before its sigmoid [Q, 4]: the patch's centre, and a third of the image's sides.
+Tensor places_of_patches(Device& device, int64_t patches_a_side) {
+  const auto before_sigmoid = [](double share) { return static_cast<float>(std::log(share / (1 - share))); };
+  const auto center = [&](int64_t patch) {
+    return before_sigmoid((static_cast<double>(patch) + 0.5) / static_cast<double>(patches_a_side));
+  };
+  const float side = before_sigmoid(1.0 / 3);
+  std::vector<float> places;
+  for (int64_t row = 0; row < patches_a_side; ++row) {
+    for (int64_t column = 0; column < patches_a_side; ++column) {
+      places.insert(places.end(), {center(column), center(row), side, side});
+    }
+  }
+  return Tensor::from<float>(device, Shape{patches_a_side * patches_a_side, 4}, places);
+}
+
 struct DetectionHead {
   OptionalNorm norm;
   Parameter *class_weight, *class_bias;
   BoxHead boxes;
-  Parameter* places;
+  Parameter* learned_places;  // null: those of the patches
+  Tensor patch_places;
+
+  Variable places(const Pass& pass) const {
+    if (learned_places != nullptr) return pass.use(*learned_places);
+    return Variable::constant(patch_places, patch_places.shape(), Layout());
+  }
 };
 
 DetectionHead make_head(ParameterStore& store, const DetectorConfig& config) {
   const std::string name = "detect.head";
   const int64_t width = config.decoder.width, outputs = config.num_classes + 1;
-  return {OptionalNorm(store, name + ".norm", width, config.decoder.last_norm()),
-          &store.create(name + ".class.weight", Shape{outputs, width}, "replicated", linear_matrix(width)),
-          &store.create(name + ".class.bias", Shape{outputs}, "replicated", {}), BoxHead(store, name + ".box", width),
-          &store.create(name + ".places", Shape{config.num_queries, 4}, "replicated", {.standard_deviation = 1})};
+  DetectionHead head{OptionalNorm(store, name + ".norm", width, config.decoder.last_norm()),
+                     &store.create(name + ".class.weight", Shape{outputs, width}, "replicated", linear_matrix(width)),
+                     &store.create(name + ".class.bias", Shape{outputs}, "replicated", {}),
+                     BoxHead(store, name + ".box", width),
+                     nullptr,
+                     {}};
+  if (config.queries == DetectorConfig::Queries::kLearned) {
+    head.learned_places =
+        &store.create(name + ".places", Shape{config.num_queries, 4}, "replicated", {.standard_deviation = 1});
+  } else {
+    head.patch_places = places_of_patches(store.device(), config.image.size / config.image.patch);
+  }
+  return head;
 }
 
 void append_head(std::vector<BlockSpec>& blocks, const DetectorConfig& config) {
@@ -63,7 +126,7 @@ void append_head(std::vector<BlockSpec>& blocks, const DetectorConfig& config) {
     const Variable x = pass.laid_out(head.norm.forward(inputs[0], pass), "batch");
     return std::vector{
         linear(x, pass.use(*head.class_weight), pass.use(*head.class_bias), DType::kFloat32),
-        head.boxes.forward(x, pass.use(*head.places), pass),
+        head.boxes.forward(x, head.places(pass), pass),
     };
   };
   blocks.push_back(
@@ -82,14 +145,21 @@ ModelSpec detector(const DetectorConfig& config) {
   ModelSpec model;
   append_image_encoder(model.blocks, config.image);
   append_image_memory(model.blocks, config.image, "memory");
-  append_queries(model.blocks, config);
+  if (config.queries == DetectorConfig::Queries::kPatches) {
+    TRIPTYCH_CHECK(config.num_queries == config.image.sequence(), "{} queries of {} patches", config.num_queries,
+                   config.image.sequence());
+    append_patch_queries(model.blocks, config);
+  } else {
+    append_learned_queries(model.blocks, config);
+  }
   append_stack(model.blocks, "decoder", decoder_slot(config), config.decoder,
                {.dropout = config.image.dropout,
                 .memory = "memory",
                 .memory_width = config.image.sizes.width,
                 .memory_sequence = config.image.sequence()});
   append_head(model.blocks, config);
-  model.fingerprint = fmt::format("detector queries={} classes={} image({}) decoder({})", config.num_queries,
+  const char* const kind = config.queries == DetectorConfig::Queries::kPatches ? " of patches" : "";
+  model.fingerprint = fmt::format("detector queries={}{} classes={} image({}) decoder({})", config.num_queries, kind,
                                   config.num_classes, config.image.to_string(), config.decoder.to_string());
   return model;
 }

@@ -32,14 +32,30 @@ class DetectTask : public Task {
               "Objects that an image can have found, at most; no sample may have more boxes.")
         .at_least(1)
         .at_most(1024);
+    std::string kind = "learned";
+    reader
+        .read("model.query_kind", kind,
+              "What enters the decoder: learned vectors, the same for every image (DETR), or what the encoder made of "
+              "each "
+              "of the image's patches, which learns faster.")
+        .one_of({"learned", "patches"});
     read_dropout(reader, model_.image.dropout);
     read_image_encoder(reader, model_.image, false, mesh);
+    if (kind == "patches") {
+      model_.queries = DetectorConfig::Queries::kPatches;
+      if (model_.num_queries != model_.image.sequence()) {
+        reader.problem("model.queries",
+                       fmt::format("must be the image's patches where model.query_kind is patches: {}, found {}",
+                                   model_.image.sequence(), model_.num_queries),
+                       fmt::format("Set it to {}", model_.image.sequence()));
+      }
+    }
     read_sizes(reader, "model.decoder", model_.decoder, false, mesh);
     if (model_.decoder.positions != PositionKind::kNone) {
-      reader.problem("model.decoder.positions",
-                     fmt::format("must be none: learned queries stand in no order, found {}",
-                                 position_name(model_.decoder.positions)),
-                     "Leave it out");
+      reader.problem(
+          "model.decoder.positions",
+          fmt::format("must be none: queries bring their places, found {}", position_name(model_.decoder.positions)),
+          "Leave it out");
     }
     reader
         .read("objective.class_weight", objective_.class_weight,

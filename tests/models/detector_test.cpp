@@ -120,6 +120,45 @@ TEST(Detector, QueriesAreASet) {
   for (const std::size_t image : {1u, 2u}) EXPECT_EQ(row_of(changed, image, 20), row_of(after, image, 20));
 }
 
+// A query of each patch is told its box from where the patch is, and at first a third of the image's sides.
+TEST(Detector, PatchesLookFromWhereTheyAre) {
+  constexpr std::size_t kPatches = (kSize / kPatch) * (kSize / kPatch), kRow = 4 * kPatches;
+  DetectorConfig config = small_detector();
+  config.queries = DetectorConfig::Queries::kPatches;
+  config.num_queries = kPatches;
+  Alone model(detector(config), "boxes");
+  const Fields fields = images(model.rank.device);
+  const Rows states = model.infer_rows(fields, "decoder"), found = model.infer_rows(fields, "boxes");
+  Rows boxes;
+  for (std::size_t row = 0; row < kImages * kPatches; ++row) {
+    const Rows x = normalized(row_of(states, row, 4), model.parameter("detect.head.norm.weight"),
+                              model.parameter("detect.head.norm.bias"));
+    const std::size_t patch = row % kPatches;
+    Rows place{(static_cast<double>(patch % 3) + 0.5) / 3, (static_cast<double>(patch / 3) + 0.5) / 3, 1.0 / 3,
+               1.0 / 3};
+    for (double& share : place) share = std::log(share / (1 - share));
+    const Rows box = box_of(model, "detect.head.box", x, place);
+    boxes.insert(boxes.end(), box.begin(), box.end());
+  }
+  EXPECT_LT(relative_error(found, boxes), tolerance(DType::kFloat32).summed);
+
+  const Rows changed = model.infer_rows(images(model.rank.device, 128), "boxes");
+  EXPECT_NE(row_of(changed, 0, kRow), row_of(found, 0, kRow));
+  for (const std::size_t image : {1u, 2u}) EXPECT_EQ(row_of(changed, image, kRow), row_of(found, image, kRow));
+
+  // Where the last product of the boxes says nothing, what is left is the places alone.
+  Alone begun(detector(config), "boxes");
+  for (const Parameter* p : begun.rank.store.all()) {
+    if (p->name.starts_with("detect.head.box.2")) begun.write(p->name, std::vector<float>(p->value.num_elements()));
+  }
+  const Rows places = begun.infer_rows(fields, "boxes");
+  for (std::size_t patch = 0; patch < kPatches; ++patch) {
+    EXPECT_NEAR(places[4 * patch], (static_cast<double>(patch % 3) + 0.5) / 3, 1e-6);
+    EXPECT_NEAR(places[4 * patch + 1], (static_cast<double>(patch / 3) + 0.5) / 3, 1e-6);
+    EXPECT_NEAR(places[4 * patch + 2], 1.0 / 3, 1e-6);
+  }
+}
+
 TEST(Grounder, TheFirstTokenHasTheBoxOfPhraseAndImage) {
   Alone model(grounder(small_grounder()), "box");
   const auto with_text = [&](std::vector<int32_t> tokens, uint8_t changed = 0) {

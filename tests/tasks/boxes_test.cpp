@@ -62,6 +62,13 @@ TEST(BoxTasks, ADataSetWithoutBoxesIsRefused) {
                {"model.queries = 1 boxes; one of this data set has 2"});
 }
 
+TEST(BoxTasks, PatchesAreAsManyQueriesAsThereArePatches) {
+  const std::string config = "model.query_kind = \"patches\"\n" + config_of_boxes("detect", 5);
+  expect_parts(
+      user_error_of([&] { parse_run_config(config, "run.toml", standard_tasks()); }),
+      {"model.queries", "must be the image's patches where model.query_kind is patches", "found 5. Set it to "});
+}
+
 // Of the 11 samples 7 have boxes: 0, 2, 3, 5, 6, 8, 9; of them one has a box without a class, which is not to be found.
 TEST(BoxTasks, AnEvaluationIsOfTheBoxesThatAreThere) {
   const Found detect = evaluate_boxes("detect", 1);

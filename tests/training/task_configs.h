@@ -57,7 +57,9 @@ inline std::string config_of(const std::string& task, int turn) {
                        turn % 3 > 0);
   }
   if (task == "detect") {
-    return text + "model.classes = 5\nmodel.queries = 7\n" + image +
+    const char* const queries =
+        turn % 4 < 2 ? "model.queries = 7\n" : "model.queries = 9\nmodel.query_kind = \"patches\"\n";
+    return text + "model.classes = 5\n" + queries + image +
            "[model.decoder]\nwidth = 12\nlayers = 2\nheads = 2\nfeed_forward = 18\n" +
            fmt::format("[objective]\nnothing_weight = {}\n", turn % 3 > 0 ? 0.1 : 1.0);
   }
