@@ -1,7 +1,6 @@
 // What only a device of the CUDA backend does; under emulation.
 
 #include "device/cuda/cuda_device.h"
-#include "device/cuda/launch.h"
 
 #include <algorithm>
 #include <atomic>
@@ -16,6 +15,7 @@
 #include "device/backend.h"
 #include "device/cuda/cuda_info.h"
 #include "device/cuda/environment.h"
+#include "device/cuda/launch.h"
 #include "device/out_of_memory.h"
 #include "emulator/runtime/counters.h"
 #include "emulator/runtime/runtime.h"
