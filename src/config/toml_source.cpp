@@ -37,27 +37,45 @@ bool names_table(std::string_view header) {
 
 /// Finds what the TOML library does not survive. It nests tables without a limit ("a.a.a. ... = 1"), and frees them by
 /// recursion: a small file could exhaust the stack. And version 3.3 takes for granted that a letter or a quote follows
-/// the '[' of a table, and that no '}' stands where a list's value could: what else does is undefined there. This walks
-/// the text as a lexer would, past strings and comments, looks at each header, pairs the brackets of a value, and
-/// measures both ways to nest: dots within one key, and brackets within one value. Returns "" or the rule that is
-/// broken, with the place in `line`.
+/// the '[' of a table, that no '}' stands where a list's value could, and that no letter beyond ASCII stands where it
+/// looks for blanks or a value's end: behind a quote within a word, and behind a '\' and the line break after it. What
+/// else does is undefined there. This walks the text as a lexer would, past strings and comments, looks at each header
+/// and at where each string begins, pairs the brackets of a value, and measures both ways to nest: dots within one key,
+/// and brackets within one value. Returns "" or the rule that is broken, with the place in `line`.
 std::string check_structure(std::string_view text, uint64_t& line) {
   line = 1;
   std::size_t dots = 0;
-  std::string open;       // the brackets of a value or a header that wait for their ends
-  bool is_value = false;  // an '=' stands before on this line
+  std::string open;        // the brackets of a value or a header that wait for their ends
+  bool in_value = false;   // behind an '=', where no key or header is
+  bool may_begin = false;  // and the value has not begun
   constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   std::size_t i = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
   const auto starts_with = [&](std::string_view what) { return text.substr(i).starts_with(what); };
   while (i < text.size()) {
     const char c = text[i];
     if (c == '"' || c == '\'') {
+      if (in_value && !may_begin) {
+        return "must begin a string where a value begins, found a quote behind something else. Quote the whole value";
+      }
+      may_begin = false;
       const std::string fence(3, c);
       if (starts_with(fence)) {
         i += 3;
         while (i < text.size() && !starts_with(fence)) {
           if (text[i] == '\n') ++line;
-          i += c == '"' && text[i] == '\\' ? 2 : 1;
+          const bool escapes = c == '"' && text[i] == '\\';
+          ++i;
+          if (!escapes) continue;
+          // One that ends its line takes the blanks along; any other takes the next byte, be it a quote.
+          const std::size_t next = std::min(text.find_first_not_of(" \t\r\n", i), text.size());
+          const std::string_view blanks = text.substr(i, next - i);
+          line += static_cast<uint64_t>(std::count(blanks.begin(), blanks.end(), '\n'));
+          i = blanks.empty() ? next + 1 : next;
+          if (next < text.size() && static_cast<unsigned char>(text[next]) >= 0x80) {
+            return "must have no letter beyond ASCII right behind a '\\' in a string of several lines, nor where the "
+                   "line "
+                   "after it begins. Join the lines, or write the letter as \\uXXXX";
+          }
         }
         i += 3;
         for (int extra = 0; extra < 2 && i < text.size() && text[i] == c; ++extra) ++i;  // quotes before the fence
@@ -76,11 +94,24 @@ std::string check_structure(std::string_view text, uint64_t& line) {
       return "must have letters and blanks beyond ASCII in quotes and comments alone, found others. Quote them, or "
              "write plain blanks";
     }
-    if (c == '[' && open.empty() && !is_value && !names_table(text.substr(i))) {
+    if (c == '[' && open.empty() && !in_value && !names_table(text.substr(i))) {
       return "must name a table in letters, digits, '_' and '-' behind its '[', found none. Write [section]";
     }
     if (c == '\n') ++line;
-    if (open.empty() && (c == '=' || c == '\n')) is_value = c == '=';
+    if (c == '\n' && open.empty()) {
+      in_value = may_begin = false;
+    } else if (c == '=' && !in_value) {
+      in_value = may_begin = true;
+    } else if (c == ',' && !open.empty()) {
+      in_value = may_begin = open.back() == '[';
+    } else if (c == '{' && may_begin) {
+      in_value = may_begin = false;
+    } else if (c == '}') {
+      in_value = true;
+      may_begin = false;
+    } else if (std::string_view(" \t\r\n[").find(c) == std::string_view::npos) {
+      may_begin = false;
+    }
     if (c == '[' || c == '{') open += c;
     if (c == ']' || c == '}') {
       if (open.empty() || open.back() != (c == ']' ? '[' : '{')) {

@@ -273,6 +273,21 @@ TEST(ConfigReader, RefusesHostileText) {
        {"\u00a0[run]", "data.flip = true\u02ff", "d\u00e4ta.flip = true", "\xef\xbb\xbf\xef\xbb\xbf"}) {
     EXPECT_PRED2(contains, message_of("data.flip = true\n" + text), "[a.toml:2] the file must have letters") << text;
   }
+  // A quote within a value begins no string for the library, which goes on to the value's end and meets such a letter.
+  for (const std::string value : {"18'\u00e4'", "1.'\u00e4'", "='\u00e4'", "1['\u00e4']", "1{'\u00e4'}", "[1'\u00e4']",
+                                  "{a = 1\"\u00e4\"}", "[{a = 1}'\u00e4']"}) {
+    EXPECT_PRED2(contains, message_of("data.flip = true\nrun.seed = " + value),
+                 "[a.toml:2] the file must begin a string where a value begins")
+        << value;
+  }
+  // And behind a '\\' within a string of several lines.
+  for (const std::string string : {"\"\"\"a\\\u00e4\"\"\"", "\"\"\"a \\\n\u00e4\"\"\"", "\"\"\"\\ \n\n \u00e4\"\"\""}) {
+    EXPECT_PRED2(contains, message_of("data.path = " + string), "the file must have no letter beyond ASCII") << string;
+  }
+  EXPECT_EQ(message_of("data.path = \"\"\"\u00e4 \\\n  a\u00e4\\\"\"\"\"\"\"\nrun.seed = 1"), "");
+  EXPECT_PRED2(contains, message_of("data.path = \"\"\"a\\\n\n\"\"\"\nrun.seed = -1"), "[a.toml:4]");
+  EXPECT_EQ(message_of("", {"data.path=it's \u00e4"}), "");
+  EXPECT_EQ(message_of("data = {'path' = '\u00e4', \"flip\" = true}"), "");
   EXPECT_EQ(message_of("\xef\xbb\xbf# \u00a0\n"
                        "data.path = '\u00a0\u02ff' # \u3000"),
             "");

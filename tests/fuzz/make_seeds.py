@@ -148,6 +148,7 @@ def shard():
 
 def config():
     seeds = {path.stem: path.read_bytes() for path in sorted(CONFIGS.glob("*.toml"))[:3]}
+    seeds["quotes.toml"] = "[data]\n'path' = 'd\u00e4ta' # '\u00e4'\nseed = 1'\u00e4'\n".encode()
     types = b"""[run]
 dir = "a b"
 seed = 18_446
