@@ -64,6 +64,10 @@ install_packages() {
 build() {
   local preset=$1 target=$2
   logged build "build/log/configure-$preset.log" cmake --preset "$preset"
+  # Where another compiler made the folder, CMake forgets the preset's other settings: anew then.
+  if grep -q 'require your cache to be deleted' "build/log/configure-$preset.log"; then
+    logged build "build/log/configure-$preset.log" cmake --fresh --preset "$preset"
+  fi
   sed -n 's/^-- \(CUDA backend\|Fuzzers\): /  \1: /p' "build/log/configure-$preset.log"
   # As many compilers as cores: ninja's default of two more needs memory that small machines lack.
   logged build "build/log/build-$preset.log" cmake --build "build/$preset" --target "$target" --parallel "$(nproc)"

@@ -148,7 +148,11 @@ bool SharedCollectives::advance() {
   bool moved = false;
   try {
     // Draining frees slots for the peers, so it comes before filling more than the first time.
-    while (try_fill() | try_combine() | try_drain()) moved = true;
+    while (true) {
+      const bool filled = try_fill(), combined = try_combine(), drained = try_drain();
+      if (!filled && !combined && !drained) break;
+      moved = true;
+    }
   } catch (const Error&) {
     fail_all(std::current_exception());
     moved = true;

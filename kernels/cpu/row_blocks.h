@@ -21,8 +21,8 @@ void sum_row_blocks(Stream& stream, int64_t rows, int64_t cols, std::initializer
   const int64_t block_rows = std::max<int64_t>(64, (rows + 255) / 256);
   const int64_t num_blocks = (rows + block_rows - 1) / block_rows;
   const int64_t stride = static_cast<int64_t>(outs.size()) * cols;
-  float* const sums =
-      reinterpret_cast<float*>(stream.scratch(static_cast<std::size_t>(num_blocks * stride) * sizeof(float)));
+  const int64_t num_sums = std::max<int64_t>(1, num_blocks) * stride;  // without rows too, there is one to point into
+  float* const sums = reinterpret_cast<float*>(stream.scratch(static_cast<std::size_t>(num_sums) * sizeof(float)));
   const int64_t grain = std::max<int64_t>(1, grain_rows(cols) / block_rows);
   parallel_ranges(stream, num_blocks, grain, [&](int64_t first, int64_t last) {
     for (int64_t block = first; block < last; ++block) {

@@ -136,7 +136,7 @@ EvaluationResults GroundTask::evaluate(Inference& inference, const EvaluationInp
     for (const auto& [of, hidden] :
          {std::pair{&of_image, SampleParts::kCaptions}, std::pair{&of_text, SampleParts::kImage}}) {
       inference.run(dataset, hiding(sources, hidden), EvaluationItems::kCaptions, std::span(&kBox, 1),
-                    [&, of = of](const InferredRows& rows) {
+                    [&](const InferredRows& rows) {
                       for (int64_t i = 0; i < rows.num_items; ++i) {
                         const auto truth = truth_of.find(static_cast<int64_t>(rows.first_item) + i);
                         if (truth == truth_of.end()) continue;

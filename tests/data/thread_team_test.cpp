@@ -12,13 +12,14 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/sanitizer.h"
 
 namespace triptych::test {
 namespace {
 
 TEST(ThreadTeam, RunsWhatIsPostedOnSoManyThreads) {
-  ThreadTeam team(3);
   std::latch all(3);  // opens only if three run at once
+  ThreadTeam team(3);
   for (int i = 0; i < 3; ++i) team.post([&] { all.arrive_and_wait(); });
   all.wait();
 }
@@ -37,7 +38,7 @@ TEST(ThreadTeam, WaitsForWhatRuns) {
   EXPECT_TRUE(has_ended);
 }
 
-#ifndef __SANITIZE_ADDRESS__  // the sanitizer's shadow does not fit into a limit
+#if !TRIPTYCH_ADDRESS_SANITIZER  // its shadow does not fit into a limit
 // In a process of its own, whose address space ends after a few threads' stacks: 0 if that is told, 1 if all start.
 [[noreturn]] void start_a_thousand_threads() {
   ::alarm(20);  // what hangs is killed

@@ -81,7 +81,7 @@ TEST(LocalShape, OfADimOnTwoAxesIsAPieceOfAPiece) {
       {on_axes(Placement::shard(1, 1), kReplicate, Placement::shard(1)), {{0, 2}, {4, 2}, {2, 2}, {6, 1}}},
   };
   for (const auto& [layout, pieces] : cases) {
-    run_ranks(4, [&, layout = layout, pieces = pieces](Group& world) {
+    run_ranks(4, [&](Group& world) {
       Device device(1);
       const Mesh mesh(world, {.dp = 2, .tp = 2}, device);
       const Range mine = pieces[static_cast<std::size_t>(world.rank())];

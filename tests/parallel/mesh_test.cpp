@@ -148,11 +148,11 @@ TEST(Mesh, MakesAGroupOnceForTheSameRanks) {
       {{.pp = 2, .dp = 2, .cp = 2, .tp = 2}, 9},  // and pp, and all ranks
   };
   for (const auto& [shape, num_splits] : cases) {
-    run_ranks(shape.pp * shape.dp * shape.cp * shape.tp, [&, shape = shape, expected = num_splits](Group& world) {
+    run_ranks(shape.pp * shape.dp * shape.cp * shape.tp, [&](Group& world) {
       Device device(1);
       CountingGroup counting(world);
       const Mesh mesh(counting, shape, device);
-      EXPECT_EQ(counting.num_splits, expected) << shape.pp << shape.dp << shape.cp << shape.tp;
+      EXPECT_EQ(counting.num_splits, num_splits) << shape.pp << shape.dp << shape.cp << shape.tp;
       const MeshCoordinate at = mesh.coordinate();
       // The ranks that should be in the group of every set, found by looking at all ranks' coordinates.
       for (std::size_t index = 0; index < 8; ++index) {

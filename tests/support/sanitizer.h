@@ -3,18 +3,12 @@
 #include <cstddef>
 #include <vector>
 
+#include "base/sanitizer.h"
+
 namespace triptych::test {
 
-/// Whether the address sanitizer is compiled in, gcc's or clang's: unoptimized too, so a second's work takes up to a
-/// minute.
-inline constexpr bool kIsSanitized =
-#if defined(__SANITIZE_ADDRESS__)
-    true;
-#elif defined(__has_feature)
-    __has_feature(address_sanitizer);
-#else
-    false;
-#endif
+/// Whether the address sanitizer is compiled in: unoptimized too, so a second's work takes up to a minute.
+inline constexpr bool kIsSanitized = TRIPTYCH_ADDRESS_SANITIZER != 0;
 
 /// All of a list of cases; under the address sanitizer one of every `stride`, beginning with `first`. Where the stride
 /// shares no factor with the lengths of the loops that made the list, those still have cases of every value of each.

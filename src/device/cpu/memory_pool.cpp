@@ -5,9 +5,10 @@
 #include <sys/mman.h>
 
 #include "base/checked.h"
+#include "base/sanitizer.h"
 #include "device/out_of_memory.h"
 
-#if defined(__SANITIZE_ADDRESS__)
+#if TRIPTYCH_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
