@@ -7,7 +7,7 @@ if(CLANG_FOR_FUZZING)
 endif()
 if(EXISTS "${fuzzer_library}")
   add_test(NAME fuzz.minute COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/run --no-install 60)
-  set_tests_properties(fuzz.minute PROPERTIES PROCESSORS 2 TIMEOUT 1800)  # and of their build
+  set_tests_properties(fuzz.minute PROPERTIES PROCESSORS 2 COST 1 TIMEOUT 1800)  # and of their build
   message(STATUS "Fuzzers: a minute of each is among the tests")
 else()
   message(STATUS "Fuzzers: not among the tests, since clang-19 with its libFuzzer is not here; launcher/test installs it")

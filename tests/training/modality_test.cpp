@@ -29,7 +29,9 @@ namespace triptych::test {
 namespace {
 
 constexpr uint64_t kSeed = 7, kBatch = 8, kSteps = kIsSanitized ? 15 : 50;
-constexpr const char* kTasks[] = {"contrastive", "classify", "caption", "coca"};
+// Under the address sanitizer the second and the fourth, which does what the first and the third do.
+const std::vector<const char*> kTasks =
+    fewer_if_sanitized<const char*>({"contrastive", "classify", "caption", "coca"}, 2, 1);
 
 // One of twelve brightnesses with some noise, and its name.
 std::vector<std::byte> picture(uint64_t i) {
