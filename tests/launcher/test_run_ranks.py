@@ -46,6 +46,23 @@ class RunRanks(unittest.TestCase):
             job.ranks.ended = ended
             self.assertEqual(job.exit_code(-11), code)
 
+    def test_takes_the_ranks_code_from_what_mpirun_said_before_it_crashed(self):
+        for text in ("mpirun detected that one or more processes exited with non-zero status, thus causing\n"
+                     "the job to be terminated. The first process to do so was:\n\n  Process name: [[1,1],0]\n"
+                     "  Exit code:    75\n",
+                     "MPI_ABORT was invoked on rank 0 in communicator MPI_COMM_WORLD\nwith errorcode 75.\n"):
+            with tempfile.TemporaryDirectory() as folder:
+                mpirun = Path(folder, "mpirun")
+                rule = "-" * 74
+                said = f"{rule}\n{text}{rule}\n"
+                mpirun.write_text(f"#!/usr/bin/python3\nimport os, sys\nsys.stderr.write({said!r})\n"
+                                  "sys.stderr.flush()\nos.kill(os.getpid(), 11)\n")
+                mpirun.chmod(0o755)
+                result = run_ranks("1", "true", env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"})
+            self.assertEqual(result.returncode, 75, result.stderr)
+            self.assertIn("[mpirun] must end by itself, it was ended by signal 11 (SIGSEGV)", result.stderr)
+            self.assertNotIn(rule, result.stderr)
+
     def test_ends_an_mpirun_that_stands_still_behind_its_ranks(self):
         with tempfile.TemporaryDirectory() as folder:
             mpirun = Path(folder, "mpirun")  # a rank that is killed, and that nobody asks for
