@@ -73,8 +73,7 @@ std::string check_structure(std::string_view text, uint64_t& line) {
           i = blanks.empty() ? next + 1 : next;
           if (next < text.size() && static_cast<unsigned char>(text[next]) >= 0x80) {
             return "must have no letter beyond ASCII right behind a '\\' in a string of several lines, nor where the "
-                   "line "
-                   "after it begins. Join the lines, or write the letter as \\uXXXX";
+                   "line after it begins. Join the lines, or write the letter as \\uXXXX";
           }
         }
         i += 3;
