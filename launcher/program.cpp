@@ -26,6 +26,7 @@
 #include "launcher/tokenizer.h"
 #include "launcher/train.h"
 #include "launcher/verify.h"
+#include "parallel/exit_code.h"
 
 namespace triptych::launcher {
 namespace {
@@ -41,11 +42,7 @@ int end_with(int exit_code) {
                             describe_errno(lost))));
 }
 
-}  // namespace
-
-int run_program(int argc, char** argv, TaskTable tasks) {
-  secure_standard_streams();
-  prepare_environment(argv);
+int run_subcommand(int argc, char** argv, TaskTable tasks) {
   CLI::App app("Triptych trains image-text Transformers on many ranks.", "triptych");
   app.set_version_flag("--version", fmt::format("triptych {}", program_version()));
   app.require_subcommand(1);
@@ -83,6 +80,16 @@ int run_program(int argc, char** argv, TaskTable tasks) {
   } catch (const std::exception& error) {
     return report_error(error);
   }
+}
+
+}  // namespace
+
+int run_program(int argc, char** argv, TaskTable tasks) {
+  secure_standard_streams();
+  prepare_environment(argv);
+  const int exit_code = run_subcommand(argc, argv, tasks);
+  leave_exit_code(exit_code);
+  return exit_code;
 }
 
 }  // namespace triptych::launcher

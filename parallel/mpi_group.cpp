@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/console.h"
+#include "parallel/exit_code.h"
 #include "parallel/time_limit.h"
 
 namespace triptych::parallel {
@@ -48,6 +49,7 @@ void check_mpi(int code, std::string_view where, std::string_view call) {
 
 void abort_mpi(int exit_code) {
   std::fflush(nullptr);
+  leave_exit_code(exit_code);
   MPI_Abort(MPI_COMM_WORLD, exit_code);
   std::_Exit(exit_code);
 }

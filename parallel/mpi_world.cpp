@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/program_identity.h"
+#include "parallel/exit_code.h"
 #include "parallel/mpi_group.h"
 #include "parallel/roll_call.h"
 #include "parallel/time_limit.h"
@@ -35,6 +36,7 @@ class SoloWorld : public World {
   std::string ask_all(const PeerError&) override { return "There is no other rank"; }
   [[noreturn]] void abort(int exit_code) override {
     std::fflush(nullptr);
+    leave_exit_code(exit_code);
     std::_Exit(exit_code);
   }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/console.h"
+#include "parallel/exit_code.h"
 
 namespace triptych::parallel {
 namespace {
@@ -31,6 +32,7 @@ TimeLimit::TimeLimit(std::chrono::milliseconds limit, std::string where, std::st
                         "was never started or cannot be reached. Look for it with `ps` on every machine, and "
                         "start again",
                         where, what, std::chrono::duration<double>(limit).count()));
+        leave_exit_code(1);
         std::_Exit(1);
       }) {}
 

@@ -1,10 +1,14 @@
-"""Ranks that die, hang, disagree or throw: all of them end soon, with the right exit code, and somebody says why.
+"""Ranks that die, hang, disagree or throw: all of them end soon, with the right exit code, and somebody says why. So they
+do where mpirun crashes when they have ended.
 
 usage: check_faults.py RUN_RANKS FAULTY_RANKS
 """
 
+import os
+import shutil
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -14,9 +18,9 @@ from fault_checks import FaultChecks  # noqa: E402  (found in the folder above)
 faults = FaultChecks(*sys.argv[1:])
 
 
-def check(fault, transports, exit_codes, *texts):
+def check(fault, transports, exit_codes, *texts, **environment):
     for transport in transports:
-        faults.check(f"{transport} {fault}", exit_codes, *texts)
+        faults.check(f"{transport} {fault}", exit_codes, *texts, **environment)
 
 
 both = ["shared", "mpi"]
@@ -42,4 +46,14 @@ check("disagreement", ["shared"], [70], "rank 0 (world rank 0): number 20, all_r
       "rank 1 (world rank 1): number 20, all_gather(float32 x 7)")
 check("unwinds", both, [1])
 check("user_error", both, [2], "[test] a mistake of the user (rank 1)")
+
+with tempfile.TemporaryDirectory() as folder:
+    mpirun = Path(folder, "mpirun")
+    mpirun.write_text("#!/usr/bin/python3\nimport os, subprocess, sys\n"
+                      f"subprocess.run([{shutil.which('mpirun')!r}, *sys.argv[1:]])\nos.kill(os.getpid(), 11)\n")
+    mpirun.chmod(0o755)
+    crashing = {"PATH": f"{folder}:{os.environ['PATH']}"}
+    crash = "[mpirun] must end by itself, it was ended by signal 11 (SIGSEGV)"
+    for fault, code in (("none", 0), ("stopped", 1), ("too_short", 70), ("unwinds", 1), ("user_error", 2)):
+        check(fault, ["shared"], [code], crash, **crashing)
 faults.exit()

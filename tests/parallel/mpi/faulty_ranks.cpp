@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "parallel/exit_code.h"
 #include "parallel/world.h"
 
 namespace {
@@ -96,8 +97,10 @@ int main(int argc, char** argv) {
     }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
+    leave_exit_code(1);
     return 1;
   }
   std::printf("ended well\n");
+  leave_exit_code(0);
   return 0;
 }
