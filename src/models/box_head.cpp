@@ -1,5 +1,8 @@
 #include "models/box_head.h"
 
+#include <cmath>
+#include <vector>
+
 #include <fmt/format.h>
 
 #include "ops/add.h"
@@ -7,6 +10,21 @@
 #include "ops/sigmoid.h"
 
 namespace triptych::models {
+
+Tensor patch_places(Device& device, int64_t patches_a_side) {
+  const auto before_sigmoid = [](double share) { return static_cast<float>(std::log(share / (1 - share))); };
+  const auto center = [&](int64_t patch) {
+    return before_sigmoid((static_cast<double>(patch) + 0.5) / static_cast<double>(patches_a_side));
+  };
+  const float side = before_sigmoid(1.0 / 3);
+  std::vector<float> places;
+  for (int64_t row = 0; row < patches_a_side; ++row) {
+    for (int64_t column = 0; column < patches_a_side; ++column) {
+      places.insert(places.end(), {center(column), center(row), side, side});
+    }
+  }
+  return Tensor::from<float>(device, Shape{patches_a_side * patches_a_side, 4}, places);
+}
 
 BoxHead::BoxHead(ParameterStore& store, const std::string& name, int64_t width) {
   const auto make = [&](int number, int64_t outputs) {

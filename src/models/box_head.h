@@ -7,6 +7,10 @@
 
 namespace triptych::models {
 
+/// Where the patches of a square image are, as boxes before their sigmoid, float32 [patches, 4]: each patch's centre,
+/// and a third of the image's sides.
+Tensor patch_places(Device& device, int64_t patches_a_side);
+
 /// From states to boxes: Carion et al. 2020, section 3.2: three products, "<name>.0" to "<name>.2", with an activation
 /// between them (here the exact GELU), and a sigmoid. All of it Replicate on `tp`.
 class BoxHead {

@@ -1,6 +1,5 @@
 #include "models/detector.h"
 
-#include <cmath>
 #include <vector>
 
 #include "models/box_head.h"
@@ -70,22 +69,6 @@ void append_patch_queries(std::vector<BlockSpec>& blocks, const DetectorConfig& 
                     }});
 }
 
-// Where the patches are, as a box before its sigmoid [Q, 4]: the patch's centre, and a third of the image's sides.
-Tensor places_of_patches(Device& device, int64_t patches_a_side) {
-  const auto before_sigmoid = [](double share) { return static_cast<float>(std::log(share / (1 - share))); };
-  const auto center = [&](int64_t patch) {
-    return before_sigmoid((static_cast<double>(patch) + 0.5) / static_cast<double>(patches_a_side));
-  };
-  const float side = before_sigmoid(1.0 / 3);
-  std::vector<float> places;
-  for (int64_t row = 0; row < patches_a_side; ++row) {
-    for (int64_t column = 0; column < patches_a_side; ++column) {
-      places.insert(places.end(), {center(column), center(row), side, side});
-    }
-  }
-  return Tensor::from<float>(device, Shape{patches_a_side * patches_a_side, 4}, places);
-}
-
 struct DetectionHead {
   OptionalNorm norm;
   Parameter *class_weight, *class_bias;
@@ -112,7 +95,7 @@ DetectionHead make_head(ParameterStore& store, const DetectorConfig& config) {
     head.learned_places =
         &store.create(name + ".places", Shape{config.num_queries, 4}, "replicated", {.standard_deviation = 1});
   } else {
-    head.patch_places = places_of_patches(store.device(), config.image.size / config.image.patch);
+    head.patch_places = patch_places(store.device(), config.image.size / config.image.patch);
   }
   return head;
 }

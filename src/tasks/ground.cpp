@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <utility>
 #include <vector>
@@ -83,6 +84,64 @@ BoundingBox box_of_row(const InferredRows& rows, int64_t row) {
   return slot_box(std::span(rows.outputs.at(kBox)).subspan(static_cast<std::size_t>(row) * 4, 4));
 }
 
+// How well a set's phrases were found.
+struct FoundPhrases {
+  Overlaps both, of_image, of_text;
+  std::vector<BoundingBox> truths;
+};
+
+// A phrase as the report shows it.
+BoxesPanel::Example drawn_phrase(const InferredRows& rows, int64_t row, const Tokenizer& tokenizer,
+                                 int64_t image_size) {
+  const auto length = static_cast<std::size_t>(rows.field_row<int32_t>(kLengths, row)[0]);
+  BoxesPanel::Example example;
+  example.asked = tokenizer.decode(rows.field_row<int32_t>(kTokens, row).first(length));
+  example.picture = seen_picture(rows.field_row<uint8_t>(kPixels, row), image_size, example.asked);
+  const BoundingBox truth = field_box(rows.field_row<float>(kTruth, row)), found = box_of_row(rows, row);
+  const double iou = box_iou(found, truth);
+  example.boxes = {drawn_box(truth, ""), drawn_box(found, example.asked)};
+  example.boxes[0].is_truth = true;
+  example.boxes[1].correct = iou >= kRightIou;
+  example.boxes[1].score = iou;
+  return example;
+}
+
+// Looks for all phrases: with the images, with the phrases hidden, and with the images hidden. `see` is called for
+// those of the first that have a box.
+FoundPhrases find_phrases(Inference& inference, const std::shared_ptr<const Dataset>& dataset,
+                          const std::vector<FieldSource>& sources,
+                          const std::function<void(const InferredRows&, int64_t row, int64_t item)>& see) {
+  const std::vector<std::string> wanted{kTruth, kPresent, kPixels, kTokens, kLengths};
+  FoundPhrases found;
+  std::map<int64_t, BoundingBox> truth_of;  // by phrase
+  inference.run(
+      dataset, sources, EvaluationItems::kCaptions, std::span(&kBox, 1),
+      [&](const InferredRows& rows) {
+        for (int64_t i = 0; i < rows.num_items; ++i) {
+          if (rows.field_row<uint8_t>(kPresent, i)[0] == 0) continue;
+          const BoundingBox truth = field_box(rows.field_row<float>(kTruth, i));
+          const auto item = static_cast<int64_t>(rows.first_item) + i;
+          found.both.add(box_iou(box_of_row(rows, i), truth));
+          found.truths.push_back(truth);
+          truth_of[item] = truth;
+          see(rows, i, item);
+        }
+      },
+      wanted);
+  for (const auto& [of, hidden] :
+       {std::pair{&found.of_image, SampleParts::kCaptions}, std::pair{&found.of_text, SampleParts::kImage}}) {
+    inference.run(dataset, hiding(sources, hidden), EvaluationItems::kCaptions, std::span(&kBox, 1),
+                  [&](const InferredRows& rows) {
+                    for (int64_t i = 0; i < rows.num_items; ++i) {
+                      const auto truth = truth_of.find(static_cast<int64_t>(rows.first_item) + i);
+                      if (truth == truth_of.end()) continue;
+                      of->add(box_iou(box_of_row(rows, i), truth->second));
+                    }
+                  });
+  }
+  return found;
+}
+
 EvaluationResults GroundTask::evaluate(Inference& inference, const EvaluationInputs& inputs) const {
   EvaluationResults results;
   TablePanel table{
@@ -99,62 +158,29 @@ EvaluationResults GroundTask::evaluate(Inference& inference, const EvaluationInp
                           "0.5, the score.",
                       .examples = {}};
   const std::vector<FieldSource> sources = fields(inputs.tokenizer);
-  const std::vector<std::string> wanted{kTruth, kPresent, kPixels, kTokens, kLengths};
   for (const std::string& path : inputs.sets) {
     const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
     const std::string set = set_name(path);
     const std::vector<int64_t> shown = example_numbers(static_cast<int64_t>(dataset->num_texts(text_role())));
-    Overlaps overlaps, of_image, of_text;
-    std::vector<BoundingBox> truths;
-    std::map<int64_t, BoundingBox> truth_of;  // by phrase
-    inference.run(
-        dataset, sources, EvaluationItems::kCaptions, std::span(&kBox, 1),
-        [&](const InferredRows& rows) {
-          for (int64_t i = 0; i < rows.num_items; ++i) {
-            if (rows.field_row<uint8_t>(kPresent, i)[0] == 0) continue;
-            const BoundingBox truth = field_box(rows.field_row<float>(kTruth, i));
-            const BoundingBox found = box_of_row(rows, i);
-            const double iou = box_iou(found, truth);
-            overlaps.add(iou);
-            truths.push_back(truth);
-            const auto item = static_cast<int64_t>(rows.first_item) + i;
-            truth_of[item] = truth;
-            if (!inference.is_first() || std::find(shown.begin(), shown.end(), item) == shown.end()) continue;
-            BoxesPanel::Example& example = examples.examples.emplace_back();
-            const std::span<const int32_t> tokens = rows.field_row<int32_t>(kTokens, i);
-            const auto length = static_cast<std::size_t>(rows.field_row<int32_t>(kLengths, i)[0]);
-            example.group = set;
-            example.asked = inputs.tokenizer->decode(tokens.first(length));
-            example.picture = seen_picture(rows.field_row<uint8_t>(kPixels, i), model_.image.size, example.asked);
-            example.boxes = {drawn_box(truth, ""), drawn_box(found, example.asked)};
-            example.boxes[0].is_truth = true;
-            example.boxes[1].correct = iou >= kRightIou;
-            example.boxes[1].score = iou;
-          }
-        },
-        wanted);
-    for (const auto& [of, hidden] :
-         {std::pair{&of_image, SampleParts::kCaptions}, std::pair{&of_text, SampleParts::kImage}}) {
-      inference.run(dataset, hiding(sources, hidden), EvaluationItems::kCaptions, std::span(&kBox, 1),
-                    [&](const InferredRows& rows) {
-                      for (int64_t i = 0; i < rows.num_items; ++i) {
-                        const auto truth = truth_of.find(static_cast<int64_t>(rows.first_item) + i);
-                        if (truth == truth_of.end()) continue;
-                        of->add(box_iou(box_of_row(rows, i), truth->second));
-                      }
-                    });
-    }
-    std::vector<TablePanel::Row> rows{
-        {"model", overlaps.values()}, {"model, image only", of_image.values()}, {"model, text only", of_text.values()}};
+    const auto show = [&](const InferredRows& rows, int64_t row, int64_t item) {
+      if (!inference.is_first() || std::find(shown.begin(), shown.end(), item) == shown.end()) return;
+      examples.examples.push_back(drawn_phrase(rows, row, *inputs.tokenizer, model_.image.size));
+      examples.examples.back().group = set;
+    };
+    const FoundPhrases found = find_phrases(inference, dataset, sources, show);
+    std::vector<TablePanel::Row> rows{{"model", found.both.values()},
+                                      {"model, image only", found.of_image.values()},
+                                      {"model, text only", found.of_text.values()}};
     for (const std::size_t alone : {1, 2}) tell_changes(rows[alone], rows[0]);
     for (TablePanel::Row& other : baseline_rows(inputs, path, {"accuracy at 0.5"})) rows.push_back(std::move(other));
-    rows.push_back({"a box in the middle", overlaps_of_middle(truths).values()});
-    table.subjects.push_back({.name = set,
-                              .notes = with_lacking({fmt::format("{} phrases", truths.size())}, *dataset, kNeeded),
-                              .rows = std::move(rows)});
-    results.metrics.emplace_back(set + ": accuracy at 0.5", overlaps.accuracy());
-    results.metrics.emplace_back(set + ": accuracy at 0.5, image only", of_image.accuracy());
-    results.metrics.emplace_back(set + ": accuracy at 0.5, text only", of_text.accuracy());
+    rows.push_back({"a box in the middle", overlaps_of_middle(found.truths).values()});
+    table.subjects.push_back(
+        {.name = set,
+         .notes = with_lacking({fmt::format("{} phrases", found.truths.size())}, *dataset, kNeeded),
+         .rows = std::move(rows)});
+    results.metrics.emplace_back(set + ": accuracy at 0.5", found.both.accuracy());
+    results.metrics.emplace_back(set + ": accuracy at 0.5, image only", found.of_image.accuracy());
+    results.metrics.emplace_back(set + ": accuracy at 0.5, text only", found.of_text.accuracy());
   }
   results.panels = {std::move(table), std::move(examples)};
   return results;

@@ -15,6 +15,7 @@ namespace triptych::test {
 namespace {
 
 constexpr int64_t kSize = 6, kPatch = 2, kWidth = 6, kImages = 3;
+constexpr std::size_t kPatches = (kSize / kPatch) * (kSize / kPatch);
 
 ImageEncoderConfig small_encoder() {
   return {.size = kSize,
@@ -45,6 +46,13 @@ Fields images(Device& device, uint8_t changed = 0) {
   Fields fields(kImages);
   fields.set("pixels", Tensor::from<uint8_t>(device, Shape{kImages, kSize, kSize, 3}, pixels));
   return fields;
+}
+
+// Where a patch is, as a box before its sigmoid: its centre, and a third of the image's sides.
+Rows place_of(std::size_t patch) {
+  Rows place{(static_cast<double>(patch % 3) + 0.5) / 3, (static_cast<double>(patch / 3) + 0.5) / 3, 1.0 / 3, 1.0 / 3};
+  for (double& share : place) share = std::log(share / (1 - share));
+  return place;
 }
 
 // Carion et al. 2020, section 3.2: three layers and a sigmoid.
@@ -122,10 +130,10 @@ TEST(Detector, QueriesAreASet) {
 
 // A query of each patch is told its box from where the patch is, and at first a third of the image's sides.
 TEST(Detector, PatchesLookFromWhereTheyAre) {
-  constexpr std::size_t kPatches = (kSize / kPatch) * (kSize / kPatch), kRow = 4 * kPatches;
+  constexpr std::size_t kRow = 4 * kPatches;
   DetectorConfig config = small_detector();
   config.queries = DetectorConfig::Queries::kPatches;
-  config.num_queries = kPatches;
+  config.num_queries = static_cast<int64_t>(kPatches);
   Alone model(detector(config), "boxes");
   const Fields fields = images(model.rank.device);
   const Rows states = model.infer_rows(fields, "decoder"), found = model.infer_rows(fields, "boxes");
@@ -133,11 +141,7 @@ TEST(Detector, PatchesLookFromWhereTheyAre) {
   for (std::size_t row = 0; row < kImages * kPatches; ++row) {
     const Rows x = normalized(row_of(states, row, 4), model.parameter("detect.head.norm.weight"),
                               model.parameter("detect.head.norm.bias"));
-    const std::size_t patch = row % kPatches;
-    Rows place{(static_cast<double>(patch % 3) + 0.5) / 3, (static_cast<double>(patch / 3) + 0.5) / 3, 1.0 / 3,
-               1.0 / 3};
-    for (double& share : place) share = std::log(share / (1 - share));
-    const Rows box = box_of(model, "detect.head.box", x, place);
+    const Rows box = box_of(model, "detect.head.box", x, place_of(row % kPatches));
     boxes.insert(boxes.end(), box.begin(), box.end());
   }
   EXPECT_LT(relative_error(found, boxes), tolerance(DType::kFloat32).summed);
@@ -159,6 +163,24 @@ TEST(Detector, PatchesLookFromWhereTheyAre) {
   }
 }
 
+// The mean of the patches' places, as boxes before their sigmoid, weighted by softmax(query . key / sqrt(H)).
+Rows pointed_place(Alone& model, const Rows& phrase, const Rows& image) {
+  const std::size_t width = phrase.size();
+  const Rows query = product(model.parameter("ground.head.query.weight"), Rows(width, 0), phrase);
+  Rows place(4, 0);
+  double total = 0;
+  for (std::size_t patch = 0; patch < kPatches; ++patch) {
+    const Rows key = product(model.parameter("ground.head.key.weight"), Rows(width, 0), row_of(image, patch, kWidth));
+    double score = 0;
+    for (std::size_t c = 0; c < width; ++c) score += query[c] * key[c] / std::sqrt(static_cast<double>(width));
+    const Rows of_patch = place_of(patch);
+    for (std::size_t c = 0; c < 4; ++c) place[c] += std::exp(score) * of_patch[c];
+    total += std::exp(score);
+  }
+  for (double& share : place) share /= total;
+  return place;
+}
+
 TEST(Grounder, TheFirstTokenHasTheBoxOfPhraseAndImage) {
   Alone model(grounder(small_grounder()), "box");
   const auto with_text = [&](std::vector<int32_t> tokens, uint8_t changed = 0) {
@@ -169,12 +191,14 @@ TEST(Grounder, TheFirstTokenHasTheBoxOfPhraseAndImage) {
   };
   std::vector<int32_t> tokens;
   for (int32_t i = 0; i < 21; ++i) tokens.push_back(i * i % 11);
-  const Rows box = model.infer_rows(with_text(tokens), "box"), states = model.infer_rows(with_text(tokens), "text");
+  const Rows box = model.infer_rows(with_text(tokens), "box"), states = model.infer_rows(with_text(tokens), "text"),
+             memory = model.infer_rows(with_text(tokens), "memory");
   Rows expected;
   for (std::size_t row = 0; row < kImages; ++row) {
     const Rows x = normalized(row_of(states, row * 7, 4), model.parameter("ground.head.norm.weight"),
                               model.parameter("ground.head.norm.bias"));
-    const Rows one = box_of(model, "ground.head.box", x, Rows(4, 0));
+    const Rows one =
+        box_of(model, "ground.head.box", x, pointed_place(model, x, row_of(memory, row, kPatches * kWidth)));
     expected.insert(expected.end(), one.begin(), one.end());
   }
   EXPECT_LT(relative_error(box, expected), tolerance(DType::kFloat32).summed);
