@@ -29,9 +29,10 @@ namespace triptych::test {
 namespace {
 
 constexpr uint64_t kSeed = 7, kBatch = 8, kSteps = kIsSanitized ? 15 : 50;
+constexpr uint64_t kLabels = 7;
 // Under the address sanitizer the second and the fourth, which does what the first and the third do.
 const std::vector<const char*> kTasks =
-    fewer_if_sanitized<const char*>({"contrastive", "classify", "caption", "coca"}, 2, 1);
+    fewer_if_sanitized<const char*>({"contrastive", "classify", "caption", "coca", "answer"}, 2, 1);
 
 // One of twelve brightnesses with some noise, and its name.
 std::vector<std::byte> picture(uint64_t i) {
@@ -60,15 +61,21 @@ struct Sets {
   ScratchFolder folder;
   std::vector<bool> is_blind = of_second_rank();
 
-  // What the samples without an image say is up to `text_of_blind`.
-  std::filesystem::path make(const std::string& name, const std::function<std::string(uint64_t)>& text_of_blind) {
+  // What the samples without an image say is up to `text_of_blind`; all texts have one role.
+  std::filesystem::path make(const std::string& name, const std::function<std::string(uint64_t)>& text_of_blind,
+                             TextRole role = TextRole::kCaption) {
     const auto data = make_data_set(folder / name, is_blind.size(), [&](uint64_t i) {
-      const auto label = static_cast<int64_t>(i % 12 % 11);
-      if (is_blind[i]) return SmallSample{{}, {text_of_blind(i)}, label};
-      // A few more that lack something, so that no part of a batch is whole.
-      if (i % 13 == 5) return SmallSample{picture(i), {}, label};
-      return SmallSample{
-          picture(i), {name_of(i), "a " + name_of(i)}, i % 17 == 3 ? std::nullopt : std::optional(label)};
+      SmallSample sample{picture(i), {name_of(i), "a " + name_of(i)}, static_cast<int64_t>(i % 12 % kLabels)};
+      if (is_blind[i]) {
+        sample.image.clear();
+        sample.captions = {text_of_blind(i)};
+      } else if (i % 13 == 5) {  // a few more that lack something, so that no part of a batch is whole
+        sample.captions.clear();
+      } else if (i % 17 == 3) {
+        sample.label.reset();
+      }
+      if (role != TextRole::kCaption) sample.roles.assign(sample.captions.size(), role);
+      return sample;
     });
     if (!tokenizer.empty()) {
       write_file_atomically(folder / name / "tokenizer.model", tokenizer);
@@ -80,9 +87,13 @@ struct Sets {
     return folder / name;
   }
 
+  static std::string no_name(uint64_t i) { return "no " + name_of(i); }
+  static std::string other_text(uint64_t i) { return name_of(i + 1) + " and " + name_of(i); }
+
   std::string tokenizer;
-  std::filesystem::path half = make("half", [](uint64_t i) { return "no " + name_of(i); });
-  std::filesystem::path other_texts = make("other", [](uint64_t i) { return name_of(i + 1) + " and " + name_of(i); });
+  std::filesystem::path half = make("half", no_name), other_texts = make("other", other_text);
+  std::filesystem::path questions = make("questions", no_name, TextRole::kQuestion),
+                        other_questions = make("other_questions", other_text, TextRole::kQuestion);
 };
 
 Sets& sets() {
@@ -155,6 +166,9 @@ class Modalities : public ::testing::TestWithParam<const char*> {
     return -1;
   }
 
+  bool answers() const { return std::string(GetParam()) == "answer"; }
+  std::filesystem::path half() const { return answers() ? sets().questions : sets().half; }
+  std::filesystem::path other_texts() const { return answers() ? sets().other_questions : sets().other_texts; }
   bool contrasts() const { return std::string(GetParam()) == "contrastive" || std::string(GetParam()) == "coca"; }
 
   ScratchFolder folder_;
@@ -166,13 +180,13 @@ const auto kMeshes = fewer_if_sanitized<std::pair<MeshShape, int>>(
 
 // For 50 steps; under the address sanitizer, too few of them to learn much.
 TEST_P(Modalities, RanksThatNeverHaveAnImageLeaveTheRunOfOneRank) {
-  const auto data = std::make_shared<const Dataset>(Dataset::open(sets().half));
+  const auto data = std::make_shared<const Dataset>(Dataset::open(half()));
   const SampleOrder order(kSeed, data->size(), kBatch);
   for (uint64_t p = 0; p < kBatch * kSteps; ++p) {
     const bool has_image = data->record(order.sample_at(p)).has_image();
     ASSERT_EQ(has_image, p % kBatch < kBatch / 2) << "what the test is about, at position " << p;
   }
-  const std::vector<StepMetrics> expected = run(config("one", sets().half));
+  const std::vector<StepMetrics> expected = run(config("one", half()));
   ASSERT_EQ(expected.size(), kSteps);
   const auto mean_loss = [&](std::size_t first) {
     double sum = 0;
@@ -183,19 +197,22 @@ TEST_P(Modalities, RanksThatNeverHaveAnImageLeaveTheRunOfOneRank) {
   for (const auto& [mesh, microbatches] : kMeshes) {
     const std::string dir = fmt::format("pp{}dp{}tp{}m{}", mesh.pp, mesh.dp, mesh.tp, microbatches);
     SCOPED_TRACE(dir);
-    expect_same_run(run(config(dir, sets().half, mesh, {fmt::format("parallel.microbatches={}", microbatches)})),
-                    expected);
+    expect_same_run(run(config(dir, half(), mesh, {fmt::format("parallel.microbatches={}", microbatches)})), expected);
     const auto one = weights("one"), many = weights(dir);
     ASSERT_EQ(many.size(), one.size());
     for (const auto& [name, values] : one) EXPECT_LT(relative_error(many.at(name), values), kAfterManySteps) << name;
   }
 }
 
-// What a sample says that lacks its image changes no bit of what is learned.
-TEST_P(Modalities, TheTextOfASampleWithoutItsImageChangesNothing) {
-  const std::vector<StepMetrics> one = run(config("half", sets().half, {.dp = 2}));
-  const std::vector<StepMetrics> other = run(config("other", sets().other_texts, {.dp = 2}));
+// What a sample says that lacks its image changes no bit of what is learned; a question is answered without its image.
+TEST_P(Modalities, TheTextOfASampleWithoutItsImageTeachesOnlyAnswers) {
+  const std::vector<StepMetrics> one = run(config("half", half(), {.dp = 2}));
+  const std::vector<StepMetrics> other = run(config("other", other_texts(), {.dp = 2}));
   ASSERT_EQ(one.size(), other.size());
+  if (answers()) {
+    for (std::size_t i = 0; i < one.size(); ++i) EXPECT_NE(one[i].loss, other[i].loss) << "step " << i + 1;
+    return;
+  }
   for (std::size_t i = 0; i < one.size(); ++i) {
     EXPECT_EQ(one[i].loss, other[i].loss) << "step " << i + 1;
     EXPECT_EQ(one[i].grad_norm, other[i].grad_norm) << "step " << i + 1;
@@ -208,13 +225,13 @@ TEST_P(Modalities, TheTextOfASampleWithoutItsImageChangesNothing) {
 TEST_P(Modalities, DropoutOfModalitiesIsAlikeOnEveryMeshAndWhereverARunStopped) {
   const std::vector<std::string> dropout{"data.modality_dropout.image=0.3", "data.modality_dropout.text=0.2",
                                          "training.stop_after=12", "checkpoint.every=5", "checkpoint.keep=0"};
-  const std::vector<StepMetrics> expected = run(config("one", sets().half, {}, dropout));
-  const std::vector<StepMetrics> without = run(config("without", sets().half, {}, {"training.stop_after=12"}));
+  const std::vector<StepMetrics> expected = run(config("one", half(), {}, dropout));
+  const std::vector<StepMetrics> without = run(config("without", half(), {}, {"training.stop_after=12"}));
   ASSERT_EQ(expected.size(), 12u);
   bool differs = false;
   for (std::size_t i = 0; i < expected.size(); ++i) differs = differs || expected[i].loss != without[i].loss;
   EXPECT_TRUE(differs);
-  const auto data = std::make_shared<const Dataset>(Dataset::open(sets().half));
+  const auto data = std::make_shared<const Dataset>(Dataset::open(half()));
   const SampleOrder order(kSeed, data->size(), kBatch);
   double num_pairs = 0;
   for (std::size_t step = 0; contrasts() && step < expected.size(); ++step) {
@@ -233,20 +250,20 @@ TEST_P(Modalities, DropoutOfModalitiesIsAlikeOnEveryMeshAndWhereverARunStopped) 
     SCOPED_TRACE(dir);
     std::vector<std::string> overrides = dropout;
     overrides.push_back(fmt::format("parallel.microbatches={}", microbatches));
-    const std::vector<StepMetrics> found = run(config(dir, sets().half, mesh, overrides));
+    const std::vector<StepMetrics> found = run(config(dir, half(), mesh, overrides));
     expect_same_run(found, expected);
     for (std::size_t i = 0; contrasts() && i < found.size(); ++i) {
       EXPECT_EQ(scalar(found[i], "pairs"), scalar(expected[i], "pairs"));
     }
   }
-  const std::vector<StepMetrics> again = run(config("one", sets().half, {}, dropout), {.resume = "5"});
+  const std::vector<StepMetrics> again = run(config("one", half(), {}, dropout), {.resume = "5"});
   ASSERT_EQ(again.size(), expected.size());
   for (std::size_t i = 0; i < again.size(); ++i) EXPECT_EQ(again[i].loss, expected[i].loss) << "step " << i + 1;
 }
 
 TEST_P(Modalities, AnotherShareOfDropoutIsAnotherRun) {
-  run(config("run", sets().half, {}, {"training.stop_after=1"}));
-  const RunConfig other = config("run", sets().half, {}, {"training.stop_after=2", "data.modality_dropout.text=0.2"});
+  run(config("run", half(), {}, {"training.stop_after=1"}));
+  const RunConfig other = config("run", half(), {}, {"training.stop_after=2", "data.modality_dropout.text=0.2"});
   try {
     run(other, {.resume = "latest"});
     ADD_FAILURE() << "was not refused";
