@@ -1,13 +1,18 @@
 #include "launcher/program.h"
 
+#include <algorithm>
 #include <exception>
 #include <functional>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include "base/console.h"
 #include "base/program_identity.h"
+#include "base/text.h"
 #include "launcher/bench_collectives.h"
 #include "launcher/bench_loader.h"
 #include "launcher/bench_step.h"
@@ -42,6 +47,28 @@ int end_with(int exit_code) {
                             describe_errno(lost))));
 }
 
+// Throws UserError for a word that stands where a subcommand's name must.
+void require_known_subcommand(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* place = &app;
+  std::string path = app.get_name();
+  for (int i = 1; i < argc && argv[i][0] != '-'; ++i) {
+    const std::vector<const CLI::App*> below = place->get_subcommands([](const CLI::App*) { return true; });
+    if (below.empty()) return;
+    const auto found =
+        std::find_if(below.begin(), below.end(), [&](const CLI::App* a) { return a->check_name(argv[i]); });
+    if (found == below.end()) {
+      std::vector<std::string> names;
+      for (const CLI::App* a : below) names.push_back(a->get_name());
+      const std::string near = nearest_word(argv[i], names);
+      throw UserError("arguments", fmt::format("`{}` must be followed by a subcommand, found `{}`. {}", path, argv[i],
+                                               near.empty() ? fmt::format("There are: {}", fmt::join(names, ", "))
+                                                            : fmt::format("Did you mean `{} {}`?", path, near)));
+    }
+    place = *found;
+    path += fmt::format(" {}", place->get_name());
+  }
+}
+
 int run_subcommand(int argc, char** argv, TaskTable tasks) {
   CLI::App app("Triptych trains image-text Transformers on many ranks.", "triptych");
   app.set_version_flag("--version", fmt::format("triptych {}", program_version()));
@@ -71,7 +98,10 @@ int run_subcommand(int argc, char** argv, TaskTable tasks) {
   register_doctor(app, run);
 
   try {
+    require_known_subcommand(app, argc, argv);
     app.parse(argc, argv);
+  } catch (const UserError& error) {
+    return end_with(report_error(error));
   } catch (const CLI::ParseError& error) {
     return end_with(app.exit(error) == 0 ? 0 : 2);
   }

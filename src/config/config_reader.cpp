@@ -1,6 +1,7 @@
 #include "config/config_reader.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <map>
 #include <set>
@@ -154,7 +155,7 @@ struct ConfigReader::Impl {
   struct Key {
     std::string key, doc, default_text, value_text;
     std::string_view type;
-    std::vector<std::string> rules;
+    std::vector<std::string> rules, names_elsewhere;
     bool has_problem = false;
   };
 
@@ -204,9 +205,25 @@ struct ConfigReader::Impl {
         return fmt::format("`{}` must be a table of keys, found a value. Write [{}] and its keys below.", key, key);
       }
     }
-    const std::string near = nearest_key(key);
-    return fmt::format("a key must be known, found `{}`. {}", internal::shorten(key),
-                       near.empty() ? "Remove it." : fmt::format("Did you mean `{}`?", near));
+    std::string remedy = describe_elsewhere(key);
+    if (remedy.empty()) {
+      const std::string near = nearest_key(key);
+      remedy = near.empty() ? "Remove it." : fmt::format("Did you mean `{}`?", near);
+    }
+    return fmt::format("a key must be known, found `{}`. {}", internal::shorten(key), remedy);
+  }
+
+  // Of a name that other programs give some of the keys: which these are, and the first one's meaning.
+  std::string describe_elsewhere(std::string_view word) const {
+    std::string name = name_of(word), keys_here, meaning;
+    for (char& c : name) c = c == '-' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    for (const Key& key : keys) {
+      if (std::find(key.names_elsewhere.begin(), key.names_elsewhere.end(), name) == key.names_elsewhere.end())
+        continue;
+      if (keys_here.empty()) meaning = key.doc;
+      keys_here += fmt::format("{}`{}`", keys_here.empty() ? "" : " or ", key.key);
+    }
+    return keys_here.empty() ? "" : fmt::format("Here it is {}: {}", keys_here, meaning);
   }
 
   // The array whose table a section is, or "" if it is none.
@@ -256,7 +273,8 @@ std::size_t ConfigReader::bind(std::string_view key, T& value, std::string_view 
   const std::size_t index = impl_->keys.size();
   impl_->index_of.emplace(key, index);
   const std::string default_text = format_value(value);
-  impl_->keys.push_back({std::string(key), std::string(doc), default_text, default_text, type_name<T>(), {}, false});
+  impl_->keys.push_back(
+      {std::string(key), std::string(doc), default_text, default_text, type_name<T>(), {}, {}, false});
   if (const ConfigEntry* entry = impl_->find(key)) {
     ConfigValue found = entry->value;
     if (std::same_as<T, std::string> && entry->is_override && found.kind != ConfigValue::Kind::kString) {
@@ -310,6 +328,10 @@ void ConfigReader::add_violation(std::size_t index, std::string_view rule, const
   }
   impl_->add_problem(impl_->place_of(key.key), fmt::format("`{}` must be {}, found {}{}. {}", key.key, rule, found,
                                                            entry == nullptr ? " (the default)" : "", sentence(remedy)));
+}
+
+void ConfigReader::add_names(std::size_t index, std::initializer_list<std::string_view> names) {
+  impl_->keys[index].names_elsewhere.assign(names.begin(), names.end());
 }
 
 void ConfigReader::require(std::size_t index) {
@@ -399,9 +421,13 @@ std::string ConfigReader::documentation() const {
       if (section_of(key.key) != section) continue;
       std::string rules;
       for (const std::string& rule : key.rules) rules += (rules.empty() ? "" : ", ") + rule;
+      std::string names;
+      for (const std::string& name : key.names_elsewhere)
+        names += fmt::format("{}`{}`", names.empty() ? "" : ", ", name);
+      const std::string meaning = names.empty() ? key.doc : fmt::format("{} Elsewhere: {}.", key.doc, names);
       const std::string shown = array.empty() ? key.key : name_of(key.key);
       rows += fmt::format("| `{}` | {} | `{}` | {} | {} |\n", shown, key.type, escape_markdown(key.default_text),
-                          escape_markdown(rules), escape_markdown(key.doc));
+                          escape_markdown(rules), escape_markdown(meaning));
     }
     if (rows.empty()) continue;
     if (!text.empty()) text += "\n";

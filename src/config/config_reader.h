@@ -88,6 +88,10 @@ class KeyRules {
   /// The key must be given: its default stands for nothing.
   KeyRules& required();
 
+  /// What other programs call it, in lower case with underscores: who writes that, in whatever section, is told this
+  /// key. A name may be that of several keys.
+  KeyRules& also_called(std::initializer_list<std::string_view> names);
+
  private:
   friend class ConfigReader;
   KeyRules(ConfigReader& reader, std::size_t index, T& value, T fallback)
@@ -187,6 +191,7 @@ class ConfigReader {
   void add_rule(std::size_t index, std::string_view rule);
   void add_violation(std::size_t index, std::string_view rule, const std::vector<std::string>& words);
   void require(std::size_t index);
+  void add_names(std::size_t index, std::initializer_list<std::string_view> names);
 
   std::unique_ptr<Impl> impl_;
 };
@@ -194,6 +199,12 @@ class ConfigReader {
 template <ConfigType T>
 KeyRules<T>& KeyRules<T>::required() {
   reader_.require(index_);
+  return *this;
+}
+
+template <ConfigType T>
+KeyRules<T>& KeyRules<T>::also_called(std::initializer_list<std::string_view> names) {
+  reader_.add_names(index_, names);
   return *this;
 }
 

@@ -90,14 +90,22 @@ void read_positions(ConfigReader& reader, const std::string& section, Transforme
 void read_sizes(ConfigReader& reader, const std::string& section, TransformerSizes& sizes, bool is_grid,
                 const MeshShape& mesh) {
   const std::string heads = section + ".heads";
-  reader.read(section + ".width", sizes.width, "Of the residual stream.").at_least(1).at_most(65536);
-  reader.read(section + ".layers", sizes.layers, "Transformer blocks.").at_least(1).at_most(1024);
+  reader.read(section + ".width", sizes.width, "Of the residual stream.")
+      .at_least(1)
+      .at_most(65536)
+      .also_called({"hidden_size", "hidden_dim", "d_model", "n_embd", "embed_dim"});
+  reader.read(section + ".layers", sizes.layers, "Transformer blocks.")
+      .at_least(1)
+      .at_most(1024)
+      .also_called({"depth", "num_layers", "num_hidden_layers", "n_layer", "n_layers"});
   reader.read(heads, sizes.heads, "Attention heads; divide the width; a multiple of parallel.tp.")
       .at_least(1)
-      .at_most(65536);
+      .at_most(65536)
+      .also_called({"num_heads", "num_attention_heads", "n_head", "n_heads"});
   reader.read(section + ".feed_forward", sizes.feed_forward, "Inner width; a multiple of parallel.tp.")
       .at_least(1)
-      .at_most(1 << 20);
+      .at_most(1 << 20)
+      .also_called({"mlp_dim", "mlp_ratio", "intermediate_size", "ffn_hidden_size", "d_ff", "n_inner"});
   read_block_kind(reader, section, sizes);
   read_positions(reader, section, sizes, is_grid);
   if (sizes.width % sizes.heads != 0) {
@@ -131,10 +139,14 @@ void read_sizes(ConfigReader& reader, const std::string& section, TransformerSiz
 }
 
 void read_image_encoder(ConfigReader& reader, ImageEncoderConfig& config, bool has_pooling, const MeshShape& mesh) {
-  reader.read("model.image.size", config.size, "Pixels a side.").at_least(1).at_most(4096);
+  reader.read("model.image.size", config.size, "Pixels a side.")
+      .at_least(1)
+      .at_most(4096)
+      .also_called({"image_size", "img_size", "resolution", "input_size"});
   reader.read("model.image.patch", config.patch, "Pixels a side of a patch; divides the size.")
       .at_least(1)
-      .at_most(4096);
+      .at_most(4096)
+      .also_called({"patch_size"});
   if (config.size % config.patch != 0) {
     reader.problem("model.image.patch",
                    fmt::format("must divide model.image.size: patch {}, size {}", config.patch, config.size),
@@ -158,12 +170,15 @@ void read_text_stack(ConfigReader& reader, const std::string& section, TextStack
   const std::string vocabulary = section + ".vocabulary";
   reader.read(section + ".length", config.length, "Tokens a caption, begin and end included; longer ones are cut.")
       .at_least(2)
-      .at_most(65536);
+      .at_most(65536)
+      .also_called({"context_length", "max_length", "max_seq_len", "seq_len", "seq_length", "max_position_embeddings",
+                    "n_positions"});
   reader
       .read(vocabulary, config.vocabulary,
             "Rows of the token embedding, at least the tokenizer's pieces; a multiple of parallel.tp.")
       .at_least(4)
-      .at_most(int64_t{1} << 24);
+      .at_most(int64_t{1} << 24)
+      .also_called({"vocab_size"});
   if (config.vocabulary % mesh.tp != 0) {
     reader.problem(vocabulary,
                    fmt::format("must be a multiple of parallel.tp: {} tokens, tp = {}", config.vocabulary, mesh.tp),
@@ -200,13 +215,17 @@ std::string read_connector(ConfigReader& reader, ConnectorConfig& config, const 
 }
 
 void read_dropout(ConfigReader& reader, float& dropout) {
-  reader.read("model.dropout", dropout, "After attention and feed-forward layers.").at_least(0).at_most(0.95f);
+  reader.read("model.dropout", dropout, "After attention and feed-forward layers.")
+      .at_least(0)
+      .at_most(0.95f)
+      .also_called({"dropout_rate", "drop_rate", "hidden_dropout_prob", "attention_dropout"});
 }
 
 void read_embedding(ConfigReader& reader, int64_t& embedding) {
   reader.read("model.embedding", embedding, "Dims of the space in which images and texts meet.")
       .at_least(2)  // of one, unit vectors are 1 or -1, and no gradient changes them
-      .at_most(65536);
+      .at_most(65536)
+      .also_called({"projection_dim"});
 }
 
 void read_label_smoothing(ConfigReader& reader, double& smoothing, std::string_view targets) {

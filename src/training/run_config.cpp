@@ -31,13 +31,16 @@ void read_task_name(ConfigReader& reader, Words& words, TaskTable tasks) {
 }
 
 void read_run(ConfigReader& reader, RunConfig& c) {
-  reader.read("run.dir", c.run.dir, "Folder of the run: checkpoints, metrics.jsonl, report.html.");
+  reader.read("run.dir", c.run.dir, "Folder of the run: checkpoints, metrics.jsonl, report.html.")
+      .also_called({"output_dir", "out_dir", "log_dir", "logs", "save_dir"});
   reader.read("run.device", c.run.device, "What computes: cpu, or cuda with one GPU a rank (a build with CUDA).")
       .one_of({"cpu", "cuda"});
-  reader.read("run.seed", c.run.seed, "Of initial weights, sample order, augmentation and dropout.");
+  reader.read("run.seed", c.run.seed, "Of initial weights, sample order, augmentation and dropout.")
+      .also_called({"random_seed", "manual_seed"});
   reader.read("run.threads", c.run.threads, "Threads a rank; 0 shares the node's cores among its ranks.")
       .at_least(0)
-      .at_most(1024);
+      .at_most(1024)
+      .also_called({"num_threads"});
   reader.read("run.timeout_s", c.run.timeout_s, "Seconds after which a peer that does not answer is an error.")
       .at_least(1)
       .at_most(10'000'000);
@@ -45,26 +48,37 @@ void read_run(ConfigReader& reader, RunConfig& c) {
 
 void read_parallel(ConfigReader& reader, RunConfig& c, Words& words) {
   ParallelOptions& p = c.parallel;
-  reader.read("parallel.pp", p.mesh.pp, "Pipeline stages.").at_least(1).at_most(kMostRanks);
+  reader.read("parallel.pp", p.mesh.pp, "Pipeline stages.")
+      .at_least(1)
+      .at_most(kMostRanks)
+      .also_called({"pp_size", "pipeline_parallel", "pipeline_parallel_size", "pipeline_parallel_degree",
+                    "pipeline_model_parallel_size"});
   reader.read("parallel.dp", p.mesh.dp, "Replicas of the model, each with its share of the batch.")
       .at_least(1)
-      .at_most(kMostRanks);
+      .at_most(kMostRanks)
+      .also_called({"dp_size", "data_parallel", "data_parallel_size", "data_parallel_degree"});
   reader.read("parallel.tp", p.mesh.tp, "Ranks that share every block: heads, feed-forward, vocabulary.")
       .at_least(1)
-      .at_most(kMostRanks);
+      .at_most(kMostRanks)
+      .also_called({"tp_size", "tensor_parallel", "tensor_parallel_size", "tensor_parallel_degree",
+                    "tensor_model_parallel_size"});
   reader
       .read("parallel.schedule", p.schedule,
             fmt::format("Order of a step's work in the pipeline. {}.", describe_schedules()))
       .one_of(schedule_names());
   reader.read("parallel.microbatches", p.microbatches, "Pieces of a replica's batch that go through the pipeline.")
       .at_least(1)
-      .at_most(65536);
+      .at_most(65536)
+      .also_called({"accum_freq", "accumulation_steps", "gradient_accumulation_steps", "accumulate_grad_batches",
+                    "num_microbatches"});
   reader.read("parallel.sequence_parallel", p.sequence_parallel,
               "Between the blocks, share activations over tp by sequence.");
   reader
       .read("parallel.recompute", words.recompute,
             "full keeps only the inputs of Transformer blocks and runs them again in backward.")
-      .one_of({"none", "full"});
+      .one_of({"none", "full"})
+      .also_called({"grad_checkpointing", "gradient_checkpointing", "activation_checkpointing", "activation_checkpoint",
+                    "recompute_granularity"});
   reader.read("parallel.bucket_mb", p.bucket_mb, "MiB of gradients that are reduced together.")
       .positive()
       .at_most(65536);
@@ -73,7 +87,9 @@ void read_parallel(ConfigReader& reader, RunConfig& c, Words& words) {
 void read_training(ConfigReader& reader, RunConfig& c, Words& words) {
   TrainingOptions& t = c.training;
   reader.read("training.steps", t.steps, "Optimizer updates of the whole run; the learning rate ends there.")
-      .at_least(1);
+      .at_least(1)
+      .also_called({"epochs", "num_epochs", "num_train_epochs", "max_epochs", "max_steps", "num_steps", "total_steps",
+                    "max_iters", "train_iters", "iterations"});
   reader
       .read("training.stop_after", t.stop_after,
             "Stop (with a checkpoint) after this many updates of the whole run; 0: at training.steps.")
@@ -82,7 +98,9 @@ void read_training(ConfigReader& reader, RunConfig& c, Words& words) {
       .read("training.global_batch", t.global_batch,
             "Samples a step over all replicas; a multiple of parallel.dp * parallel.microbatches.")
       .at_least(1)
-      .at_most(int64_t{1} << 24);
+      .at_most(int64_t{1} << 24)
+      .also_called({"batch_size", "train_batch_size", "global_batch_size", "local_batch_size", "micro_batch_size",
+                    "per_device_train_batch_size"});
   reader
       .read("training.max_skipped_steps", t.max_skipped_steps,
             "So many steps in a row whose loss or gradient is not finite end the run; 0: never.")
@@ -91,32 +109,50 @@ void read_training(ConfigReader& reader, RunConfig& c, Words& words) {
       .read("training.precision", words.precision,
             "Of activations and matrix products; weights, sums, norms and losses stay fp32. fp16, with a dynamic loss "
             "scale, needs run.device = \"cuda\".")
-      .one_of({"fp32", "bf16", "fp16"});
+      .one_of({"fp32", "bf16", "fp16"})
+      .also_called({"amp", "bf16", "fp16", "dtype", "mixed_precision"});
   reader.read("training.tf32", t.tf32,
               "Let the tensor cores round the inputs of fp32 matrix products to TF32; needs run.device = \"cuda\".");
   reader.read("training.clip_norm", c.adamw.clip_norm, "Gradients are scaled down to this global norm; 0: never.")
-      .at_least(0);
-  reader.read("optimizer.learning_rate", c.learning_rate.peak, "Peak.").positive();
+      .at_least(0)
+      .also_called({"grad_clip", "clip_grad", "clip_grad_norm", "grad_clip_norm", "max_grad_norm", "max_norm",
+                    "gradient_clip_val"});
+  reader.read("optimizer.learning_rate", c.learning_rate.peak, "Peak.")
+      .positive()
+      .also_called({"lr", "base_lr", "max_lr", "peak_lr"});
   const std::vector<std::string> schedules(kLearningRateSchedules.begin(), kLearningRateSchedules.end());
   reader
       .read("optimizer.schedule", words.schedule,
             "The learning rate behind its warm-up: half a cosine or a line down to final_share at training.steps, "
             "constant, or wsd (warm-up, stable, decay), constant but for a line down in the last decay_steps.")
-      .one_of(std::span<const std::string>(schedules));
+      .one_of(std::span<const std::string>(schedules))
+      .also_called({"lr_scheduler", "lr_scheduler_type", "lr_schedule", "lr_decay_style", "scheduler"});
   reader.read("optimizer.final_share", c.learning_rate.final_share, "Of the peak, at the last step; not of constant.")
       .at_least(0)
-      .at_most(1);
-  reader.read("optimizer.warmup_steps", c.learning_rate.warmup_steps, "Linear warm-up.").at_least(0);
+      .at_most(1)
+      .also_called({"min_lr", "lr_end", "lr_min", "lr_cooldown_end"});
+  reader.read("optimizer.warmup_steps", c.learning_rate.warmup_steps, "Linear warm-up.")
+      .at_least(0)
+      .also_called({"warmup", "warmup_iters", "warmup_ratio", "num_warmup_steps", "lr_warmup_iters"});
   reader
       .read("optimizer.decay_steps", c.learning_rate.decay_steps,
             "Of wsd: how many of the last steps the rate falls in. With none, the run can be gone on with for more "
             "steps, and decay then.")
       .at_least(0);
   reader.read("optimizer.weight_decay", c.adamw.weight_decay, "Decoupled; not of norms, biases and scalars.")
-      .at_least(0);
-  reader.read("optimizer.beta1", c.adamw.beta1, "Of the first moment.").at_least(0).at_most(0.9999f);
-  reader.read("optimizer.beta2", c.adamw.beta2, "Of the second moment.").at_least(0).at_most(0.99999f);
-  reader.read("optimizer.epsilon", c.adamw.epsilon, "Added to the root of the second moment.").positive();
+      .at_least(0)
+      .also_called({"wd", "adam_weight_decay"});
+  reader.read("optimizer.beta1", c.adamw.beta1, "Of the first moment.")
+      .at_least(0)
+      .at_most(0.9999f)
+      .also_called({"adam_beta1", "betas"});
+  reader.read("optimizer.beta2", c.adamw.beta2, "Of the second moment.")
+      .at_least(0)
+      .at_most(0.99999f)
+      .also_called({"adam_beta2"});
+  reader.read("optimizer.epsilon", c.adamw.epsilon, "Added to the root of the second moment.")
+      .positive()
+      .also_called({"eps", "adam_eps", "adam_epsilon"});
   reader
       .read("optimizer.ema_decay", c.adamw.average_decay,
             "Of the moving average of the weights, which checkpoints hold beside them: what an update leaves of it; 0: "
@@ -130,7 +166,8 @@ void read_treatment(ConfigReader& reader, RunConfig& c) {
       .read("optimizer.layer_decay", c.treatment.layer_decay,
             "The learning rate of a block is multiplied by this for every block between it and the model's top.")
       .positive()
-      .at_most(1);
+      .at_most(1)
+      .also_called({"layer_wise_lr_decay", "llrd"});
   c.treatment.groups.resize(reader.num_tables("optimizer.groups"));
   for (std::size_t i = 0; i < c.treatment.groups.size(); ++i) {
     ParameterGroup& group = c.treatment.groups[i];
@@ -179,10 +216,11 @@ void read_adapters(ConfigReader& reader, RunConfig& c) {
 
 void read_init(ConfigReader& reader, RunConfig& c, Words& words) {
   InitOptions& init = c.init;
-  reader.read(
-      "init.from", init.from,
-      "Checkpoint of another run, or that run's folder, of any mesh: a new run begins with the parameters of it "
-      "that its model has by name. Not read again where the run goes on.");
+  reader
+      .read("init.from", init.from,
+            "Checkpoint of another run, or that run's folder, of any mesh: a new run begins with the parameters of it "
+            "that its model has by name. Not read again where the run goes on.")
+      .also_called({"pretrained", "pretrained_model", "model_name_or_path", "load", "finetune"});
   reader
       .read("init.weights", words.init_weights,
             "Of that checkpoint: last, or ema, the moving average of a run with optimizer.ema_decay.")
@@ -218,10 +256,17 @@ void read_init(ConfigReader& reader, RunConfig& c, Words& words) {
 
 void read_data(ConfigReader& reader, RunConfig& c) {
   DataOptions& d = c.data;
-  reader.read("data.path", d.path, "Folder of shards, made by `triptych ingest` or indexed by `triptych index`.");
+  reader.read("data.path", d.path, "Folder of shards, made by `triptych ingest` or indexed by `triptych index`.")
+      .also_called({"train_data", "train_path", "data_dir", "data_path", "dataset", "dataset_path"});
   reader.read("data.tokenizer", d.tokenizer, "SentencePiece model; empty: tokenizer.model in data.path.");
-  reader.read("data.threads", d.threads, "That read and decode, a rank.").at_least(1).at_most(1024);
-  reader.read("data.prefetch", d.prefetch, "Batches in flight, at most.").at_least(1).at_most(1024);
+  reader.read("data.threads", d.threads, "That read and decode, a rank.")
+      .at_least(1)
+      .at_most(1024)
+      .also_called({"workers", "num_workers", "dataloader_num_workers"});
+  reader.read("data.prefetch", d.prefetch, "Batches in flight, at most.")
+      .at_least(1)
+      .at_most(1024)
+      .also_called({"prefetch_factor"});
   reader.read("data.max_bad_fraction", d.max_bad_fraction, "Share of unusable samples beyond which training stops.")
       .at_least(0)
       .at_most(1);
@@ -247,10 +292,18 @@ void read_data(ConfigReader& reader, RunConfig& c) {
 }
 
 void read_rest(ConfigReader& reader, RunConfig& c, Words& words) {
-  reader.read("checkpoint.every", c.checkpoint.every, "Steps between checkpoints; 0: only at the end.").at_least(0);
-  reader.read("checkpoint.keep", c.checkpoint.keep, "How many are kept; 0: all.").at_least(0);
-  reader.read("evaluation.sets", c.evaluation.sets, "Data-set folders that `triptych eval` measures the model on.");
-  reader.read("evaluation.batch", c.evaluation.batch, "Samples a forward pass.").at_least(1).at_most(65536);
+  reader.read("checkpoint.every", c.checkpoint.every, "Steps between checkpoints; 0: only at the end.")
+      .at_least(0)
+      .also_called({"save_every", "save_steps", "save_interval", "save_frequency"});
+  reader.read("checkpoint.keep", c.checkpoint.keep, "How many are kept; 0: all.")
+      .at_least(0)
+      .also_called({"save_total_limit", "save_top_k", "keep_last"});
+  reader.read("evaluation.sets", c.evaluation.sets, "Data-set folders that `triptych eval` measures the model on.")
+      .also_called({"val_data", "eval_data", "val_dir", "test_data"});
+  reader.read("evaluation.batch", c.evaluation.batch, "Samples a forward pass.")
+      .at_least(1)
+      .at_most(65536)
+      .also_called({"eval_batch_size", "per_device_eval_batch_size"});
   reader
       .read("evaluation.maps", c.evaluation.maps,
             "Pictures of each set of which the report shows where the model looked, as `triptych explain` does; of "
@@ -401,7 +454,8 @@ std::string run_config_documentation(TaskTable tasks) {
       "line, before anything is allocated: `triptych config check FILE` does only that. `config.toml` in the run's "
       "folder\n"
       "has every key as it was used.\n\n"
-      "First the keys of every run, then those that each task adds.\n\n" +
+      "First the keys of every run, then those that each task adds. *Elsewhere* are names that other programs give a\n"
+      "key: who writes one of them is told the key.\n\n" +
       general.documentation();
   for (const TaskKind& kind : tasks) {
     ConfigReader own = ConfigReader::from_text("", "defaults");

@@ -79,6 +79,31 @@ TEST(ConfigReader, OneProblemStandsOnOneLine) {
             "[a.toml:1] a key must be known, found `training.steps.more`. Did you mean `training.steps`?");
 }
 
+// A name of other programs, in whatever section and spelling, is answered with the keys that it means.
+TEST(ConfigReader, TellsWhatOthersCallAKey) {
+  const auto told = [](std::string_view text) -> std::string {
+    ConfigReader reader = ConfigReader::from_text(text, "a.toml");
+    int64_t steps = 1, image = 2, captions = 3;
+    reader.read("training.steps", steps, "Optimizer updates.").at_least(1).also_called({"epochs", "max_steps"});
+    reader.read("image.layers", image, "Blocks.").also_called({"depth"});
+    reader.read("text.layers", captions, "Blocks.").also_called({"depth"});
+    EXPECT_PRED2(contains, reader.documentation(),
+                 "| at least 1 | Optimizer updates. Elsewhere: `epochs`, `max_steps`. |");
+    try {
+      reader.finish();
+      return "";
+    } catch (const UserError& error) {
+      return error.what();
+    }
+  };
+  EXPECT_EQ(told("epochs = 3"),
+            "[a.toml:1] a key must be known, found `epochs`. Here it is `training.steps`: Optimizer updates.");
+  EXPECT_PRED2(contains, told("trainer.Max-Steps = 3"), "Here it is `training.steps`");
+  EXPECT_PRED2(contains, told("model.depth = 3"), "Here it is `image.layers` or `text.layers`: Blocks.");
+  EXPECT_PRED2(contains, told("trainer.epoch = 3"), "found `trainer.epoch`. Remove it.");
+  EXPECT_EQ(told("training.steps = 3"), "");
+}
+
 TEST(ConfigReader, RefusesWrongTypes) {
   EXPECT_PRED2(contains, message_of("training.steps = 1.0"), "without a point");
   EXPECT_PRED2(contains, message_of("training.steps = true"), "must be an integer, found true");

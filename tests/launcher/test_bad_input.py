@@ -132,6 +132,18 @@ class BadInput(unittest.TestCase):
         self.refused(2, ["problems", "model.text", "model.embedding"], "train", self.config, "--set",
                      'task="classify"')
 
+    def test_names_that_other_trainers_use(self):
+        for name, key in (("optimizer.lr", "`optimizer.learning_rate`"), ("batch_size", "`training.global_batch`"),
+                          ("epochs", "`training.steps`: Optimizer updates"), ("trainer.accum_freq", "`parallel.microbatches`"),
+                          ("tensor_model_parallel_size", "`parallel.tp`"),
+                          ("hidden_size", "`model.image.width` or `model.text.width`")):
+            self.refused(2, [f"found `{name}`. Here it is {key}"], "train", self.config, "--set", f"{name}=1")
+
+    def test_subcommands_that_are_not_there(self):
+        self.refused(2, ["found `trian`", "Did you mean `triptych train`?"], "trian", self.config)
+        self.refused(2, ["`triptych bench` must be followed by", "found `stpe`", "Did you mean `triptych bench step`?"], "bench", "stpe")
+        self.refused(2, ["found `finetune`", "There are: train, "], "finetune")
+
     # ---- evaluation
 
     def test_what_cannot_be_measured_or_searched_is_refused_once_for_all_ranks(self):
