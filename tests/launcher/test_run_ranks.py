@@ -43,7 +43,9 @@ class RunRanks(unittest.TestCase):
     def test_takes_the_ranks_code_where_mpirun_itself_crashes(self):
         """From how they were seen to end, in order, or from what they left of it."""
         for ended, left, code in (([(0, 0), (1, 2 << 8)], "", 2), ([(0, 0)], "", 128 + 11), ([(1, None)], "", 128 + 11),
-                                  ([(1, None), (0, 15)], "1 75\n", 75), ([(1, 9)], "0 1\n", 128 + 9), ([], "1 1\n0 2\n", 1),
+                                  ([(1, None), (0, 15)], "1 75\n", 75), ([(0, 15), (1, None)], "1 75\n", 75),
+                                  ([(0, 15), (1, 11)], "0 1\n", 128 + 11), ([(0, 15), (1, 9)], "", 128 + 15),
+                                  ([(1, 9), (0, 15)], "0 1\n", 1), ([], "1 1\n0 2\n", 1),
                                   ([], "0 0\n1 0\n", 0), ([], "0 0\n", 128 + 11), ([(1, None)], "0 0\n1 ", 128 + 11)):
             with tempfile.TemporaryDirectory() as folder, self.subTest(ended=ended, left=left):
                 job = module().Job(2, ["command"])
