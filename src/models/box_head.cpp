@@ -43,7 +43,7 @@ Variable BoxHead::forward(const Variable& x, const Variable& places, const Pass&
   };
   const Variable h = linear(x, pass.use(*first_.weight), pass.use(*first_.bias), pass.dtype);
   const Variable y = next(next(h, second_, pass.dtype), last_, DType::kFloat32);
-  return sigmoid(places.defined() ? add(y, places) : y);
+  return sigmoid(add(y, places));
 }
 
 }  // namespace triptych::models

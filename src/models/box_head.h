@@ -18,7 +18,7 @@ class BoxHead {
   BoxHead(ParameterStore& store, const std::string& name, int64_t width);
 
   /// x [..., H] whole; returns float32 [..., 4]: center x, center y, width, height, as shares of the image's sides.
-  ///   places   float32, added before the sigmoid: [..., 4], or the last dims of that; undefined: none
+  ///   places   float32, added before the sigmoid: [..., 4], or the last dims of that
   Variable forward(const Variable& x, const Variable& places, const Pass& pass) const;
 
   /// Of the boxes of one state.
