@@ -12,6 +12,10 @@
 
 namespace triptych::launcher {
 
+std::string_view other_backend_kind() {
+  return backend_kind() == "cuda" ? "cpu" : "cuda";
+}
+
 std::filesystem::path other_backends_program() {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);

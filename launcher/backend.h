@@ -5,6 +5,9 @@
 
 namespace triptych::launcher {
 
+/// The backend that this program is not linked with: "cuda" of "cpu", and the reverse.
+std::string_view other_backend_kind();
+
 /// The program that is linked with the other backend, beside this one: `triptych-cuda` of `triptych`, and the reverse.
 /// Empty if it was not built.
 std::filesystem::path other_backends_program();

@@ -43,7 +43,7 @@ void print_other_backend() {
 
 int doctor(bool backend_only) {
   if (!backend_only) {
-    print_row("program", fmt::format("triptych {}", program_version()));
+    print_row("program", fmt::format("triptych {}", program_release()));
     print_row("memory", human_bytes(static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
                                     static_cast<double>(::sysconf(_SC_PAGE_SIZE))));
   }

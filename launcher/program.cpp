@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -13,6 +14,8 @@
 #include "base/console.h"
 #include "base/program_identity.h"
 #include "base/text.h"
+#include "device/backend.h"
+#include "launcher/backend.h"
 #include "launcher/bench_collectives.h"
 #include "launcher/bench_loader.h"
 #include "launcher/bench_step.h"
@@ -47,6 +50,14 @@ int end_with(int exit_code) {
                             describe_errno(lost))));
 }
 
+// What `--version` prints: which sources made this program, and what it can train on.
+std::string version_text() {
+  const std::filesystem::path other = other_backends_program();
+  const std::string others = other.empty() ? "" : fmt::format(", and {} in {}", other_backend_kind(), other.string());
+  return fmt::format("triptych {}\nbackends: {}{}\ncompiler: {}", program_release(), backend_kind(), others,
+                     compiler_text());
+}
+
 // Throws UserError for a word that stands where a subcommand's name must.
 void require_known_subcommand(const CLI::App& app, int argc, char** argv) {
   const CLI::App* place = &app;
@@ -71,7 +82,7 @@ void require_known_subcommand(const CLI::App& app, int argc, char** argv) {
 
 int run_subcommand(int argc, char** argv, TaskTable tasks) {
   CLI::App app("Triptych trains image-text Transformers on many ranks.", "triptych");
-  app.set_version_flag("--version", fmt::format("triptych {}", program_version()));
+  app.set_version_flag("--version", version_text);
   app.require_subcommand(1);
   app.footer("Every subcommand has --help. docs/ has the formats, the configuration and how it all works.");
   app.set_help_all_flag("--help-all", "The help of all subcommands");

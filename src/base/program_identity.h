@@ -10,6 +10,14 @@ namespace triptych::base {
 /// "0.1.0".
 std::string_view program_version();
 
+/// The commit that this program was built of: "4be78f0c78ab", with "-dirty" after it where the sources differed from
+/// that commit. Empty where they were no checkout. Defined by what a program is linked with: cmake/commit.cmake.
+std::string_view program_commit();
+
+/// Version and commit as people are told them: "0.1.0 (commit 4be78f0c78ab)", "0.1.0 (commit unknown: built outside a
+/// git checkout)".
+std::string program_release();
+
 /// The compiler that made this program: "g++ 12.2.0".
 std::string compiler_text();
 
