@@ -1,14 +1,11 @@
 #include "report/metrics.h"
 
 #include <array>
-#include <cerrno>
 #include <cmath>
 #include <cstdio>
 
-#include <fcntl.h>
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -18,8 +15,6 @@ namespace triptych::report {
 
 namespace {
 
-// A line is some 300 bytes, so this is ten million steps.
-constexpr uint64_t kMaxMetricsBytes = uint64_t{4} << 30;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 struct Field {
@@ -42,22 +37,6 @@ std::optional<int64_t> as_integer(const nlohmann::json& value) {
   if (!value.is_number_integer()) return std::nullopt;
   if (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{INT64_MAX}) return std::nullopt;
   return value.get<int64_t>();
-}
-
-// Calls `use` for each line, without its newline; the last one may have none.
-template <typename Use>
-void for_each_line(const std::string& text, Use use) {
-  std::size_t begin = 0;
-  while (begin < text.size()) {
-    const std::size_t newline = text.find('\n', begin);
-    const std::size_t end = newline == std::string::npos ? text.size() : newline;
-    use(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-}
-
-[[noreturn]] void fail(const std::filesystem::path& path, std::string_view action, int error_number) {
-  throw WorldError("metrics", fmt::format("cannot {} {}: {}.", action, path.string(), describe_errno(error_number)));
 }
 
 }  // namespace
@@ -117,52 +96,14 @@ bool is_metrics_line(std::string_view line) {
 }
 
 MetricsWriter::MetricsWriter(const std::filesystem::path& folder, int64_t resume_step)
-    : path_(folder / "metrics.jsonl") {
-  std::error_code unused;
-  if (std::filesystem::exists(path_, unused)) {
-    const std::string text = read_text_file(path_, kMaxMetricsBytes);
-    std::string kept;
-    for_each_line(text, [&](const std::string& line) {
-      const std::optional<StepMetrics> metrics = parse_json_line(line);
-      if (metrics && metrics->step <= resume_step) {
-        kept += line;
-        kept += '\n';
-      }
-    });
-    if (kept != text) write_file_atomically(path_, kept);
-  }
-  descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) fail(path_, "open", errno);
-}
-
-MetricsWriter::~MetricsWriter() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
-
-void MetricsWriter::write(const StepMetrics& metrics) {
-  const std::string line = to_json_line(metrics) + '\n';
-  const off_t size_before = ::lseek(descriptor_, 0, SEEK_END);
-  std::size_t written = 0;
-  while (written < line.size()) {
-    const ssize_t count = ::write(descriptor_, line.data() + written, line.size() - written);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) {
-      const int error_number = count < 0 ? errno : ENOSPC;
-      // Takes back the part that went through; if that fails too, the next reader drops the torn line.
-      if (size_before >= 0 && ::ftruncate(descriptor_, size_before) != 0) fail(path_, "shorten", errno);
-      fail(path_, "append to", error_number);
-    }
-    written += static_cast<std::size_t>(count);
-  }
-}
-
-void MetricsWriter::sync() {
-  if (::fsync(descriptor_) != 0) fail(path_, "flush", errno);
-}
+    : file_(folder / "metrics.jsonl", [resume_step](const std::string& line) {
+        const std::optional<StepMetrics> metrics = parse_json_line(line);
+        return metrics && metrics->step <= resume_step;
+      }) {}
 
 std::vector<StepMetrics> read_metrics(const std::filesystem::path& path) {
   std::vector<StepMetrics> all;
-  for_each_line(read_text_file(path, kMaxMetricsBytes), [&](const std::string& line) {
+  for_each_line(read_text_file(path, LineFile::kMaxBytes), [&](const std::string& line) {
     if (std::optional<StepMetrics> metrics = parse_json_line(line)) all.push_back(std::move(*metrics));
   });
   return all;

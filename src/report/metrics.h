@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/rooms.h"
+#include "report/line_file.h"
 
 namespace triptych::report {
 
@@ -38,27 +38,20 @@ std::optional<StepMetrics> parse_json_line(const std::string& line);
 /// True if the line begins as to_json_line begins one, torn or whole: JSON of another program that has a step is not.
 bool is_metrics_line(std::string_view line);
 
-/// `metrics.jsonl` of a run, one line a step, appended. One process writes it (rank 0). Not thread-safe.
-///
-/// Flush policy: each line is one write(2) of its own, so a killed process loses no line, and a reader sees whole lines
-/// at once. `sync` makes them survive a power cut; call it when a checkpoint is committed.
+/// `metrics.jsonl` of a run, one line a step, appended as a LineFile is.
 class MetricsWriter {
  public:
   /// Opens `folder`/metrics.jsonl to go on after step `resume_step` (0: a new run). Lines of later steps, which a
-  /// killed run left, and lines that are no metrics, such as a torn last one, are dropped: the file is replaced
-  /// atomically by one with the earlier lines, byte for byte. Throws WorldError if it cannot be read or written.
+  /// killed run left, and lines that are no metrics, such as a torn last one, are dropped. Throws WorldError if it
+  /// cannot be read or written.
   MetricsWriter(const std::filesystem::path& folder, int64_t resume_step);
-  ~MetricsWriter();
-  MetricsWriter(const MetricsWriter&) = delete;
-  MetricsWriter& operator=(const MetricsWriter&) = delete;
 
   /// Appends a line. Throws WorldError (a full disk); nothing of the line is left in the file then.
-  void write(const StepMetrics& metrics);
-  void sync();
+  void write(const StepMetrics& metrics) { file_.write(to_json_line(metrics)); }
+  void sync() { file_.sync(); }
 
  private:
-  std::filesystem::path path_;
-  int descriptor_ = -1;
+  LineFile file_;
 };
 
 /// All the lines of a metrics.jsonl that are metrics, in the file's order. Throws WorldError if it cannot be read.

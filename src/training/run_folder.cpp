@@ -13,6 +13,7 @@
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/owned_folder.h"
+#include "report/evaluation_log.h"
 #include "report/metrics.h"
 #include "report/report.h"
 #include "training/run_checkpoint.h"
@@ -26,6 +27,7 @@ constexpr const char* kIdentityName = "run.json";
 constexpr const char* kInitName = "init.json";
 constexpr const char* kConfigName = "config.toml";
 constexpr const char* kMetricsName = "metrics.jsonl";
+constexpr const char* kEvaluationsName = "evaluations.jsonl";
 constexpr const char* kReportName = "report.html";
 constexpr const char* kCheckpointsName = "checkpoints";
 constexpr std::string_view kEarlierConfigPrefix = "config_to_step_";
@@ -68,10 +70,11 @@ bool is_of_ours(const fs::path& path) {
   if (head->empty()) return true;
   if (name == kIdentityName) return run_id_of(path).has_value();
   if (name == kInitName) return head->find(fmt::format("\"format\": \"{}\"", kInitFormat)) != std::string::npos;
-  if (name == kMetricsName) {  // a line may be torn if it is the last one: "{" is how any JSON begins
-    const std::size_t end = head->find('\n');
+  if (name == kMetricsName || name == kEvaluationsName) {
+    const std::size_t end = head->find('\n');  // a line may be torn if it is the last one: "{" is how any JSON begins
     const std::string line = head->substr(0, end);
-    return is_metrics_line(line) && (end == std::string::npos || line.ends_with('}'));
+    const bool begins = name == kMetricsName ? is_metrics_line(line) : is_evaluation_line(line);
+    return begins && (end == std::string::npos || line.ends_with('}'));
   }
   if (name == kReportName) return head->starts_with(kReportBegin);
   return head->starts_with(kConfigBegin);
@@ -156,7 +159,7 @@ std::vector<std::string> RunFolder::notes() const {
 
 void RunFolder::require_usable(FolderUse use) const {
   std::vector<std::string> foreign;
-  for (const char* name : {kIdentityName, kInitName, kConfigName, kMetricsName, kReportName}) {
+  for (const char* name : {kIdentityName, kInitName, kConfigName, kMetricsName, kEvaluationsName, kReportName}) {
     if (is_there(dir_ / name) && !is_of_ours(dir_ / name)) {
       foreign.push_back(fmt::format("{}, which no run of this program wrote", name));
     }
@@ -197,7 +200,7 @@ void RunFolder::remove_run() const {
     files.push_back(checkpoints_ / kLatestName);  // first: it must not name what is half gone
     remove_leftovers(checkpoints_, extra_names());
   }
-  for (const char* name : {kMetricsName, kReportName, kConfigName, kInitName, kIdentityName})
+  for (const char* name : {kMetricsName, kEvaluationsName, kReportName, kConfigName, kInitName, kIdentityName})
     files.push_back(dir_ / name);
   for (const fs::path& path : list_folder(dir_)) {
     if (is_earlier_config(path)) files.push_back(path);
@@ -234,7 +237,7 @@ std::vector<std::string> RunFolder::begin(FolderUse use, const std::string& conf
   if (use != FolderUse::kGoOn) {
     run_id_.clear();
     // Of a run that ended before its first checkpoint, or whose checkpoints somebody moved away.
-    for (const char* name : {kMetricsName, kReportName, kInitName}) {
+    for (const char* name : {kMetricsName, kEvaluationsName, kReportName, kInitName}) {
       if (is_there(dir_ / name) && !fs::is_empty(dir_ / name)) told.push_back(set_aside(dir_ / name));
     }
   }

@@ -10,8 +10,9 @@
 #include "training/run_lock.h"
 
 // What a run finds in run.dir, and what it may do there. A file or folder is taken for a run's by its contents: a
-// step's folder by its manifest and files, config.toml by how it begins, metrics.jsonl by its first line, report.html
-// by its head, run.json and init.json by their format. Everything else is somebody's, and stays.
+// step's folder by its manifest and files, config.toml by how it begins, metrics.jsonl and evaluations.jsonl by their
+// first line, report.html by its head, run.json and init.json by their format. Everything else is somebody's, and
+// stays.
 
 namespace triptych::training {
 

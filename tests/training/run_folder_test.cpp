@@ -12,6 +12,7 @@
 #include "checkpoint/checkpoint_writer.h"
 #include "data/scratch_folder.h"
 #include "parallel/group.h"
+#include "report/evaluation_log.h"
 #include "report/metrics.h"
 #include "report/report.h"
 #include "support/user_error.h"
@@ -49,6 +50,7 @@ class Folder : public ::testing::Test {
     StepMetrics line;
     line.step = 1;
     put("metrics.jsonl", to_json_line(line) + "\n");
+    put("evaluations.jsonl", to_json_line(EvaluationLine{.step = 1}) + "\n");
     put("config.toml", config_);
     put("report.html", render_report({}));
     save(10);
@@ -97,6 +99,7 @@ TEST_F(Folder, WhatStandsInTheWayIsNamedAndStays) {
       {"metrics.jsonl", "{\"step\": 1, \"loss\": 2.5}\n", "metrics.jsonl, which no run"},
       {"metrics.jsonl", "{\n  \"step\": 1\n}\n", "metrics.jsonl, which no run"},
       {"metrics.jsonl", "\nnotes", "metrics.jsonl, which no run"},
+      {"evaluations.jsonl", "{\"step\": 1, \"seconds\": 2}\n", "evaluations.jsonl, which no run"},
       {"report.html", "<html>hello", "report.html, which no run"},
       {"run.json", "{\"format\": \"else\"}", "run.json, which no run"},
       {"checkpoints", "a file", "checkpoints, which is no folder"},
@@ -163,10 +166,11 @@ TEST_F(Folder, ARunWithoutItsCheckpointsKeepsItsCurve) {
   fs::rename(run_ / "checkpoints", scratch_ / "archive");
   EXPECT_EQ(refusal(FolderUse::kNew), "");
   const Names told = RunFolder(run_).begin(FolderUse::kNew, config_, "", std::nullopt);
-  EXPECT_EQ(tree(), (Names{"config.toml", "metrics.jsonl.aside", "report.html.aside", "run.json"}));
+  EXPECT_EQ(tree(),
+            (Names{"config.toml", "evaluations.jsonl.aside", "metrics.jsonl.aside", "report.html.aside", "run.json"}));
   EXPECT_EQ(text("metrics.jsonl.aside"), curve);
   EXPECT_EQ(text("report.html.aside"), report);
-  ASSERT_EQ(told.size(), 2u);
+  ASSERT_EQ(told.size(), 3u);
   expect_parts(told[0], {"metrics.jsonl] was not written by this run", "metrics.jsonl.aside"});
 }
 
