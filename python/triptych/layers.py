@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
 
 
 def unit(x):
@@ -23,6 +23,11 @@ class Product(nn.Module):
         bias = None if self.bias is None else self.bias.flatten()
         y = F.linear(x, self.weight.flatten(0, -2), bias)
         return y if self.weight.dim() == 2 else y.unflatten(-1, self.weight.shape[:-1])
+
+
+def has_biases(sizes):
+    """Of the products of blocks; configs of before there was the key have them."""
+    return sizes.get("biases", True)
 
 
 class Norm(nn.Module):
@@ -109,13 +114,13 @@ class Part(nn.Module):
 class SelfAttention(Part):
     def __init__(self, sizes, has_gate=False):
         super().__init__(sizes, has_gate)
-        h, self.heads = sizes["width"], sizes["heads"]
+        h, self.heads, bias = sizes["width"], sizes["heads"], has_biases(sizes)
         self.kv_heads = sizes["kv_heads"] or self.heads
         if self.kv_heads == self.heads:
-            self.qkv = Product(3, h, h)
+            self.qkv = Product(3, h, h, bias=bias)
         else:
-            self.q, self.kv = Product(h, h), Product(2, self.kv_heads * (h // self.heads), h)
-        self.out = Product(h, h)
+            self.q, self.kv = Product(h, h, bias=bias), Product(2, self.kv_heads * (h // self.heads), h, bias=bias)
+        self.out = Product(h, h, bias=bias)
 
     def forward(self, x, mask=None, angles=None, **_):
         if self.kv_heads == self.heads:
@@ -140,8 +145,8 @@ def cross_attend(of, x, memory, mask=None):
 class CrossAttention(Part):
     def __init__(self, sizes, memory_width, has_gate=False):
         super().__init__(sizes, has_gate)
-        h, self.heads = sizes["width"], sizes["heads"]
-        self.q, self.kv, self.out = Product(h, h), Product(2, h, memory_width), Product(h, h)
+        h, self.heads, bias = sizes["width"], sizes["heads"], has_biases(sizes)
+        self.q, self.kv, self.out = Product(h, h, bias=bias), Product(2, h, memory_width, bias=bias), Product(h, h, bias=bias)
 
     def forward(self, x, memory=None, memory_mask=None, **_):
         return cross_attend(self, x, memory, memory_mask)
@@ -155,8 +160,9 @@ class FeedForward(Part):
     def __init__(self, sizes, has_gate=False):
         super().__init__(sizes, has_gate)
         h, f, self.activation = sizes["width"], sizes["feed_forward"], sizes["activation"]
-        self.add_module("in", Product(2, f, h) if self.activation == "swiglu" else Product(f, h))
-        self.out = Product(h, f)
+        bias = has_biases(sizes)
+        self.add_module("in", Product(2, f, h, bias=bias) if self.activation == "swiglu" else Product(f, h, bias=bias))
+        self.out = Product(h, f, bias=bias)
 
     def forward(self, x, **_):
         y = getattr(self, "in")(x)
@@ -237,10 +243,10 @@ class PatchEmbedding(Positions):
         size, patch, width = image["size"], image["patch"], image["width"]
         super().__init__(image, (size // patch) ** 2 + has_class_token, size // patch)
         self.size = patch
-        self.patch = Product(width, 3 * patch * patch)
+        self.patch = Product(width, 3 * patch * patch, bias=image.get("patch_bias", True))
         self.class_token = nn.Parameter(torch.empty(width)) if has_class_token else None
-        self.register_buffer("mean", torch.tensor(MEAN), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION), persistent=False)
+        self.register_buffer("mean", torch.tensor(image.get("pixel_mean", MEAN)), persistent=False)
+        self.register_buffer("deviation", torch.tensor(image.get("pixel_std", DEVIATION)), persistent=False)
 
     def unnormed(self, pixels):
         """uint8 [B, size, size, 3]."""
@@ -271,9 +277,12 @@ class TokenEmbedding(Positions):
     def __init__(self, text):
         super().__init__(text, text["length"])
         self.tokens = Product(text["vocabulary"], text["width"], bias=False)
+        count = text.get("segments", 0)  # BERT's kinds of sentences, of which every token has the first
+        self.segments = nn.Parameter(torch.empty(count, text["width"])) if count else None
 
     def forward(self, tokens):
-        return self.norm(self.placed(F.embedding(tokens.long(), self.tokens.weight)))
+        x = self.placed(F.embedding(tokens.long(), self.tokens.weight))
+        return self.norm(x if self.segments is None else x + self.segments[0])
 
 
 class TextStack(Stack):
@@ -289,10 +298,10 @@ class AttentionPool(nn.Module):
 
     def __init__(self, sizes, num_queries, is_head=False):
         super().__init__()
-        h, self.heads = sizes["width"], sizes["heads"]
+        h, self.heads, bias = sizes["width"], sizes["heads"], has_biases(sizes)
         self.queries = nn.Parameter(torch.empty(num_queries, h))
         self.norm = last_norm(sizes)
-        self.q, self.kv, self.out = Product(h, h), Product(2, h, h), Product(h, h)
+        self.q, self.kv, self.out = Product(h, h, bias=bias), Product(2, h, h, bias=bias), Product(h, h, bias=bias)
         self.feed_forward = FeedForward(sizes) if is_head else None
 
     def forward(self, x):
@@ -301,12 +310,12 @@ class AttentionPool(nn.Module):
 
 
 class Head(nn.Module):
-    """A norm, or none, and a product to E dims: `<tower>.head`."""
+    """A norm, or none, and a product to E dims: `<tower>.head`. A tower's `projection` may be "biased", or "none" at all."""
 
     def __init__(self, sizes, embedding, norm):
         super().__init__()
-        self.norm = norm
-        self.projection = Product(embedding, sizes["width"], bias=False)
+        self.norm, kind = norm, sizes.get("projection", "linear")
+        self.projection = nn.Identity() if kind == "none" else Product(embedding, sizes["width"], bias=kind == "biased")
 
     def forward(self, x):
         return unit(self.projection(self.norm(x)))

@@ -96,7 +96,9 @@ def _require_same_shapes(model, checkpoint):
 def _add_inputs(model, checkpoint):
     """What makes the model's inputs; where a package for it is missing, what says so when it is used."""
     if hasattr(model, "image"):
-        model.pictures = _made(lambda: _pictures(checkpoint.config["model"]["image"]["size"]))
+        data = checkpoint.config.get("data", {})
+        options = {key: data[key] for key in ("fit", "filter") if key in data}
+        model.pictures = _made(lambda: _pictures(checkpoint.config["model"]["image"]["size"], options))
     path = checkpoint.file("tokenizer.model")
     if path is not None and hasattr(model, "text"):
         model.tokenizer = _made(lambda: _tokenizer(path))
@@ -114,9 +116,9 @@ def _made(make):
         return missing
 
 
-def _pictures(size):
+def _pictures(size, options):
     from .pictures import Pictures
-    return Pictures(size)
+    return Pictures(size, **options)
 
 
 def _tokenizer(path):

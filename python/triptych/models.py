@@ -81,16 +81,18 @@ class TwoTowers(Model):
         self.image.head = Head(self.image.sizes, embedding, add_pool(self.image))
         self.text.head = Head(text, embedding, last_norm(text))
         self.objective = Scale(config["objective"])
-        self.is_causal = text.get("attention") == "causal"
+        self.is_causal, self.reads_padding = text.get("attention") == "causal", text.get("padding") == "read"
 
     def encode_image(self, pixels):
         return self.image.head(pooled(self.image, self.image(pixels)))
 
     def encode_text(self, tokens, lengths):
-        mask = lengths_mask(lengths, tokens.shape[1])
+        mask = None if self.reads_padding else lengths_mask(lengths, tokens.shape[1])
         if self.is_causal:
-            mask = mask & causal_mask(tokens.shape[1], tokens.device)
-        return self.text.head(end_tokens(self.text.run(self.text.embed(tokens), mask=mask), lengths))
+            causal = causal_mask(tokens.shape[1], tokens.device)
+            mask = causal if mask is None else mask & causal
+        x = self.text.run(self.text.embed(tokens), mask=mask)
+        return self.text.head(x[:, -1] if self.reads_padding else end_tokens(x, lengths))
 
     def scale(self):
         """One over the temperature."""

@@ -24,8 +24,11 @@ class Pictures:
     opened and not loaded does so too; of a decoded one a JPEG's reduced decoding is not to be had, so large ones differ a little.
     """
 
-    def __init__(self, size):
-        self.size = size
+    def __init__(self, size, fit="crop", filter="linear"):
+        """`fit` and `filter` are a config's `data.fit` and `data.filter`."""
+        if fit not in ("crop", "stretch") or filter not in ("linear", "cubic"):
+            raise FormatError("pictures", f"fit must be crop or stretch and filter linear or cubic, found {fit!r} and {filter!r}")
+        self.size, self.fit, self.filter = size, fit, filter
 
     def __call__(self, pictures):
         if isinstance(pictures, (str, bytes, Image.Image)) or hasattr(pictures, "__fspath__"):
@@ -40,12 +43,13 @@ class Pictures:
         orientation = _orientation_of(image, where)
         width, height = image.size
         full = (height, width) if orientation >= 5 else (width, height)  # as it is seen
-        side = min(full)
-        _draft(image, side / self.size)
+        sides = full if self.fit == "stretch" else (min(full), min(full))
+        if self.filter == "linear":
+            _draft(image, min(sides) / self.size)
         pixels = _turned(_rgb(image, raw_mode, where), orientation)
         reduced = pixels.shape[1], pixels.shape[0]
-        box = [((n - side) / 2 * (r / n), side * (r / n)) for n, r in zip(full, reduced)]
-        return _resized(pixels, box, self.size)
+        box = [((n - side) / 2 * (r / n), side * (r / n)) for n, r, side in zip(full, reduced, sides)]
+        return _resized(pixels, box, self.size, self.filter == "cubic")
 
 
 def _opened(picture):
@@ -124,11 +128,11 @@ def _raw_mode(image):
     return str(tiles[0][3]) if image.format == "PNG" and tiles else ""
 
 
-def _resized(pixels, box, size):
-    """`box`, (start, length) along the columns' axis and along the rows', by triangle filters: first down the columns."""
+def _resized(pixels, box, size, is_cubic):
+    """`box`, (start, length) along the rows' axis and along the columns', to size x size: first down the columns."""
     (x, width), (y, height) = box
-    rows, vertical = _weights(y, height, pixels.shape[0], size)
-    columns, horizontal = _weights(x, width, pixels.shape[1], size)
+    rows, vertical = _weights(y, height, pixels.shape[0], size, is_cubic)
+    columns, horizontal = _weights(x, width, pixels.shape[1], size, is_cubic)
     first, last = columns.min(), columns.max() + 1
     values = pixels[:, first:last].astype(np.float32)
     # Sums in the program's order and type; what pads a row of taps has the weight 0 and adds nothing.
@@ -138,30 +142,41 @@ def _resized(pixels, box, size):
     out = horizontal[:, 0, None] * middle[:, columns[:, 0] - first]
     for k in range(1, columns.shape[1]):
         out += horizontal[:, k, None] * middle[:, columns[:, k] - first]
-    return (out + np.float32(0.5)).astype(np.int32).astype(np.uint8)
+    return (np.clip(out, np.float32(0), np.float32(255)) + np.float32(0.5)).astype(np.int32).astype(np.uint8)
 
 
-def _weights(start, length, inputs, outputs):
+def _triangle(x):
+    return 1 - np.abs(x)
+
+
+def _cubic(x):
+    """Keys 1981, a = -0.5."""
+    a, t = -0.5, np.abs(x)
+    return np.where(t < 1, ((a + 2) * t - (a + 3)) * t * t + 1, np.where(t < 2, (((t - 5) * t + 8) * t - 4) * a, 0))
+
+
+def _weights(start, length, inputs, outputs, is_cubic):
     """For each output the inputs that it is made of and their weights in float32, [outputs, taps] both."""
     start = max(start, 0.0)
     length = min(length, inputs - start)
     scale = length / outputs
-    support = max(scale, 1.0)
-    low, high = np.floor(start), min(np.ceil(start + length), inputs)
+    unit = max(scale, 1.0)
+    support, weight = (2 * unit, _cubic) if is_cubic else (unit, _triangle)
+    low, high = (0, inputs) if is_cubic else (np.floor(start), min(np.ceil(start + length), inputs))
     centre = start + (np.arange(outputs) + 0.5) * scale
     first = np.maximum(low, np.floor(centre - support))
     last = np.minimum(high, np.ceil(centre + support)) - 1
 
-    def weight(j, of=slice(None)):
-        return 1 - np.abs(j + 0.5 - centre[of]) / support
+    def is_outside(j):
+        return np.abs(j + 0.5 - centre) >= support
 
-    while (cut := (first < last) & (weight(first) <= 0)).any():
+    while (cut := (first < last) & is_outside(first)).any():
         first[cut] += 1
-    while (cut := (first < last) & (weight(last) <= 0)).any():
+    while (cut := (first < last) & is_outside(last)).any():
         last[cut] -= 1
     taps = np.arange(int((last - first).max()) + 1)
     places = first[:, None] + taps
-    weights = 1 - np.abs(places + 0.5 - centre[:, None]) / support
+    weights = weight((places + 0.5 - centre[:, None]) / unit)
     weights[places > last[:, None]] = 0
     total = np.zeros(outputs)
     for k in taps:  # one after the other, as the program adds them
