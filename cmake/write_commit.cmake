@@ -13,7 +13,7 @@ if(GIT AND EXISTS ${SOURCE}/.git)
     execute_process(COMMAND ${git} status --porcelain OUTPUT_VARIABLE changes RESULT_VARIABLE code ERROR_VARIABLE problem)
     if(NOT code EQUAL 0)
       message(FATAL_ERROR "[commit] `git status` must tell whether ${SOURCE} is as its commit ${head} has it, it failed: "
-                          "${problem}Mend the checkout, or build what `git archive` makes of it.")
+                          "${problem}Fix the checkout, or build what `git archive` makes of it.")
     endif()
     set(commit ${head})
     if(changes)

@@ -101,20 +101,20 @@ void register_eval(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   command->add_option("--results", options->results, "JSON file to write: every number that was measured, by its name");
   CLI::Option* const probe = command->add_flag("--probe", options->is_probe,
                                                "Measures the features instead: a linear classifier over them learns "
-                                               "the labels of data.path, the model as it is");
+                                               "the labels of data.path; the model is not changed");
   command
       ->add_option("--shots", options->probe.shots,
-                   "of --probe: also learn from so many pictures a class, several numbers with commas between")
+                   "with --probe: also learn from this many pictures per class; several numbers separated by commas")
       ->delimiter(',')
       ->check(CLI::PositiveNumber)
       ->needs(probe);
-  command->add_option("--draws", options->probe.draws, "of --shots: how often they are drawn")
+  command->add_option("--draws", options->probe.draws, "with --shots: how often they are drawn")
       ->check(CLI::Range(1, 1000))
       ->needs(probe)
       ->capture_default_str();
   command
       ->add_option("--penalty", options->probe.regression.penalty,
-                   "of --probe: half of it times the squared norm of the weights is added to the mean loss")
+                   "with --probe: half of it times the squared norm of the weights is added to the mean loss")
       ->check(CLI::PositiveNumber)
       ->needs(probe)
       ->capture_default_str();

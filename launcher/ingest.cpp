@@ -61,7 +61,9 @@ void register_ingest(CLI::App& app, std::function<int()>& run) {
   pairs->add_flag("--decode", options->decode,
                   "decodes every image whole, so that cut and damaged ones are found now and not in training");
   options->threads = num_processors();
-  pairs->add_option("--threads", options->threads, "of --decode")->check(CLI::Range(1, 256))->capture_default_str();
+  pairs->add_option("--threads", options->threads, "threads of --decode")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
   pairs->footer(
       "A line is an object with these keys; others are ignored, but for other tools' names of these (file_name, "
       "text):\n"

@@ -42,7 +42,9 @@ void register_inspect(CLI::App& app, std::function<int()>& run) {
                     "of data: decodes every image whole; names those whose pixels are cut or damaged");
   const auto tensors = std::make_shared<bool>(false);
   command->add_flag("--tensors", *tensors, "of a checkpoint: lists every tensor's name, type and shape");
-  command->add_option("--threads", options->threads, "of --decode")->check(CLI::Range(1, 256))->capture_default_str();
+  command->add_option("--threads", options->threads, "threads of --decode")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
   command->footer(
       "Exit code 1 if something is damaged, 2 if PATH is neither.\n"
       "\n"

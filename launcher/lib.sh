@@ -18,7 +18,7 @@ usage_error() {
 stage() {
   local what=$1
   shift
-  "$@" || fail "$what" "\`$*\` failed with exit code $?; what it said is above. Mend that and call launcher/${0##*/} again: finished stages are reused."
+  "$@" || fail "$what" "\`$*\` failed with exit code $?; what it said is above. Fix that and call launcher/${0##*/} again: finished stages are reused."
 }
 
 # Runs a command with its output in a log; on failure shows the log's end and fails.

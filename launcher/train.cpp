@@ -17,7 +17,7 @@ constexpr int kStoppedExitCode = 75;
 }  // namespace
 
 void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
-  CLI::App* command = app.add_subcommand("train", "Trains the model of a config, or goes on with a run");
+  CLI::App* command = app.add_subcommand("train", "Trains the model of a config, or resumes a run");
   const auto arguments = std::make_shared<ConfigArguments>(tasks);
   const auto request = std::make_shared<TrainingRequest>();
   add_config_arguments(*command, *arguments);
@@ -25,13 +25,13 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       command
           ->add_option(
               "--resume", request->resume,
-              "Go on from a checkpoint of this run, on any mesh: latest, a step or a path; auto: from the last "
+              "Continue from a checkpoint of this run, on any mesh: latest, a step or a path; auto: from the last "
               "one that is sound, or a new run if none was saved")
           ->type_name("latest|auto|STEP|PATH");
   command
       ->add_option("--allow-change", request->allow_change,
-                   "A key that may differ from the checkpoint's config, though the rest learns otherwise then "
-                   "(repeatable)")
+                   "A key that may differ from the checkpoint's config, although the rest of the run then learns "
+                   "differently (repeatable)")
       ->type_name("KEY")
       ->allow_extra_args(false)
       ->needs(resume);

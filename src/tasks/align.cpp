@@ -35,10 +35,12 @@ class AlignTask : public Task {
     read_loss_weight(reader, "matching", matching_weight_);
     reader
         .read("objective.masked_weight", masked_weight_,
-              "Of the masked tokens' loss in the sum. 0: no token is hidden.")
+              "Weight of the masked tokens' loss in the sum. 0: no token is hidden.")
         .at_least(0)
         .at_most(1e4);
-    reader.read("objective.masked_share", masking_.share, "Of a text's tokens that are to be guessed, at least one.")
+    reader
+        .read("objective.masked_share", masking_.share,
+              "Share of a text's tokens that are to be guessed, at least one.")
         .positive()
         .at_most(1);
     read_augmentation(reader, augment_);

@@ -24,10 +24,10 @@ ReportPicture seen_picture(std::span<const uint8_t> pixels, int64_t size, const 
 void read_box_weights(ConfigReader& reader, double& l1_weight, double& giou_weight) {
   reader
       .read("objective.l1_weight", l1_weight,
-            "Of the absolute differences of a box's center and size, as shares of the image.")
+            "Weight of the absolute differences of a box's center and size, as shares of the image.")
       .at_least(0)
       .at_most(1e4);
-  reader.read("objective.giou_weight", giou_weight, "Of 1 - the generalised IoU.").at_least(0).at_most(1e4);
+  reader.read("objective.giou_weight", giou_weight, "Weight of 1 - the generalised IoU.").at_least(0).at_most(1e4);
   if (l1_weight == 0 && giou_weight == 0) {
     reader.problem("objective.l1_weight", "must be above 0 where objective.giou_weight is 0: nothing teaches boxes",
                    "Raise one of them");

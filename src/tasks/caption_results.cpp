@@ -157,7 +157,7 @@ void read_decoding(ConfigReader& reader, CaptionOptions& options) {
             "search; nucleus, drawn from the most probable tokens (Holtzman et al. 2020).")
       .not_empty()
       .one_of({"greedy", "beam", "nucleus"});
-  reader.read("decoding.beams", options.beams, "Texts that beam search keeps in work; 1: greedy.")
+  reader.read("decoding.beams", options.beams, "Texts that beam search keeps at a time; 1: greedy.")
       .at_least(1)
       .at_most(64);
   reader
@@ -167,15 +167,15 @@ void read_decoding(ConfigReader& reader, CaptionOptions& options) {
       .at_most(4);
   reader
       .read("decoding.top_p", options.nucleus.top_p,
-            "Of nucleus: it draws from the fewest tokens that have this probability together.")
+            "With nucleus: it draws from the fewest tokens that have this probability together.")
       .positive()
       .at_most(1);
   reader
       .read("decoding.temperature", options.nucleus.temperature,
-            "Of nucleus: scores are divided by it before; below 1 the most probable tokens get more.")
+            "With nucleus: scores are divided by it first; below 1 the most probable tokens get more.")
       .at_least(0.01)
       .at_most(100);
-  reader.read("decoding.seed", options.seed, "Of what is drawn.");
+  reader.read("decoding.seed", options.seed, "Seed of what is drawn.");
   reader
       .read("decoding.prompts", options.prompts,
             "Texts that `triptych eval` lets captions begin with, one caption each: those of a picture that begin so "

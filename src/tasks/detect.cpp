@@ -59,12 +59,12 @@ class DetectTask : public Task {
     }
     reader
         .read("objective.class_weight", objective_.class_weight,
-              "Of the classes' cross-entropy, and of the probability of the class in the cost of a pair.")
+              "Weight of the classes' cross-entropy, and of the probability of the class in the cost of a pair.")
         .at_least(0)
         .at_most(1e4);
     reader
         .read("objective.nothing_weight", objective_.nothing_weight,
-              "Of a query that is to find nothing, beside one that is to find an object.")
+              "Weight of a query that is to find nothing, relative to one that is to find an object.")
         .at_least(0)
         .at_most(1e4);
     read_box_weights(reader, objective_.l1_weight, objective_.giou_weight);

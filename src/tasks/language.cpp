@@ -29,16 +29,17 @@ class LanguageTask : public Task {
     model_.connector.kind = ConnectorKind::kNone;
     const std::string kind = read_connector(reader, model_.connector, {kGated});
     bool resamples = false;
-    reader.read("model.connector.resample", resamples,
-                "Of gated_cross_attention: it looks at a resampler's queries (Flamingo), not at the encoder's tokens.");
+    reader.read(
+        "model.connector.resample", resamples,
+        "With gated_cross_attention: it looks at a resampler's queries (Flamingo), not at the encoder's tokens.");
     reader
         .read("model.connector.every", model_.gated_every,
-              "Of gated_cross_attention: a gated layer stands in front of every so many of the decoder's blocks.")
+              "With gated_cross_attention: a gated layer stands in front of every so many of the decoder's blocks.")
         .at_least(1)
         .at_most(1024);
     reader
         .read("model.connector.gate", model_.initial_gate,
-              "Of gated_cross_attention: what gates begin at. 0: the model is at first the language model alone.")
+              "With gated_cross_attention: what gates begin at. 0: the model is at first the language model alone.")
         .at_least(-10)
         .at_most(10);
     if (kind == kGated) {

@@ -25,15 +25,15 @@ class MaskedTextTask : public Task {
                 "Score tokens with the token embedding's matrix, instead of one of their own.");
     reader.read("model.transform_output", model_.transform_output,
                 "BERT's product, GELU and norm before the scores, and a bias for each token.");
-    reader.read("objective.share", masking_.share, "Of a text's tokens that are to be guessed, at least one.")
+    reader.read("objective.share", masking_.share, "Share of a text's tokens that are to be guessed, at least one.")
         .positive()
         .at_most(1);
-    reader.read("objective.mask_share", masking_.mask_share, "Of these, that stand as the mask token.")
+    reader.read("objective.mask_share", masking_.mask_share, "Share of these that are shown as the mask token.")
         .at_least(0)
         .at_most(1);
     reader
         .read("objective.random_share", masking_.random_share,
-              "Of these, that stand as a random token; the rest stay as they are.")
+              "Share of these that are shown as a random token; the rest stay as they are.")
         .at_least(0)
         .at_most(1);
     if (masking_.mask_share + masking_.random_share > 1) {

@@ -37,23 +37,23 @@ void read_block_kind(ConfigReader& reader, const std::string& section, Transform
       .at_least(0)
       .at_most(65536);
   read_kind(reader, section + ".activation", sizes.activation, kActivations, activation_name,
-            "Of the feed-forward layers: the exact GELU, its approximations by tanh (GPT-2, SigLIP) and by a sigmoid "
-            "(CLIP), or SwiGLU (Llama), whose first product is twice as wide.");
+            "Activation of the feed-forward layers: the exact GELU, its approximations by tanh (GPT-2, SigLIP) and by "
+            "a sigmoid (CLIP), or SwiGLU (Llama), whose first product is twice as wide.");
   read_kind(reader, section + ".norm", sizes.norm.kind, kNormKinds, norm_name,
             "layer, or rms: the root mean square alone, without a mean and a bias (Llama).");
   reader.read(section + ".norm_epsilon", sizes.norm.epsilon, "Added to the norms' variance.").positive().at_most(1);
   std::string position = sizes.post_norm ? "post" : "pre";
   reader
       .read(section + ".norm_position", position,
-            "pre: before each part of a block, and one behind the last block; post: behind each sum (BERT).")
+            "pre: before each part of a block, and one after the last block; post: after each sum (BERT).")
       .one_of({"pre", "post"});
   sizes.post_norm = position == "post";
   reader.read(section + ".input_norm", sizes.input_norm,
               "A norm before the first block (CLIP's ln_pre, BERT's of its embeddings).");
   reader
       .read(section + ".drop_path", sizes.drop_path,
-            "Stochastic depth: how often a sample goes round a part of the last block; from none at the first block it "
-            "grows evenly.")
+            "Stochastic depth: how often a sample skips a part of the last block; it grows evenly from 0 at the first "
+            "block.")
       .at_least(0)
       .at_most(0.95f);
 }
@@ -68,7 +68,8 @@ void read_positions(ConfigReader& reader, const std::string& section, Transforme
                 : "learned; sinusoidal: fixed waves (Vaswani et al. 2017); rotary: queries and keys turned (Llama); "
                   "none.");
   reader
-      .read(section + ".rotary_base", sizes.rotary_base, "Of rotary positions: the longest wave, in tokens, over 2 pi.")
+      .read(section + ".rotary_base", sizes.rotary_base,
+            "Base of rotary positions: the longest wave, in tokens, over 2 pi.")
       .at_least(1)
       .at_most(1e9);
   const int64_t divisor = is_grid ? 4 : 2, head_dim = sizes.width / sizes.heads;
@@ -90,7 +91,7 @@ void read_positions(ConfigReader& reader, const std::string& section, Transforme
 void read_sizes(ConfigReader& reader, const std::string& section, TransformerSizes& sizes, bool is_grid,
                 const MeshShape& mesh) {
   const std::string heads = section + ".heads";
-  reader.read(section + ".width", sizes.width, "Of the residual stream.")
+  reader.read(section + ".width", sizes.width, "Width of the residual stream.")
       .at_least(1)
       .at_most(65536)
       .also_called({"hidden_size", "hidden_dim", "d_model", "n_embd", "embed_dim"});
@@ -139,11 +140,11 @@ void read_sizes(ConfigReader& reader, const std::string& section, TransformerSiz
 }
 
 void read_image_encoder(ConfigReader& reader, ImageEncoderConfig& config, bool has_pooling, const MeshShape& mesh) {
-  reader.read("model.image.size", config.size, "Pixels a side.")
+  reader.read("model.image.size", config.size, "Side of the pictures, in pixels.")
       .at_least(1)
       .at_most(4096)
       .also_called({"image_size", "img_size", "resolution", "input_size"});
-  reader.read("model.image.patch", config.patch, "Pixels a side of a patch; divides the size.")
+  reader.read("model.image.patch", config.patch, "Side of a patch, in pixels; divides the size.")
       .at_least(1)
       .at_most(4096)
       .also_called({"patch_size"});
@@ -168,7 +169,7 @@ void read_image_encoder(ConfigReader& reader, ImageEncoderConfig& config, bool h
 void read_text_stack(ConfigReader& reader, const std::string& section, TextStackConfig& config, bool has_attention,
                      const MeshShape& mesh) {
   const std::string vocabulary = section + ".vocabulary";
-  reader.read(section + ".length", config.length, "Tokens a caption, begin and end included; longer ones are cut.")
+  reader.read(section + ".length", config.length, "Tokens per text, begin and end included; longer ones are cut.")
       .at_least(2)
       .at_most(65536)
       .also_called({"context_length", "max_length", "max_seq_len", "seq_len", "seq_length", "max_position_embeddings",
@@ -205,10 +206,10 @@ std::string read_connector(ConfigReader& reader, ConnectorConfig& config, const 
   for (const ConnectorKind kind : kConnectorKinds) {
     if (name == connector_name(kind)) config.kind = kind;
   }
-  reader.read("model.connector.queries", config.queries, "Of a resampler: tokens that it makes of an image.")
+  reader.read("model.connector.queries", config.queries, "With resampler: tokens that it makes of an image.")
       .at_least(1)
       .at_most(65536);
-  reader.read("model.connector.layers", config.layers, "Of a resampler: blocks, of the kind that reads it.")
+  reader.read("model.connector.layers", config.layers, "With resampler: its blocks, of the kind that reads it.")
       .at_least(1)
       .at_most(1024);
   return name;
@@ -250,7 +251,7 @@ int64_t num_masked_tokens(ConfigReader& reader, const TextStackConfig& text, dou
 }
 
 void read_loss_weight(ConfigReader& reader, std::string_view loss, double& weight) {
-  reader.read(fmt::format("objective.{}_weight", loss), weight, fmt::format("Of the {} loss in the sum.", loss))
+  reader.read(fmt::format("objective.{}_weight", loss), weight, fmt::format("Weight of the {} loss in the sum.", loss))
       .positive()
       .at_most(1e4);
 }
@@ -288,7 +289,9 @@ void read_augmentation(ConfigReader& reader, AugmentOptions& options) {
   reader.read("data.augment.max_scale", a.max_scale, "Largest share.").positive().at_most(1);
   reader.read("data.augment.min_ratio", a.min_ratio, "Least width / height of the crop.").at_least(0.01).at_most(100);
   reader.read("data.augment.max_ratio", a.max_ratio, "Largest width / height.").at_least(0.01).at_most(100);
-  reader.read("data.augment.flip_probability", a.flip_probability, "Mirror; captions may name sides.")
+  reader
+      .read("data.augment.flip_probability", a.flip_probability,
+            "Probability of a mirrored picture; captions may name sides.")
       .at_least(0)
       .at_most(1);
   reader.read("data.augment.brightness", a.brightness, "Factor within 1 +- this.").at_least(0).at_most(1);
@@ -298,10 +301,12 @@ void read_augmentation(ConfigReader& reader, AugmentOptions& options) {
   reader.read("data.augment.color", a.color, "How far each channel's black and white points move.")
       .at_least(0)
       .at_most(1);
-  reader.read("data.augment.grayscale_probability", a.grayscale_probability, "Of a grey picture.")
+  reader.read("data.augment.grayscale_probability", a.grayscale_probability, "Probability of a grey picture.")
       .at_least(0)
       .at_most(1);
-  reader.read("data.augment.invert_probability", a.invert_probability, "Of a negative.").at_least(0).at_most(1);
+  reader.read("data.augment.invert_probability", a.invert_probability, "Probability of a negative.")
+      .at_least(0)
+      .at_most(1);
   const auto require_order = [&](const std::string& what, double least, double largest) {
     if (least <= largest) return;
     reader.problem("data.augment.min_" + what,

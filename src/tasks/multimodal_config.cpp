@@ -23,7 +23,7 @@ void read_fusion(ConfigReader& reader, FusionConfig& config, const MeshShape& me
   }
   reader
       .read("model.fusion.attention", attention,
-            "Of cross_attention: both_ways, or text_to_image alone, the image staying as it is (ALBEF).")
+            "With cross_attention: both_ways, or text_to_image alone, the image staying as it is (ALBEF).")
       .one_of({"both_ways", "text_to_image"});
   config.both_ways = attention == "both_ways";
   config.sizes.layers = 2;

@@ -33,11 +33,11 @@ void read_task_name(ConfigReader& reader, Words& words, TaskTable tasks) {
 void read_run(ConfigReader& reader, RunConfig& c) {
   reader.read("run.dir", c.run.dir, "Folder of the run: checkpoints, metrics.jsonl, report.html.")
       .also_called({"output_dir", "out_dir", "log_dir", "logs", "save_dir"});
-  reader.read("run.device", c.run.device, "What computes: cpu, or cuda with one GPU a rank (a build with CUDA).")
+  reader.read("run.device", c.run.device, "The backend: cpu, or cuda with one GPU per rank (needs a build with CUDA).")
       .one_of({"cpu", "cuda"});
-  reader.read("run.seed", c.run.seed, "Of initial weights, sample order, augmentation and dropout.")
+  reader.read("run.seed", c.run.seed, "Seed of initial weights, sample order, augmentation and dropout.")
       .also_called({"random_seed", "manual_seed"});
-  reader.read("run.threads", c.run.threads, "Threads a rank; 0 shares the node's cores among its ranks.")
+  reader.read("run.threads", c.run.threads, "Threads per rank; 0 shares the node's cores among its ranks.")
       .at_least(0)
       .at_most(1024)
       .also_called({"num_threads"});
@@ -96,19 +96,19 @@ void read_training(ConfigReader& reader, RunConfig& c, Words& words) {
       .at_least(0);
   reader
       .read("training.global_batch", t.global_batch,
-            "Samples a step over all replicas; a multiple of parallel.dp * parallel.microbatches.")
+            "Samples per step over all replicas; a multiple of parallel.dp * parallel.microbatches.")
       .at_least(1)
       .at_most(int64_t{1} << 24)
       .also_called({"batch_size", "train_batch_size", "global_batch_size", "local_batch_size", "micro_batch_size",
                     "per_device_train_batch_size"});
   reader
       .read("training.max_skipped_steps", t.max_skipped_steps,
-            "So many steps in a row whose loss or gradient is not finite end the run; 0: never.")
+            "The run ends after this many steps in a row whose loss or gradient is not finite; 0: never.")
       .at_least(0);
   reader
       .read("training.precision", words.precision,
-            "Of activations and matrix products; weights, sums, norms and losses stay fp32. fp16, with a dynamic loss "
-            "scale, needs run.device = \"cuda\".")
+            "Number format of activations and matrix products; weights, sums, norms and losses stay fp32. fp16, with a "
+            "dynamic loss scale, needs run.device = \"cuda\".")
       .one_of({"fp32", "bf16", "fp16"})
       .also_called({"amp", "bf16", "fp16", "dtype", "mixed_precision"});
   reader.read("training.tf32", t.tf32,
@@ -117,36 +117,40 @@ void read_training(ConfigReader& reader, RunConfig& c, Words& words) {
       .at_least(0)
       .also_called({"grad_clip", "clip_grad", "clip_grad_norm", "grad_clip_norm", "max_grad_norm", "max_norm",
                     "gradient_clip_val"});
-  reader.read("optimizer.learning_rate", c.learning_rate.peak, "Peak.")
+  reader.read("optimizer.learning_rate", c.learning_rate.peak, "The peak of the learning rate.")
       .positive()
       .also_called({"lr", "base_lr", "max_lr", "peak_lr"});
   const std::vector<std::string> schedules(kLearningRateSchedules.begin(), kLearningRateSchedules.end());
   reader
       .read("optimizer.schedule", words.schedule,
-            "The learning rate behind its warm-up: half a cosine or a line down to final_share at training.steps, "
+            "The learning rate after its warm-up: half a cosine or a line down to final_share at training.steps, "
             "constant, or wsd (warm-up, stable, decay), constant but for a line down in the last decay_steps.")
       .one_of(std::span<const std::string>(schedules))
       .also_called({"lr_scheduler", "lr_scheduler_type", "lr_schedule", "lr_decay_style", "scheduler"});
-  reader.read("optimizer.final_share", c.learning_rate.final_share, "Of the peak, at the last step; not of constant.")
+  reader
+      .read("optimizer.final_share", c.learning_rate.final_share,
+            "Share of the peak at the last step; not with constant.")
       .at_least(0)
       .at_most(1)
       .also_called({"min_lr", "lr_end", "lr_min", "lr_cooldown_end"});
-  reader.read("optimizer.warmup_steps", c.learning_rate.warmup_steps, "Linear warm-up.")
+  reader.read("optimizer.warmup_steps", c.learning_rate.warmup_steps, "Steps of linear warm-up.")
       .at_least(0)
       .also_called({"warmup", "warmup_iters", "warmup_ratio", "num_warmup_steps", "lr_warmup_iters"});
   reader
       .read("optimizer.decay_steps", c.learning_rate.decay_steps,
-            "Of wsd: how many of the last steps the rate falls in. With none, the run can be gone on with for more "
+            "With wsd: over how many of the last steps the rate falls. With 0, the run can be continued for more "
             "steps, and decay then.")
       .at_least(0);
-  reader.read("optimizer.weight_decay", c.adamw.weight_decay, "Decoupled; not of norms, biases and scalars.")
+  reader
+      .read("optimizer.weight_decay", c.adamw.weight_decay,
+            "Decoupled weight decay; norms, biases and scalars have none.")
       .at_least(0)
       .also_called({"wd", "adam_weight_decay"});
-  reader.read("optimizer.beta1", c.adamw.beta1, "Of the first moment.")
+  reader.read("optimizer.beta1", c.adamw.beta1, "Decay rate of the first moment.")
       .at_least(0)
       .at_most(0.9999f)
       .also_called({"adam_beta1", "betas"});
-  reader.read("optimizer.beta2", c.adamw.beta2, "Of the second moment.")
+  reader.read("optimizer.beta2", c.adamw.beta2, "Decay rate of the second moment.")
       .at_least(0)
       .at_most(0.99999f)
       .also_called({"adam_beta2"});
@@ -155,8 +159,7 @@ void read_training(ConfigReader& reader, RunConfig& c, Words& words) {
       .also_called({"eps", "adam_eps", "adam_epsilon"});
   reader
       .read("optimizer.ema_decay", c.adamw.average_decay,
-            "Of the moving average of the weights, which checkpoints hold beside them: what an update leaves of it; 0: "
-            "none is kept.")
+            "Decay rate of the moving average of the weights, which checkpoints hold beside them; 0: none is kept.")
       .at_least(0)
       .below(1);
 }
@@ -175,8 +178,8 @@ void read_treatment(ConfigReader& reader, RunConfig& c) {
     group.weight_decay = c.adamw.weight_decay;
     reader
         .read(key("pattern"), group.pattern,
-              "Of parameters' names, `*` standing for any characters: \"image.*\". Of the groups that match a "
-              "parameter the first holds; `triptych inspect --tensors` of a checkpoint lists the names.")
+              "Pattern of parameters' names, `*` standing for any characters: \"image.*\". Of several groups that "
+              "match a parameter the first counts; `triptych inspect --tensors` of a checkpoint lists the names.")
         .required();
     reader.read(key("learning_rate_scale"), group.learning_rate_scale, "What the learning rate is multiplied by.")
         .positive();
@@ -186,7 +189,7 @@ void read_treatment(ConfigReader& reader, RunConfig& c) {
                 "Not trained: it costs no gradient, no optimizer state, and no backward below the first part that is.");
     reader
         .read(key("thaw_step"), group.thaw_step,
-              "Of a frozen group: it is trained once so many updates are done, its moments at zero then; 0: never.")
+              "A frozen group is trained once this many updates are done, with moments that begin at zero; 0: never.")
         .at_least(0);
     if (group.thaw_step > 0 && !group.frozen) {
       reader.problem(key("thaw_step"), fmt::format("is of a frozen group: {} steps, frozen = false", group.thaw_step),
@@ -202,12 +205,12 @@ void read_adapters(ConfigReader& reader, RunConfig& c) {
     const auto key = [&](std::string_view name) { return fmt::format("adapters.{}.{}", i, name); };
     reader
         .read(key("match"), adapter.match,
-              "Patterns of matrices' names: [\"*.attention.*.weight\"]. Beside each stand two of low rank that are "
-              "trained in its place, which is frozen (LoRA); `triptych merge` adds them to it. Of the adapters that "
-              "match a matrix the first holds.")
+              "Patterns of matrices' names: [\"*.attention.*.weight\"]. Each is frozen, and two of low rank are "
+              "trained beside it (LoRA); `triptych merge` adds them to it. Of several adapters that match a matrix the "
+              "first counts.")
         .required()
         .not_empty();
-    reader.read(key("rank"), adapter.rank, "Of both: A has so many rows, B so many columns.")
+    reader.read(key("rank"), adapter.rank, "Rank of both: A has this many rows, B this many columns.")
         .at_least(1)
         .at_most(65536);
     reader.read(key("alpha"), adapter.alpha, "What they add is multiplied by alpha / rank.").positive();
@@ -218,12 +221,12 @@ void read_init(ConfigReader& reader, RunConfig& c, Words& words) {
   InitOptions& init = c.init;
   reader
       .read("init.from", init.from,
-            "Checkpoint of another run, or that run's folder, of any mesh: a new run begins with the parameters of it "
-            "that its model has by name. Not read again where the run goes on.")
+            "Checkpoint of another run, or that run's folder, of any mesh: a new run begins with those of its "
+            "parameters that this model has by name. Not read again when the run is resumed.")
       .also_called({"pretrained", "pretrained_model", "model_name_or_path", "load", "finetune"});
   reader
       .read("init.weights", words.init_weights,
-            "Of that checkpoint: last, or ema, the moving average of a run with optimizer.ema_decay.")
+            "Which weights of that checkpoint: last, or ema, the moving average of a run with optimizer.ema_decay.")
       .one_of({"last", "ema"});
   reader.read("init.interpolate_positions", init.interpolate_positions,
               "Learned image positions of another grid are interpolated (bicubic) to this model's.");
@@ -233,8 +236,8 @@ void read_init(ConfigReader& reader, RunConfig& c, Words& words) {
     const auto key = [&](std::string_view name) { return fmt::format("init.map.{}.{}", i, name); };
     reader
         .read(key("old"), change.old_pattern,
-              "Of names in the checkpoint, `*` standing for any characters. The first that matches a name holds; what "
-              "none matches keeps its name.")
+              "Pattern of names in the checkpoint, `*` standing for any characters. The first that matches a name "
+              "counts; a name that none matches is kept.")
         .required()
         .not_empty();
     reader.read(key("new"), change.new_pattern,
@@ -259,7 +262,7 @@ void read_data(ConfigReader& reader, RunConfig& c) {
   reader.read("data.path", d.path, "Folder of shards, made by `triptych ingest` or indexed by `triptych index`.")
       .also_called({"train_data", "train_path", "data_dir", "data_path", "dataset", "dataset_path"});
   reader.read("data.tokenizer", d.tokenizer, "SentencePiece model; empty: tokenizer.model in data.path.");
-  reader.read("data.threads", d.threads, "That read and decode, a rank.")
+  reader.read("data.threads", d.threads, "Threads of each rank that read and decode.")
       .at_least(1)
       .at_most(1024)
       .also_called({"workers", "num_workers", "dataloader_num_workers"});
@@ -300,19 +303,19 @@ void read_rest(ConfigReader& reader, RunConfig& c, Words& words) {
       .also_called({"save_total_limit", "save_top_k", "keep_last"});
   reader.read("evaluation.sets", c.evaluation.sets, "Data-set folders that `triptych eval` measures the model on.")
       .also_called({"val_data", "eval_data", "val_dir", "test_data"});
-  reader.read("evaluation.batch", c.evaluation.batch, "Samples a forward pass.")
+  reader.read("evaluation.batch", c.evaluation.batch, "Samples per forward pass.")
       .at_least(1)
       .at_most(65536)
       .also_called({"eval_batch_size", "per_device_eval_batch_size"});
   reader
       .read("evaluation.maps", c.evaluation.maps,
-            "Pictures of each set of which the report shows where the model looked, as `triptych explain` does; of "
-            "classes so many right ones and so many wrong ones. 0: none.")
+            "Pictures of each set for which the report shows where the model looked, as `triptych explain` does; with "
+            "classes this many right and this many wrong ones. 0: none.")
       .at_least(0)
       .at_most(100);
   reader
       .read("evaluation.weights", words.evaluation_weights,
-            "Of the checkpoint: last, or ema, the moving average of a run with optimizer.ema_decay.")
+            "Which weights of the checkpoint: last, or ema, the moving average of a run with optimizer.ema_decay.")
       .one_of({"last", "ema"});
 }
 
