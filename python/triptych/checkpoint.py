@@ -115,8 +115,8 @@ class Checkpoint:
             place = tuple(slice(b, b + n) for b, n in zip(piece["begin"], piece["shape"]))
             part = self._file(piece["file"]).get(piece.get("key"))
             if part is None or part.dtype != whole.dtype or list(part.shape) != piece["shape"] or seen[place].any():
-                raise FormatError(self.folder / piece["file"], f"must have the piece {piece['begin']} of {name} that the manifest "
-                                                               "says, once. The checkpoint is damaged: use another")
+                raise FormatError(self.folder / piece["file"], f"must have the piece {piece['begin']} of {name} once, as the "
+                                                               "manifest says. The checkpoint is damaged: use another")
             whole[place], seen[place] = part, True
         return whole
 
@@ -139,8 +139,8 @@ class Checkpoint:
         if name in self._sound or not self._verify:
             return
         if hash_of_file(self.folder / name) != self._files[name][1]:
-            raise FormatError(self.folder / name, "its hash must be that of the manifest, and is not. The checkpoint is damaged: use "
-                                                  "another")
+            raise FormatError(self.folder / name, "its hash must be that of the manifest, and is not. The checkpoint is damaged: "
+                                                  "use another")
         self._sound.add(name)
 
     def _file(self, name):
@@ -157,7 +157,8 @@ class Checkpoint:
             head = file.read(8)
             length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
             if length > min(size - 8, _HEADER_BYTES):
-                raise FormatError(path, f"the header must lie in the file, its length says {length} bytes of {size}. It is damaged")
+                raise FormatError(path, f"the header must lie in the file, its length says {length} bytes of {size}. It is "
+                                        "damaged")
             header = parse_json(file.read(length), path)
         begin, tensors = 8 + length, {}
         data = np.memmap(path, np.uint8, "r")[begin:] if size > begin else np.empty(0, np.uint8)
@@ -169,6 +170,7 @@ class Checkpoint:
             if (kind is None or not all(isinstance(n, int) and n >= 0 for n in shape) or len(offsets) != 2
                     or not all(isinstance(n, int) for n in offsets) or not 0 <= offsets[0] <= offsets[1] <= len(data)
                     or offsets[1] - offsets[0] != math.prod(shape) * np.dtype(kind).itemsize):
-                raise FormatError(path, f"{key} must have a type, a shape and a place of its size, found {entry!r:.200}. It is damaged")
+                raise FormatError(path, f"{key} must have a type, a shape and a place of its size, found {entry!r:.200}. It "
+                                        "is damaged")
             tensors[key] = data[offsets[0]:offsets[1]].view(kind).reshape(shape)
         return tensors

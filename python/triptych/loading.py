@@ -57,7 +57,8 @@ def parameters(checkpoint, weights="last"):
         a, b = checkpoint.parameter(name, weights), checkpoint.parameter(matrix + _ADAPTER_B, weights)
         alpha, rank = _adapter_of(checkpoint, matrix)
         if matrix not in values or a.shape != (rank, values[matrix].shape[-1]) or b.shape != (*values[matrix].shape[:-1], rank):
-            raise FormatError(checkpoint.folder, f"the adapter of {matrix} must fit it, found {a.shape} and {b.shape}. It is damaged")
+            raise FormatError(checkpoint.folder, f"the adapter of {matrix} must fit it, found {a.shape} and {b.shape}. It "
+                                                 "is damaged")
         values[matrix] = (values[matrix] + np.float32(alpha / rank) * (b @ a)).astype(np.float32)
     return values
 

@@ -34,7 +34,8 @@ class Shards(_Base):
 
     A sample is a dict of `id`, `image` (a PIL image that is not decoded yet, or None), `captions`, `questions`, `answers`,
     `phrases` (lists of texts), `label` (an integer, or None), `label_name` where classes.txt has one, `boxes` (int32 [k, 4]: left,
-    top, right, bottom), `box_classes` and `box_phrases` (int32 [k], numbers in `phrases`; -1 for none). Every byte is compared with its checksum when it is read.
+    top, right, bottom), `box_classes` and `box_phrases` (int32 [k], numbers in `phrases`; -1 for none). Every byte is compared
+    with its checksum when it is read.
 
     Safe with workers, forked or spawned: nothing is shared but the mapped index; each process opens the files that it reads.
     HDF5 takes no part: the index says where everything lies. `verify=False` leaves out the hash of the whole index at the start.
@@ -48,10 +49,11 @@ class Shards(_Base):
             raise FormatError(self.path, "must hold an index.json. Make it with `triptych index`")
         index = parse_json(read_bytes(where, _MOST_BYTES["index.json"]), where)
         if index.get("format") != "triptych-index" or index.get("version") not in (1, 2):
-            raise FormatError(where, f"`format` and `version` must be triptych-index and 1 or 2, found {index.get('format')!r} and "
-                                     f"{index.get('version')!r}. Make it anew with `triptych index`")
+            raise FormatError(where, f"`format` and `version` must be triptych-index and 1 or 2, found "
+                                     f"{index.get('format')!r} and {index.get('version')!r}. Make it anew with `triptych index`")
         checksum = field(index, "checksum", str, where)
-        rest = json.dumps({key: value for key, value in index.items() if key != "checksum"}, separators=(",", ":"), ensure_ascii=False)
+        rest = {key: value for key, value in index.items() if key != "checksum"}
+        rest = json.dumps(rest, separators=(",", ":"), ensure_ascii=False)
         if hash_of_bytes(rest.encode()) != checksum:
             raise FormatError(where, "`checksum` must be that of the file, and is not. Make it anew with `triptych index`")
         arrays = field(index, "arrays", dict, where)
@@ -171,8 +173,8 @@ class Shards(_Base):
             self._files[key] = os.open(path, os.O_RDONLY)
         data = os.pread(self._files[key], size, at)
         if xxhash.xxh3_64(data).intdigest() != expected:
-            raise FormatError(path, f"the {what} of sample {int(record['id'])} must be what was indexed, and is not. Get the shard from a "
-                                    "backup")
+            raise FormatError(path, f"the {what} of sample {int(record['id'])} must be what was indexed, and is not. Get the shard "
+                                    "from a backup")
         return data
 
     def __del__(self):

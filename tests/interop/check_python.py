@@ -60,7 +60,8 @@ RUNS = [
     ("two towers", "contrastive", DP, {"model.image.pooling": "mean", "model.text.attention": "bidirectional"}),
     ("siglip", "contrastive", TP, of("image", {"pooling": "attention", "activation": "gelu_tanh"})
      | {"objective.kind": "sigmoid", "optimizer.ema_decay": 0.5, "evaluation.weights": "ema"}),
-    ("clip", "contrastive", PP, of("image", {"input_norm": True, "activation": "gelu_quick"}) | of("text", {"activation": "gelu_quick"})),
+    ("clip", "contrastive", PP, of("image", {"input_norm": True, "activation": "gelu_quick"})
+     | of("text", {"activation": "gelu_quick"})),
     ("llama and waves", "contrastive", TP, of("text", LLAMA) | of("image", {"positions": "sinusoidal"})),
     ("post-norm", "contrastive", TP, of("text", BERT) | of("image", BERT | {"positions": "none"})),
     ("rotary patches", "classify", DP, of("image", {"positions": "rotary", "kv_heads": 1})),
@@ -73,7 +74,8 @@ RUNS = [
     ("masked text", "masked_text", TP_PP, {}),
     ("masked text", "masked_text", {}, of("text", BERT) | {"model.tied_output": False, "model.transform_output": False}),
     ("masked image", "masked_image", TP, {}),
-    ("masked image", "masked_image", PP, of("image", {"positions": "sinusoidal", "pooling": "mean"}) | of("decoder", {"width": 8, "positions": "sinusoidal"})),
+    ("masked image", "masked_image", PP, of("image", {"positions": "sinusoidal", "pooling": "mean"})
+     | of("decoder", {"width": 8, "positions": "sinusoidal"})),
     ("language alone", "language", TP_PP, NO_PICTURES),
     ("llama", "language", TP, NO_PICTURES | of("text", LLAMA) | {"model.tied_output": False}),
     ("gates, resampled", "language", TP_PP, {}),
@@ -82,7 +84,8 @@ RUNS = [
     ("mlp prefix, rotary", "language", TP, {"model.connector.kind": "mlp"} | of("text", LLAMA)),
     ("resampled prefix", "language", {}, {"model.connector.kind": "resampler"} | of("text", BERT)),
     ("gated fusion", "answer", TP, {}),
-    ("concatenation", "answer", PP, of("fusion", {"kind": "concatenation", "positions": "rotary"}) | {"model.connector.kind": "none"}),
+    ("concatenation", "answer", PP, of("fusion", {"kind": "concatenation", "positions": "rotary"})
+     | {"model.connector.kind": "none"}),
     ("cross-attention", "answer", DP, of("fusion", {"kind": "cross_attention", "width": 12}) | {"model.connector.kind": "mlp"}),
     ("aligner", "align", TP, of("fusion", {"attention": "text_to_image"})),
     ("aligner", "align", PP, {}),

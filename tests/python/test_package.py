@@ -25,7 +25,8 @@ import triptych  # noqa: E402
 from odd_pictures import all_pictures, drawn, saved  # noqa: E402
 
 OUTPUTS = None
-TEXTS = ("a red disc", "  Ünïcode  ﬁne \t text ", "日本の旗 🇯🇵", "x", "one two three four five six seven eight nine ten eleven", "\u200b a")
+TEXTS = ("a red disc", "  Ünïcode  ﬁne \t text ", "日本の旗 🇯🇵", "x", "\u200b a",
+         "one two three four five six seven eight nine ten eleven")
 
 
 def one_sample(arguments):
