@@ -5,7 +5,7 @@ Only what is used is imported: metrics and checkpoints need numpy, pictures Pill
 import importlib
 
 _HOMES = {"load": "loading", "Checkpoint": "checkpoint", "FormatError": "errors", "Shards": "shards", "metrics": "run_metrics",
-          "Pictures": "pictures", "Tokenizer": "tokenizer"}
+          "evaluations": "run_metrics", "Pictures": "pictures", "Tokenizer": "tokenizer"}
 __all__ = sorted(_HOMES)
 
 

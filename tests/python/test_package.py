@@ -252,6 +252,16 @@ class Package(small_runs.SmallRuns):
         self.assertEqual(list(columns["step"]), [1, 2])
         np.testing.assert_array_equal(columns["loss"], [np.nan, 0.5])
         np.testing.assert_array_equal(columns["caption"], [np.nan, 1])
+        folder = self.folder / "evaluated"
+        folder.mkdir()
+        (folder / "evaluations.jsonl").write_text(
+            '{"step":0,"seconds":1.5,"best":true,"metrics":{"a set: loss":2.25}}\n'
+            '{"step":200,"seconds":2.0,"best":false,"metrics":{"a set: loss":null,"a set: accuracy":0.5}}\n{"step":40')
+        columns = triptych.evaluations(folder)
+        self.assertEqual(list(columns), ["step", "seconds", "best", "a set: loss", "a set: accuracy"])
+        self.assertEqual([list(columns["step"]), list(columns["best"])], [[0, 200], [1, 0]])
+        np.testing.assert_array_equal(columns["a set: loss"], [2.25, np.nan])
+        np.testing.assert_array_equal(columns["a set: accuracy"], [np.nan, 0.5])
         path.write_text('{"step":1}\nno line\n')
         with self.assertRaisesRegex(triptych.FormatError, "metrics.jsonl:2"):
             triptych.metrics(path)
