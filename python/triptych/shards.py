@@ -65,6 +65,7 @@ class Shards(_Base):
         self._shards, self._starts, self._text_starts = [], [0], [0]
         for shard in field(index, "shards", list, where):
             self._add_shard(shard, where)
+        self._starts, self._text_starts = (np.array(starts, np.int64) for starts in (self._starts, self._text_starts))
         self._counts = [field(index, key, int, where) for key in ("num_samples", "num_captions")]
         self._map()
         names = self.path / "classes.txt"
@@ -86,7 +87,7 @@ class Shards(_Base):
         if header is None or header["magic"] != b"TRIPTIDX" or int(header["version"]) not in (1, 2):
             raise FormatError(self._arrays, "must be an index of version 1 or 2. Make it anew with `triptych index`")
         samples, texts, boxes = (int(header[key]) for key in ("num_samples", "num_captions", "num_boxes"))
-        if [samples, texts] != self._counts or [samples, texts] != [self._starts[-1], self._text_starts[-1]]:
+        if [samples, texts] != self._counts or [samples, texts] != [int(self._starts[-1]), int(self._text_starts[-1])]:
             raise FormatError(self._arrays, "must have the samples that index.json says. Make it anew with `triptych index`")
         parts = {"records": (_RECORD, samples), "labels": ("<i8", samples if header["has_labels"] else 0), "lengths": ("<u4", texts),
                  "roles": ("u1", texts if header["has_roles"] else 0), "first_boxes": ("<u8", samples + 1 if boxes else 0),
@@ -149,7 +150,7 @@ class Shards(_Base):
         texts, places = {role: [] for role in ROLES}, []
         if not int(record["num_texts"]):
             return texts, places
-        first = self._text_starts[shard] + int(record["first_text"])
+        first = int(self._text_starts[shard]) + int(record["first_text"])
         stop = first + int(record["num_texts"])
         lengths = self._lengths[first:stop]
         if len(lengths) != int(record["num_texts"]):
