@@ -215,6 +215,26 @@ def compare(label, outputs_program, run, data, folder):
     return too_far
 
 
+def compare_page(run, outputs_program, data, folder):
+    """The same by the block of docs/models.md, which has towers of the default kind in 40 lines; returns how many are too far."""
+    page = {}
+    exec(re.search(r"```python\n(.*?)```", (ROOT / "docs" / "models.md").read_text(encoding="utf-8"), re.S)[1], page)  # noqa: S102
+    checkpoint, too_far = triptych.Checkpoint(run), 0
+    tensors = {name: torch.from_numpy(checkpoint.parameter(name)) for name in checkpoint.names()}
+    image, text = checkpoint.config["model"]["image"], checkpoint.config["model"]["text"]
+    raw = outputs(outputs_program, run, data, "samples", folder, IMAGE + TEXT, ["image_embedding", "text_embedding"])
+    rows = len(raw["lengths"]) // 4
+    fields = {name: torch.from_numpy(typed(name, raw[name], rows, checkpoint.config)) for name in IMAGE + TEXT}
+    made = {"image_embedding": page["image_embedding"](tensors, fields["pixels"], image["patch"], image["layers"], image["heads"]),
+            "text_embedding": page["text_embedding"](tensors, fields["tokens"], fields["lengths"], text["layers"], text["heads"])}
+    for slot, ours in made.items():
+        theirs = raw[slot].view(np.float32).reshape(ours.shape)
+        error = float(np.abs(ours.numpy() - theirs).max() / np.abs(theirs).max())
+        too_far += not error <= BOUND
+        print(f"{'the lines of docs/models.md':46} {slot:22} {rows:6} rows  {error:.1e}")
+    return too_far
+
+
 def run_readme(folder, run, data):
     """The Python block of python/README.md, where its run, its data set and its picture are these."""
     place = folder / "readme"
@@ -243,6 +263,7 @@ def main(program, outputs_program, *given):
                 run, data = train(call, folder, number, row)
                 mesh = " ".join(f"{axis}{size}" for axis, size in row[2].items()) or "one rank"
                 too_far += compare(f"{row[1]}: {row[0]} ({mesh})", outputs_program, run, data, folder / "outputs")
+            too_far += compare_page(folder / "run_1", outputs_program, folder / "data", folder / "outputs")
             run_readme(folder, folder / "run_0", folder / "data")
     print(f"{too_far} too far (more than {BOUND:g})")
     return too_far > 0
