@@ -47,7 +47,8 @@ class Checkpoint:
         self._check_self_hash(data)
         self.step = field(manifest, "step", int, self._where)
         self.model = field(manifest, "model", str, self._where)  # the fingerprint
-        self.mesh = {axis.get("axis"): axis.get("size") for axis in field(manifest, "mesh", list, self._where)}
+        self.mesh = {field(axis, "axis", str, self._where): field(axis, "size", int, self._where)
+                     for axis in field(manifest, "mesh", list, self._where)}
         self.config_text = field(manifest, "config", str, self._where)
         try:
             self.config = tomllib.loads(self.config_text)
@@ -55,7 +56,7 @@ class Checkpoint:
             raise FormatError(self._where, f"`config` must be TOML: {error}. The file is damaged") from error
         self._files = {}
         for entry in field(manifest, "files", list, self._where):
-            name = plain_name(entry.get("name"), self._where)
+            name = plain_name(field(entry, "name", str, self._where), self._where)
             self._files[name] = (field(entry, "bytes", int, self._where), field(entry, "xxh3_128", str, self._where))
             self._require_size(name)
         self._tensors = {name: self._checked(name, tensor)
@@ -84,7 +85,8 @@ class Checkpoint:
         pieces = field(tensor, "pieces", list, where)
         for piece in pieces:
             begin, size = field(piece, "begin", list, where), field(piece, "shape", list, where)
-            if (len(begin) != len(shape) or len(size) != len(shape) or piece.get("file") not in self._files
+            if (len(begin) != len(shape) or len(size) != len(shape)
+                    or field(piece, "file", str, where) not in self._files
                     or not all(isinstance(b, int) and isinstance(n, int) and 0 <= b <= b + n <= s
                                for b, n, s in zip(begin, size, shape))):
                 raise FormatError(where, f"a piece must lie in the tensor and in a file, found {piece!r:.200}. It is damaged")
@@ -113,7 +115,7 @@ class Checkpoint:
         whole, seen = np.empty(shape, TYPES[dtype]), np.zeros(shape, bool)
         for piece in pieces:
             place = tuple(slice(b, b + n) for b, n in zip(piece["begin"], piece["shape"]))
-            part = self._file(piece["file"]).get(piece.get("key"))
+            part = self._file(piece["file"]).get(field(piece, "key", str, self._where))
             if part is None or part.dtype != whole.dtype or list(part.shape) != piece["shape"] or seen[place].any():
                 raise FormatError(self.folder / piece["file"], f"must have the piece {piece['begin']} of {name} once, as the "
                                                                "manifest says. The checkpoint is damaged: use another")
@@ -165,7 +167,7 @@ class Checkpoint:
         for key, entry in header.items():
             if key == "__metadata__":
                 continue
-            kind, shape = TYPES.get(entry.get("dtype")), field(entry, "shape", list, path)
+            kind, shape = TYPES.get(field(entry, "dtype", str, path)), field(entry, "shape", list, path)
             offsets = field(entry, "data_offsets", list, path)
             if (kind is None or not all(isinstance(n, int) and n >= 0 for n in shape) or len(offsets) != 2
                     or not all(isinstance(n, int) for n in offsets) or not 0 <= offsets[0] <= offsets[1] <= len(data)

@@ -54,11 +54,11 @@ def parse_json(data, where):
 
 
 def field(table, key, kind, where):
-    """table[key], of this type; a bool is no integer."""
-    value = table.get(key)
+    """table[key], of this type, of a table that may be none; a bool is no integer."""
+    value = table.get(key) if isinstance(table, dict) else None
     if not isinstance(value, kind) or isinstance(value, bool) and kind is not bool:
         wanted = getattr(kind, "__name__", str(kind))
-        raise FormatError(where, f"`{key}` must be {wanted}, found {value!r:.60}. The file is damaged, or of another version")
+        raise FormatError(where, f"`{key}` must be {wanted}, found {str(value):.60}. The file is damaged, or of another version")
     return value
 
 

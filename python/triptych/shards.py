@@ -24,6 +24,7 @@ _RECORD = np.dtype([("id", "<u8"), ("image_at", "<u8"), ("image_hash", "<u8"), (
                     ("image_bytes", "<u4"), ("width", "<u4"), ("height", "<u4"), ("format", "<u2"), ("is_turned", "<u2"),
                     ("first_text", "<u4"), ("num_texts", "<u4")])
 _MOST_BYTES = {"image": 64 << 20, "texts": 64 << 20, "index.json": 1 << 30}
+_MOST_IN_SHARD = 1 << 31  # samples, and texts
 
 
 class Shards(_Base):
@@ -57,7 +58,7 @@ class Shards(_Base):
         if hash_of_bytes(rest.encode()) != checksum:
             raise FormatError(where, "`checksum` must be that of the file, and is not. Make it anew with `triptych index`")
         arrays = field(index, "arrays", dict, where)
-        self._arrays = self.path / plain_name(arrays.get("file"), where)
+        self._arrays = self.path / plain_name(field(arrays, "file", str, where), where)
         if not self._arrays.is_file() or self._arrays.stat().st_size != field(arrays, "bytes", int, where):
             raise FormatError(self._arrays, f"must have {arrays['bytes']} bytes. Make it anew with `triptych index`")
         if verify and hash_of_file(self._arrays) != field(arrays, "xxh3_128", str, where):
@@ -72,13 +73,16 @@ class Shards(_Base):
         self.class_names = names.read_text(encoding="utf-8").splitlines() if names.is_file() else None
 
     def _add_shard(self, shard, where):
-        path = self.path / plain_name(shard.get("file"), where)
+        path = self.path / plain_name(field(shard, "file", str, where), where)
         size = field(shard, "bytes", int, where)
         if not path.is_file() or path.stat().st_size != size:
             raise FormatError(path, f"must have {size} bytes, as when it was indexed. Get it from a backup, or run `triptych index`")
         self._shards.append((path, size))
-        self._starts.append(self._starts[-1] + field(shard, "num_samples", int, where))
-        self._text_starts.append(self._text_starts[-1] + field(shard, "num_captions", int, where))
+        for starts, key in ((self._starts, "num_samples"), (self._text_starts, "num_captions")):
+            count = field(shard, key, int, where)
+            if not 0 <= count <= _MOST_IN_SHARD:
+                raise FormatError(where, f"`{key}` must be 0 to {_MOST_IN_SHARD}, found {count}. Make it anew with `triptych index`")
+            starts.append(starts[-1] + count)
 
     def _map(self):
         """The parts of index.bin, mapped: they take no memory of a process's own."""
@@ -157,6 +161,8 @@ class Shards(_Base):
             raise FormatError(self._arrays, f"sample {int(record['id'])} must have its texts in the index. Run `triptych index`")
         data = self._read(shard, record, "texts", int(record["texts_at"]), int(lengths.sum()), int(record["texts_hash"]))
         roles, at = self._roles[first:stop] if len(self._roles) else np.zeros(len(lengths), "u1"), 0
+        if roles.max() >= len(ROLES):
+            raise FormatError(self._arrays, f"a text's role must be below {len(ROLES)}, found {roles.max()}. Run `triptych index`")
         for length, role in zip(lengths.tolist(), roles.tolist()):
             places.append(len(texts[ROLES[role]]))
             texts[ROLES[role]].append(data[at:at + length].decode("utf-8"))
