@@ -1,0 +1,10 @@
+# oneDNN as the target triptych_dnnl. Debian's dnnl-config.cmake asks for OpenCL's headers, which the CPU engine does not need.
+find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.hpp)
+find_library(DNNL_LIBRARY dnnl)
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(TriptychDnnl REQUIRED_VARS DNNL_LIBRARY DNNL_INCLUDE_DIR)
+if(TriptychDnnl_FOUND AND NOT TARGET triptych_dnnl)
+  add_library(triptych_dnnl INTERFACE IMPORTED)
+  target_include_directories(triptych_dnnl INTERFACE ${DNNL_INCLUDE_DIR})
+  target_link_libraries(triptych_dnnl INTERFACE ${DNNL_LIBRARY})
+endif()

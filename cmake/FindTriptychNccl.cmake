@@ -1,0 +1,10 @@
+# NCCL as the target triptych_nccl, after CUDAToolkit, beside which it may lie.
+find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(TriptychNccl REQUIRED_VARS NCCL_LIBRARY NCCL_INCLUDE_DIR)
+if(TriptychNccl_FOUND AND NOT TARGET triptych_nccl)
+  add_library(triptych_nccl INTERFACE IMPORTED)
+  target_include_directories(triptych_nccl INTERFACE ${NCCL_INCLUDE_DIR})
+  target_link_libraries(triptych_nccl INTERFACE ${NCCL_LIBRARY})
+endif()
