@@ -1,5 +1,6 @@
 #include "launcher/plan.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -7,9 +8,11 @@
 #include <fmt/core.h>
 
 #include "base/console.h"
+#include "launcher/ranks.h"
 #include "parallel/pipeline/draw.h"
 #include "parallel/pipeline/schedules.h"
 #include "parallel/pipeline/simulate.h"
+#include "training/parameter_list.h"
 
 namespace triptych::launcher {
 
@@ -35,11 +38,36 @@ int plan_schedule(const ScheduleOptions& options) {
   return 0;
 }
 
+int plan_parameters(const ConfigArguments& arguments) {
+  const auto parameters = list_parameters(load_run_config(arguments.file, arguments.overrides, arguments.tasks));
+  std::size_t width = 0;
+  for (const ListedParameter& parameter : parameters) width = std::max(width, parameter.name.size());
+  for (const ListedParameter& parameter : parameters) {
+    print("{:<{}}  {:>12}  {}\n", parameter.name, width, parameter.shape.num_elements(), parameter.shape.to_string());
+  }
+  print("{:<{}}  {:>12}\n", fmt::format("{} parameters", parameters.size()), width, count_elements(parameters));
+  return 0;
+}
+
+void register_parameters(CLI::App& plan, std::function<int()>& run, TaskTable tasks) {
+  CLI::App* command =
+      plan.add_subcommand("parameters", "Lists a config's parameters with their elements and shapes, and counts them");
+  const auto arguments = std::make_shared<ConfigArguments>(tasks);
+  add_config_arguments(*command, *arguments);
+  command->footer(
+      "Takes no memory for them: a model of any size can be counted.\n"
+      "\n"
+      "Example:\n"
+      "  triptych plan parameters configs/models/clip_vit_b32.toml");
+  command->callback([arguments, &run] { run = [arguments] { return plan_parameters(*arguments); }; });
+}
+
 }  // namespace
 
-void register_plan(CLI::App& app, std::function<int()>& run) {
-  CLI::App* plan = app.add_subcommand("plan", "Works out on paper how a run would go; needs no model, data or ranks");
+void register_plan(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
+  CLI::App* plan = app.add_subcommand("plan", "Works out on paper how a run would go; needs no data, ranks or memory");
   plan->require_subcommand(1);
+  register_parameters(*plan, run, tasks);
 
   CLI::App* schedule = plan->add_subcommand("schedule", "Draws a pipeline schedule; says its bubble and peak memory");
   const auto options = std::make_shared<ScheduleOptions>();

@@ -2,6 +2,8 @@
 
 #include <functional>
 
+#include "tasks/task.h"
+
 namespace CLI {
 class App;
 }
@@ -10,6 +12,6 @@ namespace triptych::launcher {
 
 /// Adds `triptych plan` to `app`. When it is what the user asked for, parsing sets `run` to the work that is left,
 /// which returns the exit code.
-void register_plan(CLI::App& app, std::function<int()>& run);
+void register_plan(CLI::App& app, std::function<int()>& run, TaskTable tasks);
 
 }  // namespace triptych::launcher

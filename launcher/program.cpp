@@ -98,7 +98,7 @@ int run_subcommand(int argc, char** argv, TaskTable tasks) {
   register_index(app, run);
   register_inspect(app, run);
   register_tokenizer(app, run);
-  register_plan(app, run);
+  register_plan(app, run, tasks);
   register_config(app, run, tasks);
   CLI::App* bench = app.add_subcommand("bench", "Measures a part: step, gemm, loader, collectives");
   bench->require_subcommand(1);

@@ -81,23 +81,27 @@ Parameter& ParameterStore::make(const std::string& name, const Shape& global_sha
   parameter->maximum = spec.maximum;
   parameter->is_tied = spec.is_tied;
   parameter->grid = spec.grid;
-  Shape begin;
-  const Shape local = local_shape(global_shape, parameter->layout, *mesh_, &begin);
-  parameter->value = Tensor::empty(*device_, DType::kFloat32, local, MemoryPart::kParameters);
-  ParameterSpec values = spec;
-  if (values_ == InitialValues::kAllDifferent && values.standard_deviation == 0)
-    values.standard_deviation = kDifference;
-  initialize(*device_, *parameter, values, begin, seed_);
-  parameter->compute = parameter->value;
-  if (spec.in_compute_dtype && compute_dtype_ != DType::kFloat32) {
-    parameter->compute = Tensor::empty(*device_, compute_dtype_, local, MemoryPart::kComputeCopies);
-    cast(device_->stream(), parameter->value.raw(), DType::kFloat32, parameter->compute.raw(), compute_dtype_,
-         parameter->value.num_elements());
-  }
+  if (values_ != InitialValues::kNone) take_memory(*parameter, spec);
   parameters_.push_back(std::move(parameter));
   given_.push_back(parameters_.back().get());
   if (spec.is_linear) linear_.insert(given_.back());
   return *given_.back();
+}
+
+void ParameterStore::take_memory(Parameter& parameter, const ParameterSpec& spec) {
+  Shape begin;
+  const Shape local = local_shape(parameter.global_shape, parameter.layout, *mesh_, &begin);
+  parameter.value = Tensor::empty(*device_, DType::kFloat32, local, MemoryPart::kParameters);
+  ParameterSpec values = spec;
+  if (values_ == InitialValues::kAllDifferent && values.standard_deviation == 0)
+    values.standard_deviation = kDifference;
+  initialize(*device_, parameter, values, begin, seed_);
+  parameter.compute = parameter.value;
+  if (spec.in_compute_dtype && compute_dtype_ != DType::kFloat32) {
+    parameter.compute = Tensor::empty(*device_, compute_dtype_, local, MemoryPart::kComputeCopies);
+    cast(device_->stream(), parameter.value.raw(), DType::kFloat32, parameter.compute.raw(), compute_dtype_,
+         parameter.value.num_elements());
+  }
 }
 
 std::vector<Parameter*> ParameterStore::all() const {

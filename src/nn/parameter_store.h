@@ -36,6 +36,7 @@ ParameterSpec linear_matrix(int64_t inputs, float scale = 1);
 enum class InitialValues {
   kAsSpecified,
   kAllDifferent,  ///< normal around that: to compare gradients, many of which a zero would hide
+  kNone,          ///< nor any memory for them: to say what a model has
 };
 
 /// The parameters that this rank holds, in the order in which the model made them. Initial values are a function of the
@@ -73,6 +74,8 @@ class ParameterStore {
 
  private:
   Parameter& make(const std::string& name, const Shape& global_shape, const Layout& layout, const ParameterSpec& spec);
+  /// For this rank's piece, and its initial values.
+  void take_memory(Parameter& parameter, const ParameterSpec& spec);
   void adapt(Parameter& matrix, const AdapterOptions& options);
 
   Device* device_;

@@ -22,7 +22,8 @@ TEST(Configuration, TheDocumentSaysWhatTheProgramReads) {
 
 TEST(Configuration, EveryFileInConfigsIsSoundAndItsEffectiveFormReadsBackToItself) {
   std::set<std::string> tasks;
-  for (const auto& entry : std::filesystem::directory_iterator(kRoot / "configs")) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(kRoot / "configs")) {
+    if (entry.is_directory()) continue;
     const RunConfig config = load_run_config(entry.path(), {}, standard_tasks());
     EXPECT_EQ(parse_run_config(config.effective_toml, "effective", standard_tasks()).effective_toml,
               config.effective_toml)
