@@ -203,7 +203,7 @@ void register_bench_loader(CLI::App& bench, std::function<int()>& run) {
   command->add_option("--image-size", options->image_size, "side of the images that come out, in pixels")
       ->check(CLI::Range(1, 8192))
       ->capture_default_str();
-  command->add_option("--text-length", options->text_length, "tokens a row")
+  command->add_option("--text-length", options->text_length, "tokens per row")
       ->check(CLI::Range(2, 65536))
       ->capture_default_str();
   command->add_option("--batch", options->batch, "rows of a batch")

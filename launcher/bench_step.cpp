@@ -140,7 +140,9 @@ void register_bench_step(CLI::App& bench, std::function<int()>& run, TaskTable t
   const auto options = std::make_shared<StepOptions>(tasks);
   add_config_arguments(*command, options->config);
   command->add_option("--steps", options->steps, "Timed steps")->capture_default_str()->check(CLI::Range(1, 100000));
-  command->add_option("--warmup", options->warmup, "Steps before")->capture_default_str()->check(CLI::Range(1, 1000));
+  command->add_option("--warmup", options->warmup, "Steps before these")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
   command->footer(
       "Prints one JSON object: time a step, FLOP/s of the model's matrix products (backward counts twice forward,\n"
       "recomputation not at all), beside the GEMM peak of the same ranks in the same run, and memory.\n"

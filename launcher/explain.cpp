@@ -114,10 +114,10 @@ void register_explain(CLI::App& app, std::function<int()>& run, TaskTable tasks)
   command->add_option("--checkpoint", options->checkpoint, "latest, a step or a path; of any mesh")
       ->capture_default_str();
   command->add_option("--text", options->text,
-                      "What to compare the picture with, or, of a captioner, to read instead of what it writes itself, "
-                      "or, of a model that answers, the question");
+                      "What to compare the picture with; with a captioner: what to read instead of what it writes "
+                      "itself; with a model that answers: the question");
   command->add_option("--class", options->class_number,
-                      "Of a model that chooses among classes or answers: whose score to explain; otherwise the best");
+                      "With classes or answers to choose from: the one whose score to explain; otherwise the best");
   command->footer(
       "On one rank. docs/explain.md says what the maps are.\n"
       "Examples:\n"

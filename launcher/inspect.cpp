@@ -39,9 +39,9 @@ void register_inspect(CLI::App& app, std::function<int()>& run) {
       ->required();
   command->add_flag("--verify", options->verify, "reads every byte and compares all checksums; names what is damaged");
   command->add_flag("--decode", options->decode,
-                    "of data: decodes every image whole; names those whose pixels are cut or damaged");
+                    "with data: decodes every image whole; names those whose pixels are cut or damaged");
   const auto tensors = std::make_shared<bool>(false);
-  command->add_flag("--tensors", *tensors, "of a checkpoint: lists every tensor's name, type and shape");
+  command->add_flag("--tensors", *tensors, "with a checkpoint: lists every tensor's name, type and shape");
   command->add_option("--threads", options->threads, "threads of --decode")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();

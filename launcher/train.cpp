@@ -40,22 +40,24 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       ->add_option("--init-from", *init_from,
                    "A new run begins with the parameters of another's checkpoint that its model has by name: a step's "
                    "folder, or the other run's. Sets init.from, and [init] in the config says more; not read again "
-                   "where the run goes on")
+                   "when the run is resumed")
       ->type_name("PATH");
   command->add_flag("--overwrite", request->overwrite,
                     "Let a new run replace the one in run.dir: its checkpoints by name, and its files; nothing else");
   command->footer(
-      "Starts as many ranks as parallel.pp * dp * tp says; without mpirun that is one.\n"
+      "Needs parallel.pp * dp * tp ranks: mpirun or launcher/run-ranks starts them; alone it is one.\n"
       "Examples:\n"
       "  triptych train configs/quickstart.toml\n"
       "  mpirun -np 4 triptych train configs/quickstart.toml --set parallel.tp=2 --set parallel.pp=2\n"
       "  mpirun -np 2 triptych train configs/quickstart.toml --set parallel.dp=2 --resume latest\n"
       "  triptych train configs/fashion_mnist.toml --init-from runs/pretraining\n"
-      "SIGTERM, SIGINT, SIGHUP, SIGUSR1 or SIGUSR2 to any rank: all stop behind the step in work and save; a second\n"
-      "one ends them at once. docs/operations.md says what a scheduler is to send.\n"
-      "Exit code: 0 done (or nothing was left to do), 75 stopped by a signal and saved (go on with --resume latest),\n"
-      "1 the world failed (disk, peer, a damaged checkpoint, numbers that are not finite), 2 the config, data or\n"
-      "run.dir are wrong, or another run is at work there. docs/checkpoints.md and docs/operations.md tell more.");
+      "SIGTERM, SIGINT, SIGHUP, SIGUSR1 or SIGUSR2 to any rank: all finish the step, save and stop; a second\n"
+      "one ends them at once. docs/operations.md says which one a scheduler should send.\n"
+      "Exit code: 0 done (or nothing was left to do), 75 stopped by a signal and saved (continue with --resume "
+      "latest),\n"
+      "1 something outside failed (disk, peer, a damaged checkpoint, numbers that are not finite), 2 the config, data "
+      "or\n"
+      "run.dir are wrong, or another run is at work there. docs/checkpoints.md and docs/operations.md say more.");
   command->callback([arguments, request, init_from, &run] {
     if (!init_from->empty()) arguments->overrides.push_back(fmt::format("init.from=\"{}\"", *init_from));
     run = [arguments, request] {
