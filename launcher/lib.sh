@@ -38,7 +38,7 @@ logged() {
 install_packages() {
   local list=${1:-launcher/packages.txt} wanted present missing as_root=()
   command -v apt-get >/dev/null ||
-    fail packages "$list names Debian 12 packages, and this system has no apt-get. Use Debian 12."
+    fail packages "$list names Debian packages, and this system has no apt-get. Use Debian 12, or a container: docs/install.md."
   wanted=$(sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$list" | sort)
   # dpkg-query exits with 1 if it knows nothing of some name: that one is missing.
   # shellcheck disable=SC2016,SC2086  # the format is dpkg's, the list is to be split

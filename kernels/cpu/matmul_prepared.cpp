@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "kernels/cpu/dnnl_versions.h"
 
 namespace triptych::kernels::cpu {
 namespace {
@@ -79,17 +80,16 @@ void PreparedMatmul::prepare_matmul(const Matmul& p, const dnnl::engine& engine)
   const Memory::desc a = matrix(p, p.m, p.k, p.input_dtype, p.a_row_stride, p.transpose_a, p.a_batch_stride);
   const Memory::desc b = matrix(p, p.k, p.n, p.input_dtype, p.b_row_stride, p.transpose_b, p.b_batch_stride);
   const Memory::desc c = matrix(p, p.m, p.n, p.output_dtype, p.c_row_stride, false, p.c_batch_stride);
-  const Memory::desc any_b(b.dims(), to_dnnl(p.input_dtype), Memory::format_tag::any);
+  const Memory::desc any_b({p.k, p.n}, to_dnnl(p.input_dtype), Memory::format_tag::any);
   const Memory::desc& wanted_b = route_ == Route::kPackedB ? any_b : b;
   Memory::desc bias;
   if (p.bias != nullptr) {
-    Memory::dims dims(c.dims().size(), 1);
+    Memory::dims dims(p.batch > 1 ? 3 : 2, 1);
     dims.back() = p.n;
     bias = {dims, Memory::data_type::f32, dims.size() == 2 ? Memory::format_tag::ab : Memory::format_tag::abc};
   }
-  const dnnl::matmul::desc desc =
-      p.bias != nullptr ? dnnl::matmul::desc(a, wanted_b, bias, c) : dnnl::matmul::desc(a, wanted_b, c);
-  const dnnl::matmul::primitive_desc primitive_desc(desc, attributes(p.accumulate), engine);
+  const dnnl::matmul::primitive_desc primitive_desc =
+      describe_matmul(engine, a, wanted_b, p.bias != nullptr ? &bias : nullptr, c, attributes(p.accumulate));
   const Memory::desc packed_b = primitive_desc.weights_desc();
   const bool packs = packed_b != b;
   if (packs) {
@@ -123,12 +123,8 @@ void PreparedMatmul::prepare_weight_gradient(const Matmul& p, const dnnl::engine
   const Memory::data_type type = to_dnnl(p.input_dtype);
   const Memory::desc source = packed(p.k, in, type), d_destination = packed(p.k, out, type);
   const Memory::desc d_weights = packed(out, in, Memory::data_type::f32);
-  const dnnl::inner_product_forward::primitive_desc forward(
-      dnnl::inner_product_forward::desc(dnnl::prop_kind::forward_training, source, packed(out, in, type),
-                                        d_destination),
-      engine);
-  const dnnl::inner_product_backward_weights::primitive_desc primitive_desc(
-      dnnl::inner_product_backward_weights::desc(source, d_weights, d_destination), attributes(false), engine, forward);
+  const dnnl::inner_product_backward_weights::primitive_desc primitive_desc =
+      describe_weight_gradient(engine, source, packed(out, in, type), d_weights, d_destination, attributes(false));
   const bool stages = transposed || p.accumulate || p.c_row_stride != p.n;
   if (stages) staged_bytes_ = d_weights.get_size();
   Step& step = steps_[num_steps_++];
