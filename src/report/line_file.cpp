@@ -1,20 +1,30 @@
 #include "report/line_file.h"
 
-#include <cerrno>
+#include <algorithm>
+#include <span>
+#include <system_error>
+#include <utility>
 
-#include <fcntl.h>
-#include <fmt/core.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "base/error.h"
 #include "base/file.h"
 
 namespace triptych::report {
 namespace {
 
-[[noreturn]] void fail(const std::filesystem::path& path, std::string_view action, int error_number) {
-  throw WorldError("metrics", fmt::format("cannot {} {}: {}.", action, path.string(), describe_errno(error_number)));
+constexpr std::size_t kChunkBytes = std::size_t{1} << 20, kMaxLineBytes = std::size_t{1} << 20;
+
+// Drops what is not to be kept, before the file is opened.
+std::filesystem::path cut(std::filesystem::path path, const std::function<bool(const std::string&)>& keeps) {
+  std::error_code unused;
+  if (!std::filesystem::exists(path, unused)) return path;
+  const std::string text = read_text_file(path, LineFile::kMaxBytes);
+  std::string kept;
+  for_each_line(text, [&](const std::string& line) {
+    if (!keeps(line)) return;
+    kept += line;
+    kept += '\n';
+  });
+  if (kept != text) write_file_atomically(path, kept);
+  return path;
 }
 
 }  // namespace
@@ -29,46 +39,33 @@ void for_each_line(const std::string& text, const std::function<void(const std::
   }
 }
 
-LineFile::LineFile(std::filesystem::path path, const std::function<bool(const std::string&)>& keeps)
-    : path_(std::move(path)) {
-  std::error_code unused;
-  if (std::filesystem::exists(path_, unused)) {
-    const std::string text = read_text_file(path_, kMaxBytes);
-    std::string kept;
-    for_each_line(text, [&](const std::string& line) {
-      if (!keeps(line)) return;
-      kept += line;
-      kept += '\n';
-    });
-    if (kept != text) write_file_atomically(path_, kept);
-  }
-  descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) fail(path_, "open", errno);
-}
-
-LineFile::~LineFile() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
-
-void LineFile::write(std::string_view text) {
-  const std::string line = std::string(text) + '\n';
-  const off_t size_before = ::lseek(descriptor_, 0, SEEK_END);
-  std::size_t written = 0;
-  while (written < line.size()) {
-    const ssize_t count = ::write(descriptor_, line.data() + written, line.size() - written);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) {
-      const int error_number = count < 0 ? errno : ENOSPC;
-      // Takes back the part that went through; if that fails too, the next reader drops the torn line.
-      if (size_before >= 0 && ::ftruncate(descriptor_, size_before) != 0) fail(path_, "shorten", errno);
-      fail(path_, "append to", error_number);
+void for_each_line_of(const std::filesystem::path& path, const std::function<void(const std::string&)>& use) {
+  const File file = File::open_read(path);
+  std::string chunk, line;
+  bool is_too_long = false;
+  const auto end_line = [&] {
+    if (!is_too_long) use(line);
+    line.clear();
+    is_too_long = false;
+  };
+  const uint64_t size = file.size();  // of now: a run may be writing
+  for (uint64_t offset = 0; offset < size; offset += chunk.size()) {
+    chunk.resize(std::min<uint64_t>(kChunkBytes, size - offset));
+    file.pread(std::as_writable_bytes(std::span(chunk)), offset);
+    std::size_t begin = 0;
+    for (std::size_t newline = chunk.find('\n'); newline != std::string::npos; newline = chunk.find('\n', begin)) {
+      is_too_long = is_too_long || line.size() + (newline - begin) > kMaxLineBytes;
+      if (!is_too_long) line.append(chunk, begin, newline - begin);
+      end_line();
+      begin = newline + 1;
     }
-    written += static_cast<std::size_t>(count);
+    is_too_long = is_too_long || line.size() + (chunk.size() - begin) > kMaxLineBytes;
+    if (!is_too_long) line.append(chunk, begin);
   }
+  if (!line.empty()) end_line();
 }
 
-void LineFile::sync() {
-  if (::fsync(descriptor_) != 0) fail(path_, "flush", errno);
-}
+LineFile::LineFile(std::filesystem::path path, const std::function<bool(const std::string&)>& keeps)
+    : file_("metrics", cut(std::move(path), keeps), AppendFile::Existing::kContinue) {}
 
 }  // namespace triptych::report

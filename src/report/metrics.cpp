@@ -1,8 +1,11 @@
 #include "report/metrics.h"
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <span>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -20,17 +23,19 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 struct Field {
   const char* key;
   double StepMetrics::*value;
+  const char* group;  // of TensorBoard's tag; null: it has none
 };
 constexpr std::array kFields = {
-    Field{"loss", &StepMetrics::loss},
-    Field{"grad_norm", &StepMetrics::grad_norm},
-    Field{"learning_rate", &StepMetrics::learning_rate},
-    Field{"samples_per_s", &StepMetrics::samples_per_s},
-    Field{"step_ms", &StepMetrics::step_ms},
-    Field{"loader_wait_ms", &StepMetrics::loader_wait_ms},
-    Field{"tflops", &StepMetrics::tflops},
-    Field{"peak_share", &StepMetrics::peak_share},
-    Field{"rss_mb", &StepMetrics::rss_mb},
+    Field{"loss", &StepMetrics::loss, "train"},
+    Field{"grad_norm", &StepMetrics::grad_norm, "train"},
+    Field{"learning_rate", &StepMetrics::learning_rate, "train"},
+    Field{"samples_per_s", &StepMetrics::samples_per_s, "speed"},
+    Field{"step_ms", &StepMetrics::step_ms, "speed"},
+    Field{"loader_wait_ms", &StepMetrics::loader_wait_ms, "speed"},
+    Field{"tflops", &StepMetrics::tflops, "speed"},
+    Field{"peak_share", &StepMetrics::peak_share, "speed"},
+    Field{"rss_mb", &StepMetrics::rss_mb, "memory"},
+    Field{"time", &StepMetrics::time, nullptr},
 };
 
 std::optional<int64_t> as_integer(const nlohmann::json& value) {
@@ -103,10 +108,29 @@ MetricsWriter::MetricsWriter(const std::filesystem::path& folder, int64_t resume
 
 std::vector<StepMetrics> read_metrics(const std::filesystem::path& path) {
   std::vector<StepMetrics> all;
-  for_each_line(read_text_file(path, LineFile::kMaxBytes), [&](const std::string& line) {
-    if (std::optional<StepMetrics> metrics = parse_json_line(line)) all.push_back(std::move(*metrics));
-  });
+  for_each_metrics(path, [&](const StepMetrics& metrics) { all.push_back(metrics); });
   return all;
+}
+
+void for_each_metrics(const std::filesystem::path& path, const std::function<void(const StepMetrics&)>& use) {
+  for_each_line_of(path, [&](const std::string& line) {
+    if (const std::optional<StepMetrics> metrics = parse_json_line(line)) use(*metrics);
+  });
+}
+
+std::vector<std::pair<std::string, double>> tagged_metrics(const StepMetrics& metrics) {
+  std::vector<std::pair<std::string, double>> tagged;
+  for (const Field& field : kFields) {
+    if (field.group != nullptr) tagged.emplace_back(fmt::format("{}/{}", field.group, field.key), metrics.*field.value);
+  }
+  for (const auto& [key, value] : metrics.scalars) tagged.emplace_back("train/" + key, value);
+  tagged.emplace_back("train/skipped", static_cast<double>(metrics.skipped));
+  return tagged;
+}
+
+double seconds_now() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<double>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count()) / 1e3;
 }
 
 double resident_mb() {

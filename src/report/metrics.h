@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <string>
@@ -25,6 +26,7 @@ struct StepMetrics {
   double tflops = 0;          ///< 1e12 operations a second, of all ranks, as the model's formula counts them
   double peak_share = std::numeric_limits<double>::quiet_NaN();  ///< of the peak of all ranks together, 0 to 1
   double rss_mb = 0;                                             ///< resident memory of rank 0, 2^20 bytes
+  double time = 0;                                      ///< when this was known: seconds since 1970, by rank 0's clock
   int64_t skipped = 0;                                  ///< steps skipped so far because a gradient was not finite
   std::vector<std::pair<std::string, double>> scalars;  ///< what this kind of run tells besides, by its key in the file
 };
@@ -56,6 +58,15 @@ class MetricsWriter {
 
 /// All the lines of a metrics.jsonl that are metrics, in the file's order. Throws WorldError if it cannot be read.
 std::vector<StepMetrics> read_metrics(const std::filesystem::path& path);
+/// The same one by one, so that little memory is needed for any number of them.
+void for_each_metrics(const std::filesystem::path& path, const std::function<void(const StepMetrics&)>& use);
+
+/// A step's numbers by the tags that TensorBoard groups them by: train/loss, train/<scalar>, speed/step_ms,
+/// memory/rss_mb.
+std::vector<std::pair<std::string, double>> tagged_metrics(const StepMetrics& metrics);
+
+/// Seconds since 1970, in whole milliseconds: StepMetrics::time.
+double seconds_now();
 
 /// This process's resident memory now, in 2^20 bytes (0 where /proc is not there).
 double resident_mb();

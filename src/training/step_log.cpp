@@ -42,6 +42,7 @@ StepMetrics StepLog::line(const StepReport& report, double loader_wait_ms) {
   if (!peak_) peak_ = gemm_peak_of_all_ranks(*session_, config_->training.precision);
   line.peak_share = line.tflops * 1e12 / *peak_;
   line.rss_mb = resident_mb();
+  line.time = seconds_now();
   line.skipped = report.num_skipped;
   start_clock();
   return line;

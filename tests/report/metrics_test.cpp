@@ -67,11 +67,11 @@ TEST(MetricsLine, IsKnownByItsBeginningTornOrWhole) {
 }
 
 TEST(MetricsLine, HasEveryKeyInOrder) {
-  StepMetrics m{3, 0.5, 1.5, 0.001, 100, 20, 1, 0.25, 0.5, 64, 2, {{"temperature", 0.07}, {"accuracy", 0.75}}};
+  StepMetrics m{3, 0.5, 1.5, 0.001, 100, 20, 1, 0.25, 0.5, 64, 1e9, 2, {{"temperature", 0.07}, {"accuracy", 0.75}}};
   EXPECT_EQ(to_json_line(m),
             R"({"step":3,"loss":0.5,"grad_norm":1.5,"learning_rate":0.001,"temperature":0.07,"accuracy":0.75,)"
             R"("samples_per_s":100.0,"step_ms":20.0,"loader_wait_ms":1.0,"tflops":0.25,"peak_share":0.5,"rss_mb":64.0,)"
-            R"("skipped":2})");
+            R"("time":1000000000.0,"skipped":2})");
   EXPECT_EQ(parse_json_line(to_json_line(m))->scalars, m.scalars);
 }
 
