@@ -58,12 +58,13 @@ def samples_of_shard(shard):
                      int(labels[i]), [tuple(map(int, box)) for box in boxes[first_box[i]:first_box[i + 1]]])
 
 
-def write_results(out, folders, measure, began):
-    """Writes {"<folder of the set>": measure(folder)} to `out`, and prints it; a result is {"<metric>": value}.
+def write_results(out, folders, measure, began, about):
+    """Writes {"about": about, "<folder of the set>": measure(folder)} to `out`, and prints it; a result is {"<metric>": value}.
 
     began   when the script did, by time.monotonic
+    about   a sentence for those who see the results in a report: what they are of
     """
-    results = {}
+    results = {"about": about}
     for folder in folders:
         name = Path(os.path.normpath(folder)).name
         if name in results:

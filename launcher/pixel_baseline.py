@@ -15,7 +15,7 @@ index of the captions' words (1 if they are equal): so it can say something of t
 words they share with others. Equal scores count as found before the right one. Captions are normalised as tokenizers do
 it: NFKC and case folding.
 
-Writes {"<folder of the set>": {"<metric>": value}}, which `triptych eval --baseline FILE` shows beside the model's.
+Writes {"about": what this is, "<folder of the set>": {"<metric>": value}}, which `triptych eval --baseline FILE` shows beside the model's.
 
 example:
   launcher/pixel_baseline.py data/emoji/train data/emoji/unseen_style data/emoji/unseen_concepts --out raw_pixels.json
@@ -37,6 +37,8 @@ from baselines import NO_LABEL, read_samples, write_results
 from chrf import ChrfCounter
 from messages import fail
 
+ABOUT = ("No model: the captions and labels of the training pictures that look most alike, pixel by pixel, answer for a "
+         "picture. What a model must beat to have learned more than that.")
 SIDE = 32    # pixels, at most
 CELL = 4     # pixels a side that are summed up in the search for the nearest
 NEAREST = 50
@@ -318,7 +320,7 @@ def main():
         evaluated = PictureSet(folder, options.max_pictures, training.side)
         return evaluate(evaluated, training, options.max_candidates, options.prompts or [""])
 
-    write_results(options.out, options.sets, measure, began)
+    write_results(options.out, options.sets, measure, began, ABOUT)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ evaluation set:
                      shares any) the box with the best score has an IoU of at least 0.5 with the one that the phrase names
 
 Every class has --stamps of its stamps, evenly spaced, so that a set of 500 pictures takes some minutes. Classes are
-matched by their names, in the classes.txt of the data sets. Writes {"<folder of the set>": {"<metric>": value}}, which
+matched by their names, in the classes.txt of the data sets. Writes {"about": what this is, "<folder of the set>": {"<metric>": value}}, which
 `triptych eval --baseline FILE` shows beside the model's.
 
 example:
@@ -35,6 +35,7 @@ from PIL import Image
 from baselines import read_samples, write_results
 from messages import fail
 
+ABOUT = "No model: each known stamp is laid over the picture at four sizes, and its box is where it fits best."
 SIDE = 64                    # pixels of a picture
 LENGTHS = (13, 19, 25, 31)   # pixels of a stamp's longer side
 LEAST_OPAQUE = 12            # pixels of a stamp that is laid over pictures
@@ -253,7 +254,7 @@ def main():
         print(f"  {folder}: {len(words)} stamps in {len(templates)} sizes", flush=True)
         return evaluate(folder, templates, words, names, options.max_pictures)
 
-    write_results(options.out, options.sets, measure, began)
+    write_results(options.out, options.sets, measure, began, ABOUT)
 
 
 if __name__ == "__main__":

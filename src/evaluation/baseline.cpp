@@ -30,6 +30,10 @@ Baseline Baseline::read(const std::filesystem::path& path) {
   baseline.name_ = path.stem().string();
   std::replace(baseline.name_.begin(), baseline.name_.end(), '_', ' ');
   for (const auto& [set, metrics] : json.items()) {
+    if (set == "about" && metrics.is_string()) {
+      baseline.about_ = metrics.get<std::string>();
+      continue;
+    }
     if (!metrics.is_object()) refuse(fmt::format("{} for the set '{}'", metrics.type_name(), set));
     for (const auto& [metric, value] : metrics.items()) {
       if (!value.is_number()) refuse(fmt::format("{} for '{}' of the set '{}'", value.type_name(), metric, set));

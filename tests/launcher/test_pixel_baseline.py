@@ -120,7 +120,7 @@ class PixelBaseline(unittest.TestCase):
                     mock.patch.object(pixel_baseline, "NEAREST", num_nearest):
                 self.run_tool(train, f"{unseen}/", "--out", self.folder / "new" / "raw_pixels.json")
                 found = json.loads((self.folder / "new" / "raw_pixels.json").read_text())
-                self.assertEqual(list(found), ["unseen"])
+                self.assertEqual(list(found), ["about", "unseen"])
                 self.assertIn("chrF", found["unseen"])
                 self.assertNotIn("top-1 accuracy", found["unseen"])
                 expected = expected_recall(evaluated, training, num_nearest)

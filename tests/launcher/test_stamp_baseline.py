@@ -96,6 +96,7 @@ class DataSets(unittest.TestCase):
         with mock.patch.object(sys, "argv", list(map(str, arguments))), contextlib.redirect_stdout(io.StringIO()):
             stamp_baseline.main()
         found = json.loads((self.folder / "found.json").read_text())
+        self.assertIn("stamp", found.pop("about"))
         self.assertEqual(found, {"scenes": {"mAP": 1.0, "mAP at 0.5": 1.0, "accuracy at 0.5": 1.0}})
 
 
