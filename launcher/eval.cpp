@@ -11,9 +11,12 @@
 
 #include "base/console.h"
 #include "base/file.h"
+#include "base/program_identity.h"
+#include "data/about.h"
 #include "launcher/ranks.h"
 #include "parallel/agreement.h"
 #include "tasks/probe.h"
+#include "tasks/results.h"
 #include "training/run_folder.h"
 #include "training/run_report.h"
 #include "training/trained_model.h"
@@ -38,6 +41,19 @@ void write_results(const EvaluationResults& results, const std::filesystem::path
   for (const auto& [name, value] : results.metrics) numbers[name] = value;
   write_file_atomically(path, numbers.dump(2) + "\n");
   print("results: {}\n", path.string());
+}
+
+// What a reader who was not there must be told of: the names of sets and baselines.
+std::vector<std::pair<std::string, std::string>> meanings(const RunConfig& config,
+                                                          const std::vector<Baseline>& baselines) {
+  std::vector<std::pair<std::string, std::string>> told;
+  for (const std::string& path : config.evaluation.sets) {
+    if (std::string about = read_about(path); !about.empty()) told.emplace_back(set_name(path), std::move(about));
+  }
+  for (const Baseline& baseline : baselines) {
+    if (!baseline.about().empty()) told.emplace_back(baseline.name(), baseline.about());
+  }
+  return told;
 }
 
 int evaluate(const EvalOptions& options, const RunConfig& config, World& world) {
@@ -65,7 +81,8 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
   world.doing("evaluation");
   Inference& inference = model.inference();
   if (inference.is_first()) print("{}\n", model.folder().string());
-  const int64_t parameters = model.session().num_parameters();
+  EvaluationRecord record{.step = model.step(), .checkpoint = model.folder().string()};
+  record.facts = {{"parameters", std::to_string(model.session().num_parameters())}, {"checkpoint", record.checkpoint}};
   const EvaluationResults results =
       options.is_probe
           ? probe_features(
@@ -80,7 +97,11 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
   for (const Panel& panel : results.panels) {
     if (const auto* table = std::get_if<TablePanel>(&panel)) print("\n{}\n{}", table->title, format_table(*table));
   }
-  write_run_report(config, parameters, results.panels);
+  record.time = utc_time_text();
+  record.metrics = results.metrics;
+  record.panels = results.panels;
+  record.meanings = meanings(config, baselines);
+  write_evaluation(config, record);
   print("\nreport: {}/report.html\n", config.run.dir);
   if (!options.results.empty()) write_results(results, options.results);
   return 0;

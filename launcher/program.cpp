@@ -30,6 +30,7 @@
 #include "launcher/merge.h"
 #include "launcher/plan.h"
 #include "launcher/ranks.h"
+#include "launcher/report.h"
 #include "launcher/search.h"
 #include "launcher/tokenizer.h"
 #include "launcher/train.h"
@@ -92,6 +93,7 @@ int run_subcommand(int argc, char** argv, TaskTable tasks) {
   register_eval(app, run, tasks);
   register_search(app, run, tasks);
   register_explain(app, run, tasks);
+  register_report(app, run);
   register_merge(app, run, tasks);
   register_verify(app, run, tasks);
   register_ingest(app, run);

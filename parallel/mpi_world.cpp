@@ -33,6 +33,7 @@ class SoloWorld : public World {
   int node_size() const override { return 1; }
   const std::string& host() const override { return host_; }
   void doing(std::string_view) override {}
+  double waited_s() const override { return 0; }
   std::string ask_all(const PeerError&) override { return "There is no other rank"; }
   [[noreturn]] void abort(int exit_code) override {
     std::fflush(nullptr);
@@ -99,6 +100,7 @@ class MpiWorld : public World {
   void doing(std::string_view what) override {
     if (seat_ != nullptr) seat_->status.set(what);
   }
+  double waited_s() const override { return context_->progress->waited_s(); }
   std::string ask_all(const PeerError& error) override { return roll_call_->ask(error.waiting); }
   [[noreturn]] void abort(int exit_code) override { abort_mpi(exit_code); }
 

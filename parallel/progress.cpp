@@ -79,8 +79,13 @@ bool Progress::needs_polling() const {
 void Progress::wait(const Flight& flight) {
   struct Awaited {
     const Flight*& slot;
-    ~Awaited() { slot = nullptr; }
-  } const until_return{awaited_};
+    Clock::duration& waited;
+    Clock::time_point begin = Clock::now();
+    ~Awaited() {
+      slot = nullptr;
+      waited += Clock::now() - begin;
+    }
+  } const until_return{awaited_, waited_};
   awaited_ = &flight;
   wait_until_finished(flight);
 }

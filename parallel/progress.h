@@ -87,6 +87,8 @@ class Progress {
   /// wait ended so is not waited for again: its results, which are given up one by one on the way out, would take as
   /// long each.
   void wait(const Flight& flight);
+  /// Seconds that all calls of wait() took together.
+  double waited_s() const { return std::chrono::duration<double>(waited_).count(); }
   /// What wait() waits for; empty outside of it.
   std::string awaited() const { return awaited_ == nullptr ? "" : awaited_->to_string(); }
 
@@ -99,6 +101,7 @@ class Progress {
   Options options_;
   std::vector<Source*> sources_;
   const Flight* awaited_ = nullptr;
+  Clock::duration waited_{0};
   Clock::time_point gave_up_at_ = Clock::time_point::min();
 };
 

@@ -33,6 +33,8 @@ class World {
   virtual const std::string& host() const = 0;
   /// Says what this rank does from now on ("step 12"), for the message of those who miss it. Cheap, not collective.
   virtual void doing(std::string_view what) = 0;
+  /// Seconds for which this rank's host has waited for other ranks so far; NaN where that is not measured.
+  virtual double waited_s() const { return std::numeric_limits<double>::quiet_NaN(); }
   /// After a PeerError: asks all ranks what they do, and returns the sentence that tells it: who does not answer, what
   /// that rank did last, and who waits where. Takes up to 1.5 s. Where several ask, all but one are to be ended by it,
   /// and return only after 4.5 s.

@@ -100,9 +100,10 @@ bool is_latest_of_ours(const fs::path& file) {
   return parse_step_folder_name(text) >= 0;
 }
 
-std::string set_aside(const fs::path& path) {
+std::string set_aside(const fs::path& path, const std::string& name) {
+  const std::string base = (name.empty() ? path : path.parent_path() / name).string();
   for (int number = 1; number <= kMaxAside; ++number) {
-    const fs::path aside = path.string() + (number == 1 ? ".aside" : fmt::format(".aside{}", number));
+    const fs::path aside = base + (number == 1 ? ".aside" : fmt::format(".aside{}", number));
     int result = ::renameat2(AT_FDCWD, path.c_str(), AT_FDCWD, aside.c_str(), RENAME_NOREPLACE);
     if (result != 0 && (errno == EINVAL || errno == ENOSYS)) {  // a file system without it, such as NFS
       std::error_code error;

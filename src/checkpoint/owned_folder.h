@@ -27,8 +27,9 @@ void remove_owned(const std::filesystem::path& folder, std::span<const std::stri
 /// True if `file` is a regular file that is empty (or zeros, after a power cut) or names a step, as `latest` does.
 bool is_latest_of_ours(const std::filesystem::path& file);
 
-/// Gives what stands in the way another name beside it, `NAME.aside`, `NAME.aside2`, ...; replaces nothing. Returns the
-/// sentence that tells it. Throws WorldError if that cannot be done.
-std::string set_aside(const std::filesystem::path& path);
+/// Gives what stands in the way another name beside it, `NAME.aside`, `NAME.aside2`, ...; replaces nothing. NAME is
+/// `name`, or its own where that is empty. Returns the sentence that tells it. Throws WorldError if that cannot be
+/// done.
+std::string set_aside(const std::filesystem::path& path, const std::string& name = "");
 
 }  // namespace triptych::checkpoint

@@ -1,5 +1,6 @@
 #include "report/html.h"
 
+#include <array>
 #include <cstdint>
 
 #include "base/text.h"
@@ -9,6 +10,7 @@ namespace triptych::report {
 namespace {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 // Bytes of the well-formed UTF-8 character at the start of `text`; 0 if there is none.
 std::size_t character_bytes(std::string_view text) {
@@ -50,7 +52,6 @@ std::string escape_html(std::string_view text) {
 }
 
 std::string base64(std::span<const std::byte> bytes) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string text;
   text.reserve((bytes.size() + 2) / 3 * 4);
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
@@ -60,6 +61,28 @@ std::string base64(std::span<const std::byte> bytes) {
     for (std::size_t d = 0; d < 4; ++d) text += d < num_digits ? kDigits[group >> (18 - 6 * d) & 63] : '=';
   }
   return text;
+}
+
+std::optional<std::vector<std::byte>> bytes_of_base64(std::string_view text) {
+  if (text.size() % 4 != 0) return std::nullopt;
+  static constexpr std::array<int8_t, 256> kValues = [] {
+    std::array<int8_t, 256> values{};
+    values.fill(-1);
+    for (std::size_t i = 0; i < kDigits.size(); ++i) values[static_cast<uint8_t>(kDigits[i])] = static_cast<int8_t>(i);
+    return values;
+  }();
+  const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
+  std::vector<std::byte> bytes;
+  bytes.reserve(text.size() / 4 * 3);
+  uint32_t bits = 0;
+  for (std::size_t i = 0; i < text.size() - padding; ++i) {
+    const int value = kValues[static_cast<uint8_t>(text[i])];
+    if (value < 0) return std::nullopt;
+    bits = bits << 6 | static_cast<uint32_t>(value);
+    if (i % 4 > 0) bytes.push_back(static_cast<std::byte>(bits >> (6 - i % 4 * 2)));
+  }
+  if (padding > 0 && (bits & (padding == 2 ? 15u : 3u)) != 0) return std::nullopt;  // bits that no byte has
+  return bytes;
 }
 
 }  // namespace triptych::report

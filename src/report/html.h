@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/rooms.h"
 
@@ -15,5 +17,7 @@ std::string escape_html(std::string_view text);
 
 /// RFC 4648, with padding.
 std::string base64(std::span<const std::byte> bytes);
+/// The reverse; nothing for what base64 did not write.
+std::optional<std::vector<std::byte>> bytes_of_base64(std::string_view text);
 
 }  // namespace triptych::report

@@ -72,8 +72,9 @@ std::string render_panel(const TablePanel& panel) {
   std::string text = fmt::format("<h2>{}</h2>\n", escape_html(panel.title));
   if (!panel.caption.empty()) text += fmt::format("<p class=\"muted\">{}</p>\n", escape_html(panel.caption));
   text += fmt::format(
-      "<div class=\"scroll\"><table class=\"results\">\n<thead><tr><th scope=\"col\">{}</th><th scope=\"col\"></th>",
-      escape_html(panel.subject_head));
+      "<div class=\"scroll\"><table class=\"results\" style=\"--columns:{}\">\n<thead><tr><th scope=\"col\">{}</th><th "
+      "scope=\"col\"></th>",
+      panel.columns.size(), escape_html(panel.subject_head));
   for (const std::string& column : panel.columns) text += fmt::format("<th scope=\"col\">{}</th>", escape_html(column));
   text += "</tr></thead>\n";
   for (const TablePanel::Subject& subject : panel.subjects) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -14,9 +15,10 @@ namespace {
 
 // In the units of the viewBox; on a page a figure is 300 to 500 pixels wide.
 constexpr double kWidth = 400, kHeight = 210, kLeft = 46, kRight = 12, kTop = 10, kBottom = 34;
+constexpr double kLabelHeight = 14;  // of a second line of labels
 
 struct Frame {
-  double x_low, x_high, y_low, y_high;
+  double x_low = std::numeric_limits<double>::infinity(), x_high = -x_low, y_low = 0, y_high = 0;
 
   double x(double value) const { return kLeft + (value - x_low) / (x_high - x_low) * (kWidth - kLeft - kRight); }
   double y(double value) const {
@@ -24,21 +26,29 @@ struct Frame {
   }
 };
 
-Frame frame_of(std::span<const CurvePoint> points, const CurveStyle& style) {
-  std::vector<double> values;
-  Frame frame{points.front().x, points.back().x, 0, 0};
-  for (const CurvePoint& point : points) {
-    if (std::isfinite(point.y)) values.push_back(point.y);
-    frame.x_low = std::min(frame.x_low, point.x);
-    frame.x_high = std::max(frame.x_high, point.x);
-  }
-  std::sort(values.begin(), values.end());
-  frame.y_low = values.front();
-  frame.y_high = values.back();
-  // A few spikes would flatten everything else: then the frame is made for the other 99 %.
-  const double most = values[(values.size() - 1) * 99 / 100];
-  if (values.size() >= 100 && frame.y_high - frame.y_low > 4 * (most - frame.y_low) && most > frame.y_low) {
-    frame.y_high = frame.y_low + 1.3 * (most - frame.y_low);
+// Those that a frame is made for: a few spikes would flatten everything else, so then it is the other 99 %.
+double most_of(const std::vector<double>& sorted) {
+  const double least = sorted.front(), largest = sorted.back(), most = sorted[(sorted.size() - 1) * 99 / 100];
+  const bool has_spikes = sorted.size() >= 100 && largest - least > 4 * (most - least) && most > least;
+  return has_spikes ? least + 1.3 * (most - least) : largest;
+}
+
+// Some point of the lines is finite.
+Frame frame_of(std::span<const CurveLine> lines, const CurveStyle& style) {
+  Frame frame;
+  bool is_first = true;
+  for (const CurveLine& line : lines) {
+    std::vector<double> values;
+    for (const CurvePoint& point : line.points) {
+      if (std::isfinite(point.y)) values.push_back(point.y);
+      frame.x_low = std::min(frame.x_low, point.x);
+      frame.x_high = std::max(frame.x_high, point.x);
+    }
+    if (values.empty()) continue;
+    std::sort(values.begin(), values.end());
+    frame.y_low = is_first ? values.front() : std::min(frame.y_low, values.front());
+    frame.y_high = is_first ? most_of(values) : std::max(frame.y_high, most_of(values));
+    is_first = false;
   }
   if (style.from_zero) frame.y_low = std::min(frame.y_low, 0.0);
   const double margin = (frame.y_high - frame.y_low) * 0.05;
@@ -148,50 +158,110 @@ std::vector<CurvePoint> thin_out(std::span<const CurvePoint> points, std::size_t
   return kept;
 }
 
-std::string svg_curve(std::span<const CurvePoint> points, const CurveStyle& style) {
-  const auto is_finite = [](const CurvePoint& point) { return std::isfinite(point.y); };
-  const auto num_finite = std::count_if(points.begin(), points.end(), is_finite);
-  if (num_finite == 0) return "";
-  const Frame frame = frame_of(points, style);
-  const auto num_above = std::count_if(points.begin(), points.end(), [&](const CurvePoint& point) {
-    return is_finite(point) && point.y > frame.y_high;
-  });
-  const CurvePoint last = *std::find_if(points.rbegin(), points.rend(), is_finite);
+std::string short_duration(double seconds) {
+  const auto say = [](double number, const char* unit) {
+    const bool is_whole = number >= 10 || std::abs(number - std::round(number)) < 0.05;
+    return fmt::format("{:.{}f} {}", number, is_whole ? 0 : 1, unit);
+  };
+  if (seconds < 99.5) return fmt::format("{:.0f} s", seconds);
+  if (seconds < 99.5 * 60) return say(seconds / 60, "min");
+  if (seconds < 48 * 3600) return say(seconds / 3600, "h");
+  return say(seconds / 86400, "d");
+}
 
-  std::string note = fmt::format("last <b>{}</b>", short_number(last.y));
-  if (num_above > 0) note += fmt::format(", {} above the frame", num_above);
-  std::string text = fmt::format(
-      "<figure class=\"curve\"><figcaption><span>{}</span><span class=\"note\">{}</span></figcaption>\n"
-      "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n",
-      escape_html(style.title), note, kWidth, kHeight, escape_html(style.title));
+std::string svg_curve(std::span<const CurvePoint> points, const CurveStyle& style) {
+  const CurveLine line{.name = "", .points = {points.begin(), points.end()}};
+  return svg_curve(std::span(&line, 1), style);
+}
+
+std::string svg_curve(std::span<const CurveLine> all_lines, const CurveStyle& style) {
+  const auto is_finite = [](const CurvePoint& point) { return std::isfinite(point.y); };
+  std::vector<CurveLine> lines;
+  for (const CurveLine& line : all_lines) {
+    if (std::any_of(line.points.begin(), line.points.end(), is_finite)) lines.push_back(line);
+  }
+  if (lines.empty()) return "";
+  const Frame frame = frame_of(lines, style);
+  const bool is_alone = all_lines.size() == 1;
+  const double height = style.x_below ? kHeight + kLabelHeight : kHeight;
+
+  const auto last_of = [&](const CurveLine& line) {
+    return std::find_if(line.points.rbegin(), line.points.rend(), is_finite)->y;
+  };
+  std::ptrdiff_t num_above = 0;
+  for (const CurveLine& line : lines) {
+    num_above += std::count_if(line.points.begin(), line.points.end(),
+                               [&](const CurvePoint& point) { return is_finite(point) && point.y > frame.y_high; });
+  }
+  std::string note = is_alone ? fmt::format("last <b>{}</b>", short_number(last_of(lines.front()))) : "";
+  if (num_above > 0) note += fmt::format("{}{} above the frame", note.empty() ? "" : ", ", num_above);
+  std::string text =
+      fmt::format("<figure class=\"curve\"><figcaption><span>{}</span><span class=\"note\">{}</span></figcaption>\n",
+                  escape_html(style.title), note);
+  std::string words = style.title;
+  if (!is_alone) {
+    text += "<ul class=\"legend\">";
+    for (const CurveLine& line : lines) {
+      const std::string last = short_number(last_of(line));
+      text += fmt::format("<li class=\"c{}\"><bdi>{}</bdi> <b>{}</b></li>", line.color % kNumCurveColors,
+                          escape_html(line.name), last);
+      words += fmt::format("; {}: last {}", line.name, last);
+    }
+    text += "</ul>\n";
+  }
+  text +=
+      fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n", kWidth, height, escape_html(words));
 
   for (const double tick : ticks(frame.y_low, frame.y_high)) {
     const double y = frame.y(tick);
     text += fmt::format("<path class=\"grid\" d=\"M{} {:.1f}H{}\"/><text x=\"{}\" y=\"{:.1f}\" class=\"y\">{}</text>\n",
                         kLeft, y, kWidth - kRight, kLeft - 6, y + 4, short_number(tick));
   }
+  // The last label must leave room for the axis's name.
+  const double name_x = kWidth - kRight, name_width = 6.0 * static_cast<double>(style.x_name.size());
   for (const double tick : ticks(frame.x_low, frame.x_high)) {
     const double x = frame.x(tick);
-    text += fmt::format("<path class=\"tick\" d=\"M{:.1f} {}v4\"/><text x=\"{:.1f}\" y=\"{}\" class=\"x\">{}</text>\n",
-                        x, kHeight - kBottom, x, kHeight - kBottom + 16, short_number(tick));
+    text += fmt::format("<path class=\"tick\" d=\"M{:.1f} {}v4\"/>", x, kHeight - kBottom);
+    const auto put = [&](const std::string& label, double y) {
+      const double half = 3.2 * static_cast<double>(label.size());
+      if (x + half > name_x - name_width) return;
+      text += fmt::format("<text x=\"{:.1f}\" y=\"{}\" class=\"x\">{}</text>\n", x, y, escape_html(label));
+    };
+    put(short_number(tick), kHeight - kBottom + 16);
+    if (style.x_below) put(style.x_below(tick), kHeight - kBottom + 16 + kLabelHeight);
   }
   text += fmt::format("<path class=\"axis\" d=\"M{} {}H{}\"/><text x=\"{}\" y=\"{}\" class=\"name\">{}</text>\n", kLeft,
-                      kHeight - kBottom, kWidth - kRight, kWidth - kRight, kHeight - 3, escape_html(style.x_name));
+                      kHeight - kBottom, kWidth - kRight, name_x, kHeight - kBottom + 16, escape_html(style.x_name));
+  if (style.x_below) {
+    text += fmt::format("<text x=\"{}\" y=\"{}\" class=\"name\">time</text>\n", name_x,
+                        kHeight - kBottom + 16 + kLabelHeight);
+  }
 
   // An inner SVG cuts what leaves the frame, without an id that two figures on a page could share.
   const double inner_width = kWidth - kLeft - kRight, inner_height = kHeight - kTop - kBottom;
   text += fmt::format("<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\">\n", kLeft,
                       kTop, inner_width, inner_height);
-  if (num_finite == 1) {
-    text +=
-        fmt::format("<circle class=\"dot\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"/>\n", frame.x(last.x), frame.y(last.y));
-  } else {
+  for (const CurveLine& line : lines) {
+    const std::size_t color = line.color % kNumCurveColors;
+    const auto num_finite = std::count_if(line.points.begin(), line.points.end(), is_finite);
+    if (num_finite == 1 || line.is_marked) {
+      for (const CurvePoint& point : thin_out(line.points, kMaxCurvePoints)) {
+        if (is_finite(point))
+          text += fmt::format("<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"/>\n", color,
+                              frame.x(point.x), frame.y(point.y));
+      }
+    }
+    if (num_finite == 1) continue;
     const bool smooth = style.smooth && num_finite >= 40;
-    text += fmt::format("<path class=\"{}\" d=\"{}\"/>\n", smooth ? "pale" : "line",
-                        path(thin_out(points, kMaxCurvePoints), frame));
+    if (!smooth || is_alone || lines.size() == 1) {
+      text += fmt::format("<path class=\"{} c{}\" d=\"{}\"/>\n", smooth ? "pale" : "line", color,
+                          path(thin_out(line.points, kMaxCurvePoints), frame));
+    }
     if (smooth) {
-      text += fmt::format("<path class=\"line\" d=\"{}\"/>\n",
-                          path(thin_out(smoothed(points, frame.y_high), kMaxCurvePoints), frame));
+      text += fmt::format(
+          "<path class=\"line c{}\" d=\"{}\"/>\n", color,
+          path(thin_out(smoothed(line.means.empty() ? line.points : line.means, frame.y_high), kMaxCurvePoints),
+               frame));
     }
   }
   return text + "</svg>\n</svg></figure>\n";

@@ -1,6 +1,7 @@
 #include "training/run_folder.h"
 
 #include <algorithm>
+#include <array>
 #include <random>
 #include <span>
 #include <system_error>
@@ -13,9 +14,12 @@
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/owned_folder.h"
+#include "report/evaluation_file.h"
 #include "report/evaluation_log.h"
+#include "report/event_file.h"
 #include "report/metrics.h"
 #include "report/report.h"
+#include "report/run_status.h"
 #include "training/run_checkpoint.h"
 
 namespace triptych::training {
@@ -29,7 +33,13 @@ constexpr const char* kConfigName = "config.toml";
 constexpr const char* kMetricsName = "metrics.jsonl";
 constexpr const char* kEvaluationsName = "evaluations.jsonl";
 constexpr const char* kReportName = "report.html";
+constexpr const char* kStatusFile = kStatusName.data();
+constexpr const char* kEvaluationFile = kEvaluationName.data();
+/// What a run that begins anew leaves of an earlier one under another name, or removes if it is to be replaced.
+constexpr std::array kTold{kMetricsName, kEvaluationsName, kReportName, kStatusFile, kEvaluationFile, kInitName};
 constexpr const char* kCheckpointsName = "checkpoints";
+/// TensorBoard reads whatever has "tfevents" in its name.
+constexpr const char* kEarlierEventsName = "earlier_events";
 constexpr std::string_view kEarlierConfigPrefix = "config_to_step_";
 constexpr std::string_view kIdentityFormat = "triptych-run";
 /// The first words of every effective config: the documentation of its first key, `task`.
@@ -52,14 +62,23 @@ std::optional<std::string> head_of(const fs::path& path, uint64_t max_bytes) {
   return head;
 }
 
-std::optional<std::string> run_id_of(const fs::path& file) {
+// A string of a run.json; nothing if the file is none.
+std::optional<std::string> identity_of(const fs::path& file, const char* key) {
   const std::optional<std::string> text = head_of(file, kMaxSmallFile);
   if (!text) return std::nullopt;
   const auto json = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object() || json.value("format", nlohmann::json()) != nlohmann::json(kIdentityFormat))
     return std::nullopt;
-  const nlohmann::json id = json.value("run_id", nlohmann::json());
-  return id.is_string() ? id.get<std::string>() : std::string();
+  const nlohmann::json value = json.value(key, nlohmann::json());
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
+std::optional<std::string> run_id_of(const fs::path& file) {
+  return identity_of(file, "run_id");
+}
+
+bool begins_with_format(const std::string& head, std::string_view format) {
+  return head.starts_with(fmt::format("{{\n \"format\": \"{}\"", format));
 }
 
 // Whether a run of ours wrote the file. What is empty has nothing to lose.
@@ -77,6 +96,8 @@ bool is_of_ours(const fs::path& path) {
     return begins && (end == std::string::npos || line.ends_with('}'));
   }
   if (name == kReportName) return head->starts_with(kReportBegin);
+  if (name == kStatusName) return begins_with_format(*head, kStatusFormat);
+  if (name == kEvaluationName) return begins_with_format(*head, kEvaluationFormat);
   return head->starts_with(kConfigBegin);
 }
 
@@ -159,7 +180,9 @@ std::vector<std::string> RunFolder::notes() const {
 
 void RunFolder::require_usable(FolderUse use) const {
   std::vector<std::string> foreign;
-  for (const char* name : {kIdentityName, kInitName, kConfigName, kMetricsName, kEvaluationsName, kReportName}) {
+  std::vector<std::string> names{kIdentityName, kConfigName};
+  names.insert(names.end(), kTold.begin(), kTold.end());
+  for (const std::string& name : names) {
     if (is_there(dir_ / name) && !is_of_ours(dir_ / name)) {
       foreign.push_back(fmt::format("{}, which no run of this program wrote", name));
     }
@@ -200,10 +223,10 @@ void RunFolder::remove_run() const {
     files.push_back(checkpoints_ / kLatestName);  // first: it must not name what is half gone
     remove_leftovers(checkpoints_, extra_names());
   }
-  for (const char* name : {kMetricsName, kEvaluationsName, kReportName, kConfigName, kInitName, kIdentityName})
-    files.push_back(dir_ / name);
+  for (const char* name : kTold) files.push_back(dir_ / name);
+  for (const char* name : {kConfigName, kIdentityName}) files.push_back(dir_ / name);
   for (const fs::path& path : list_folder(dir_)) {
-    if (is_earlier_config(path)) files.push_back(path);
+    if (is_earlier_config(path) || is_event_file(path)) files.push_back(path);
   }
   for (const fs::path& file : files) {
     std::error_code error;
@@ -237,8 +260,11 @@ std::vector<std::string> RunFolder::begin(FolderUse use, const std::string& conf
   if (use != FolderUse::kGoOn) {
     run_id_.clear();
     // Of a run that ended before its first checkpoint, or whose checkpoints somebody moved away.
-    for (const char* name : {kMetricsName, kEvaluationsName, kReportName, kInitName}) {
+    for (const char* name : kTold) {
       if (is_there(dir_ / name) && !fs::is_empty(dir_ / name)) told.push_back(set_aside(dir_ / name));
+    }
+    for (const fs::path& path : list_folder(dir_)) {
+      if (is_event_file(path)) told.push_back(set_aside(path, kEarlierEventsName));
     }
   }
   if (run_id_.empty()) {  // a new run, or one of before there was a run.json
@@ -265,10 +291,16 @@ void RunFolder::write_init(const std::string& json) const {
   write_file_atomically(dir_ / kInitName, json);
 }
 
+std::string started_of_run(const fs::path& dir) {
+  return identity_of(dir / kIdentityName, "started").value_or("");
+}
+
 void require_report_of_ours(const fs::path& dir) {
-  if (!is_there(dir / kReportName) || is_of_ours(dir / kReportName)) return;
-  throw UserError((dir / kReportName).string(),
-                  "a run's report must not replace what no run of this program wrote. Move it away, or set run.dir");
+  for (const char* name : {kReportName, kStatusFile, kEvaluationFile}) {
+    if (!is_there(dir / name) || is_of_ours(dir / name)) continue;
+    throw UserError((dir / name).string(),
+                    "a run's report must not replace what no run of this program wrote. Move it away, or set run.dir");
+  }
 }
 
 }  // namespace triptych::training

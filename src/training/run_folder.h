@@ -11,8 +11,8 @@
 
 // What a run finds in run.dir, and what it may do there. A file or folder is taken for a run's by its contents: a
 // step's folder by its manifest and files, config.toml by how it begins, metrics.jsonl and evaluations.jsonl by their
-// first line, report.html by its head, run.json and init.json by their format. Everything else is somebody's, and
-// stays.
+// first line, report.html by its head, run.json, init.json, status.json and evaluation.json by their format, a file of
+// TensorBoard's events by its first record. Everything else is somebody's, and stays.
 
 namespace triptych::training {
 
@@ -80,7 +80,10 @@ class RunFolder {
   std::string run_id_;
 };
 
-/// Throws UserError if there is a report.html in the folder that no run wrote.
+/// When the run of the folder began, of run.json: "2026-03-01T12:00:00Z"; empty if there is none.
+std::string started_of_run(const std::filesystem::path& dir);
+
+/// Throws UserError if there is a report.html in the folder, or a evaluation.json or status.json, that no run wrote.
 void require_report_of_ours(const std::filesystem::path& dir);
 
 }  // namespace triptych::training

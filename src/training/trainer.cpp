@@ -1,6 +1,7 @@
 #include "training/trainer.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -19,7 +20,9 @@
 #include "training/finite.h"
 #include "training/init_from.h"
 #include "training/loss_watch.h"
+#include "training/rank_clock.h"
 #include "training/run_checkpoint.h"
+#include "training/run_journal.h"
 #include "training/run_report.h"
 #include "training/run_start.h"
 #include "training/session.h"
@@ -64,13 +67,15 @@ class Trainer {
 
   TrainingEnd run() {
     const int64_t end = start_.end();
+    parameters_ = session_->num_parameters();
+    hosts_ = group_.all_gather_string(world_.host());
     together(group_, [&] {
       if (!is_first_) return;
       if (start_.is_complete()) {
         start_.name_last_save();
       } else {
         start_.begin();
-        metrics_.emplace(config_.run.dir, step_);
+        open_journal();
       }
       if (initial_) start_.write_init(initial_->to_json());
       progress_.emplace(end);
@@ -83,10 +88,10 @@ class Trainer {
       if (is_first_) progress_->print(fmt::format("step {} is done: the run is complete, nothing is left to do", end));
       return {.step = step_};
     }
-    const int64_t parameters = session_->num_parameters();
-    if (is_first_) announce(parameters, end);
+    if (is_first_) announce(end);
     int64_t saved = inputs_.checkpoint ? step_ : -1;
     StepLog log(config_, *session_);
+    clock_.emplace(world_, group_.rank(), session_->mesh().coordinate());
     const int64_t first = step_ + 1;
     const auto wants_to_stop = [this] { return request_.stop_signal && request_.stop_signal() != 0; };
     while (step_ < std::min(end, halt_at_)) {
@@ -104,11 +109,13 @@ class Trainer {
       // already would wait in it for those who measure.
       const bool waits = save_now || step_ == first;
       while (const std::unique_ptr<StepReport> report = steps_->take(waits ? 0 : 1)) tell(log, *report);
+      if (std::has_single_bit(static_cast<uint64_t>(step_ - first + 1))) gather_times();
       // While numbers are not finite there is nothing new to keep, and good checkpoints would be removed for it.
       if (!save_now || !watch_->is_sound()) continue;
       save();
       saved = step_;
       log.start_clock();
+      clock_->start();
     }
     while (const std::unique_ptr<StepReport> report = steps_->take(0)) tell(log, *report);
     if (watch_->is_lost()) throw_lost();
@@ -116,7 +123,7 @@ class Trainer {
     const TrainingEnd result{.step = step_, .stop_signal = step_ < end ? agreed_signal() : 0};
     if (!is_first_) return result;
     progress_->finish();
-    write_report(parameters, result.stop_signal != 0);
+    write_report(result);
     if (result.stop_signal != 0) {
       progress_->print(fmt::format("stopped after step {} of {}, as signal {} asked. Go on with --resume latest", step_,
                                    end, signal_name(result.stop_signal)));
@@ -192,11 +199,26 @@ class Trainer {
     feeder_.emplace(session_->device(), *loader_, names);
   }
 
-  void announce(int64_t parameters, int64_t end) {
+  void open_journal() {
+    journal_.emplace(config_,
+                     RunJournal::Options{.step = step_,
+                                         .facts = report_facts(config_, parameters_, inputs_.dataset->size(), hosts_),
+                                         .last_step = config_.training.steps,
+                                         .warn = [](const std::string& text) { print_warning(text); }});
+  }
+
+  // So that the next report shows where each rank's time goes: behind saves, and steps 1, 2, 4, 8, ... of this part of
+  // the run. Collective.
+  void gather_times() {
+    std::vector<RankTime> ranks = clock_->gather(group_);
+    if (is_first_) journal_->set_ranks(std::move(ranks));
+  }
+
+  void announce(int64_t end) {
     const MeshShape& m = config_.parallel.mesh;
     progress_->print(
         fmt::format("{} parameters, {} samples, pp {} x dp {} x tp {}, {}, {} microbatches, batch {}, steps {} to {}",
-                    parameters, inputs_.dataset->size(), m.pp, m.dp, m.tp, config_.parallel.schedule,
+                    parameters_, inputs_.dataset->size(), m.pp, m.dp, m.tp, config_.parallel.schedule,
                     config_.parallel.microbatches, config_.training.global_batch, step_ + 1, end));
     tell_lacking();
     const auto batch = static_cast<uint64_t>(config_.training.global_batch);
@@ -225,9 +247,11 @@ class Trainer {
     if (watch_->is_lost() || report.num_stopping > 0) {
       halt_at_ = std::min(halt_at_, report.step + steps_->most_newer());
     }
+    clock_->stop();
     const StepMetrics line = log.line(report, feeder_->take_wait_ms());
+    clock_->add(line);
     if (!is_first_) return;
-    metrics_->write(line);
+    journal_->add(line);
     progress_->update(line);
     if (!warning.empty()) progress_->print("warning: " + warning);
   }
@@ -251,11 +275,17 @@ class Trainer {
 
   // Whoever starts a stopped run again by its exit code must get that code: all is saved, and the run that goes on
   // writes the report anew.
-  void write_report(int64_t num_parameters, bool only_warn) {
+  void write_report(const TrainingEnd& end) {
     try {
-      write_run_report(config_, num_parameters, {});
+      std::string why;
+      if (end.stop_signal != 0) {
+        why = fmt::format("As signal {} asked.", signal_name(end.stop_signal));
+      } else if (end.step < config_.training.steps) {
+        why = "As training.stop_after says.";
+      }
+      journal_->finish(why.empty() ? RunPhase::kFinished : RunPhase::kStopped, why);
     } catch (const Error& error) {
-      if (!only_warn) throw;
+      if (end.stop_signal == 0) throw;
       progress_->print(fmt::format("warning: the report was not written: {}", error.what()));
     }
   }
@@ -302,11 +332,12 @@ class Trainer {
                                                  "NaN. Nothing was saved. {}",
                                                  step_, bad, remedy()));
       }
-      if (is_first_) metrics_->sync();
+      if (is_first_) journal_->sync();
     });
     CheckpointWriter writer(checkpoints_of(config_), keep, group_);
     const OwnedPieces owned = owned_pieces(session_->mesh(), optimizer_->states());
     const SaveResult result = writer.save(state, owned.pieces, extra_files(inputs_.tokenizer.get()));
+    gather_times();
     if (!is_first_) return;
     progress_->print(fmt::format("saved {}", result.folder.string()));
     if (keep != config_.checkpoint.keep) {
@@ -331,8 +362,11 @@ class Trainer {
   std::optional<BatchFeeder> feeder_;
   std::optional<TrainingStep> steps_;
   std::optional<LossWatch> watch_;
-  std::optional<MetricsWriter> metrics_;  // of rank 0, as the next
-  std::optional<ProgressLine> progress_;
+  std::optional<RankClock> clock_;
+  std::optional<ProgressLine> progress_;  // of rank 0, as the next
+  std::optional<RunJournal> journal_;
+  int64_t parameters_ = 0;
+  std::vector<std::string> hosts_;                         // by rank
   int64_t step_ = 0;                                       // queued so far
   int64_t halt_at_ = std::numeric_limits<int64_t>::max();  // the step behind which all ranks stop before the end
   int64_t skipped_ = 0;                                    // as the last report says

@@ -63,6 +63,8 @@ def uses_of(scene):
     explain = scene.words("explain", "run.toml", "--set", 'run.dir="run"', "--image", "images/3.png", "--out",
                           "explained.json")
 
+    report = scene.words("report", "run")
+
     def trained(mesh=None):
         def again(folder):
             started = (folder / LATEST).exists()
@@ -78,6 +80,9 @@ def uses_of(scene):
 
     def explained(folder):
         return contents(folder, "explained.json*")
+
+    def reported(folder):
+        return contents(folder, "run/report.html*")
 
     def merged(folder):
         return checkpoints_in(folder, "merged*/**/*", ".merged*/**/*")
@@ -102,6 +107,7 @@ def uses_of(scene):
         Use("eval", after_four, evaluate, printed, lambda folder: evaluate),
         Use("eval --probe", after_four, probe, printed, lambda folder: probe),
         Use("merge", adapted, merge, merged, lambda folder: merge),
+        Use("report", after_four, report, reported, lambda folder: report),
         Use("explain", after_four, explain, explained, lambda folder: explain),
         on_ranks({"tp": 2}),
         on_ranks({"pp": 2}),

@@ -179,12 +179,36 @@ def lines():
     }
 
 
+def run_files():
+    picture = {"png": "iVBORw==", "description": "a picture"}
+    value = {"number": 0.5, "is_share": True, "text": "", "change": None}
+    example = {"group": "g", "picture": picture, "asked": "?"}
+    table = {"kind": "table", "title": "t", "caption": "", "subject_head": "s", "columns": ["a", "b"],
+             "subjects": [{"name": "n", "notes": ["m"], "rows": [{"source": "model", "values": [value]}]}]}
+    hit = {"picture": None, "text": "h", "score": 0.5, "correct": True}
+    gallery = {"kind": "gallery", "title": "t",
+               "queries": [{"group": "g", "picture": picture, "text": "q", "truth": "u", "hits": [hit]}]}
+    confusion = {"kind": "confusion", "title": "t", "caption": "", "class_names": ["a", "b"], "cells": [[0, 1, 5]]}
+    examples = {"kind": "examples", "title": "t", "caption": "",
+                "examples": [example | {"truth": "u", "produced": "p", "score": None, "correct": False, "maps": [picture]}]}
+    box = {"sides": [0, 0.25, 0.5, 1], "text": "cat", "is_truth": True, "correct": False, "score": 0.125}
+    boxes = {"kind": "boxes", "title": "t", "caption": "", "examples": [example | {"boxes": [box]}]}
+    results = {"format": "triptych-evaluation", "version": 1, "step": 7, "checkpoint": "c", "time": "2026-03-01T12:00:00Z",
+               "metrics": {"unseen: recall@1": 0.5}, "facts": {"parameters": "7"}, "meanings": {"unseen": "new"},
+               "panels": [table, gallery, confusion, examples, boxes]}
+    rank = {"rank": 0, "host": "h", "place": "pp 0", "steps": 5, "steps_s": 1.5, "loader_wait_s": 0.5, "cpu_s": 2,
+            "rss_mb": 64, "peer_wait_s": None}
+    status = {"format": "triptych-status", "version": 1, "state": "running", "step": 5, "last_step": 9, "message": "",
+              "started": "2026-03-01T12:00:00Z", "updated": "", "program": "0.1.0", "facts": {"mesh": "pp 2"}, "ranks": [rank]}
+    return {"results": json.dumps(results).encode(), "status": json.dumps(status).encode()}
+
+
 def tokenizer():
     return {"words": b"a red square", "more": "Ein WEISSES  Kreuz, 赤い ﬁ ½ \u200b\u2581".encode(), "not_utf8": b"a \xff\xfe"}
 
 
 def main(folder):
-    for target in (config, index, pictures, lines, manifest, safetensors, shard, tokenizer):
+    for target in (config, index, pictures, lines, manifest, run_files, safetensors, shard, tokenizer):
         name = {"pictures": "image"}.get(target.__name__, target.__name__)
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)
