@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -15,7 +17,8 @@
 #include "base/text.h"
 #include "data/captions.h"
 #include "data/dataset.h"
-#include "data/tokenizer.h"
+#include "text/tokenizer.h"
+#include "text/training.h"
 
 namespace triptych::launcher {
 namespace {
@@ -35,8 +38,10 @@ void print_lengths(const Tokenizer& tokenizer, const std::shared_ptr<const Datas
   for (std::string caption; source(caption); ++number) {
     if (number % stride != 0) continue;
     lengths.push_back(tokenizer.encode(caption, ids));
-    num_pieces += static_cast<uint64_t>(lengths.back()) - 2;
-    num_unknown += static_cast<uint64_t>(std::count(ids.begin(), ids.begin() + lengths.back(), kUnknownId));
+    num_pieces += static_cast<uint64_t>(lengths.back()) - tokenizer.num_around();
+    const auto pieces = std::span(ids).first(static_cast<std::size_t>(lengths.back()) - tokenizer.after().size());
+    num_unknown += static_cast<uint64_t>(
+        std::ranges::count(pieces.subspan(tokenizer.before().size()), tokenizer.special().unknown.value_or(-1)));
   }
   std::sort(lengths.begin(), lengths.end());
   const auto quantile = [&](double q) {
@@ -64,20 +69,53 @@ int train(const TrainOptions& options) {
   return 0;
 }
 
+void print_tokens(const Tokenizer& tokenizer, std::span<const int32_t> ids) {
+  for (const int32_t id : ids) print("{:6}  {}\n", id, tokenizer.piece(id));
+}
+
 int encode(const std::string& file, const std::string& text) {
   const auto tokenizer = Tokenizer::from_file(file);
-  std::vector<int32_t> ids(std::max<std::size_t>(64, 4 * text.size() + 2));
-  const int32_t length = tokenizer->encode(text, ids);
-  ids.resize(static_cast<std::size_t>(length));
-  for (const int32_t id : ids) print("{:6}  {}\n", id, tokenizer->piece(id));
-  print("{} tokens; they read: {}\n", length, tokenizer->decode(ids));
+  std::vector<int32_t> ids(tokenizer->num_around() + tokenizer->pieces(text).size());
+  ids.resize(static_cast<std::size_t>(tokenizer->encode(text, ids)));
+  print_tokens(*tokenizer, ids);
+  print("{} tokens; they read: {}\n", ids.size(), tokenizer->decode(ids));
+  return 0;
+}
+
+int decode(const std::string& file, const std::vector<int32_t>& ids) {
+  const auto tokenizer = Tokenizer::from_file(file);
+  print("{}\n", tokenizer->decode(ids));
+  return 0;
+}
+
+std::string named(const Tokenizer& tokenizer, std::optional<int32_t> id) {
+  return id ? fmt::format("{} {}", *id, tokenizer.piece(*id)) : "none";
+}
+
+std::string around(const Tokenizer& tokenizer) {
+  std::vector<std::string> names;
+  for (const int32_t id : tokenizer.before()) names.push_back(tokenizer.piece(id));
+  names.emplace_back("TEXT");
+  for (const int32_t id : tokenizer.after()) names.push_back(tokenizer.piece(id));
+  return fmt::format("{}", fmt::join(names, " "));
+}
+
+int info(const std::string& file) {
+  const auto tokenizer = Tokenizer::from_file(file);
+  const SpecialTokens& special = tokenizer->special();
+  print("kind      {}\npieces    {}; a model's vocabulary must be at least as large\nhash      {}\n", tokenizer->kind(),
+        tokenizer->size(), tokenizer->hash().hex());
+  print("a text    {}\npadding   {}\nbegin     {}\nend       {}\nunknown   {}\nmask      {}\n", around(*tokenizer),
+        named(*tokenizer, special.pad), named(*tokenizer, special.begin), named(*tokenizer, special.end),
+        named(*tokenizer, special.unknown), named(*tokenizer, special.mask));
+  print("special   {} tokens stand for no text\n", special.all.size());
   return 0;
 }
 
 }  // namespace
 
 void register_tokenizer(CLI::App& app, std::function<int()>& run) {
-  CLI::App* tokenizer = app.add_subcommand("tokenizer", "Trains and tries the tokenizer (SentencePiece)");
+  CLI::App* tokenizer = app.add_subcommand("tokenizer", "Trains tokenizers, and shows what one does, of any kind");
   tokenizer->require_subcommand(1);
 
   CLI::App* train_command = tokenizer->add_subcommand("train", "Trains a tokenizer on a data set's captions");
@@ -110,15 +148,35 @@ void register_tokenizer(CLI::App& app, std::function<int()>& run) {
       "  triptych tokenizer train data/mine --vocabulary 32000 --model bpe --out data/bpe.model");
   train_command->callback([options, &run] { run = [options] { return train(*options); }; });
 
-  CLI::App* encode_command = tokenizer->add_subcommand("encode", "Prints the tokens of a text");
   const auto file = std::make_shared<std::string>(), text = std::make_shared<std::string>();
-  encode_command->add_option("FILE", *file, "a tokenizer that `triptych tokenizer train` wrote")->required();
+  const char* file_help =
+      "a tokenizer: one of `triptych tokenizer train`, a SentencePiece model, a tokenizer.json, or CLIP's "
+      "bpe_simple_vocab_16e6.txt.gz";
+  CLI::App* encode_command = tokenizer->add_subcommand("encode", "Prints the tokens of a text");
+  encode_command->add_option("FILE", *file, file_help)->required();
   encode_command->add_option("TEXT", *text, "the text, UTF-8")->required();
   encode_command->footer(
-      "Prints id and piece of each token; the mark before a piece is a space.\n"
+      "Prints id and piece of each token as the file has it, those around the text with them.\n"
       "Example:\n"
       "  triptych tokenizer encode data/mine/tokenizer.model \"a red apple\"");
   encode_command->callback([file, text, &run] { run = [file, text] { return encode(*file, *text); }; });
+
+  CLI::App* decode_command = tokenizer->add_subcommand("decode", "Prints the text of tokens");
+  const auto ids = std::make_shared<std::vector<int32_t>>();
+  decode_command->add_option("FILE", *file, file_help)->required();
+  decode_command->add_option("ID", *ids, "ids of tokens; special ones are passed over")->required();
+  decode_command->footer(
+      "Example:\n"
+      "  triptych tokenizer decode tokenizer.json 49406 320 736 3055 49407");
+  decode_command->callback([file, ids, &run] { run = [file, ids] { return decode(*file, *ids); }; });
+
+  CLI::App* info_command = tokenizer->add_subcommand("info", "Prints what a tokenizer is");
+  info_command->add_option("FILE", *file, file_help)->required();
+  info_command->footer(
+      "Prints its kind, how many pieces it has, what it puts around a text, and its special tokens.\n"
+      "Example:\n"
+      "  triptych tokenizer info tokenizer.json");
+  info_command->callback([file, &run] { run = [file] { return info(*file); }; });
 }
 
 }  // namespace triptych::launcher

@@ -45,9 +45,13 @@ using namespace pipeline;
 namespace optim {
 using namespace autograd;
 }
+namespace text {
+using namespace base;
+}
 namespace data {
 using namespace tensor;
-}
+using namespace text;
+}  // namespace data
 namespace execution {
 using namespace data;
 using namespace objectives;

@@ -8,11 +8,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/strict_json.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/coverage.h"
 #include "checkpoint/owned_folder.h"
 #include "checkpoint/safetensors.h"
-#include "checkpoint/strict_json.h"
 #include "parallel/agreement.h"
 
 namespace triptych::checkpoint {

@@ -7,8 +7,8 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/strict_json.h"
 #include "base/text.h"
-#include "checkpoint/strict_json.h"
 #include "checkpoint/tensor_box.h"
 
 namespace triptych::checkpoint {

@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "data/tokenizer.h"
+#include "text/training.h"
 
 namespace triptych::data {
 

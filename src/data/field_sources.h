@@ -6,8 +6,8 @@
 
 #include "data/field_source.h"
 #include "data/token_masking.h"
-#include "data/tokenizer.h"
 #include "data/transforms.h"
+#include "text/tokenizer.h"
 
 namespace triptych::data {
 
@@ -25,15 +25,15 @@ struct TextOptions {
   /// the question, then of the answer. The question alone, between begin and end, with targets of -1, where it has no
   /// answer; in an evaluation the prompt to be gone on with: begin and question, "lengths" at least 1.
   bool with_answer = false;
-  /// Also "masked_positions" and "masked_targets" int32 [K], K = max_masked_tokens(T): where tokens are hidden in
+  /// Also "masked_positions" and "masked_targets" int32 [K], K = masked_token_count(T - 2): where tokens are hidden in
   /// "tokens", and what they were; -1 beyond the last one, and all over a sample without a caption. The mask token is
-  /// the vocabulary's last, which the tokenizer must leave free.
+  /// the tokenizer's, or where it has none the vocabulary's last, which the tokenizer must then leave free.
   std::optional<TokenMasking> masking = std::nullopt;
 };
 
 /// "tokens" int32 [T]: the row's caption between begin and end, padded; begin and end alone where there is none.
-/// "lengths" int32 []: the tokens before the padding, at least 2. The caption is a text of whatever role the loader was
-/// given. And what `options` ask for.
+/// "lengths" int32 []: the tokens before the padding, at least those around a text. The caption is a text of whatever
+/// role the loader was given. And what `options` ask for.
 ///
 ///   tokenizer    null: for synthesis alone
 ///   length       T, 2 to 65536

@@ -4,6 +4,7 @@
 #include "base/philox.h"
 #include "data/field_sources.h"
 #include "data/synthetic_rows.h"
+#include "text/own_model.h"
 
 namespace triptych::data {
 namespace {
@@ -88,20 +89,24 @@ class TextFiller : public RowFiller {
   int64_t encode(const Pending& row, std::span<int32_t> ids, int32_t& length) {
     if (!row.has_answer) {
       length = tokenizer_->encode(row.caption, ids);
-      if (row.is_prompt) ids[static_cast<std::size_t>(--length)] = kPadId;  // no end: it goes on
+      if (row.is_prompt) {  // no end: it goes on
+        length -= static_cast<int32_t>(tokenizer_->after().size());
+        std::fill(ids.begin() + length, ids.end(), tokenizer_->special().pad);
+      }
       return parts_.options.with_answer ? length : 0;
     }
-    // Apart, so that a question's tokens are those that it has as a prompt. Begin and end of the answer are left out of
-    // what the question leaves free, since it has them as well.
+    // Apart, so that a question's tokens are those that it has as a prompt. What stands around the answer is left out
+    // of what the question leaves free, since it has the same around it.
+    const std::size_t before = tokenizer_->before().size(), after = tokenizer_->after().size();
     answer_.resize(ids.size());
-    const auto num_answer = static_cast<std::size_t>(tokenizer_->encode(row.answer, answer_));
-    const std::size_t room = ids.size() - (num_answer - 2);
-    const auto num_question = static_cast<std::size_t>(tokenizer_->encode(row.caption, ids.first(room)));
-    const std::span<const int32_t> rest = std::span(answer_).subspan(1, num_answer - 1);  // with the end
-    const auto end = std::ranges::copy(rest, ids.begin() + static_cast<std::ptrdiff_t>(num_question - 1)).out;
-    std::fill(end, ids.end(), kPadId);
-    length = static_cast<int32_t>(num_question + num_answer - 2);
-    return static_cast<int64_t>(num_question) - 2;
+    const auto num_answer = static_cast<std::size_t>(tokenizer_->encode(row.answer, answer_)) - before - after;
+    const auto num_question =
+        static_cast<std::size_t>(tokenizer_->encode(row.caption, ids.first(ids.size() - num_answer)));
+    const std::span<const int32_t> rest = std::span(answer_).subspan(before, num_answer + after);
+    const auto end = std::ranges::copy(rest, ids.begin() + static_cast<std::ptrdiff_t>(num_question - after)).out;
+    std::fill(end, ids.end(), tokenizer_->special().pad);
+    length = static_cast<int32_t>(num_question + num_answer);
+    return std::max<int64_t>(0, static_cast<int64_t>(num_question - after) - 1);
   }
 
   // Rows that are filled again are there twice; the later one is written last.
@@ -139,29 +144,45 @@ void synthesize_text(const TextParts& parts, uint64_t num_tokens, uint64_t seed,
 
 FieldSource text_fields(std::shared_ptr<const Tokenizer> tokenizer, int64_t length, int64_t vocabulary,
                         const TextOptions& options) {
-  if (length < 2 || length > 65536 || vocabulary < (options.masking ? 2 : 1)) {
-    throw UserError("text", fmt::format("the text length must be 2 to 65536 and the vocabulary positive, found {} and "
+  const int64_t num_around = tokenizer == nullptr ? 2 : static_cast<int64_t>(tokenizer->num_around());
+  if (length < std::max<int64_t>(num_around, 2) || length > 65536 || vocabulary < (options.masking ? 2 : 1)) {
+    throw UserError("text", fmt::format("the text length must be {} to 65536 and the vocabulary positive, found {} and "
                                         "{}. Correct the configuration.",
-                                        length, vocabulary));
+                                        std::max<int64_t>(num_around, 2), length, vocabulary));
   }
-  // The mask token is no piece.
-  const int64_t num_tokens = options.masking ? vocabulary - 1 : vocabulary;
+  // Where the tokenizer has no mask token, the last row stands for it, which is no piece.
+  const bool adds_mask = options.masking && (tokenizer == nullptr || !tokenizer->special().mask);
+  const int64_t num_tokens = adds_mask ? vocabulary - 1 : vocabulary;
   if (tokenizer != nullptr) tokenizer->check_fits(num_tokens);
+  if (num_around == 0) tokenizer->begin();        // which refuses: an empty text would have no token
+  if (tokenizer != nullptr && options.targets) {  // who learns to write must be told of the beginning and of the end
+    tokenizer->begin();
+    tokenizer->end();
+  }
   FieldSource source{.fields = {{.name = "tokens", .dtype = DType::kInt32, .dims = {length}},
                                 {.name = "lengths", .dtype = DType::kInt32}},
                      .reads = SampleParts::kCaptions};
   if (options.targets) source.fields.push_back({.name = "targets", .dtype = DType::kInt32, .dims = {length}});
   TextParts parts{options,
-                  {.num_pieces = static_cast<int32_t>(num_tokens), .mask_token = static_cast<int32_t>(num_tokens)}};
+                  {.num_pieces = static_cast<int32_t>(num_tokens),
+                   .mask_token = static_cast<int32_t>(num_tokens),
+                   .special = {kOwnPadId, kOwnUnknownId, kOwnBeginId, kOwnEndId}}};
   if (options.masking) {
-    const int64_t count = std::max<int64_t>(1, max_masked_tokens(length, options.masking->share));
+    const int64_t count = std::max<int64_t>(1, masked_token_count(length - 2, options.masking->share));
     source.fields.push_back({.name = "masked_positions", .dtype = DType::kInt32, .dims = {count}});
     source.fields.push_back({.name = "masked_targets", .dtype = DType::kInt32, .dims = {count}});
   }
   source.synthesize = [parts, num_tokens](uint64_t seed, int64_t global_row, FieldRows rows) {
     synthesize_text(parts, static_cast<uint64_t>(num_tokens), seed, global_row, rows);
   };
-  if (tokenizer != nullptr) parts.vocabulary.num_pieces = static_cast<int32_t>(tokenizer->size());
+  if (tokenizer != nullptr) {
+    MaskVocabulary& pieces = parts.vocabulary;
+    pieces.num_pieces = static_cast<int32_t>(tokenizer->size());
+    pieces.mask_token = tokenizer->special().mask.value_or(pieces.mask_token);
+    pieces.special = tokenizer->special().all;
+    pieces.num_before = static_cast<int32_t>(tokenizer->before().size());
+    pieces.num_after = static_cast<int32_t>(tokenizer->after().size());
+  }
   source.make = [tokenizer, parts] {
     if (tokenizer == nullptr) throw UserError("text", "text needs a tokenizer, found none. Name one.");
     return std::make_unique<TextFiller>(tokenizer, parts);

@@ -15,7 +15,8 @@
 #include "data/class_names.h"
 #include "data/index_file.h"
 #include "data/shard_format.h"
-#include "data/tokenizer.h"
+#include "text/own_model.h"
+#include "text/tokenizer.h"
 
 namespace triptych::data {
 namespace {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/rooms.h"
 
@@ -14,19 +15,21 @@ struct TokenMasking {
   double random_share = 0.1;  ///< of these as a token drawn from all pieces; the rest stay as they are
 };
 
-/// The tokens that text can be made of: [kEndId + 1, num_pieces); and the one that stands for a hidden one, which text
-/// never has.
+/// The tokens that text can be made of: [0, num_pieces) but the special ones; the one that stands for a hidden one,
+/// which text never has; and how many tokens stand before and behind a text's own.
 struct MaskVocabulary {
   int32_t num_pieces = 0;
   int32_t mask_token = 0;
+  std::vector<int32_t> special;  ///< ascending
+  int32_t num_before = 1, num_after = 1;
 };
 
-/// K: the most tokens that are to be guessed of a text of `length`, its begin and end included.
-int64_t max_masked_tokens(int64_t length, double share);
+/// K: how many tokens are to be guessed of a text that has `num_pieces` of its own.
+int64_t masked_token_count(int64_t num_pieces, double share);
 
-/// Hides max_masked_tokens(length) of the tokens between the begin and the end: at least one, if there is one.
+/// Hides masked_token_count of the text's own tokens, at least one, if there is one; K at most.
 ///
-///   tokens      the text's, [0, length) of them; changed in place
+///   tokens      the text's, [0, length) of them, those before and behind it with them; changed in place
 ///   positions   [K] where tokens are to be guessed, ascending; -1 beyond
 ///   targets     [K] the tokens that stood there; -1 beyond
 ///

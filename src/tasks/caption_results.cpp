@@ -62,7 +62,7 @@ std::vector<Texts> write_texts(Inference& inference, std::shared_ptr<const Datas
       DecodingOptions decoding = decoding_by(ways[w].method, options, tokenizer);
       decoding.first_item = static_cast<int64_t>(texts[w].size());
       std::size_t row = 0;
-      for (const DecodedSequence& text : decode(inference, fields, ways[w].prompt.tokens, kEndId, decoding)) {
+      for (const DecodedSequence& text : decode(inference, fields, ways[w].prompt.tokens, tokenizer.end(), decoding)) {
         texts[w].emplace_back();
         if (has_image[row++] != 0) texts[w].back() = tokenizer.decode(text.tokens);
       }
@@ -82,7 +82,7 @@ std::string write_blindly(Inference& inference, std::span<const FieldSource> sou
     fields.set(field.name, Tensor::zeros(inference.device(), field.dtype, Shape(std::span<const int64_t>(dims))));
   }
   const DecodingOptions decoding = decoding_by(way.method, options, tokenizer);
-  return tokenizer.decode(decode(inference, fields, way.prompt.tokens, kEndId, decoding).at(0).tokens);
+  return tokenizer.decode(decode(inference, fields, way.prompt.tokens, tokenizer.end(), decoding).at(0).tokens);
 }
 
 std::ptrdiff_t num_words(const std::string& text) {
@@ -187,17 +187,19 @@ DecodingOptions decoding_by(const std::string& method, const CaptionOptions& opt
   DecodingOptions decoding{.memory = options.memory,
                            .length = options.text_length,
                            .num_tokens = tokenizer.size(),
-                           .never = {kPadId, kUnknownId, kBeginId},
+                           .never = tokenizer.special().all,
                            .num_beams = method == "beam" ? options.beams : 1,
                            .alpha = options.alpha,
                            .seed = options.seed};
+  std::erase(decoding.never, tokenizer.end());
   if (method == "nucleus") decoding.nucleus = options.nucleus;
   return decoding;
 }
 
 std::vector<int32_t> prompt_tokens(const Tokenizer& tokenizer, const std::string& text, int64_t length) {
   std::vector<int32_t> tokens(static_cast<std::size_t>(length));
-  tokens.resize(static_cast<std::size_t>(tokenizer.encode(text, tokens)) - 1);  // without the end token
+  tokens.resize(static_cast<std::size_t>(tokenizer.encode(text, tokens)) - tokenizer.after().size());
+  if (tokens.empty()) tokens.push_back(tokenizer.begin());  // which refuses: there is none
   if (static_cast<int64_t>(tokens.size()) + 1 >= length) {
     throw UserError("decoding.prompts",
                     fmt::format("`{}` leaves no room for a text of {} tokens. Shorten it", text, length));
@@ -210,7 +212,7 @@ std::string write_caption(Inference& inference, const Fields& fields, const Toke
   const std::string& prompt = options.prompts.front();
   const std::vector<int32_t> tokens = prompt_tokens(tokenizer, prompt, options.text_length);
   const std::vector<DecodedSequence> written =
-      decode(inference, fields, tokens, kEndId, decoding_by(options.methods.front(), options, tokenizer));
+      decode(inference, fields, tokens, tokenizer.end(), decoding_by(options.methods.front(), options, tokenizer));
   const std::string text = tokenizer.decode(written.at(0).tokens);
   return prompt.empty() ? text : fmt::format("{} {}", prompt, text);
 }

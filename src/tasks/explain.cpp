@@ -112,17 +112,17 @@ struct ReadText {
 ReadText read_answer(const Tokenizer& tokenizer, const std::string& question, const std::string& answer,
                      int64_t length) {
   ReadText read{.tokens = tokens_of(tokenizer, question, length), .first_word = 1};
-  read.tokens.pop_back();  // the end
+  read.tokens.resize(read.tokens.size() - tokenizer.after().size());
   read.first_word = static_cast<int64_t>(read.tokens.size());
   const std::vector<int32_t> more = tokens_of(tokenizer, answer, length);
-  read.tokens.insert(read.tokens.end(), more.begin() + 1, more.end());
+  read.tokens.insert(read.tokens.end(), more.begin() + std::ssize(tokenizer.before()), more.end());
   read.tokens.resize(std::min(read.tokens.size(), static_cast<std::size_t>(length)));
   return read;
 }
 
-void set_text(Fields& fields, Device& device, std::vector<int32_t> tokens, int64_t length) {
+void set_text(Fields& fields, Device& device, std::vector<int32_t> tokens, int64_t length, int32_t pad) {
   const auto count = static_cast<int32_t>(tokens.size());
-  tokens.resize(static_cast<std::size_t>(length), kPadId);
+  tokens.resize(static_cast<std::size_t>(length), pad);
   fields.set("tokens", Tensor::from<int32_t>(device, Shape{1, length}, std::span<const int32_t>(tokens)));
   fields.set("lengths", Tensor::from<int32_t>(device, Shape{1}, std::span(&count, 1)));
 }
@@ -171,9 +171,10 @@ Explanation explain_image(Inference& inference, const ExplainInputs& inputs, con
   } else if (model.text_length > 0) {
     if (explanation.text.empty()) explanation.text = written;
     read.tokens = tokens_of(*inputs.tokenizer, explanation.text, model.text_length);
+    read.first_word = std::max<int64_t>(1, std::ssize(inputs.tokenizer->before()));  // the first is nobody's choice
   }
   const bool has_text = !explanation.text.empty(), decodes = !model.decoder.empty() && has_text;
-  if (model.text_length > 0) set_text(fields, device, read.tokens, model.text_length);
+  if (model.text_length > 0) set_text(fields, device, read.tokens, model.text_length, inputs.tokenizer->special().pad);
   set_flag(fields, device, "image_present", true);
   set_flag(fields, device, "text_present", has_text);
   std::vector<std::string> outputs;

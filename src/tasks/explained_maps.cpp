@@ -9,8 +9,6 @@
 namespace triptych::tasks {
 namespace {
 
-constexpr std::string_view kSpace = "\xE2\x96\x81";  // "▁", which a piece that begins a word begins with
-
 using Pooling = ImageEncoderConfig::Pooling;
 
 bool is_block_of(const std::string& attention, const std::string& stack, std::string_view kind) {
@@ -208,23 +206,18 @@ void add_word_maps(std::span<const AttentionWeights> all, const ExplainedModel& 
                    std::span<const int32_t> tokens, int64_t first_word, Explanation& explanation) {
   const Matrix weights = decoder_weights(all, model);
   const MapMaker maker(model.image, false);
-  std::vector<double> num_pieces;
-  for (auto t = static_cast<std::size_t>(first_word); t < tokens.size() && tokens[t] != kEndId; ++t) {
-    std::string piece = tokenizer.piece(tokens[t]);
-    const bool begins = piece.starts_with(kSpace) || num_pieces.empty();
-    if (piece.starts_with(kSpace)) piece.erase(0, kSpace.size());
-    PatchMap map = maker.of_row(piece, weights.row(static_cast<int64_t>(t) - 1));
-    if (begins) {
-      explanation.words.push_back(std::move(map));
-      num_pieces.push_back(1);
-      continue;
+  const auto first = static_cast<std::size_t>(first_word);
+  const std::span<const int32_t> text = tokens.subspan(std::min(first, tokens.size()));
+  const auto end = tokenizer.special().end ? std::ranges::find(text, *tokenizer.special().end) : text.end();
+  for (const TokenWord& word : tokenizer.words(text.first(static_cast<std::size_t>(end - text.begin())))) {
+    PatchMap map = maker.of_row(word.text, weights.row(static_cast<int64_t>(first + word.first) - 1));
+    for (std::size_t piece = 1; piece < word.count; ++piece) {
+      const PatchMap other = maker.of_row(word.text, weights.row(static_cast<int64_t>(first + word.first + piece) - 1));
+      for (std::size_t k = 0; k < map.values.size(); ++k) {
+        map.values[k] += (other.values[k] - map.values[k]) / static_cast<double>(piece + 1);
+      }
     }
-    PatchMap& word = explanation.words.back();
-    word.name += piece;
-    num_pieces.back() += 1;
-    for (std::size_t k = 0; k < word.values.size(); ++k) {
-      word.values[k] += (map.values[k] - word.values[k]) / num_pieces.back();
-    }
+    explanation.words.push_back(std::move(map));
   }
   // Of a text that was cut behind a space.
   std::erase_if(explanation.words, [](const PatchMap& word) { return word.name.empty(); });

@@ -4,9 +4,9 @@
 #include <span>
 #include <string>
 
-#include "data/tokenizer.h"
 #include "evaluation/attention_maps.h"
 #include "tasks/explain.h"
+#include "text/tokenizer.h"
 
 namespace triptych::tasks {
 

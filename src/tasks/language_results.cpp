@@ -118,7 +118,7 @@ Panel written_texts(Inference& inference, const Tokenizer& tokenizer, const Capt
       const Fields fields(method == "nucleus" ? kNumDrawn : 1);
       const std::vector<int32_t> tokens = prompt_tokens(tokenizer, prompt, options.text_length);
       for (const DecodedSequence& text :
-           decode(inference, fields, tokens, kEndId, decoding_by(method, options, tokenizer))) {
+           decode(inference, fields, tokens, tokenizer.end(), decoding_by(method, options, tokenizer))) {
         examples.examples.push_back(
             {.group = method, .picture = {}, .asked = prompt, .truth = {}, .produced = tokenizer.decode(text.tokens)});
       }

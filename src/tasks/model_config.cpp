@@ -247,7 +247,7 @@ int64_t num_masked_tokens(ConfigReader& reader, const TextStackConfig& text, dou
                    fmt::format("must be at least 6, with a piece of text and the mask token: {}", text.vocabulary),
                    "Raise it");
   }
-  return std::max<int64_t>(1, max_masked_tokens(text.length, share));
+  return std::max<int64_t>(1, masked_token_count(text.length - 2, share));
 }
 
 void read_loss_weight(ConfigReader& reader, std::string_view loss, double& weight) {

@@ -10,12 +10,12 @@
 #include "config/config_reader.h"
 #include "data/dataset.h"
 #include "data/field_source.h"
-#include "data/tokenizer.h"
 #include "evaluation/baseline.h"
 #include "models/model.h"
 #include "objectives/objective.h"
 #include "parallel/mesh.h"
 #include "report/panel.h"
+#include "text/tokenizer.h"
 
 namespace triptych::evaluation {
 class Inference;

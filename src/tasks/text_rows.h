@@ -4,8 +4,8 @@
 #include <span>
 #include <string>
 
-#include "data/tokenizer.h"
 #include "tensor/field.h"
+#include "text/tokenizer.h"
 
 namespace triptych::tasks {
 

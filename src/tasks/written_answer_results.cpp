@@ -101,7 +101,7 @@ void answer_questions(Inference& inference, const std::shared_ptr<const Dataset>
       DecodingOptions decoding = decoding_by(method, options, tokenizer);
       decoding.first_item = static_cast<int64_t>(first_item);
       std::size_t item = first_item;
-      for (const DecodedSequence& text : decode(inference, fields, prompts, kEndId, decoding)) {
+      for (const DecodedSequence& text : decode(inference, fields, prompts, tokenizer.end(), decoding)) {
         if (item < questions.size() && questions[item]) {
           questions[item]->written.push_back(tokenizer.decode(text.tokens));
         }
@@ -141,9 +141,9 @@ void add_examples(ExamplesPanel& panel, const std::string& set, const Dataset& d
 std::string write_answer(Inference& inference, const Fields& fields, const std::string& question,
                          const Tokenizer& tokenizer, const CaptionOptions& options) {
   std::vector<int32_t> prompt(static_cast<std::size_t>(options.text_length));
-  prompt.resize(static_cast<std::size_t>(tokenizer.encode(question, prompt)) - 1);  // no end: it goes on
+  prompt.resize(static_cast<std::size_t>(tokenizer.encode(question, prompt)) - tokenizer.after().size());  // it goes on
   const std::vector<DecodedSequence> written =
-      decode(inference, fields, prompt, kEndId, decoding_by(options.methods.front(), options, tokenizer));
+      decode(inference, fields, prompt, tokenizer.end(), decoding_by(options.methods.front(), options, tokenizer));
   return tokenizer.decode(written.at(0).tokens);
 }
 

@@ -8,8 +8,8 @@
 
 #include "checkpoint/checkpoint_reader.h"
 #include "checkpoint/checkpoint_writer.h"
-#include "data/tokenizer.h"
 #include "optim/adamw.h"
+#include "text/tokenizer.h"
 #include "training/session.h"
 
 // What a run puts into its checkpoints, and takes out of them on any mesh.

@@ -261,7 +261,8 @@ void read_data(ConfigReader& reader, RunConfig& c) {
   DataOptions& d = c.data;
   reader.read("data.path", d.path, "Folder of shards, made by `triptych ingest` or indexed by `triptych index`.")
       .also_called({"train_data", "train_path", "data_dir", "data_path", "dataset", "dataset_path"});
-  reader.read("data.tokenizer", d.tokenizer, "SentencePiece model; empty: tokenizer.model in data.path.");
+  reader.read("data.tokenizer", d.tokenizer,
+              "A tokenizer of any kind that docs/tokenizers.md names; empty: tokenizer.model in data.path.");
   reader.read("data.threads", d.threads, "Threads of each rank that read and decode.")
       .at_least(1)
       .at_most(1024)

@@ -95,8 +95,11 @@ void open_tokenizer(const RunConfig& config, RunInputs& inputs) {
   } else {
     const fs::path path = tokenizer_path(config);
     if (!fs::exists(path)) {
-      throw UserError(path.string(),
-                      fmt::format("there is no tokenizer. Make one: triptych tokenizer train {}", config.data.path));
+      throw UserError(
+          path.string(),
+          fmt::format("there is no tokenizer. Name one with data.tokenizer, or make one: triptych tokenizer "
+                      "train {}",
+                      config.data.path));
     }
     inputs.tokenizer = Tokenizer::from_file(path);
   }

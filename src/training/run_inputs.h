@@ -9,8 +9,8 @@
 
 #include "checkpoint/checkpoint_reader.h"
 #include "data/dataset.h"
-#include "data/tokenizer.h"
 #include "parallel/agreement.h"
+#include "text/tokenizer.h"
 #include "training/run_config.h"
 
 namespace triptych::training {

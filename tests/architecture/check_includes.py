@@ -23,7 +23,8 @@ ONLY_IN = [
     (re.compile(r"(oneapi/)?dnnl/.*|dnnl(_\w+)?\.h(pp)?|hwy/.*"), ("kernels/cpu",)),
     (re.compile(r"cublas\w*\.h|cudnn\w*\.h"), ("kernels/cuda",)),
     (re.compile(r"cuda\w*\.h"), ("kernels/cuda", "src/device/cuda", "parallel/nccl")),
-    (re.compile(r"boost/asio(/.*|\.hpp)|sentencepiece\w*\.h|png\.h|webp/.*"), ("src/data",)),
+    (re.compile(r"boost/asio(/.*|\.hpp)|png\.h|webp/.*"), ("src/data",)),
+    (re.compile(r"sentencepiece\w*\.h|oniguruma\.h|unicode/\w+\.h"), ("src/text",)),
     (re.compile(r"jpeglib\.h"), ("src/data", "launcher/synthetic_pairs.cpp")),  # the loader's benchmark encodes its input
     (re.compile(r"toml\+\+/.*"), ("src/config",)),
     (re.compile(r"CLI/.*"), ("launcher",)),

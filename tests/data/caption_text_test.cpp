@@ -6,7 +6,8 @@
 
 #include <gtest/gtest.h>
 
-#include "data/tokenizer.h"
+#include "text/tokenizer.h"
+#include "text/training.h"
 
 namespace triptych::test {
 namespace {

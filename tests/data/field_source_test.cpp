@@ -81,7 +81,7 @@ TEST(TextFields, TargetsAreTheNextTokens) {
         const int32_t used = batch.row<int32_t>("lengths", r)[0];
         const bool has_caption = batch.sample_ids[static_cast<std::size_t>(r)] % 9 != 5;
         lengths.insert(used);
-        EXPECT_EQ(targets[static_cast<std::size_t>(used) - 2], has_caption ? kEndId : -1) << "the last one learned";
+        EXPECT_EQ(targets[static_cast<std::size_t>(used) - 2], has_caption ? kOwnEndId : -1) << "the last one learned";
         for (int64_t t = 0; t < length; ++t) {
           const auto at = static_cast<std::size_t>(t);
           EXPECT_EQ(targets[at], has_caption && t + 1 < used ? tokens[at + 1] : -1) << t << " of " << used;

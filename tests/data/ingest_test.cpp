@@ -10,9 +10,11 @@
 #include "data/dataset.h"
 #include "data/inspect_shard.h"
 #include "data/part_counts.h"
-#include "data/tokenizer.h"
 #include "shard_support.h"
 #include "small_data_set.h"
+#include "text/own_model.h"
+#include "text/tokenizer.h"
+#include "text/training.h"
 
 namespace triptych::test {
 namespace {

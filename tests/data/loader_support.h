@@ -8,8 +8,10 @@
 
 #include "data/field_sources.h"
 #include "data/loader.h"
-#include "data/tokenizer.h"
 #include "small_data_set.h"
+#include "text/own_model.h"
+#include "text/tokenizer.h"
+#include "text/training.h"
 
 namespace triptych::test {
 

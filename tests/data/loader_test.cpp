@@ -110,7 +110,7 @@ TEST(Loader, MarksWhatASampleLacks) {
       const int32_t length = batch.row<int32_t>("lengths", row)[0];
       if (sample % 9 == 5) {
         EXPECT_EQ(length, 2);
-        EXPECT_EQ(tokens[1], kEndId);
+        EXPECT_EQ(tokens[1], kOwnEndId);
         continue;
       }
       // One of the sample's captions, and over the epochs each of them.

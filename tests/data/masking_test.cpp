@@ -47,25 +47,26 @@ TEST(DrawSubset, GivesEverySetAsOften) {
 TEST(TokenMasking, HidesTheNumberThatBertHides) {
   const std::vector<std::pair<int64_t, int64_t>> expected{{0, 0},  {1, 1},  {2, 1},  {6, 1},    {9, 1},
                                                           {11, 2}, {16, 2}, {17, 3}, {126, 19}, {509, 76}};
-  for (const auto& [inner, hidden] : expected) EXPECT_EQ(max_masked_tokens(inner + 2, 0.15), hidden) << inner;
-  EXPECT_EQ(max_masked_tokens(12, 1), 10);
+  for (const auto& [inner, hidden] : expected) EXPECT_EQ(masked_token_count(inner, 0.15), hidden) << inner;
+  EXPECT_EQ(masked_token_count(10, 1), 10);
 }
 
 TEST(TokenMasking, ChangesWhatItSaysAndNothingElse) {
   constexpr int64_t kLength = 22, kHidden = 6;  // 0.3 of 20
   constexpr int32_t kPieces = 50, kMask = 63;
   constexpr uint64_t kTexts = 4000;
+  const std::vector<int32_t> kSpecial{kOwnPadId, kOwnUnknownId, kOwnBeginId, kOwnEndId};
   const TokenMasking masking{.share = 0.3, .mask_share = 0.5, .random_share = 0.25};
-  Tokens original{kBeginId};
+  Tokens original{kOwnBeginId};
   for (int32_t t = 1; t + 1 < kLength; ++t) original.push_back(3 + t);  // each once, 4 to 23
-  original.push_back(kEndId);
-  original.resize(26, kPadId);
+  original.push_back(kOwnEndId);
+  original.resize(26, kOwnPadId);
   int64_t num_masks = 0, num_kept = 0;
   std::map<int32_t, int64_t> drawn, by_place;
   std::set<Tokens> sets;
   for (uint64_t text = 0; text < kTexts; ++text) {
     Tokens tokens = original, positions(8), targets(8);
-    mask_tokens(tokens, kLength, masking, {.num_pieces = kPieces, .mask_token = kMask}, 9, text, positions, targets);
+    mask_tokens(tokens, kLength, masking, {.num_pieces = kPieces, .mask_token = kMask, .special = kSpecial}, 9, text, positions, targets);
     sets.insert(positions);
     for (std::size_t k = 0; k < 8; ++k) {
       if (k >= kHidden) {
@@ -87,7 +88,7 @@ TEST(TokenMasking, ChangesWhatItSaysAndNothingElse) {
   expect_frequency(num_masks, kAll, 0.5, "mask token");
   // A drawn token is one of the 46 pieces of text, by chance the one that stood there.
   expect_frequency(num_kept, kAll, 0.25 + 0.25 / 46, "kept");
-  EXPECT_EQ(drawn.begin()->first, kEndId + 1);
+  EXPECT_EQ(drawn.begin()->first, kOwnEndId + 1);
   EXPECT_EQ(drawn.rbegin()->first, kPieces - 1);
   for (const auto& [place, count] : by_place) expect_frequency(count, static_cast<int64_t>(kTexts), 0.3, "place");
   EXPECT_EQ(by_place.size(), 20u);
@@ -122,7 +123,7 @@ TEST(MaskedTextFields, AreTheTextWithHiddenTokens) {
       ASSERT_EQ(positions.size(), 7u);
       const int64_t length = plain[step].row<int32_t>("lengths", r)[0];
       const bool has_caption = masked[step].sample_ids[static_cast<std::size_t>(r)] % 9 != 5;
-      const int64_t expected = has_caption ? max_masked_tokens(length, 0.5) : 0;
+      const int64_t expected = has_caption ? masked_token_count(length - 2, 0.5) : 0;
       EXPECT_EQ(std::ranges::count_if(positions, [](int32_t at) { return at >= 0; }), expected);
       Tokens restored(tokens.begin(), tokens.end());
       for (std::size_t k = 0; k < 7 && positions[k] >= 0; ++k) {

@@ -172,18 +172,18 @@ void expect_answered(const Batch& batch, int64_t row, const std::string& questio
     return std::vector<int32_t>(ids.begin() + 1, ids.begin() + static_cast<std::ptrdiff_t>(count) - 1);
   };
   const std::vector<int32_t> asked = pieces(question);
-  std::vector<int32_t> said = pieces(answer), expected{kBeginId};
+  std::vector<int32_t> said = pieces(answer), expected{kOwnBeginId};
   said.resize(std::min(said.size(), tokens.size() - 2));
   const std::size_t room = tokens.size() - 2 - said.size();
   expected.insert(expected.end(), asked.begin(),
                   asked.begin() + static_cast<std::ptrdiff_t>(std::min(asked.size(), room)));
   const std::size_t last_asked = expected.size() - 1;
   expected.insert(expected.end(), said.begin(), said.end());
-  expected.push_back(kEndId);
+  expected.push_back(kOwnEndId);
   EXPECT_EQ(batch.row<int32_t>("lengths", row)[0], static_cast<int32_t>(expected.size()));
   std::vector<int32_t> taught(tokens.size(), -1);
   for (std::size_t t = last_asked; t + 1 < expected.size(); ++t) taught[t] = expected[t + 1];
-  expected.resize(tokens.size(), kPadId);
+  expected.resize(tokens.size(), kOwnPadId);
   EXPECT_TRUE(std::ranges::equal(tokens, expected));
   EXPECT_TRUE(std::ranges::equal(targets, taught));
 }
@@ -213,7 +213,7 @@ TEST(TextRole, AnswersFollowTheirQuestions) {
           const std::span<const int32_t> targets = batch.row<int32_t>("targets", r);
           EXPECT_TRUE(std::ranges::all_of(targets, [](int32_t t) { return t == -1; }));
           const auto count = static_cast<std::size_t>(batch.row<int32_t>("lengths", r)[0]);
-          EXPECT_EQ(batch.row<int32_t>("tokens", r)[count - 1], kEndId);
+          EXPECT_EQ(batch.row<int32_t>("tokens", r)[count - 1], kOwnEndId);
           EXPECT_EQ(count > 2, i % 4 == 2);
           ++num_alone;
         }
@@ -238,7 +238,7 @@ TEST(TextRole, EvaluationRowsArePrompts) {
                                 ? folders().tokenizer->encode("", ids)
                                 : folders().tokenizer->encode(
                                       sample.captions[static_cast<std::size_t>(question - sample.roles.begin())], ids);
-      ids[static_cast<std::size_t>(count - 1)] = kPadId;
+      ids[static_cast<std::size_t>(count - 1)] = kOwnPadId;
       EXPECT_EQ(batch.row<int32_t>("lengths", r)[0], count - 1);
       EXPECT_TRUE(std::ranges::equal(batch.row<int32_t>("tokens", r), ids));
       EXPECT_TRUE(std::ranges::all_of(batch.row<int32_t>("targets", r), [](int32_t t) { return t == -1; }));

@@ -16,11 +16,12 @@
 #include "data/dataset.h"
 #include "data/png_writer.h"
 #include "data/small_data_set.h"
-#include "data/tokenizer.h"
 #include "parallel/agreement.h"
 #include "parallel/in_process_group.h"
 #include "report/metrics.h"
 #include "tasks/standard_tasks.h"
+#include "text/tokenizer.h"
+#include "text/training.h"
 #include "training/thread_world.h"
 #include "training/trainer.h"
 

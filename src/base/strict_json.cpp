@@ -1,4 +1,4 @@
-#include "checkpoint/strict_json.h"
+#include "base/strict_json.h"
 
 #include <set>
 #include <string>
@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-namespace triptych::checkpoint {
+namespace triptych::base {
 
 using nlohmann::json;
 
@@ -37,4 +37,4 @@ json parse_strict_json(std::string_view text, int max_depth, std::string_view wh
   }
 }
 
-}  // namespace triptych::checkpoint
+}  // namespace triptych::base

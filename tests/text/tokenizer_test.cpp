@@ -1,4 +1,4 @@
-#include "data/tokenizer.h"
+#include "text/tokenizer.h"
 
 #include <random>
 #include <vector>
@@ -7,7 +7,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "scratch_folder.h"
+#include "data/scratch_folder.h"
+#include "text/own_model.h"
+#include "text/training.h"
 
 namespace triptych::test {
 namespace {
@@ -61,13 +63,13 @@ TEST(Tokenizer, RoundTripsEnglishAndChinese) {
       std::vector<int32_t> ids(32);
       const int32_t length = tokenizer->encode(text, ids);
       ASSERT_GT(length, 2);
-      EXPECT_EQ(ids[0], kBeginId);
-      EXPECT_EQ(ids[static_cast<std::size_t>(length) - 1], kEndId);
+      EXPECT_EQ(ids[0], kOwnBeginId);
+      EXPECT_EQ(ids[static_cast<std::size_t>(length) - 1], kOwnEndId);
       for (std::size_t i = 1; i + 1 < static_cast<std::size_t>(length); ++i) {
-        EXPECT_GT(ids[i], kEndId) << "pieces, none of them unknown";
+        EXPECT_GT(ids[i], kOwnEndId) << "pieces, none of them unknown";
         EXPECT_LT(ids[i], tokenizer->size());
       }
-      for (std::size_t i = static_cast<std::size_t>(length); i < ids.size(); ++i) EXPECT_EQ(ids[i], kPadId);
+      for (std::size_t i = static_cast<std::size_t>(length); i < ids.size(); ++i) EXPECT_EQ(ids[i], kOwnPadId);
       EXPECT_EQ(tokenizer->decode(ids), text);
     }
   }
@@ -92,22 +94,22 @@ TEST(Tokenizer, CutsLongTextAndKeepsTheEnd) {
   ASSERT_GT(length, 6);
   EXPECT_EQ(small_tokenizer()->encode(text, cut), 6);
   EXPECT_TRUE(std::equal(cut.begin(), cut.end() - 1, whole.begin()));
-  EXPECT_EQ(cut.back(), kEndId);
+  EXPECT_EQ(cut.back(), kOwnEndId);
   EXPECT_EQ(small_tokenizer()->encode(text, least), 2);
-  EXPECT_EQ(least, (std::vector<int32_t>{kBeginId, kEndId}));
+  EXPECT_EQ(least, (std::vector<int32_t>{kOwnBeginId, kOwnEndId}));
   // Exactly enough room, and one more.
   std::vector<int32_t> exact(static_cast<std::size_t>(length)), roomy(static_cast<std::size_t>(length) + 1);
   EXPECT_EQ(small_tokenizer()->encode(text, exact), length);
   EXPECT_EQ(small_tokenizer()->encode(text, roomy), length);
-  EXPECT_EQ(exact.back(), kEndId);
-  EXPECT_EQ(roomy.back(), kPadId);
+  EXPECT_EQ(exact.back(), kOwnEndId);
+  EXPECT_EQ(roomy.back(), kOwnPadId);
 }
 
 TEST(Tokenizer, EmptyAndUnknownText) {
   std::vector<int32_t> ids(8);
   EXPECT_EQ(small_tokenizer()->encode("", ids), 2);
   small_tokenizer()->encode("ж", ids);
-  EXPECT_NE(std::find(ids.begin(), ids.end(), kUnknownId), ids.end());
+  EXPECT_NE(std::find(ids.begin(), ids.end(), kOwnUnknownId), ids.end());
 }
 
 TEST(Tokenizer, NormalizesAndKeepsWhatHasNoPiece) {
@@ -208,7 +210,7 @@ TEST(Tokenizer, RefusesIdsOutOfRange) {
   EXPECT_THROW(small_tokenizer()->decode(std::vector<int32_t>{beyond}), UserError);
   EXPECT_THROW(small_tokenizer()->decode(std::vector<int32_t>{-1}), UserError);
   EXPECT_THROW(small_tokenizer()->piece(beyond), UserError);
-  EXPECT_EQ(small_tokenizer()->piece(kEndId), "</s>");
+  EXPECT_EQ(small_tokenizer()->piece(kOwnEndId), "</s>");
 }
 
 // SentencePiece itself loads such models, and reads where they say.
@@ -220,7 +222,14 @@ TEST(Tokenizer, RefusesMutatedModels) {
     mutated[random() % mutated.size()] ^= static_cast<char>(1 << trial % 8);
     EXPECT_THROW(Tokenizer::from_bytes(mutated, "test"), WorldError);
   }
-  EXPECT_THROW(Tokenizer::from_bytes(whole.substr(0, whole.size() - 19), "test"), WorldError) << "without its checksum";
+  // Without its checksum it is a model like any other, whose tables are checked instead.
+  const test::ScratchFolder folder;
+  const std::string bare = whole.substr(0, whole.size() - 19);
+  write_file_atomically(folder / "bare.model", bare);
+  write_file_atomically(folder / "whole.model", whole);
+  EXPECT_FALSE(is_own_tokenizer(folder / "bare.model"));
+  EXPECT_TRUE(is_own_tokenizer(folder / "whole.model"));
+  EXPECT_EQ(Tokenizer::from_bytes(bare, "test")->pieces("a red apple"), small_tokenizer()->pieces("a red apple"));
 }
 
 }  // namespace
