@@ -4,6 +4,8 @@
 usage: make_seeds.py FOLDER      FOLDER/TARGET/NAME, replaced
 """
 
+import base64
+import gzip
 import io
 import json
 import struct
@@ -207,8 +209,48 @@ def tokenizer():
     return {"words": b"a red square", "more": "Ein WEISSES  Kreuz, 赤い ﬁ ½ \u200b\u2581".encode(), "not_utf8": b"a \xff\xfe"}
 
 
+def tokenizer_file():
+    """A tokenizer.json for each model, with most stages between them; merges of CLIP; a SentencePiece model without tables."""
+    special = [{"id": 0, "content": "[UNK]", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True},
+               {"id": 9, "content": "[MASK]", "single_word": True, "lstrip": True, "rstrip": True, "normalized": True, "special": True}]
+    letters = {"[UNK]": 0, "a": 1, "b": 2, "re": 3, "r": 4, "e": 5, "##e": 6, "d</w>": 7, "<0xE8>": 8}
+    split = {"type": "Split", "pattern": {"Regex": r"\p{L}+|\s+(?!\S)"}, "behavior": "Isolated", "invert": False}
+    roberta = {"type": "RobertaProcessing", "sep": ["[UNK]", 0], "cls": ["a", 1], "trim_offsets": True, "add_prefix_space": False}
+    template = {"type": "TemplateProcessing", "pair": [], "single": [{"SpecialToken": {"id": "a", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                "special_tokens": {"a": {"id": "a", "ids": [1], "tokens": ["a"]}}}
+
+    def steps(key, *names, of="type"):
+        return {"type": "Sequence", key: [name if isinstance(name, dict) else {of: name} for name in names]}
+
+    def file(model, normalizer, pre_tokenizer, post_processor, decoder, **more):
+        return json.dumps({"version": "1.0", "added_tokens": special, "normalizer": normalizer, "pre_tokenizer": pre_tokenizer,
+                           "post_processor": post_processor, "decoder": decoder, "model": model} | more).encode()
+
+    charsmap = base64.b64encode(struct.pack("<I", 1024) + bytes(1024) + b"a\0").decode()
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+    strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+    pieces = b"".join(b"\x0a" + bytes([len(m)]) + m for m in (
+        b"\x0a\x05<unk>\x15\0\0\0\0\x18\x02", b"\x0a\x03<s>\x18\x03", b"\x0a\x04</s>\x18\x03", b"\x0a\x01a\x15\0\0\x80\xbf",
+        b"\x0a\x03\xe2\x96\x81\x15\0\0\0\xc0"))
+    merges = b'"bpe_simple_vocab_16e6.txt#version: 0.2\nr e\nre d</w>\na p'
+    return {
+        "bpe.json": file({"type": "BPE", "vocab": letters, "merges": ["r e"], "unk_token": "[UNK]", "byte_fallback": True, "fuse_unk": True},
+                         steps("normalizers", "NFD", "StripAccents", "Lowercase", "Nmt", replace), steps("pretokenizers", split, "ByteLevel"),
+                         roberta, steps("decoders", "ByteFallback", "Fuse", strip)),
+        "word_piece.json": file({"type": "WordPiece", "vocab": letters, "unk_token": "[UNK]"}, {"type": "BertNormalizer"}, {"type": "BertPreTokenizer"},
+                                template, {"type": "WordPiece"}, padding={"pad_id": 2}, truncation={"max_length": 4}),
+        "unigram.json": file({"type": "Unigram", "vocab": [["[UNK]", 0], ["a", -1], ["\u2581", -2.5], ["re", -3], ["d", -1e-3], ["e", -4], ["r", -5], ["1", -6],
+                                                           ["x", -7]], "unk_id": 0},
+                             steps("normalizers", {"type": "Precompiled", "precompiled_charsmap": charsmap}, "NFKC", {"type": "Prepend", "prepend": "x"}),
+                             steps("pretokenizers", "WhitespaceSplit", "Metaspace", "Digits", {"type": "Punctuation", "behavior": "Contiguous"}), None,
+                             {"type": "Metaspace", "prepend_scheme": "first"}),
+        "merges": merges, "merges.gz": gzip.compress(merges, mtime=0), "small.model": pieces + b"\x12\x02\x18\x01",
+    }
+
+
 def main(folder):
-    for target in (config, index, pictures, lines, manifest, run_files, safetensors, shard, tokenizer):
+    for target in (config, index, pictures, lines, manifest, run_files, safetensors, shard, tokenizer,
+                   tokenizer_file):
         name = {"pictures": "image"}.get(target.__name__, target.__name__)
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)
