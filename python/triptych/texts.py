@@ -26,7 +26,7 @@ class MaskedTokenOutput(TokenOutput):
 
 class MaskedText(Model):
     """masked_text: "logits" [B, T, V] at every place; with `masked_positions` [B, K] at these alone, [B, K, V].
-    The mask token is V - 1."""
+    Where the tokenizer has no mask token, it is V - 1."""
 
     def __init__(self, config):
         super().__init__(config)
