@@ -59,6 +59,7 @@ std::vector<std::pair<std::string, std::string>> meanings(const RunConfig& confi
 int evaluate(const EvalOptions& options, const RunConfig& config, World& world) {
   std::vector<Baseline> baselines;
   std::vector<SharedFact> facts;
+  std::string training_set;  // of a probe
   together(world.group(), [&] {
     if (config.evaluation.sets.empty()) {
       throw UserError("evaluation.sets", "names no data set. Set it, for example to [\"data/emoji/unseen_style\"]");
@@ -71,8 +72,9 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
     }
     for (const std::filesystem::path& file : options.baselines) baselines.push_back(Baseline::read(file));
     if (options.is_probe) {
-      check_probe(*config.task, {.training_set = config.data.path, .sets = config.evaluation.sets, .tokenizer = {}});
-      facts.push_back({"samples to learn from (hash)", Dataset::open(config.data.path).content_hash().hex()});
+      training_set = only_source_of(config.data, "a linear probe");
+      check_probe(*config.task, {.training_set = training_set, .sets = config.evaluation.sets, .tokenizer = {}});
+      facts.push_back({"samples to learn from (hash)", Dataset::open(training_set).content_hash().hex()});
     }
   });
   require_equal_facts(world.group(), "evaluation.sets", world.host(), facts,
@@ -87,7 +89,7 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
       options.is_probe
           ? probe_features(
                 *config.task, inference,
-                {.training_set = config.data.path, .sets = config.evaluation.sets, .tokenizer = model.tokenizer()},
+                {.training_set = training_set, .sets = config.evaluation.sets, .tokenizer = model.tokenizer()},
                 options.probe)
           : config.task->evaluate(inference, {.sets = config.evaluation.sets,
                                               .tokenizer = model.tokenizer(),

@@ -56,7 +56,7 @@ void check(const ExplainOptions& options, const RunConfig& config, int num_ranks
 // Those of the first data set of the config that has any.
 std::vector<std::string> class_names(const RunConfig& config) {
   std::vector<std::string> sets = config.evaluation.sets;
-  sets.push_back(config.data.path);
+  for (const DataSource& source : data_sources(config.data)) sets.push_back(source.path);
   for (const std::string& set : sets) {
     std::vector<std::string> names = set.empty() ? std::vector<std::string>() : read_class_names(set);
     if (!names.empty()) return names;

@@ -50,9 +50,11 @@ void write_pictures(const Dataset& dataset, const std::vector<SearchHit>& hits, 
 
 int search(const SearchOptions& options, const RunConfig& config, World& world) {
   std::string path = options.data;
-  if (path.empty()) path = config.evaluation.sets.empty() ? config.data.path : config.evaluation.sets.front();
   std::shared_ptr<const Dataset> dataset;
   together(world.group(), [&] {
+    if (path.empty()) {
+      path = config.evaluation.sets.empty() ? only_source_of(config.data, "a search") : config.evaluation.sets.front();
+    }
     if (!config.task->can_search()) {
       throw UserError("task", "a model of this task does not compare texts with pictures. Search with one that does");
     }

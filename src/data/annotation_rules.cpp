@@ -37,7 +37,7 @@ std::string fault_of_roles(std::span<const TextRole> roles) {
   return {};
 }
 
-std::string fault_of_boxes(std::span<const BoxRecord> boxes, uint32_t width, uint32_t height,
+std::string fault_of_boxes(const PackedArray<BoxRecord>& boxes, uint32_t width, uint32_t height,
                            std::span<const TextRole> roles) {
   if (boxes.empty()) return {};
   if (boxes.size() > kMaxBoxesPerSample) {

@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 
+#include "data/packed_array.h"
 #include "data/shard_format.h"
 
 namespace triptych::data {
@@ -17,7 +18,7 @@ std::string fault_of_roles(std::span<const TextRole> roles);
 /// Of a sample's boxes.
 ///   width, height   of its image as it is seen; 0 if it has none
 ///   roles           of its texts; empty if all are captions
-std::string fault_of_boxes(std::span<const BoxRecord> boxes, uint32_t width, uint32_t height,
+std::string fault_of_boxes(const PackedArray<BoxRecord>& boxes, uint32_t width, uint32_t height,
                            std::span<const TextRole> roles);
 
 }  // namespace triptych::data

@@ -37,7 +37,8 @@ struct IndexedShard {
   ShardLayout layout;
 };
 
-/// The whole index in memory. Records, caption lengths, labels, roles and boxes of the shards follow one another.
+/// A whole index in memory, as it is made and inspected; MappedIndex is what data sets are read with.
+/// Records, caption lengths, labels, roles and boxes of the shards follow one another.
 struct DatasetIndex {
   std::string data_set_id;
   std::vector<IndexedShard> shards;
@@ -52,8 +53,7 @@ struct DatasetIndex {
 /// Writes index.bin and then index.json, each atomically.
 void write_index(const std::filesystem::path& dir, const DatasetIndex& index);
 
-/// Throws UserError if there is no index, WorldError if it is damaged or contradicts itself. The shards are not
-/// touched.
+/// A copy of all that MappedIndex::open finds, and throws as that does.
 DatasetIndex read_index(const std::filesystem::path& dir);
 
 }  // namespace triptych::data

@@ -69,11 +69,22 @@ void check_options(const Dataset& dataset, const LoaderOptions& o) {
     throw UserError(kWhere, fmt::format("an evaluation over {}s needs some; {} has 0. Choose another data set.",
                                         text_role_name(o.text_role), dataset.path().string()));
   }
-  if (o.training && static_cast<uint64_t>(o.global_batch) > dataset.size()) {
-    throw UserError(kWhere,
-                    fmt::format("the global batch must not be larger than the data set: {} rows, found {} samples "
-                                "in {}. Set training.global_batch to {} or less, or ingest more samples.",
-                                o.global_batch, dataset.size(), dataset.path().string(), dataset.size()));
+  if (!o.training) return;
+  const SourceMix mix(o.weights.empty() ? std::vector<double>{1} : o.weights);
+  for (std::size_t s = 0; s < dataset.num_sources(); ++s) {
+    const uint64_t rows = mix.most(s, static_cast<uint64_t>(o.global_batch)), samples = dataset.source(s).size();
+    if (rows <= samples) continue;
+    const std::string name = dataset.source(s).path().string();
+    if (dataset.num_sources() == 1) {
+      throw UserError(kWhere,
+                      fmt::format("the global batch must not be larger than the data set: {} rows, found {} samples "
+                                  "in {}. Set training.global_batch to {} or less, or ingest more samples.",
+                                  rows, samples, name, samples));
+    }
+    throw UserError(kWhere, fmt::format("a batch's rows of a source must not be more than its samples: {:.3g} % of {} "
+                                        "rows are {}, found {} samples in {}. Lower its weight or "
+                                        "training.global_batch.",
+                                        100 * mix.share(s), o.global_batch, rows, samples, name));
   }
 }
 
@@ -144,6 +155,7 @@ class Loader::Impl {
   /// Called where no worker knows the scheduled.
   void schedule(int64_t step) {
     if (step >= num_steps_ || step < 0) return;
+    stream_->expect(step);
     Scheduled& scheduled = scheduled_at(step);
     scheduled.work = {};
     scheduled.bad.clear();

@@ -36,7 +36,11 @@ struct LoaderOptions {
   bool training = true;
   /// Which of a sample's texts rows are about; a sample that has none of them lacks its text.
   TextRole text_role = TextRole::kCaption;
-  ModalityDropout modality_dropout;                   ///< used when training
+  ModalityDropout modality_dropout;  ///< used when training
+  /// Of the data set's sources, used when training: in which shares they are drawn from. Of one source, none is needed.
+  std::vector<double> weights;
+  /// Used when training: see EpochOrder's windows. 0: an epoch's order is of all of a source's samples.
+  uint64_t shuffle_shards = 0;
   EvaluationItems items = EvaluationItems::kSamples;  ///< used when not training
   /// Of the samples that the ranks that agree have seen (alone: this rank), or of 100 while they are fewer.
   double max_bad_fraction = 0.01;
@@ -70,12 +74,12 @@ struct LoaderStats {
 /// Reads, decodes, augments, tokenizes and collates in the background, on a pool of threads.
 ///
 /// Training: row r of step s is position p = s * global_batch + r of an endless stream; its sample comes from
-/// SampleOrder(seed), its caption (one of its texts that have the role), the part that it hides and what fillers draw
-/// from (seed, p). So a batch is a pure function of (seed, s, r) and of the data set, whatever threads, dp_size,
-/// prefetch and start_step are. A sample that cannot be used is reported and replaced by another that the batch does
-/// not have, drawn from (seed, p, attempt). Ranks that read the same rows agree on it: a row has the first of its
-/// position's samples that all of them can use. So they train on the same samples whatever only one of them cannot
-/// read, and on those of one rank that finds the same ones bad.
+/// SampleOrder(seed, sources), its caption (one of its texts that have the role), the part that it hides and what
+/// fillers draw from (seed, p). So a batch is a pure function of (seed, s, r) and of the data set, whatever threads,
+/// dp_size, prefetch and start_step are. A sample that cannot be used is reported and replaced by another that the
+/// batch does not have, drawn from (seed, p, attempt). Ranks that read the same rows agree on it: a row has the first
+/// of its position's samples that all of them can use. So they train on the same samples whatever only one of them
+/// cannot read, and on those of one rank that finds the same ones bad.
 ///
 /// Evaluation (training = false): position p is sample p with its first caption, or caption p of all captions, once, in
 /// order; both are texts of the role. The last batch is padded with rows of kNoSample. A sample that cannot be used, by

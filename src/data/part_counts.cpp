@@ -1,27 +1,16 @@
 #include "data/part_counts.h"
 
-#include <algorithm>
 #include <array>
-#include <string_view>
 
 #include <fmt/core.h>
 
 namespace triptych::data {
 namespace {
 
-struct Part {
-  std::string_view name;
-  bool PartChoice::*chosen;
-  uint64_t PartCounts::*count;
-};
-
-constexpr std::array kParts{Part{"image", &PartChoice::images, &PartCounts::images},
-                            Part{"caption", &PartChoice::captions, &PartCounts::captions},
-                            Part{"question", &PartChoice::questions, &PartCounts::questions},
-                            Part{"answer", &PartChoice::answers, &PartCounts::answers},
-                            Part{"phrase", &PartChoice::phrases, &PartCounts::phrases},
-                            Part{"box", &PartChoice::boxes, &PartCounts::boxes},
-                            Part{"label", &PartChoice::labels, &PartCounts::labels}};
+/// Of each of kParts.
+constexpr std::array kCounts{&PartCounts::images,  &PartCounts::captions, &PartCounts::questions, &PartCounts::answers,
+                             &PartCounts::phrases, &PartCounts::boxes,    &PartCounts::labels};
+static_assert(kCounts.size() == kParts.size());
 
 }  // namespace
 
@@ -35,48 +24,49 @@ PartChoice parts_of(const SampleRecord& record) {
           .labels = record.label.has_value()};
 }
 
-void PartCounts::add(const PartChoice& parts) {
-  ++samples;
-  for (const Part& part : kParts) this->*part.count += parts.*part.chosen;
-  pairs += parts.images && parts.captions;
+void PartCounts::add(const PartChoice& parts, uint64_t count) {
+  samples += count;
+  for (std::size_t k = 0; k < kParts.size(); ++k) this->*kCounts[k] += parts.*kParts[k].chosen ? count : 0;
+  pairs += parts.images && parts.captions ? count : 0;
 }
 
 PartChoice PartCounts::some() const {
   PartChoice parts;
-  for (const Part& part : kParts) parts.*part.chosen = this->*part.count != 0;
+  for (std::size_t k = 0; k < kParts.size(); ++k) parts.*kParts[k].chosen = this->*kCounts[k] != 0;
   return parts;
 }
 
 std::string PartCounts::lacking(const PartChoice& parts) const {
   std::string text;
-  for (const Part& part : kParts) {
-    const uint64_t count = this->*part.count;
-    if (!(parts.*part.chosen) || count == samples) continue;
-    text += text.empty() ? fmt::format("{} have no {}", samples - count, part.name)
-                         : fmt::format(", {} no {}", samples - count, part.name);
+  for (std::size_t k = 0; k < kParts.size(); ++k) {
+    const uint64_t count = this->*kCounts[k];
+    if (!(parts.*kParts[k].chosen) || count == samples) continue;
+    text += text.empty() ? fmt::format("{} have no {}", samples - count, kParts[k].name)
+                         : fmt::format(", {} no {}", samples - count, kParts[k].name);
   }
   return text;
 }
 
-PartCounts count_parts(const Dataset& dataset) {
+PartCounts count_parts(const IndexFacts& facts) {
   PartCounts counts;
-  for (uint64_t i = 0; i < dataset.size(); ++i) counts.add(parts_of(dataset.record(i)));
+  for (std::size_t has = 0; has < kNumPartChoices; ++has) {
+    PartChoice parts;
+    for (std::size_t k = 0; k < kParts.size(); ++k) parts.*kParts[k].chosen = has >> k & 1;
+    counts.add(parts, facts.samples_having[has]);
+  }
   return counts;
 }
 
+PartCounts count_parts(const Dataset& dataset) {
+  return count_parts(dataset.facts());
+}
+
 uint64_t count_samples_with(const Dataset& dataset, const PartChoice& parts) {
-  uint64_t count = 0;
-  for (uint64_t i = 0; i < dataset.size(); ++i) {
-    const PartChoice found = parts_of(dataset.record(i));
-    count += std::ranges::all_of(kParts, [&](const Part& part) { return found.*part.chosen || !(parts.*part.chosen); });
-  }
-  return count;
+  return dataset.facts().num_samples_with(parts);
 }
 
 uint64_t most_boxes(const Dataset& dataset) {
-  uint64_t most = 0;
-  for (uint64_t i = 0; i < dataset.size(); ++i) most = std::max<uint64_t>(most, dataset.record(i).boxes.size());
-  return most;
+  return dataset.facts().most_boxes;
 }
 
 }  // namespace triptych::data

@@ -4,14 +4,9 @@
 #include <string>
 
 #include "data/dataset.h"
+#include "data/part_choice.h"
 
 namespace triptych::data {
-
-/// Some of the parts that a sample may have: an image, a text of each of the roles, a box, a label.
-struct PartChoice {
-  bool images = false, captions = false, questions = false, answers = false, phrases = false, boxes = false;
-  bool labels = false;
-};
 
 /// Those that a sample has.
 PartChoice parts_of(const SampleRecord& record);
@@ -23,15 +18,16 @@ struct PartCounts {
   uint64_t labels = 0;
   uint64_t pairs = 0;  ///< an image and a caption
 
-  /// A sample that has `parts`.
-  void add(const PartChoice& parts);
+  /// `count` samples that have `parts`.
+  void add(const PartChoice& parts, uint64_t count = 1);
   /// The parts that any sample has.
   PartChoice some() const;
   /// "3 have no image, 1 no caption", of those parts among `parts` that some samples lack; empty if none does.
   std::string lacking(const PartChoice& parts) const;
 };
 
-/// Of a data set's samples, as its index knows them.
+/// Of samples, as their index knows them.
+PartCounts count_parts(const IndexFacts& facts);
 PartCounts count_parts(const Dataset& dataset);
 
 /// How many of its samples have all of `parts`.

@@ -42,24 +42,60 @@ void RowWork::add(const RowWork& other) {
   bytes_read += other.bytes_read;
 }
 
+namespace {
+
+SampleParts read_by(std::span<const FieldSource> fields) {
+  SampleParts reads = SampleParts::kNone;
+  for (const FieldSource& field : fields) reads = reads | field.reads;
+  return reads;
+}
+
+SampleOrder order_of(const Dataset& dataset, const LoaderOptions& options) {
+  if (!options.training) return SampleOrder(options.seed, dataset.size());
+  return SampleOrder(options.seed, ordered_sources(dataset, options.weights, options.shuffle_shards),
+                     static_cast<uint64_t>(options.global_batch));
+}
+
+}  // namespace
+
+std::vector<OrderedSource> ordered_sources(const Dataset& dataset, std::span<const double> weights,
+                                           uint64_t window_shards) {
+  TRIPTYCH_CHECK(weights.size() == dataset.num_sources() || (weights.empty() && dataset.num_sources() == 1),
+                 "{} weights of {} sources", weights.size(), dataset.num_sources());
+  std::vector<OrderedSource> sources;
+  for (std::size_t s = 0; s < dataset.num_sources(); ++s) {
+    const DataFolder& folder = dataset.source(s);
+    OrderedSource source{
+        .num_samples = folder.size(), .weight = weights.empty() ? 1 : weights[s], .window_shards = window_shards};
+    if (window_shards > 0 || folder.is_remote()) {
+      for (uint32_t shard = 0; shard < folder.num_shards(); ++shard) {
+        source.first_sample.push_back(folder.first_sample(shard));
+      }
+      source.first_sample.push_back(folder.size());
+    }
+    sources.push_back(std::move(source));
+  }
+  return sources;
+}
+
 SampleStream::SampleStream(std::shared_ptr<const Dataset> source, LoaderOptions with)
     : dataset(std::move(source)),
       options(std::move(with)),
       fields(std::make_shared<const std::vector<FieldSpec>>(fields_of(options.fields))),
-      order(options.seed, dataset->size(), options.training ? static_cast<uint64_t>(options.global_batch) : 1),
-      sound(dataset->size()) {
-  for (const FieldSource& field : options.fields) reads = reads | field.reads;
+      reads(read_by(options.fields)),
+      order(order_of(*dataset, options)),
+      sound(checks_images() ? dataset->size() : 0) {
   if (options.training || options.items != EvaluationItems::kCaptions) return;
   uint64_t count = 0;
-  first_caption_.push_back(0);
   for (uint64_t i = 0; i < dataset->size(); ++i) {
+    if (i % kCaptionStride == 0) captions_before_.push_back(count);
     count += dataset->record(i).num_texts(options.text_role);
-    first_caption_.push_back(count);
   }
+  captions_before_.push_back(count);
 }
 
 uint64_t SampleStream::num_items() const {
-  return first_caption_.empty() ? dataset->size() : first_caption_.back();
+  return captions_before_.empty() ? dataset->size() : captions_before_.back();
 }
 
 std::vector<uint64_t> SampleStream::batch_samples(int64_t step) const {
@@ -73,31 +109,53 @@ std::vector<uint64_t> SampleStream::batch_samples(int64_t step) const {
 }
 
 uint64_t SampleStream::replacement(uint64_t position, int attempt, std::span<const uint64_t> batch_samples) const {
-  const uint64_t n = order.num_samples(), batch = static_cast<uint64_t>(options.global_batch), row = position % batch;
-  const uint64_t epoch = order.place(position - row).epoch;
   const RandomKey key = random_key(options.seed, "replacement", position);
-  // At first row r draws among the places r, r + batch, ... of one epoch, so that two rows do not draw the same sample;
-  // a small set has few of them, which may all be bad.
-  const uint64_t num_places = (n - row + batch - 1) / batch;
+  // At first each row draws among places of its own; a small set has few of them, which may all be bad.
   constexpr uint64_t kDraws = 32;
   const uint64_t num_own_draws = attempt <= 4 ? kDraws / 2 : 0;
   uint64_t sample = 0;
   for (uint64_t draw = 0; draw < kDraws; ++draw) {
     const auto words = philox4x32(key, static_cast<uint64_t>(attempt) * kDraws + draw);
-    const uint64_t word = uint64_t{words[0]} << 32 | words[1];
-    sample = order.sample(epoch, draw < num_own_draws ? row + batch * (word % num_places) : word % n);
+    sample = order.replacement(position, uint64_t{words[0]} << 32 | words[1], draw < num_own_draws);
     if (!std::ranges::binary_search(batch_samples, sample)) break;
   }
   return sample;
 }
 
+void SampleStream::expect(int64_t step) {
+  if (!options.training) return;
+  expected_.resize(dataset->num_sources(), {~uint64_t{0}, 0});
+  const auto position = static_cast<uint64_t>(step) * static_cast<uint64_t>(options.global_batch);
+  for (std::size_t s = 0; s < dataset->num_sources(); ++s) {
+    if (!dataset->source(s).is_remote()) continue;
+    const SourceOrder& source = order.source(s);
+    SourceOrder::Place now = source.place(order.mix().count(s, position));
+    const EpochOrder::Stretch window = source.epochs().window(now.epoch, now.index);
+    if (options.shuffle_shards == 0) now.epoch = 0;  // all of them, in every epoch
+    if (expected_[s].epoch == now.epoch && expected_[s].index == window.begin) continue;
+    expected_[s] = {now.epoch, window.begin};
+    std::vector<uint32_t> shards = source.epochs().shards(now.epoch, now.index);
+    const bool is_last = window.end == source.num_samples();
+    if (options.shuffle_shards > 0) {
+      const std::vector<uint32_t> next = source.epochs().shards(now.epoch + is_last, is_last ? 0 : window.end);
+      shards.insert(shards.end(), next.begin(), next.end());
+    }
+    dataset->source(s).expect(std::move(shards));
+  }
+}
+
 SampleStream::Item SampleStream::evaluation_item(uint64_t position) const {
-  if (first_caption_.empty()) return {position, 0};
-  // The last sample that begins at or before it: one without captions begins where the next does.
-  const auto next = std::ranges::upper_bound(first_caption_, position);
-  const auto sample = static_cast<uint64_t>(next - first_caption_.begin() - 1);
-  const auto number = static_cast<uint32_t>(position - first_caption_[sample]);
-  return {sample, dataset->record(sample).nth_text(options.text_role, number)};
+  if (captions_before_.empty()) return {position, 0};
+  // The last stride that begins at or before it, and in it the first sample that ends behind it.
+  const auto next = std::upper_bound(captions_before_.begin(), captions_before_.end() - 1, position);
+  const auto stride = static_cast<uint64_t>(next - captions_before_.begin() - 1);
+  uint64_t left = position - captions_before_[stride];
+  for (uint64_t sample = stride * kCaptionStride;; ++sample) {
+    const SampleRecord record = dataset->record(sample);
+    const uint64_t count = record.num_texts(options.text_role);
+    if (left < count) return {sample, record.nth_text(options.text_role, static_cast<uint32_t>(left))};
+    left -= count;
+  }
 }
 
 RowWorker::RowWorker(std::shared_ptr<SampleStream> stream) : stream_(std::move(stream)) {
@@ -201,7 +259,7 @@ void RowWorker::use_sample(SampleStream::Item item, uint64_t position) {
   const SampleParts shown = shown_parts(record, options.training ? options.modality_dropout : ModalityDropout(),
                                         options.seed, position, options.text_role);
   const bool is_decoded = has_part(stream_->reads, SampleParts::kImage);  // by a source
-  const bool wants_image = is_decoded || (options.check_unused_images && !stream_->sound.contains(sample));
+  const bool wants_image = is_decoded || (stream_->checks_images() && !stream_->sound.contains(sample));
   const SampleParts asked = wants_image ? SampleParts::kAll : SampleParts::kCaptions;
   {
     const Timer timer(work.storage_ns);
@@ -228,7 +286,8 @@ void RowWorker::use_sample(SampleStream::Item item, uint64_t position) {
     if (!is_decoded && !buffer_.image.empty()) checker_.decode(buffer_.image, 8, image_);
     for (const Filler& f : fillers_) f.filler->fill(view, rows_of(f));
   }
-  if (view.has_image || !record.has_image()) stream_->sound.insert(sample);  // one that is hidden was not looked at
+  // One that is hidden was not looked at.
+  if (stream_->checks_images() && (view.has_image || !record.has_image())) stream_->sound.insert(sample);
 }
 
 }  // namespace triptych::data

@@ -31,7 +31,7 @@ struct BadRow {
 /// Samples that are tried for a row of a training. With one sample in ten bad, all fail once in 10^16 rows.
 inline constexpr int kMaxAttempts = 16;
 
-/// A set of samples that grows. Thread-safe.
+/// A set of samples that grows, of a bit each. Thread-safe.
 class SampleSet {
  public:
   explicit SampleSet(uint64_t num_samples) : words_(num_samples / 64 + 1) {}
@@ -42,6 +42,12 @@ class SampleSet {
   std::vector<std::atomic<uint64_t>> words_;
 };
 
+/// The sources of a data set as an order of samples sees them.
+///   weights        one a source; of one source, none is needed
+///   window_shards  see EpochOrder; 0: no windows
+std::vector<OrderedSource> ordered_sources(const Dataset& dataset, std::span<const double> weights,
+                                           uint64_t window_shards);
+
 /// The stream of samples that a loader reads. Immutable but for what has been found sound.
 struct SampleStream {
   SampleStream(std::shared_ptr<const Dataset> source, LoaderOptions with);
@@ -51,8 +57,11 @@ struct SampleStream {
   std::shared_ptr<const std::vector<FieldSpec>> fields;  ///< of all the sources
   SampleParts reads = SampleParts::kNone;                ///< what any source reads
   SampleOrder order;
-  /// Samples that were used once: one whose image no source reads need not be looked at again.
+  /// Samples that were used once: one whose image no source reads need not be looked at again. Of no size where none is
+  /// looked at.
   SampleSet sound;
+  /// Whether images that no source reads are looked at.
+  bool checks_images() const { return options.check_unused_images && !has_part(reads, SampleParts::kImage); }
 
   int64_t num_rows() const { return options.global_batch / options.dp_size; }
   /// Of one pass of an evaluation.
@@ -66,11 +75,17 @@ struct SampleStream {
     uint64_t sample = 0;
     uint32_t caption = 0;  ///< which of the sample's texts, where captions are the items
   };
+  /// Tells sources behind an address which shards the training reads at a step and soon after. One thread at a time.
+  void expect(int64_t step);
   /// An item of an evaluation; position < num_items().
   Item evaluation_item(uint64_t position) const;
 
  private:
-  std::vector<uint64_t> first_caption_;  // of the role, of each sample and the end; where captions are the items
+  /// How many texts of the role the samples before every kCaptionStride-th one have, and in all; where captions are the
+  /// items.
+  static constexpr uint64_t kCaptionStride = 256;
+  std::vector<uint64_t> captions_before_;
+  std::vector<SourceOrder::Place> expected_;  // of each source: where the window begins that it was told of
 };
 
 /// Makes rows of batches out of samples: one worker's buffers, its fillers and its tally. One thread at a time.

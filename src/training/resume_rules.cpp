@@ -14,7 +14,8 @@ struct RuleRow {
   ChangeRule rule;
 };
 
-// Of the rows that fit a key the longest holds. What the data hold is compared by itself, so its path is free.
+// Of the rows that fit a key the longest holds. What the data hold, and in which order it is drawn, is compared by
+// itself (require_same_data), so paths are free, and so are weights of sources that come to the same shares.
 constexpr std::array kRules = {
     RuleRow{"task", ChangeRule::kRefused},
     RuleRow{"run.", ChangeRule::kFree},

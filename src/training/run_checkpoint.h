@@ -21,6 +21,8 @@ inline constexpr std::string_view kTokenizerFile = "tokenizer.model";
 
 /// Where a checkpoint's cursor holds Dataset::content_hash.
 inline constexpr const char* kDataHashKey = "data_hash";
+/// And how samples are drawn from several sources, or in windows of shards; absent of one source and without windows.
+inline constexpr const char* kDataOrderKey = "data_order";
 
 /// What this rank writes to a checkpoint: its parameters, and of those that were trained by then the moments and the
 /// average, each global element by one rank. The pieces point to the tensors, or, where the host cannot read the

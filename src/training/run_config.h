@@ -45,9 +45,19 @@ struct TrainingOptions {
   bool tf32 = false;
 };
 
-struct DataOptions {
+/// A data set that a run draws samples from.
+struct DataSource {
   std::string path;
-  std::string tokenizer;  ///< empty: tokenizer.model beside the data set
+  double weight = 1;  ///< its share of the samples is this over the sum of all
+};
+
+struct DataOptions {
+  std::string path;                 ///< of one source alone; then there are no others
+  std::vector<DataSource> sources;  ///< as `data.source` lists them
+  std::string tokenizer;            ///< empty: tokenizer.model beside the first source
+  int64_t shuffle_shards = 0;       ///< see data::EpochOrder's windows
+  std::string cache_dir;            ///< of sources behind an address
+  double cache_max_gb = 50;
   int threads = 1;
   int prefetch = 3;
   double max_bad_fraction = 0.01;
@@ -58,6 +68,12 @@ struct CheckpointOptions {
   int64_t every = 500;  ///< steps; 0: only at the end
   int64_t keep = 2;
 };
+
+/// The sources of a run, however its config names them; none if it names none.
+std::vector<DataSource> data_sources(const DataOptions& data);
+/// What one data set is asked for: that of a run that has one source. Throws UserError if it has several, since `use`
+/// (such as "a linear probe") takes one; empty if it has none.
+std::string only_source_of(const DataOptions& data, std::string_view use);
 
 /// Which of a checkpoint's weights: those of the last update, or their moving averages where there are some.
 enum class SavedWeights { kLast, kAverage };

@@ -10,6 +10,7 @@
 #include "checkpoint/checkpoint_reader.h"
 #include "data/dataset.h"
 #include "parallel/agreement.h"
+#include "parallel/world.h"
 #include "text/tokenizer.h"
 #include "training/run_config.h"
 
@@ -30,6 +31,8 @@ struct TrainingRequest {
 struct RunInputs {
   std::shared_ptr<const Dataset> dataset;
   std::string data_hash;                       ///< of its samples, in order
+  std::vector<double> weights;                 ///< of its sources
+  std::string order;                           ///< how samples are drawn from it; empty: from one source, all at once
   std::shared_ptr<const Tokenizer> tokenizer;  ///< null if the task reads no text
   std::optional<CheckpointReader> checkpoint;  ///< that the run goes on from
   std::optional<CheckpointReader> initial;     ///< of another run, whose parameters a new run begins with
@@ -38,10 +41,15 @@ struct RunInputs {
 /// run.dir/checkpoints.
 std::filesystem::path checkpoints_of(const RunConfig& config);
 
-/// The training set. Throws UserError if there is none, or it lacks what the task needs.
+/// The training set. Throws UserError if there is none, its sources do not fit together, or it lacks what the task
+/// needs.
 void open_data(const RunConfig& config, RunInputs& inputs);
-/// The tokenizer of a new run, or the checkpoint's. Throws UserError if there is none, or it has more pieces than the
-/// model has rows.
+/// The same on all ranks. Of those of a machine one checks indexes and shards, and the others take that over for the
+/// files that they see under the same identity (MappedIndex). Collective.
+///   progress  called on the first rank while an index is checked
+void open_data_together(const RunConfig& config, World& world, RunInputs& inputs, const IndexProgress& progress = {});
+/// The tokenizer of a new run, or the checkpoint's; behind open_data. Throws UserError if there is none, or it has more
+/// pieces than the model has rows.
 void open_tokenizer(const RunConfig& config, RunInputs& inputs);
 
 /// The checkpoint that a request names; none if it names none, or is "auto" and no step was saved in run.dir. Every
@@ -55,7 +63,8 @@ std::optional<CheckpointReader> find_checkpoint(const RunConfig& config, const s
 /// The checkpoint that init.from names; none if it names none. As find_checkpoint. Collective.
 std::optional<CheckpointReader> find_initial(const RunConfig& config, Group& group);
 
-/// Throws UserError if the checkpoint's run saw other samples, or the same in another order, than the data set has.
+/// Throws UserError if the checkpoint's run saw other samples than the data set has, or would go on in another order:
+/// other sources, shares of them, or windows of shards.
 /// Checkpoints of before there was a hash are compared by the data set's id and size, which `notes` then say.
 void require_same_data(const CheckpointReader& reader, const RunInputs& inputs, std::vector<std::string>& notes);
 

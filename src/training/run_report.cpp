@@ -53,6 +53,16 @@ std::pair<std::string, std::string> split_name(const std::string& name) {
   return {name.substr(0, colon), name.substr(colon + 2)};
 }
 
+std::string text_of_sources(const DataOptions& data) {
+  const std::vector<DataSource> sources = data_sources(data);
+  if (sources.size() == 1) return sources.front().path;
+  std::string text;
+  for (const DataSource& source : sources) {
+    text += fmt::format("{}{} (weight {:g})", text.empty() ? "" : ", ", source.path, source.weight);
+  }
+  return text;
+}
+
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> report_facts(const RunConfig& config, int64_t parameters,
@@ -72,7 +82,7 @@ std::vector<std::pair<std::string, std::string>> report_facts(const RunConfig& c
           {"device", config.run.device},
           {"precision", std::string(precision_name(config.training.precision))},
           {"global batch", std::to_string(config.training.global_batch)},
-          {"data", fmt::format("{}, {} samples", config.data.path, samples)}};
+          {"data", fmt::format("{}, {} samples", text_of_sources(config.data), samples)}};
 }
 
 ReportInput read_run(const fs::path& folder) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <system_error>
 
+#include "base/console.h"
+#include "base/text.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "parallel/agreement.h"
 #include "training/resume_rules.h"
@@ -24,6 +26,7 @@ bool lies_in(const fs::path& folder, const fs::path& checkpoint) {
 // The checkpoint's tokenizer is what the run goes on with; what lies beside the data may be another by now.
 std::string note_of_tokenizer(const RunConfig& config, const RunInputs& inputs) {
   RunInputs fresh;
+  fresh.dataset = inputs.dataset;
   try {
     open_tokenizer(config, fresh);
   } catch (const Error&) {
@@ -31,6 +34,15 @@ std::string note_of_tokenizer(const RunConfig& config, const RunInputs& inputs) 
   }
   if (!inputs.tokenizer || !fresh.tokenizer || fresh.tokenizer->hash() == inputs.tokenizer->hash()) return "";
   return "the tokenizer of the data or config is not the one that the run began with; the checkpoint's is used";
+}
+
+// Of an index so large that people would wonder what the run waits for.
+void tell_index_checks(uint64_t done_bytes, uint64_t all_bytes) {
+  constexpr uint64_t kLong = uint64_t{2} << 30, kStep = uint64_t{1} << 30;
+  constexpr uint64_t kWindow = uint64_t{32} << 20;  // of MappedIndex
+  if (all_bytes < kLong || (done_bytes % kStep >= kWindow && done_bytes != all_bytes)) return;
+  print("checking the index: {} of {}\n", human_bytes(static_cast<double>(done_bytes)),
+        human_bytes(static_cast<double>(all_bytes)));
 }
 
 // Rows of a token table belong to the pieces of the tokenizer that they were trained with.
@@ -55,8 +67,8 @@ RunStart::RunStart(const RunConfig& config, World& world, const TrainingRequest&
     : config_(config), end_(config.training.stop_after > 0 ? config.training.stop_after : config.training.steps) {
   Group& group = world.group();
   const bool is_first = group.rank() == 0;
+  open_data_together(config_, world, inputs_, tell_index_checks);
   together(group, [&] {
-    open_data(config_, inputs_);
     if (request.resume.empty()) open_tokenizer(config_, inputs_);
   });
   together(group, [&] {
@@ -77,7 +89,7 @@ RunStart::RunStart(const RunConfig& config, World& world, const TrainingRequest&
     if (std::string note = note_of_initial_tokenizer(inputs_); !note.empty()) notes_.push_back(std::move(note));
   });
   require_equal_facts(
-      group, config_.data.path, world.host(), facts_of(inputs_),
+      group, inputs_.dataset->path().string(), world.host(), facts_of(inputs_),
       "Put the same data, tokenizer and checkpoints before every node: an older copy may be left on one");
 }
 

@@ -10,8 +10,6 @@
 
 #include "base/console.h"
 #include "checkpoint/checkpoint_folder.h"
-#include "data/part_counts.h"
-#include "data/sample_order.h"
 #include "execution/batch_feeder.h"
 #include "execution/group_agreement.h"
 #include "parallel/agreement.h"
@@ -26,6 +24,7 @@
 #include "training/run_report.h"
 #include "training/run_start.h"
 #include "training/session.h"
+#include "training/source_notes.h"
 #include "training/step.h"
 #include "training/step_log.h"
 
@@ -187,6 +186,8 @@ class Trainer {
     options.max_bad_fraction = config_.data.max_bad_fraction;
     options.text_role = config_.task->text_role();
     options.modality_dropout = config_.data.modality_dropout;
+    options.weights = inputs_.weights;
+    options.shuffle_shards = static_cast<uint64_t>(config_.data.shuffle_shards);
     options.start_step = step_;
     agreement_ = make_row_agreement(group_);
     options.agreement = agreement_.get();
@@ -220,24 +221,12 @@ class Trainer {
         fmt::format("{} parameters, {} samples, pp {} x dp {} x tp {}, {}, {} microbatches, batch {}, steps {} to {}",
                     parameters_, inputs_.dataset->size(), m.pp, m.dp, m.tp, config_.parallel.schedule,
                     config_.parallel.microbatches, config_.training.global_batch, step_ + 1, end));
-    tell_lacking();
-    const auto batch = static_cast<uint64_t>(config_.training.global_batch);
-    if (SampleOrder(config_.run.seed, inputs_.dataset->size(), batch).goes_round()) {
-      progress_->print(
-          fmt::format("note: {} samples are fewer than two batches of {}: so that no batch has a sample twice, they go "
-                      "round in one order until a batch ends with an epoch",
-                      inputs_.dataset->size(), batch));
+    for (const std::string& note : notes_of_sources(*inputs_.dataset, inputs_.weights, batch_size())) {
+      progress_->print(note);
     }
   }
 
-  // Of parts that some samples have and others lack.
-  void tell_lacking() {
-    const PartCounts counts = count_parts(*inputs_.dataset);
-    const std::string lacking = counts.lacking(counts.some());
-    if (lacking.empty()) return;
-    progress_->print(fmt::format("note: of {} samples {}; where the task needs it they are masked, not left out",
-                                 counts.samples, lacking));
-  }
+  uint64_t batch_size() const { return static_cast<uint64_t>(config_.training.global_batch); }
 
   void tell(StepLog& log, const StepReport& report) {
     skipped_ = report.num_skipped;
@@ -248,7 +237,8 @@ class Trainer {
       halt_at_ = std::min(halt_at_, report.step + steps_->most_newer());
     }
     clock_->stop();
-    const StepMetrics line = log.line(report, feeder_->take_wait_ms());
+    StepMetrics line = log.line(report, feeder_->take_wait_ms());
+    add_source_samples(inputs_.weights, static_cast<uint64_t>(report.step) * batch_size(), line);
     clock_->add(line);
     if (!is_first_) return;
     journal_->add(line);
@@ -318,6 +308,7 @@ class Trainer {
                     {"num_samples", uint64_t(dataset.size())},
                     {"data_set", dataset.data_set_id()},
                     {kDataHashKey, inputs_.data_hash}};
+    if (!inputs_.order.empty()) state.cursor[kDataOrderKey] = inputs_.order;
     state.random = {{"seed", config_.run.seed}, {"counter", uint64_t(step_)}};
     state.extra = {{kLossScale, loss_scale_}, {"run_id", start_.run_id()}};
     for (const auto& [first, count] : optimizer_->thawed_updates()) {

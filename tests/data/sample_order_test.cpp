@@ -1,8 +1,7 @@
 #include "data/sample_order.h"
 
-#include <cmath>
-#include <cstdlib>
-#include <map>
+#include <algorithm>
+#include <numeric>
 #include <set>
 #include <vector>
 
@@ -11,135 +10,130 @@
 namespace triptych::test {
 namespace {
 
-std::vector<uint64_t> epoch_order(const SampleOrder& order, uint64_t epoch) {
-  std::vector<uint64_t> result;
-  for (uint64_t i = 0; i < order.num_samples(); ++i) result.push_back(order.sample(epoch, i));
-  return result;
-}
-
-TEST(SampleOrder, IsAPermutationOfEverySize) {
-  std::vector<uint64_t> sizes{997, 1000, 1023, 1024, 1025};
-  for (uint64_t n = 1; n <= 130; ++n) sizes.push_back(n);
-  for (const uint64_t n : sizes) {
-    const SampleOrder order(n * 31, n);
-    for (const uint64_t epoch : {0u, 1u, 77u}) {
-      const std::vector<uint64_t> samples = epoch_order(order, epoch);
-      const std::set<uint64_t> distinct(samples.begin(), samples.end());
-      ASSERT_EQ(distinct.size(), n);
-      ASSERT_EQ(*distinct.rbegin(), n - 1);
+TEST(SampleOrder, OfOneSourceIsThatSourcesOwn) {
+  for (const uint64_t batch : {1, 5, 12}) {
+    const SampleOrder order(9, 47, batch), weighted(9, {{.num_samples = 47, .weight = 3}}, batch);
+    const SourceOrder source(9, 47, batch);
+    for (uint64_t p = 0; p < 1000; ++p) {
+      ASSERT_EQ(order.sample_at(p), source.sample_at(p));
+      ASSERT_EQ(weighted.sample_at(p), source.sample_at(p));
     }
   }
 }
 
-TEST(SampleOrder, DiffersBetweenEpochsAndSeeds) {
-  const SampleOrder a(1, 500), b(2, 500);
-  EXPECT_NE(epoch_order(a, 0), epoch_order(a, 1));
-  EXPECT_NE(epoch_order(a, 0), epoch_order(b, 0));
-  EXPECT_EQ(epoch_order(a, 3), epoch_order(SampleOrder(1, 500), 3));
-  int fixed = 0;
-  for (uint64_t i = 0; i < 500; ++i) fixed += a.sample(0, i) == i;
-  EXPECT_LE(fixed, 8);  // 1 on average; more than 8 once in a million
+struct Case {
+  std::vector<OrderedSource> sources;
+  uint64_t batch;
+};
+
+std::vector<Case> cases() {
+  return {{{{.num_samples = 30, .weight = 1}, {.num_samples = 17, .weight = 1}}, 8},
+          {{{.num_samples = 100, .weight = 0.7}, {.num_samples = 9, .weight = 0.3}}, 12},
+          {{{.num_samples = 5, .weight = 5}, {.num_samples = 40, .weight = 3}, {.num_samples = 3, .weight = 2}}, 7},
+          {{{.num_samples = 23, .weight = 1}, {.num_samples = 23, .weight = 1}}, 1},
+          {{{.num_samples = 6, .weight = 3}, {.num_samples = 2, .weight = 1}}, 8}};
 }
 
-// Pearson's statistic over epochs; the limits are exceeded once in about 10^6 random permutations.
-TEST(SampleOrder, IsUniformOverPlacesAndOrders) {
-  constexpr uint64_t kEpochs = 6000;
-  const SampleOrder seven(9, 7);
-  std::vector<int> count(49);
-  for (uint64_t epoch = 0; epoch < kEpochs; ++epoch) {
-    for (uint64_t i = 0; i < 7; ++i) ++count[seven.sample(epoch, i) * 7 + i];
-  }
-  double statistic = 0;
-  for (const int n : count) statistic += (n - kEpochs / 7.0) * (n - kEpochs / 7.0) / (kEpochs / 7.0);
-  EXPECT_LT(statistic, 90);  // 36 degrees of freedom
-
-  const SampleOrder four(9, 4);
-  std::map<std::vector<uint64_t>, int> orders;
-  for (uint64_t epoch = 0; epoch < kEpochs; ++epoch) ++orders[epoch_order(four, epoch)];
-  EXPECT_EQ(orders.size(), 24u);
-  statistic = 0;
-  for (const auto& [order, n] : orders) statistic += (n - kEpochs / 24.0) * (n - kEpochs / 24.0) / (kEpochs / 24.0);
-  EXPECT_LT(statistic, 68);  // 23 degrees of freedom
-}
-
-TEST(SampleOrder, NeighboursInTheOrderAreNotNeighboursInTheData) {
-  const SampleOrder order(3, 1000);
-  int close = 0, count = 0;
-  for (uint64_t epoch = 0; epoch < 20; ++epoch) {
-    for (uint64_t i = 0; i + 1 < 1000; ++i, ++count) {
-      const auto a = static_cast<int64_t>(order.sample(epoch, i)), b = static_cast<int64_t>(order.sample(epoch, i + 1));
-      close += std::abs(a - b) <= 10;
+TEST(SampleOrder, NoBatchHasASampleTwiceAndEachSourceGoesRoundInItsOwnEpochs) {
+  for (const Case& c : cases()) {
+    const SampleOrder order(3, c.sources, c.batch);
+    std::vector<std::vector<uint64_t>> of_source(c.sources.size());
+    for (uint64_t first = 0; first < 300 * c.batch; first += c.batch) {
+      std::set<uint64_t> distinct;
+      for (uint64_t r = 0; r < c.batch; ++r) {
+        const uint64_t sample = order.sample_at(first + r);
+        ASSERT_LT(sample, order.num_samples());
+        distinct.insert(sample);
+        const std::size_t s = order.mix().place(first + r).source;
+        ASSERT_GE(sample, order.first_of_source(s));
+        ASSERT_LT(sample, order.first_of_source(s) + c.sources[s].num_samples);
+        of_source[s].push_back(sample);
+      }
+      ASSERT_EQ(distinct.size(), c.batch) << "the batch at " << first;
     }
-  }
-  EXPECT_NEAR(close, count * 0.0199, 5 * std::sqrt(count * 0.02));
-}
-
-TEST(SampleOrder, ReachesVastDataSets) {
-  const uint64_t n = (uint64_t{1} << 62) + 12345;
-  const SampleOrder order(4, n);
-  std::set<uint64_t> seen;
-  for (uint64_t i = 0; i < 2000; ++i) {
-    const uint64_t sample = order.sample(2, n - 1 - i);
-    EXPECT_LT(sample, n);
-    seen.insert(sample);
-  }
-  EXPECT_EQ(seen.size(), 2000u);
-  EXPECT_GT(*seen.rbegin(), n / 2);
-  EXPECT_LT(*seen.begin(), n / 2);
-}
-
-TEST(SampleOrder, NoBatchHasASampleTwiceAndEveryEpochHasAll) {
-  for (const uint64_t n : {1u, 2u, 3u, 5u, 7u, 11u, 12u, 16u, 29u, 50u}) {
-    for (uint64_t batch = 1; batch <= n; ++batch) {
-      const SampleOrder order(7 * n + batch, n, batch);
-      const uint64_t num_epochs = 2 * batch + 3;
-      std::vector<uint64_t> stream;
-      for (uint64_t p = 0; p < n * num_epochs; ++p) stream.push_back(order.sample_at(p));
-      for (uint64_t first = 0; first + batch <= stream.size(); first += batch) {
-        const std::set<uint64_t> distinct(stream.begin() + static_cast<std::ptrdiff_t>(first),
-                                          stream.begin() + static_cast<std::ptrdiff_t>(first + batch));
-        ASSERT_EQ(distinct.size(), batch) << n << " samples, the batch of " << batch << " at " << first;
-      }
-      for (uint64_t first = 0; first < stream.size(); first += n) {
-        const std::set<uint64_t> distinct(stream.begin() + static_cast<std::ptrdiff_t>(first),
-                                          stream.begin() + static_cast<std::ptrdiff_t>(first + n));
-        ASSERT_EQ(distinct.size(), n) << "the epoch at " << first;
-      }
-      // Any position can be asked first.
-      for (const uint64_t p : {stream.size() - 1, stream.size() / 2, stream.size() / 3}) {
-        EXPECT_EQ(SampleOrder(7 * n + batch, n, batch).sample_at(p), stream[p]);
+    for (std::size_t s = 0; s < c.sources.size(); ++s) {
+      const uint64_t n = c.sources[s].num_samples;
+      ASSERT_GT(of_source[s].size(), 3 * n);
+      for (uint64_t first = 0; first + n <= of_source[s].size(); first += n) {
+        const auto begin = of_source[s].begin() + static_cast<std::ptrdiff_t>(first);
+        EXPECT_EQ(std::set<uint64_t>(begin, begin + static_cast<std::ptrdiff_t>(n)).size(), n)
+            << "source " << s << ", the epoch at " << first;
       }
     }
   }
 }
 
-TEST(SampleOrder, ChangesOnlyWhatWouldStandTwiceInABatch) {
-  constexpr uint64_t kN = 47, kBatch = 12;
-  const SampleOrder order(3, kN, kBatch);
-  uint64_t moved = 0, repeats = 0;
-  for (uint64_t epoch = 0; epoch < 50; ++epoch) {
-    std::set<uint64_t> before;
-    const uint64_t begin = epoch * kN, tail = begin % kBatch;
-    for (uint64_t k = 1; k <= tail; ++k) before.insert(order.sample(epoch - 1, kN - k));
-    for (uint64_t i = 0; i < kN; ++i) {
-      if (tail > 0 && i < kBatch - tail) repeats += before.contains(order.sample(epoch, i));
-      moved += order.sample_at(begin + i) != order.sample(epoch, i);
+TEST(SampleOrder, OfAMixIsKnownAtAnyPosition) {
+  for (const Case& c : cases()) {
+    const SampleOrder order(3, c.sources, c.batch);
+    std::vector<uint64_t> stream;
+    for (uint64_t p = 0; p < 500; ++p) stream.push_back(order.sample_at(p));
+    for (const uint64_t p : {499u, 250u, 77u, 3u}) {
+      EXPECT_EQ(SampleOrder(3, c.sources, c.batch).sample_at(p), stream[p]);
     }
+    std::vector<uint64_t> other;
+    for (uint64_t p = 0; p < 500; ++p) other.push_back(SampleOrder(4, c.sources, c.batch).sample_at(p));
+    EXPECT_NE(stream, other);
   }
-  EXPECT_GT(repeats, 10u);
-  EXPECT_EQ(moved, 2 * repeats);
-  EXPECT_FALSE(order.goes_round());
-  EXPECT_FALSE(SampleOrder(3, 12, 12).goes_round());
-  EXPECT_TRUE(SampleOrder(3, 13, 12).goes_round());
-  EXPECT_TRUE(SampleOrder(3, 22, 12).goes_round());
-  EXPECT_FALSE(SampleOrder(3, 23, 12).goes_round());
 }
 
-TEST(SampleOrder, PositionsRunThroughEpochs) {
-  const SampleOrder order(5, 10);
-  EXPECT_EQ(order.place(37).epoch, 3u);
-  EXPECT_EQ(order.place(37).index, 7u);
-  EXPECT_EQ(order.sample_at(37), order.sample(3, 7));
+// Two sources of one size, and one that is there twice over: each has its own order.
+TEST(SampleOrder, SourcesOfOneSizeHaveOrdersOfTheirOwn) {
+  const SampleOrder order(5, {{.num_samples = 50}, {.num_samples = 50}}, 1);
+  std::vector<std::vector<uint64_t>> of_source(2);
+  for (uint64_t p = 0; p < 100; ++p) {
+    const std::size_t s = order.mix().place(p).source;
+    of_source[s].push_back(order.sample_at(p) - order.first_of_source(s));
+  }
+  EXPECT_EQ(of_source[0].size(), 50u);
+  EXPECT_NE(of_source[0], of_source[1]);
+}
+
+// Shards of odd sizes, one of them empty.
+TEST(EpochOrder, WindowsHoldWholeShardsAndEveryEpochHasAll) {
+  const std::vector<uint64_t> first{0, 7, 7, 20, 21, 40, 52, 60, 61};
+  for (const uint64_t window : {1, 2, 3, 8, 50}) {
+    const EpochOrder order(11, first, window);
+    std::set<std::vector<uint64_t>> orders;
+    for (uint64_t epoch = 0; epoch < 6; ++epoch) {
+      std::vector<uint64_t> samples;
+      std::vector<uint32_t> all_shards;
+      for (uint64_t index = 0; index < order.num_samples(); ++index) {
+        const uint64_t sample = order.sample(epoch, index);
+        samples.push_back(sample);
+        const EpochOrder::Stretch stretch = order.window(epoch, index);
+        ASSERT_LE(stretch.begin, index);
+        ASSERT_LT(index, stretch.end);
+        const std::vector<uint32_t> shards = order.shards(epoch, index);
+        ASSERT_LE(shards.size(), window);
+        const auto shard =
+            static_cast<uint32_t>(std::upper_bound(first.begin(), first.end(), sample) - first.begin()) - 1;
+        ASSERT_TRUE(std::count(shards.begin(), shards.end(), shard)) << "sample " << sample << " of another window";
+        if (stretch.begin == index) all_shards.insert(all_shards.end(), shards.begin(), shards.end());
+      }
+      orders.insert(samples);
+      std::sort(samples.begin(), samples.end());
+      std::vector<uint64_t> expected(61);
+      std::iota(expected.begin(), expected.end(), uint64_t{0});
+      EXPECT_EQ(samples, expected) << "windows of " << window;
+      // An empty shard may be a window of its own, which no sample is in.
+      EXPECT_GE(std::set<uint32_t>(all_shards.begin(), all_shards.end()).size(), 7u);
+    }
+    EXPECT_EQ(orders.size(), 6u);
+  }
+}
+
+TEST(SampleOrder, InWindowsNoBatchHasASampleTwice) {
+  OrderedSource source{.num_samples = 61, .first_sample = {0, 7, 7, 20, 21, 40, 52, 60, 61}, .window_shards = 2};
+  OrderedSource other{.num_samples = 20, .weight = 0.5, .first_sample = {0, 10, 20}, .window_shards = 2};
+  for (const auto& sources : {std::vector{source}, std::vector{source, other}}) {
+    const SampleOrder order(2, sources, 9);
+    for (uint64_t first = 0; first < 900; first += 9) {
+      std::set<uint64_t> distinct;
+      for (uint64_t r = 0; r < 9; ++r) distinct.insert(order.sample_at(first + r));
+      ASSERT_EQ(distinct.size(), 9u);
+    }
+  }
 }
 
 }  // namespace

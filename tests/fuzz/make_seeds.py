@@ -169,6 +169,15 @@ sets = ["x", 'y']
     return seeds | {"types": types, "overrides": types + b"\0run.seed=3\nevaluation.sets=[\"a\", \"b\"]\nrun.dir=bare\n"}
 
 
+def url():
+    return {name: text.encode() for name, text in {
+        "https": "https://host:8080/a/b%20c/\0shard_00000.h5",
+        "http": "http://127.0.0.1/\0a b#?.h5",
+        "s3": "s3://bucket/folder/of/shards\0index.json",
+        "refused": "https://user:word@host/../a?x=1#y\0\n",
+    }.items()}
+
+
 def lines():
     return {
         "one": json.dumps({"image": "a.png", "caption": "a caption"}).encode(),
@@ -250,7 +259,7 @@ def tokenizer_file():
 
 def main(folder):
     for target in (config, index, pictures, lines, manifest, run_files, safetensors, shard, tokenizer,
-                   tokenizer_file):
+                   tokenizer_file, url):
         name = {"pictures": "image"}.get(target.__name__, target.__name__)
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)
