@@ -76,7 +76,7 @@ class AlignTask : public Task {
     return with_text(std::move(tokenizer), options);
   }
   /// The last row of the embedding is the mask token's.
-  int64_t vocabulary() const override { return model_.parts.text.vocabulary - (masked_weight_ > 0 ? 1 : 0); }
+  int64_t vocabulary() const override { return model_.parts.text.vocabulary; }
   void check_data(const Dataset& dataset) const override { require_parts(dataset, kPairs, "alignment", 2); }
   void check_evaluation_set(const Dataset& dataset) const override { require_parts(dataset, kPairs, "retrieval"); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override;

@@ -53,7 +53,7 @@ class MaskedTextTask : public Task {
     return {text_fields(std::move(tokenizer), model_.text.length, model_.text.vocabulary, {.masking = masking_})};
   }
   /// The last row of the embedding is the mask token's.
-  int64_t vocabulary() const override { return model_.text.vocabulary - 1; }
+  int64_t vocabulary() const override { return model_.text.vocabulary; }
   void check_data(const Dataset& dataset) const override {
     require_parts(dataset, {.captions = true}, "masked tokens");
   }

@@ -190,6 +190,7 @@ void open_tokenizer(const RunConfig& config, RunInputs& inputs) {
     inputs.tokenizer = Tokenizer::from_file(path);
   }
   inputs.tokenizer->check_fits(config.task->vocabulary());
+  config.task->fields(inputs.tokenizer);  // which refuses one that lacks a begin, an end, or room for a mask
 }
 
 std::optional<CheckpointReader> find_checkpoint(const RunConfig& config, const std::string& resume, Group& group,
