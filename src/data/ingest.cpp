@@ -1,173 +1,61 @@
 #include "data/ingest.h"
 
 #include <algorithm>
-#include <array>
-#include <fstream>
+#include <atomic>
+#include <charconv>
+#include <deque>
+#include <exception>
 #include <limits>
+#include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string_view>
 #include <unordered_map>
-#include <vector>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/text.h"
 #include "data/annotation_rules.h"
 #include "data/class_names.h"
 #include "data/image_decoder.h"
 #include "data/image_metadata.h"
 #include "data/index_builder.h"
-#include "data/pair_line.h"
-#include "data/parallel_for.h"
+#include "data/ingest_journal.h"
 #include "data/problems.h"
 #include "data/shard_format.h"
 #include "data/shard_writer.h"
+#include "data/skipped_list.h"
 #include "data/staging_folder.h"
+#include "data/thread_team.h"
 
 namespace triptych::data {
 namespace {
 
 namespace fs = std::filesystem;
 
-// A sample's captions escaped as JSON, with room to spare; bounds the memory that one line takes.
-constexpr std::size_t kMaxLineBytes = std::size_t{4} << 20;
-constexpr uint64_t kMaxNamed = 100;  // distinct ignored keys, and remarks, in the summary
+constexpr std::size_t kMaxNamed = 100;  // distinct things that are ignored, and remarks, in the summary
+constexpr uint64_t kMaxWaitingBytes = uint64_t{256} << 20;  // of images that wait for a thread
+constexpr unsigned kNumberBits = 40;                        // of a sample's number in its input
 
-/// What a file is that holds no JSON lines, by its first bytes, and the remedy; empty if it may hold some.
-std::string other_format(std::string_view head) {
-  const auto begins = [&](std::string_view magic) { return head.starts_with(magic); };
-  if (begins("\xFF\xFE") || begins("\xFE\xFF") || (head.size() >= 2 && (head[0] == '\0') != (head[1] == '\0'))) {
-    return "is UTF-16, and lines must be UTF-8. Convert it: iconv -f UTF-16 -t UTF-8 IN > OUT.";
-  }
-  if (begins("\x1F\x8B")) return "is compressed by gzip. Unpack it first: gunzip -k FILE.";
-  if (begins("\x28\xB5\x2F\xFD")) return "is compressed by zstd. Unpack it first: unzstd FILE.";
-  if (begins("BZh")) return "is compressed by bzip2. Unpack it first: bunzip2 -k FILE.";
-  if (begins("\xFD"
-             "7zXZ"))
-    return "is compressed by xz. Unpack it first: unxz -k FILE.";
-  if (begins("PK\x03\x04")) return "is a zip archive. Unpack it first, and name the file of JSON lines in it.";
-  if (begins("PAR1")) return "is a Parquet file. Write its rows as JSON lines first.";
-  if (begins("SQLite format 3")) return "is a database. Write its rows as JSON lines first.";
-  return {};
-}
-
-/// Lines of a file, without ever holding more than one of at most kMaxLineBytes.
-class LineReader {
- public:
-  explicit LineReader(const fs::path& path) : buffer_(kMaxLineBytes + 1) {
-    // Asked first, since opening a pipe would wait for its other end.
-    std::error_code ignored;
-    if (fs::is_regular_file(path, ignored)) stream_.open(path, std::ios::binary);
-    if (!stream_.is_open()) {
-      throw UserError(path.string(),
-                      "is no file that can be read. Name a file of JSON lines with --captions; it is "
-                      "read twice, so it cannot be a pipe.");
-    }
-    std::array<char, 16> head{};
-    stream_.read(head.data(), head.size());
-    const std::string other = other_format({head.data(), static_cast<std::size_t>(stream_.gcount())});
-    if (!other.empty()) throw UserError(path.string(), other);
-    stream_.clear();
-    stream_.seekg(0);
-  }
-
-  /// False at the end. `too_long`: the line was skipped.
-  bool next(std::string_view& line, bool& too_long) {
-    too_long = false;
-    stream_.getline(buffer_.data(), static_cast<std::streamsize>(buffer_.size()));
-    std::size_t bytes = static_cast<std::size_t>(stream_.gcount());
-    if (stream_.bad()) throw WorldError("captions", "the file cannot be read to its end.");
-    if (stream_.fail()) {
-      if (stream_.eof() || bytes == 0) return false;
-      too_long = true;
-      stream_.clear();
-      stream_.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-    } else if (!stream_.eof()) {
-      --bytes;  // the newline is counted but not stored
-    }
-    ++number_;
-    if (bytes > 0 && buffer_[bytes - 1] == '\r') --bytes;
-    line = std::string_view(buffer_.data(), bytes);
-    return true;
-  }
-
-  uint64_t number() const { return number_; }
-
- private:
-  std::ifstream stream_;
-  std::vector<char> buffer_;
-  uint64_t number_ = 0;
-};
-
-/// The images' folder: reads files below it and nothing else.
-class ImageFolder {
- public:
-  explicit ImageFolder(const fs::path& folder) : folder_(folder) {
-    if (folder.empty()) return;
-    std::error_code error;
-    root_ = fs::canonical(folder, error);
-    if (error || !fs::is_directory(root_, error))
-      throw UserError(folder.string(), "is no folder. Name one with --images.");
-  }
-
-  /// Throws UserError with the rule alone.
-  void read(const std::string& name, std::vector<std::byte>& bytes) const {
-    if (folder_.empty())
-      refuse(fmt::format("names the image '{}', but no folder of images was given (--images)", name));
-    const fs::path relative(name);
-    if (name.find('\0') != std::string::npos) refuse("the image's name has a zero byte");
-    if (relative.is_absolute() || std::find(relative.begin(), relative.end(), "..") != relative.end()) {
-      refuse(fmt::format("the image '{}' must be a name relative to {}, without '..'", name, folder_.string()));
-    }
-    std::error_code error;
-    const fs::path path = fs::canonical(root_ / relative, error);
-    if (error) refuse(fmt::format("the image {} cannot be found ({})", (folder_ / relative).string(), error.message()));
-    if (std::mismatch(root_.begin(), root_.end(), path.begin(), path.end()).first != root_.end()) {
-      refuse(fmt::format("the image '{}' is a link that leads out of {}", name, folder_.string()));
-    }
-    if (!fs::is_regular_file(path, error)) refuse(fmt::format("the image {} is not a regular file", path.string()));
-    try {
-      const File file = File::open_read(path);
-      const uint64_t size = file.size();
-      if (size == 0) refuse(fmt::format("the image '{}' is an empty file", name));
-      if (size > kMaxImageBytes) {
-        refuse(fmt::format("the image '{}' has {} bytes, at most {} are allowed", name, size, kMaxImageBytes));
-      }
-      bytes.resize(size);
-      file.pread(bytes, 0);
-      probe_image(bytes);
-    } catch (const WorldError& world) {
-      refuse(fmt::format("the image '{}': {}", name, world.what()));
-    }
-  }
-
- private:
-  [[noreturn]] static void refuse(const std::string& rule) { throw UserError("line", rule); }
-
-  fs::path folder_, root_;
-};
-
-/// A line on its way into a shard.
+/// A record on its way through a thread.
 struct Item {
-  uint64_t number = 0;  // of the line
-  PairLine line;
-  std::vector<std::byte> image;
-  std::string problem;  // of the image
+  IngestRecord record;
+  ImageInfo image{};
   std::vector<std::string> remarks;
+  std::string_view reason;  // not empty: the sample is bad
+  std::string problem;
+  std::exception_ptr failure;
+  uint64_t read_bytes = 0;  // of the image, as the source gave it
+  std::atomic<bool> is_checked = false;
 };
-
-/// The text of an error that was thrown with the rule alone.
-std::string_view rule_of(const Error& error) {
-  const std::string_view text = error.what();
-  return text.starts_with("[line] ") ? text.substr(7) : text;
-}
 
 /// The same input gives the same id, in the form of a UUID of version 8 (RFC 9562: custom contents).
-std::string make_data_set_id(const IngestOptions& options) {
-  const std::string text = fmt::format("{} {}", hash_file(options.captions).hex(), options.samples_per_shard);
+std::string make_data_set_id(std::string_view text) {
   std::string hex = hash128(std::as_bytes(std::span(text))).hex();
   hex[12] = '8';
   hex[16] = "89ab"[static_cast<unsigned>(hex[16]) % 4];
@@ -175,185 +63,394 @@ std::string make_data_set_id(const IngestOptions& options) {
                      hex.substr(20));
 }
 
+/// The names that labels have, which become a line of a file each.
+std::vector<std::string> classes_of(const IngestSource& source, const IngestOptions& options) {
+  if (!options.classes.empty()) return read_class_names_file(options.classes);
+  std::vector<std::string> names = source.class_names();
+  const auto refuse = [&](const std::string& rule) { throw UserError(source.name(), rule); };
+  if (names.size() > kMaxClasses)
+    refuse(fmt::format("has {} classes, at most {} are allowed.", names.size(), kMaxClasses));
+  for (const std::string& name : names) {
+    if (name.empty() || name.size() > kMaxClassNameBytes || !is_utf8(name) ||
+        name.find_first_of("\r\n") != std::string::npos) {
+      refuse(fmt::format("has a class '{}', and a class's name must be a line of UTF-8 of 1 to {} bytes. Rename it.",
+                         shown_name(name), kMaxClassNameBytes));
+    }
+  }
+  return names;
+}
+
+/// On any thread: everything about the image that needs no other sample.
+void check_image(Item& item, bool decode) {
+  IngestRecord& record = item.record;
+  const std::string& name = record.sample.image;
+  const auto refuse = [&](std::string_view reason, const std::string& problem) {
+    item.reason = reason;
+    item.problem = problem;
+  };
+  const std::string called = name.empty() ? "the image" : fmt::format("the image '{}'", name);
+  std::string_view reason = kBadHeader;
+  try {
+    if (record.image.empty() && !name.empty()) record.folder->read(name, record.image);
+    if (record.image.empty()) return;
+    item.image = probe_image(record.image);
+    reason = kBadPixels;
+    if (decode) decode_image(record.image);
+    item.remarks = image_remarks(record.image);
+  } catch (const SampleFault& bad) {
+    refuse(bad.reason, rule_of(bad));
+  } catch (const WorldError& error) {
+    refuse(reason, fmt::format("{}: {}", called, error.what()));
+  }
+}
+
 class Ingest {
  public:
-  explicit Ingest(const IngestOptions& options)
+  Ingest(IngestSource& source, const IngestOptions& options)
       : options_(options),
-        images_(options.images),
-        lines_(options.captions),
-        classes_(options.classes.empty() ? std::vector<std::string>() : read_class_names_file(options.classes)),
-        staging_(options.out),
-        data_set_id_(make_data_set_id(options)) {}
+        source_(source),
+        classes_(classes_of(source, options)),
+        made_of_(fmt::format("{} {}", source.fingerprint(), options.samples_per_shard)),
+        staging_(options.out) {
+    if (skips()) made_of_ += options.decode ? " sound pixels" : " sound headers";
+    data_set_id_ = make_data_set_id(made_of_);
+    for (std::size_t k = classes_.size(); k-- > 0;) label_numbers_[classes_[k]] = static_cast<int64_t>(k);
+  }
 
   IngestSummary run() {
-    // Several at a time where they are worth several threads; an image may have 64 MiB.
-    std::vector<Item> items(options_.decode ? 2 * static_cast<std::size_t>(options_.threads) : 1);
-    for (bool more = true; more;) {
-      std::size_t count = 0;
-      while (count < items.size() && (more = next_line(items[count]))) ++count;
-      parallel_for(options_.threads, count, [&](uint64_t i) { read_image(items[i]); });
-      for (std::size_t i = 0; i < count; ++i) check(items[i].number, [&] { take(items[i]); });
+    try {
+      go_on_or_begin();
+      pack();
+      if (!problems_.empty() && !skips()) refuse_problems();
+      if (counts_.left_out > 0) check_share();
+      if (num_samples_ == 0) {
+        throw UserError(source_.name(), fmt::format("has no {}, so there is nothing to pack.", source_.unit()));
+      }
+      return finish();
+    } catch (const WorldError& error) {
+      if (num_samples_kept_ == 0) throw;
+      staging_.keep();
+      throw Error(
+          ErrorKind::kWorld,
+          fmt::format("{}\n{} samples in {} complete shards are kept in {}: the same command goes on from there.",
+                      error.what(), num_samples_kept_, num_shards_kept_, staging_.path().string()));
     }
-    if (!problems_.empty()) {
-      throw UserError(options_.captions.string(),
-                      fmt::format("has {}\nNothing was written. Mend or remove these lines.", problems_.text()));
-    }
-    if (ids_.empty()) throw UserError(options_.captions.string(), "has no line, so there is nothing to pack.");
-    close_shard();
-    const IndexSummary index = build_index(staging_.path());
-    TRIPTYCH_CHECK(index.num_samples == ids_.size(), "packed {} samples, found {}", ids_.size(), index.num_samples);
-    if (!classes_.empty())
-      write_file_atomically(staging_.path() / kClassNamesFile, fmt::format("{}\n", fmt::join(classes_, "\n")));
-    staging_.commit();
-    summary_.num_shards = index.num_shards;
-    summary_.num_samples = index.num_samples;
-    summary_.num_captions = index.num_captions;
-    summary_.num_images = index.num_images;
-    summary_.num_boxes = index.num_boxes;
-    summary_.data_set_id = data_set_id_;
-    summary_.kept = staging_.kept();
-    return std::move(summary_);
   }
 
  private:
-  /// Runs what may refuse a line, and keeps its words.
-  template <typename Work>
-  bool check(uint64_t line, const Work& work) {
+  bool skips() const { return options_.skip_bad_percent > 0; }
+
+  void go_on_or_begin() {
+    const std::string classes = fmt::format("{}", fmt::join(classes_, "\n"));
+    const std::string what =
+        fmt::format("{} {} {} {}", hash128(std::as_bytes(std::span(made_of_))).hex(), options_.decode,
+                    options_.skip_bad_percent, hash128(std::as_bytes(std::span(classes))).hex());
+    const std::vector<JournalEntry> entries = IngestJournal::read(staging_.path(), what);
+    std::set<std::string> keep;
+    for (const JournalEntry& entry : entries) {
+      keep.insert(entry.shard);
+      num_samples_ += entry.num_samples;
+      ids_.add(entry.ids);
+    }
+    if (!entries.empty()) keep.insert(std::string(kSkippedName));
+    const bool had_more = staging_.remove_all_but(keep);
+    num_shards_ = num_shards_kept_ = entries.size();
+    num_samples_kept_ = num_samples_;
+    if (!entries.empty()) {
+      counts_ = entries.back().counts;
+      after_ = entries.back().cursor;
+      source_.go_to(after_);
+    }
+    skipped_.emplace(staging_.path() / kSkippedName, entries.empty() ? 0 : entries.back().skipped_bytes);
+    journal_.emplace(staging_.path(), what, entries);
+    if (!options_.tell) return;
+    if (!entries.empty()) {
+      options_.tell(fmt::format("going on with {}: {} samples in {} shards are kept", staging_.path().string(),
+                                num_samples_, num_shards_));
+    } else if (had_more) {
+      options_.tell(
+          fmt::format("cleared away what an ingest of other input or options, or one without a complete shard, "
+                      "has left in {}",
+                      staging_.path().string()));
+    }
+  }
+
+  /// Reads ahead of the threads that check, and takes what they have checked in the order of the input.
+  void pack() {
+    const std::size_t most = 4 * static_cast<std::size_t>(options_.threads);
+    uint64_t waiting_bytes = 0;
+    for (bool more = true; more || !waiting_.empty();) {
+      while (more && waiting_.size() < most && (waiting_.empty() || waiting_bytes < kMaxWaitingBytes)) {
+        auto item = std::make_shared<Item>();
+        more = read(*item);
+        if (!more) break;
+        item->read_bytes = item->record.image.size();
+        waiting_bytes += item->read_bytes;
+        waiting_.push_back(item);
+        check(item);
+      }
+      if (waiting_.empty()) break;
+      const std::shared_ptr<Item> item = std::move(waiting_.front());
+      waiting_.pop_front();
+      item->is_checked.wait(false);
+      if (item->failure) std::rethrow_exception(item->failure);
+      waiting_bytes -= item->read_bytes;
+      take_or_leave(*item);
+    }
+    if (writer_) close_shard();
+  }
+
+  /// Has a thread check the item, if there is something to check.
+  void check(const std::shared_ptr<Item>& item) {
+    if (!item->reason.empty()) {
+      item->is_checked = true;
+      return;
+    }
+    if (!team_) team_.emplace(options_.threads);
+    team_->post([item, decode = options_.decode] {
+      try {
+        check_image(*item, decode);
+      } catch (...) {
+        item->failure = std::current_exception();
+      }
+      item->is_checked = true;
+      item->is_checked.notify_one();
+    });
+  }
+
+  bool read(Item& item) {
     try {
-      work();
+      return source_.next(item.record);
+    } catch (const SampleFault& bad) {
+      item.reason = bad.reason;
+      item.problem = rule_of(bad);
       return true;
-    } catch (const UserError& error) {
-      problems_.add(fmt::format("line {}: {}", line, rule_of(error)));
-      writer_.reset();  // nothing is kept, but the rest is still checked
-      return false;
     }
   }
 
-  /// The next line that has a sample; false at the end.
-  bool next_line(Item& item) {
-    std::string_view text;
-    bool too_long = false;
-    while (lines_.next(text, too_long)) {
-      if (!too_long && text.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-      item.number = lines_.number();
-      const bool is_sound = check(item.number, [&] {
-        if (too_long) throw UserError("line", fmt::format("is longer than {} bytes", kMaxLineBytes));
-        item.line = parse_pair_line(text);
-      });
-      if (is_sound) return true;
-    }
-    return false;
-  }
-
-  /// On any thread.
-  void read_image(Item& item) const {
-    item.image.clear();
-    item.problem.clear();
-    item.remarks.clear();
-    if (item.line.image.empty()) return;
+  void take_or_leave(Item& item) {
+    const IngestRecord& record = item.record;
     try {
-      images_.read(item.line.image, item.image);
-      if (options_.decode) decode_image(item.image);
-      item.remarks = image_remarks(item.image);
-    } catch (const UserError& error) {
-      item.problem = rule_of(error);
-    } catch (const WorldError& error) {
-      item.problem = fmt::format("the image '{}': {}", item.line.image, error.what());
+      if (!item.reason.empty()) throw SampleFault(item.reason, item.problem);
+      take(item);
+    } catch (const SampleFault& bad) {
+      const std::string place = source_.place(record.input, record.number);
+      problems_.add(fmt::format("{}: {}", place, rule_of(bad)));
+      ++counts_.left_out;
+      ++counts_.left_out_by_reason[std::string(bad.reason)];
+      if (skips()) {
+        skipped_->add(place, bad.reason, rule_of(bad));
+      } else {
+        writer_.reset();  // nothing is kept, but the rest is still checked
+      }
     }
+    ++counts_.seen;
+    after_ = record.after;
+    if (options_.progress) options_.progress(counts_.seen, counts_.left_out);
   }
 
   void take(Item& item) {
-    const PairLine& line = item.line;
-    for (const std::string& key : line.ignored_keys) {
-      if (summary_.ignored_keys.size() < kMaxNamed || summary_.ignored_keys.contains(key)) ++summary_.ignored_keys[key];
-    }
-    const uint64_t id = line.id.value_or(item.number);
-    const auto [known, is_new] = ids_.try_emplace(id, item.number);
-    if (!is_new) {
-      throw UserError("line", fmt::format("the id {} was already that of line {}{}", id, known->second,
-                                          line.id ? "" : "; a line without 'id' has its number as id"));
-    }
-    if (line.label && !classes_.empty() && static_cast<uint64_t>(*line.label) >= classes_.size()) {
-      throw UserError("line", fmt::format("the label {} names none of the {} classes of {}, which are counted from 0",
-                                          *line.label, classes_.size(), options_.classes.string()));
-    }
-    for (const BoxRecord& box : line.boxes) {
-      if (classes_.empty() || box.class_number < static_cast<int64_t>(classes_.size())) continue;
-      throw UserError("line",
-                      fmt::format("a box's class {} names none of the {} classes of {}, which are counted from 0",
-                                  box.class_number, classes_.size(), options_.classes.string()));
-    }
-    if (!item.problem.empty()) throw UserError("line", item.problem);
+    IngestRecord& record = item.record;
+    SampleDescription& sample = record.sample;
+    if (!record.label_name.empty()) sample.label = label_of(record.label_name);
+    check_label(sample);
     check_boxes(item);
-    for (const std::string& remark : item.remarks) {
-      if (summary_.remarks.size() == kMaxNamed && !summary_.remarks.contains(remark)) continue;
-      IngestRemark& known_remark = summary_.remarks[remark];
-      if (known_remark.count++ == 0) known_remark.first_line = item.number;
+    const bool is_packed = problems_.empty() || skips();
+    // Before this sample is counted: what is noted of a shard is of the samples before this one.
+    if (is_packed) make_room(record.image.size());
+    const uint64_t owner = record.input << kNumberBits | record.number;
+    const uint64_t id = sample.id.value_or(owner);
+    if (const std::optional<uint64_t> known = ids_.add(id, owner)) {
+      throw SampleFault(
+          kDoubleId,
+          fmt::format("the id {} was already that of {}{}", id,
+                      source_.place(*known >> kNumberBits, *known & ((uint64_t{1} << kNumberBits) - 1)),
+                      sample.id ? "" : fmt::format("; a {} without 'id' has its number as id", source_.unit())));
     }
-    if (options_.progress) options_.progress(ids_.size());
-    if (!problems_.empty()) return;
-
-    const std::vector<std::string_view> texts(line.texts.begin(), line.texts.end());
-    if (writer_ && (writer_->num_samples() == options_.samples_per_shard || !writer_->has_room(item.image.size())))
-      close_shard();
-    if (!writer_) writer_.emplace(staging_.path() / shard_file_name(num_shards_), data_set_id_);
-    writer_->add({.id = id,
-                  .image = item.image,
-                  .captions = texts,
-                  .label = line.label,
-                  .roles = line.roles,
-                  .boxes = line.boxes});
+    for (const std::string& what : sample.ignored) {
+      if (counts_.ignored.size() < kMaxNamed || counts_.ignored.contains(what)) ++counts_.ignored[what];
+    }
+    for (const std::string& remark : item.remarks) {
+      if (counts_.remarks.size() == kMaxNamed && !counts_.remarks.contains(remark)) continue;
+      IngestRemark& known_remark = counts_.remarks[remark];
+      if (known_remark.count++ == 0) known_remark.first = source_.place(record.input, record.number);
+    }
+    if (is_packed) write(id, record);
   }
 
-  /// Whether they lie in the image, which is sound.
+  /// The number of a class that is named by a number or by its name.
+  int64_t label_of(const std::string& name) const {
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+    if (error == std::errc() && end == name.data() + name.size()) return number;
+    const auto known = label_numbers_.find(name);
+    if (known != label_numbers_.end()) return known->second;
+    throw SampleFault(kBadLabel, fmt::format("the label '{}' is no integer and {}", shown_name(name),
+                                             classes_.empty() ? "there are no names of classes (--classes)"
+                                                              : "none of the names of classes"));
+  }
+
+  void check_label(const SampleDescription& sample) const {
+    const auto refuse = [&](std::string_view what, int64_t number) {
+      const std::string where = options_.classes.empty() ? source_.name() : options_.classes.string();
+      throw SampleFault(kBadLabel, fmt::format("{} {} names none of the {} classes of {}, which are counted from 0",
+                                               what, number, classes_.size(), where));
+    };
+    if (sample.label && *sample.label < 0) {
+      throw SampleFault(kBadLabel, fmt::format("the label {} is negative", *sample.label));
+    }
+    if (classes_.empty()) return;
+    const auto count = static_cast<int64_t>(classes_.size());
+    if (sample.label && *sample.label >= count) refuse("the label", *sample.label);
+    for (const BoxRecord& box : sample.boxes) {
+      if (box.class_number >= count) refuse("a box's class", box.class_number);
+    }
+  }
+
+  /// Whether they lie in the image, and the image is what the source takes it for.
   static void check_boxes(const Item& item) {
-    if (item.line.boxes.empty()) return;
-    const ImageInfo info = probe_image(item.image);
-    const std::string fault = fault_of_boxes(item.line.boxes, info.seen_width(), info.seen_height(), item.line.roles);
-    if (!fault.empty()) throw UserError("line", fault);
+    const IngestRecord& record = item.record;
+    const uint32_t width = item.image.seen_width(), height = item.image.seen_height();
+    if (record.image.empty() || record.sample.boxes.empty()) return;
+    if (record.seen_width != 0 && (record.seen_width != width || record.seen_height != height)) {
+      throw SampleFault(kBadBoxes,
+                        fmt::format("its boxes are for an image of {} x {} pixels, and the file is seen as {} x {}",
+                                    record.seen_width, record.seen_height, width, height));
+    }
+    const std::string fault = fault_of_boxes(record.sample.boxes, width, height, record.sample.roles);
+    if (!fault.empty()) throw SampleFault(kBadBoxes, fault);
+  }
+
+  void make_room(uint64_t image_bytes) {
+    if (writer_ && (writer_->num_samples() == options_.samples_per_shard || !writer_->has_room(image_bytes))) {
+      close_shard();
+    }
+  }
+
+  void write(uint64_t id, const IngestRecord& record) {
+    const std::vector<std::string_view> texts(record.sample.texts.begin(), record.sample.texts.end());
+    if (!writer_) {
+      writer_ = std::make_unique<ShardWriter>(staging_.path() / shard_file_name(num_shards_), data_set_id_);
+    }
+    writer_->add({.id = id,
+                  .image = record.image,
+                  .captions = texts,
+                  .label = record.sample.label,
+                  .roles = record.sample.roles,
+                  .boxes = record.sample.boxes});
+    ++num_samples_;
   }
 
   void close_shard() {
+    // A child process writes it, and whatever lock a thread held when it was forked would stay locked there: so all
+    // that waits is checked first, and the threads end.
+    for (const std::shared_ptr<Item>& item : waiting_) item->is_checked.wait(false);
+    team_.reset();
+    const fs::path path = staging_.path() / shard_file_name(num_shards_);
     writer_->close();
+    const JournalEntry entry{.shard = path.filename(),
+                             .shard_bytes = File::open_read(path).size(),
+                             .shard_hash = hash_file(path).hex(),
+                             .num_samples = writer_->num_samples(),
+                             .cursor = after_,
+                             .skipped_bytes = skipped_->flush(),
+                             .ids = ids_.take_new(),
+                             .counts = counts_};
     writer_.reset();
-    ++num_shards_;
+    journal_->append(entry);
+    num_samples_kept_ += entry.num_samples;
+    num_shards_kept_ = ++num_shards_;
     if (num_shards_ > kMaxShards) {
       throw UserError(options_.out.string(),
                       fmt::format("would have more than {} shards. Raise --samples-per-shard.", kMaxShards));
     }
   }
 
+  [[noreturn]] void refuse_problems() const {
+    throw UserError(
+        source_.name(),
+        fmt::format("has {}\nNothing was written. Mend or remove these {}s, or leave bad ones out: --skip-bad 1%.",
+                    problems_.text(), source_.unit()));
+  }
+
+  void check_share() const {
+    const double percent = 100.0 * static_cast<double>(counts_.left_out) / static_cast<double>(counts_.seen);
+    if (percent <= options_.skip_bad_percent) return;
+    std::string reasons;
+    for (const auto& [reason, count] : counts_.left_out_by_reason) reasons += fmt::format("\n  {} {}", count, reason);
+    throw UserError(source_.name(),
+                    fmt::format("{} of {} {}s are bad, {:.4g} %, and --skip-bad allows {:.4g} %:{}\nIt has {}\nNothing "
+                                "was written. Mend or remove them, or raise --skip-bad.",
+                                counts_.left_out, counts_.seen, source_.unit(), percent, options_.skip_bad_percent,
+                                reasons, problems_.text()));
+  }
+
+  IngestSummary finish() {
+    skipped_->flush();
+    const IndexSummary index = build_index(staging_.path());
+    TRIPTYCH_CHECK(index.num_samples == num_samples_, "packed {} samples, found {}", num_samples_, index.num_samples);
+    if (!classes_.empty())
+      write_file_atomically(staging_.path() / kClassNamesFile, fmt::format("{}\n", fmt::join(classes_, "\n")));
+    fs::remove(staging_.path() / kJournalName);
+    staging_.commit();
+    for (const auto& [what, count] : source_.passed_over()) counts_.ignored[what] += count;
+    return {.num_shards = index.num_shards,
+            .num_samples = index.num_samples,
+            .num_captions = index.num_captions,
+            .num_images = index.num_images,
+            .num_boxes = index.num_boxes,
+            .data_set_id = data_set_id_,
+            .counts = std::move(counts_),
+            .kept = staging_.kept()};
+  }
+
   const IngestOptions& options_;
-  ImageFolder images_;
-  LineReader lines_;
+  IngestSource& source_;
   std::vector<std::string> classes_;
-  StagingFolder staging_;
+  std::unordered_map<std::string, int64_t> label_numbers_;  // by the classes' names; of two that are alike the first
+  std::string made_of_;                                     // what the data set's id is computed from
   std::string data_set_id_;
+  StagingFolder staging_;
+  std::optional<IngestJournal> journal_;
+  std::optional<SkippedList> skipped_;
   Problems problems_;
-  IngestSummary summary_;
-  std::optional<ShardWriter> writer_;
-  uint64_t num_shards_ = 0;
-  std::unordered_map<uint64_t, uint64_t> ids_;  // to the line that has it
+  IngestCounts counts_;
+  IngestCursor after_;  // behind what was taken or left out last
+  IdRanges ids_;
+  std::unique_ptr<ShardWriter> writer_;
+  uint64_t num_shards_ = 0, num_samples_ = 0;
+  uint64_t num_shards_kept_ = 0, num_samples_kept_ = 0;  // that the journal lists
+  std::deque<std::shared_ptr<Item>> waiting_;            // for a thread, or to be taken
+  std::optional<ThreadTeam> team_;                       // last: its work ends before what it refers to
 };
+
+/// The data set's folder without a slash at the end, and a link to a folder as the folder, so that names can be put
+/// beside it.
+fs::path normal_out(const fs::path& out) {
+  fs::path normal = out.lexically_normal();
+  if (!normal.has_filename()) normal = normal.parent_path();
+  std::error_code ignored, error;
+  if (fs::is_symlink(normal, ignored)) normal = fs::canonical(normal, error);
+  if (error || normal.empty() || normal == "." || normal.filename() == "..") {
+    throw UserError(out.string(), "cannot be the data set's folder. Name a folder of its own with --out.");
+  }
+  return normal;
+}
 
 }  // namespace
 
-IngestSummary ingest_pairs(const IngestOptions& options) {
+IngestSummary ingest(IngestSource& source, const IngestOptions& options) {
   if (options.samples_per_shard < 1 || options.samples_per_shard > kMaxSamplesPerShard) {
     throw UserError("ingest", fmt::format("--samples-per-shard must be 1 to {}, found {}.", kMaxSamplesPerShard,
                                           options.samples_per_shard));
   }
-  if (options.out.empty()) throw UserError("ingest", "--out must name a folder.");
-  // Without a slash at the end, and a link to a folder stands for the folder, so that names can be put beside it.
-  IngestOptions normal = options;
-  normal.out = options.out.lexically_normal();
-  if (!normal.out.has_filename()) normal.out = normal.out.parent_path();
-  std::error_code ignored, error;
-  if (fs::is_symlink(normal.out, ignored)) normal.out = fs::canonical(normal.out, error);
-  if (error || normal.out.empty() || normal.out == "." || normal.out.filename() == "..") {
-    throw UserError(options.out.string(), "cannot be the data set's folder. Name a folder of its own with --out.");
+  if (!(options.skip_bad_percent >= 0 && options.skip_bad_percent <= 100)) {
+    throw UserError("ingest", fmt::format("--skip-bad must be 0 to 100 percent, found {}.", options.skip_bad_percent));
   }
-  return Ingest(normal).run();
+  if (options.out.empty()) throw UserError("ingest", "--out must name a folder.");
+  IngestOptions normal = options;
+  normal.out = normal_out(options.out);
+  return Ingest(source, normal).run();
 }
 
 }  // namespace triptych::data

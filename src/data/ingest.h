@@ -7,24 +7,24 @@
 #include <string>
 #include <vector>
 
-#include "base/rooms.h"
+#include "data/ingest_counts.h"
+#include "data/ingest_source.h"
 
 namespace triptych::data {
 
-struct IngestOptions {
-  std::filesystem::path images;    ///< folder that the image names are relative to; may be empty if no line names one
-  std::filesystem::path captions;  ///< JSON lines
-  std::filesystem::path classes;   ///< names of the labels, one a line; empty: there are none
-  std::filesystem::path out;       ///< the data set's folder: absent, empty, or an ingest's data set, which is replaced
-  uint64_t samples_per_shard = 1024;
-  bool decode = false;  ///< decode every image whole, so that one whose pixels are cut or damaged is refused
-  int threads = 1;      ///< that decode
-  std::function<void(uint64_t samples)> progress;  ///< called after every sample
-};
+/// In a data set's folder: the samples that an ingest left out, one JSON object a line with "place", "reason",
+/// "problem".
+inline constexpr std::string_view kSkippedName = "skipped.jsonl";
 
-/// Lines whose image says something that is not applied.
-struct IngestRemark {
-  uint64_t count = 0, first_line = 0;
+struct IngestOptions {
+  std::filesystem::path out;      ///< the data set's folder: absent, empty, or an ingest's data set, which is replaced
+  std::filesystem::path classes;  ///< names of the labels, one a line; empty: the source's own, or none
+  uint64_t samples_per_shard = 1024;
+  bool decode = false;          ///< decode every image whole, so that one whose pixels are cut or damaged is bad
+  int threads = 1;              ///< that read, check and decode images
+  double skip_bad_percent = 0;  ///< of the samples, so many may be bad and are left out; 0: none may be
+  std::function<void(uint64_t samples, uint64_t left_out)> progress;  ///< called after every sample
+  std::function<void(const std::string& text)> tell;                  ///< called with what an older run has left
 };
 
 struct IngestSummary {
@@ -34,28 +34,24 @@ struct IngestSummary {
   uint64_t num_images = 0;
   uint64_t num_boxes = 0;
   std::string data_set_id;
-  std::map<std::string, uint64_t> ignored_keys;  ///< keys of the lines that mean nothing here, with their counts
-  std::map<std::string, IngestRemark> remarks;   ///< what image_remarks() says; 100 different ones at most
-  std::vector<std::string> kept;                 ///< files of the replaced folder that are in the new one
+  IngestCounts counts;
+  std::vector<std::string> kept;  ///< files of the replaced folder that are in the new one
 };
 
-/// Packs image-text pairs into shards with an index. A line of the captions file is an object with
-///   "image"               file name relative to `images`, or null or absent
-///   "captions"/"caption"  array of strings / one string; may be absent if there is an image
-///   "id"                  integer 0 .. 2^64-1; if absent, the line's number, counted from 1
-///   "question"            string; optional
-///   "answers"/"answer"    of the question: array of strings, the first one first / one string; optional
-///   "boxes"               array of [left, top, right, bottom] in pixels of the image as it is seen; optional
-///   "classes"             of the boxes: array of integers, not negative, or null
-///   "phrases"             that name the boxes: array of strings or null; a box has a class or a phrase
-///   "label"               integer, not negative, below the number of `classes` if these are given; optional
+/// Packs the samples of a source into shards with an index. The same input and options give the same bytes, for any
+/// number of threads. Images are read, checked and decoded on threads. Memory holds one shard, 1 GiB of images at most,
+/// and some images a thread.
 ///
-/// `classes` becomes classes.txt beside the shards, read again by read_class_names.
+/// All samples are checked, and images' headers (all of them with `decode`), before anything becomes visible. Without
+/// `skip_bad_percent` any bad sample is a UserError that lists the first 20, and `out` stays as it was. With it, bad
+/// samples are left out, counted by reason, and listed in skipped.jsonl beside the shards; more than so many are a
+/// UserError.
 ///
-/// Keys of other tools in the place of these are refused, and so are a key given twice and a caption without text. All
-/// lines are checked, and images' headers (all of them with `decode`), before anything becomes visible: on any fault
-/// UserError lists the first 20 with their line numbers, and `out` stays as it was. The same input gives the same
-/// bytes.
-IngestSummary ingest_pairs(const IngestOptions& options);
+/// The data set is made in `out`.partial. If the process is killed or the world fails (WorldError), what is complete of
+/// it stays there, and a call with the same input and options goes on from there; one with others clears it away.
+///
+/// A sample without an id of its own gets its number in its input, from 1, plus 2^40 for each input before. Labels are
+/// numbers, or names of classes.
+IngestSummary ingest(IngestSource& source, const IngestOptions& options);
 
 }  // namespace triptych::data

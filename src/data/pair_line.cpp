@@ -10,9 +10,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
 #include "base/text.h"
-#include "data/caption_text.h"
+#include "data/sample_fault.h"
 #include "data/shard_format.h"
 
 namespace triptych::data {
@@ -31,31 +30,15 @@ constexpr std::array<std::string_view, 9> kOtherCaptionKeys{
     "text", "txt", "conversations", "sentence", "sentences", "description", "prompt", "title", "alt"};
 
 [[noreturn]] void refuse(const std::string& rule) {
-  throw UserError("line", rule);
+  throw SampleFault(kMalformed, rule);
 }
 
-/// A key as messages quote it; a line may be a key of megabytes.
-std::string shown_key(std::string_view key) {
-  constexpr std::size_t kMaxShown = 60;
-  if (key.size() <= kMaxShown) return std::string(key);
-  std::size_t end = kMaxShown;
-  while ((static_cast<unsigned char>(key[end]) & 0xC0) == 0x80) --end;  // not within a letter
-  return std::string(key.substr(0, end)) + "...";
-}
-
-void add_text(const Json& value, TextRole role, PairLine& line) {
-  const std::string name = (role == TextRole::kAnswer ? "an " : "a ") + std::string(text_role_name(role));
-  if (!value.is_string()) refuse(fmt::format("{} must be a string, found {}", name, value.type_name()));
-  const auto& text = value.get_ref<const std::string&>();
-  if (text.empty()) refuse(fmt::format("{} is empty; leave it out", name));
-  if (!has_visible_text(text)) {
-    refuse(fmt::format("{} has no text, only {}, of which no token is left; leave it out", name, code_points(text)));
+void add_text(const Json& value, TextRole role, SampleDescription& line) {
+  if (!value.is_string()) {
+    throw SampleFault(kBadText, fmt::format("{} {} must be a string, found {}", role == TextRole::kAnswer ? "an" : "a",
+                                            text_role_name(role), value.type_name()));
   }
-  if (text.size() > kMaxCaptionBytes) {
-    refuse(fmt::format("{} has {} bytes, at most {} are allowed", name, text.size(), kMaxCaptionBytes));
-  }
-  line.texts.push_back(text);
-  line.roles.push_back(role);
+  data::add_text(value.get<std::string>(), role, line);
 }
 
 template <std::size_t n>
@@ -132,18 +115,18 @@ Json parse_strictly(std::string_view text) {
                     place != nullptr ? fmt::format(" (at byte {})", place->byte) : "", mistake_in(text)));
   }
   if (!doubled.empty()) {
-    refuse(fmt::format("has the key '{}' twice, so one of the values would be lost", shown_key(doubled)));
+    refuse(fmt::format("has the key '{}' twice, so one of the values would be lost", shown_name(doubled)));
   }
   return json;
 }
 
 /// Refuses a line whose image or captions stand under a key of another tool, where they would be passed over.
-void check_other_keys(const PairLine& line) {
+void check_other_keys(const SampleDescription& line) {
   std::string renames;
   const auto rename = [&](const std::string& key, std::string_view to) {
     renames += fmt::format("{}'{}' to '{}'", renames.empty() ? "" : ", ", key, to);
   };
-  for (const std::string& key : line.ignored_keys) {
+  for (const std::string& key : line.ignored) {
     const std::string small = lower(key);
     if (is_one_of(kKeys, small)) {
       rename(key, small);
@@ -155,10 +138,10 @@ void check_other_keys(const PairLine& line) {
   }
   const bool is_empty = line.image.empty() && line.texts.empty();
   if (renames.empty() && !is_empty) return;
-  if (renames.empty() && line.ignored_keys.empty()) refuse("has neither image nor captions");
+  if (renames.empty() && line.ignored.empty()) refuse("has neither image nor captions");
   std::string found;
-  for (std::size_t k = 0; k < std::min<std::size_t>(line.ignored_keys.size(), 5); ++k) {
-    found += (k == 0 ? "" : ", ") + line.ignored_keys[k];
+  for (std::size_t k = 0; k < std::min<std::size_t>(line.ignored.size(), 5); ++k) {
+    found += (k == 0 ? "" : ", ") + line.ignored[k];
   }
   refuse(fmt::format(
       "{} under the keys that are read: image, captions (or caption), question, answers (or answer), boxes, "
@@ -181,7 +164,7 @@ std::string shown(const Json& value) {
   return value.is_structured() ? std::string(value.type_name()) : value.dump(-1, ' ', true).substr(0, 100);
 }
 
-void read_image(const Json& json, PairLine& line) {
+void read_image(const Json& json, SampleDescription& line) {
   const Json* value = value_of(json, "image");
   if (value == nullptr) return;
   if (!value->is_string()) refuse(fmt::format("'image' must be a file name or null, found {}", value->type_name()));
@@ -191,7 +174,7 @@ void read_image(const Json& json, PairLine& line) {
 
 /// The texts under a key of one or under a key of several; false if neither is there.
 bool read_one_or_several(const Json& json, std::string_view one, std::string_view several, TextRole role,
-                         PairLine& line) {
+                         SampleDescription& line) {
   const Json *single = value_of(json, one), *list = value_of(json, several);
   if (single != nullptr && list != nullptr) refuse(fmt::format("give '{}' or '{}', not both", one, several));
   if (single != nullptr) add_text(*single, role, line);
@@ -204,7 +187,7 @@ bool read_one_or_several(const Json& json, std::string_view one, std::string_vie
   return !list->empty();
 }
 
-void read_texts(const Json& json, PairLine& line) {
+void read_texts(const Json& json, SampleDescription& line) {
   read_one_or_several(json, "caption", "captions", TextRole::kCaption, line);
   const Json* question = value_of(json, "question");
   if (question != nullptr) add_text(*question, TextRole::kQuestion, line);
@@ -224,7 +207,7 @@ int32_t read_class(const Json& value) {
 }
 
 /// The number of a phrase among the line's texts, to which it is added unless another box has the same.
-int32_t read_phrase(const Json& value, std::size_t first_phrase, PairLine& line) {
+int32_t read_phrase(const Json& value, std::size_t first_phrase, SampleDescription& line) {
   if (value.is_null()) return -1;
   if (value.is_string()) {
     const auto phrases = std::span(line.texts).subspan(first_phrase);
@@ -254,7 +237,7 @@ BoxRecord read_corners(const Json& value, std::size_t number) {
   return {.left = corners[0], .top = corners[1], .right = corners[2], .bottom = corners[3]};
 }
 
-void read_boxes(const Json& json, PairLine& line) {
+void read_boxes(const Json& json, SampleDescription& line) {
   const Json* boxes = value_of(json, "boxes");
   const auto list_of = [&](std::string_view key) {
     const Json* values = value_of(json, key);
@@ -287,7 +270,7 @@ void read_boxes(const Json& json, PairLine& line) {
   }
 }
 
-void read_numbers(const Json& json, PairLine& line) {
+void read_numbers(const Json& json, SampleDescription& line) {
   if (const auto id = json.find("id"); id != json.end()) {
     if (!id->is_number_unsigned()) refuse(fmt::format("'id' must be an integer 0 to 2^64-1, found {}", shown(*id)));
     line.id = id->get<uint64_t>();
@@ -302,24 +285,21 @@ void read_numbers(const Json& json, PairLine& line) {
 
 }  // namespace
 
-PairLine parse_pair_line(std::string_view text) {
+SampleDescription parse_pair_line(std::string_view text) {
   if (!is_utf8(text)) refuse("is not UTF-8");
   const Json json = parse_strictly(text);
   if (!json.is_object()) {
     refuse(fmt::format("must be an object, found {}{}", json.type_name(), json.is_array() ? mistake_in(text) : ""));
   }
 
-  PairLine line;
+  SampleDescription line;
   for (const auto& [key, value] : json.items()) {
-    if (!is_one_of(kKeys, key)) line.ignored_keys.push_back(shown_key(key));
+    if (!is_one_of(kKeys, key)) line.ignored.push_back(shown_name(key));
   }
   read_image(json, line);
   read_texts(json, line);
   read_boxes(json, line);
   read_numbers(json, line);
-  if (line.texts.size() > kMaxCaptionsPerSample) {
-    refuse(fmt::format("has {} texts, at most {} are allowed", line.texts.size(), kMaxCaptionsPerSample));
-  }
   check_other_keys(line);
   return line;
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <set>
 #include <string_view>
 
 #include <fcntl.h>
@@ -14,6 +13,8 @@
 #include "base/file.h"
 #include "data/class_names.h"
 #include "data/index_file.h"
+#include "data/ingest.h"
+#include "data/ingest_journal.h"
 #include "data/shard_format.h"
 #include "text/own_model.h"
 #include "text/tokenizer.h"
@@ -39,7 +40,7 @@ bool is_shard_name(std::string_view name) {
 /// A name under which only this program writes into a data set's folder.
 bool is_own_name(std::string_view name) {
   return name == kIndexName || name == kIndexArraysName || name == kClassNamesFile || name == kTokenizerName ||
-         is_shard_name(name);
+         name == kSkippedName || name == kJournalName || is_shard_name(name);
 }
 
 /// Whether it is a file, and no link or folder, under such a name or its unfinished one.
@@ -50,20 +51,12 @@ bool is_own_file(const fs::path& path) {
          (is_own_name(name) || is_own_name(finished_name(name)));
 }
 
-/// Removes what a killed run left in the folder; all of it is looked at before any is touched.
-void clear(const fs::path& folder) {
-  std::error_code error;
-  const std::vector<fs::path> files = list_folder(folder);
-  for (const fs::path& file : files) {
-    if (!is_own_file(file)) {
-      throw UserError(folder.string(), fmt::format("is where the data set is made, but holds {}. Remove that folder.",
-                                                   file.filename().string()));
-    }
-  }
-  for (const fs::path& file : files) {
-    if (!fs::remove(file, error) && error) {
-      throw WorldError(file.string(), fmt::format("of an earlier ingest cannot be removed ({}).", error.message()));
-    }
+/// Throws unless all that the folder holds is of this program.
+void check_own(const fs::path& folder) {
+  for (const fs::path& file : list_folder(folder)) {
+    if (is_own_file(file)) continue;
+    throw UserError(folder.string(), fmt::format("is where the data set is made, but holds {}. Remove that folder.",
+                                                 file.filename().string()));
   }
 }
 
@@ -93,7 +86,7 @@ StagingFolder::StagingFolder(const fs::path& out) : out_(out), path_(out.string(
   }
   take_lock();
   try {
-    clear(path_);
+    check_own(path_);
   } catch (const Error&) {
     ::close(lock_);
     throw;
@@ -102,8 +95,21 @@ StagingFolder::StagingFolder(const fs::path& out) : out_(out), path_(out.string(
 
 StagingFolder::~StagingFolder() {
   std::error_code ignored;
-  if (!committed_) fs::remove_all(path_, ignored);
+  if (!committed_ && !keeps_) fs::remove_all(path_, ignored);
   ::close(lock_);
+}
+
+bool StagingFolder::remove_all_but(const std::set<std::string>& names) const {
+  bool had_more = false;
+  for (const fs::path& file : list_folder(path_)) {
+    std::error_code error;
+    if (names.contains(file.filename().string())) continue;
+    if (!fs::remove(file, error) && error) {
+      throw WorldError(file.string(), fmt::format("of an earlier ingest cannot be removed ({}).", error.message()));
+    }
+    had_more |= file.filename() != kJournalName;
+  }
+  return had_more;
 }
 
 /// The kernel lets go of it when this process ends, however it does. A file system without such locks has none.

@@ -8,6 +8,7 @@
 #include "data/ingest.h"
 #include "data/inspect_shard.h"
 #include "data/png_writer.h"
+#include "pairs_support.h"
 #include "shard_support.h"
 
 namespace triptych::test {
@@ -202,7 +203,7 @@ class IngestAnnotations : public ::testing::Test {
   }
   void ingest(std::string_view lines, std::string_view classes = {}) const {
     write_text(folder_ / "lines.jsonl", lines);
-    IngestOptions options;
+    PairsIngest options;
     options.images = folder_ / "images";
     options.captions = folder_ / "lines.jsonl";
     options.out = folder_ / "out";
@@ -285,7 +286,7 @@ TEST_F(IngestAnnotations, RefusesWhatDoesNotFitTogether) {
   boxed(many + "]", "has 1025 boxes, at most 1024 are allowed");
   std::string answers = R"({"question": "a", "caption": "b", "answers": ["c")";
   for (int i = 1; i < 1023; ++i) answers += R"(, "c")";
-  expect_refused(answers + "]}", "has 1025 texts, at most 1024 are allowed");
+  expect_refused(answers + "]}", "is one too many: at most 1024 texts are allowed");
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ TEST(HostileJson, ALineThatNestsWithoutEndIsRefusedInFewWords) {
                  [&] { parse_pair_line(R"({"caption": "a", ")" + key + "\": " + nested_lists() + "}"); });
   }
   // Other keys are passed over, whatever they hold.
-  EXPECT_EQ(parse_pair_line(R"({"caption": "a", "other": )" + nested_lists() + "}").ignored_keys.size(), 1U);
+  EXPECT_EQ(parse_pair_line(R"({"caption": "a", "other": )" + nested_lists() + "}").ignored.size(), 1U);
 }
 
 TEST(HostileJson, ALongValueOrKeyIsToldInFewWords) {

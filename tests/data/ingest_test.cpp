@@ -10,6 +10,7 @@
 #include "data/dataset.h"
 #include "data/inspect_shard.h"
 #include "data/part_counts.h"
+#include "pairs_support.h"
 #include "shard_support.h"
 #include "small_data_set.h"
 #include "text/own_model.h"
@@ -29,9 +30,9 @@ class IngestTest : public ::testing::Test {
       write_text(folder_ / "images" / name, bytes_text(tiny_png()));
   }
 
-  IngestOptions options(std::string_view lines) const {
+  PairsIngest options(std::string_view lines) const {
     write_text(folder_ / "captions.jsonl", lines);
-    IngestOptions options;
+    PairsIngest options;
     options.images = folder_ / "images";
     options.captions = folder_ / "captions.jsonl";
     options.out = out();
@@ -59,7 +60,7 @@ constexpr std::string_view kLines =
     "{\"image\": \"./b.png\", \"caption\": \"一只猫\", \"captions\": null, \"label\": null}";
 
 TEST_F(IngestTest, NamesTheClasses) {
-  IngestOptions wanted = options("{\"caption\": \"a\", \"label\": 2}\n{\"caption\": \"b\", \"label\": 0}\n");
+  PairsIngest wanted = options("{\"caption\": \"a\", \"label\": 2}\n{\"caption\": \"b\", \"label\": 0}\n");
   wanted.classes = folder_ / "names";
   write_text(wanted.classes, "红苹果\r\na dog\na dog");
   ingest_pairs(wanted);
@@ -73,7 +74,7 @@ TEST_F(IngestTest, NamesTheClasses) {
 }
 
 TEST_F(IngestTest, RefusesClassesThatAreNoNames) {
-  IngestOptions wanted = options("{\"caption\": \"a\"}\n{\"caption\": \"b\", \"label\": 2}\n");
+  PairsIngest wanted = options("{\"caption\": \"a\"}\n{\"caption\": \"b\", \"label\": 2}\n");
   wanted.classes = folder_ / "names";
   const auto refused = [&](const std::string& names, std::string_view part) {
     write_text(wanted.classes, names);
@@ -92,15 +93,15 @@ TEST_F(IngestTest, RefusesClassesThatAreNoNames) {
 
 TEST_F(IngestTest, PacksAllThatTheLinesSay) {
   uint64_t reported = 0;
-  IngestOptions wanted = options(kLines);
-  wanted.progress = [&](uint64_t samples) { reported = samples; };
+  PairsIngest wanted = options(kLines);
+  wanted.progress = [&](uint64_t samples, uint64_t) { reported = samples; };
   const IngestSummary summary = ingest_pairs(wanted);
   EXPECT_EQ(reported, 4u);
   EXPECT_EQ(summary.num_shards, 2u);
   EXPECT_EQ(summary.num_samples, 4u);
   EXPECT_EQ(summary.num_images, 3u);
   EXPECT_EQ(summary.num_captions, 4u);
-  EXPECT_EQ(summary.ignored_keys, (std::map<std::string, uint64_t>{{"source", 2}}));
+  EXPECT_EQ(summary.counts.ignored, (std::map<std::string, uint64_t>{{"the key 'source'", 2}}));
   const Dataset dataset = Dataset::open(out());
   EXPECT_EQ(dataset.data_set_id(), summary.data_set_id);
   expect_samples(dataset, {{1, tiny_png(), {"one", "z\xC3\xA9ro"}, {}},
@@ -148,15 +149,15 @@ TEST_F(IngestTest, PacksSamplesThatLackAPart) {
 }
 
 TEST_F(IngestTest, SameInputSameBytes) {
-  IngestOptions first = options(kLines);
+  PairsIngest first = options(kLines);
   ingest_pairs(first);
-  IngestOptions second = first;
+  PairsIngest second = first;
   second.out = folder_ / "again/deep/";
   ingest_pairs(second);
   for (const char* name : {"shard_00000.h5", "shard_00001.h5", "index.json", "index.bin"}) {
     EXPECT_EQ(hash_file(out() / name), hash_file(folder_ / "again" / "deep" / name)) << name;
   }
-  IngestOptions other = options(std::string(kLines) + "\n{\"caption\": \"one more\"}");
+  PairsIngest other = options(std::string(kLines) + "\n{\"caption\": \"one more\"}");
   other.out = folder_ / "other";
   EXPECT_NE(ingest_pairs(other).data_set_id, Dataset::open(out()).data_set_id());
 }
@@ -200,7 +201,7 @@ TEST_F(IngestTest, ReplacesOnlyADataSet) {
   expect_error(ErrorKind::kUser, "holds classes.txt", [&] { ingest_pairs(options(kLines)); });
   fs::remove(out() / "classes.txt");
   make_data_set(folder_ / "foreign", 3, [](uint64_t) { return SmallSample{.image = {}, .captions = {"theirs"}}; });
-  IngestOptions onto_foreign = options(kLines);
+  PairsIngest onto_foreign = options(kLines);
   onto_foreign.out = folder_ / "foreign";
   expect_error(ErrorKind::kUser, "of data set small, that no ingest has made", [&] { ingest_pairs(onto_foreign); });
   EXPECT_EQ(Dataset::open(folder_ / "foreign").size(), 3u);
@@ -238,7 +239,7 @@ TEST_F(IngestTest, ClearsAwayWhatAKilledRunLeft) {
 
 TEST_F(IngestTest, LeavesWhatLiesInThePlaceOfItsFolder) {
   const fs::path place = folder_ / "out.partial";
-  const IngestOptions wanted = options("{\"caption\": \"a\"}");
+  const PairsIngest wanted = options("{\"caption\": \"a\"}");
   write_text(place, "precious");
   expect_error(ErrorKind::kUser, "is where the data set is made, but is no folder", [&] { ingest_pairs(wanted); });
   EXPECT_EQ(file_text(place), "precious");
@@ -254,11 +255,11 @@ TEST_F(IngestTest, LeavesWhatLiesInThePlaceOfItsFolder) {
 }
 
 TEST_F(IngestTest, RefusesASecondOneAtTheSamePlace) {
-  IngestOptions first = options("{\"caption\": \"a\"}\n{\"caption\": \"b\"}");
+  PairsIngest first = options("{\"caption\": \"a\"}\n{\"caption\": \"b\"}");
   bool is_refused = false;
-  first.progress = [&](uint64_t samples) {
+  first.progress = [&](uint64_t samples, uint64_t) {
     if (samples != 1) return;
-    IngestOptions second = first;
+    PairsIngest second = first;
     second.progress = {};
     expect_error(ErrorKind::kUser, "another ingest is making a data set there", [&] { ingest_pairs(second); });
     is_refused = true;
@@ -346,16 +347,16 @@ TEST_F(IngestTest, DecodesIfAskedAndTellsWhatImagesSay) {
     fs::copy_file(image_fixtures() / name, folder_ / "images" / name);
     lines += fmt::format("{{\"image\": \"{}\", \"caption\": \"a\"}}\n", name);
   }
-  IngestOptions wanted = options(lines);
+  PairsIngest wanted = options(lines);
   const IngestSummary summary = ingest_pairs(wanted);
-  ASSERT_EQ(summary.remarks.size(), 2u);
-  const auto& [profile, of_profile] = *summary.remarks.begin();
-  const auto& [cut, of_cut] = *summary.remarks.rbegin();
+  ASSERT_EQ(summary.counts.remarks.size(), 2u);
+  const auto& [profile, of_profile] = *summary.counts.remarks.begin();
+  const auto& [cut, of_cut] = *summary.counts.remarks.rbegin();
   EXPECT_NE(profile.find("colour profile"), std::string::npos);
   EXPECT_EQ(of_profile.count, 2u);
-  EXPECT_EQ(of_profile.first_line, 3u);
+  EXPECT_EQ(of_profile.first, "line 3");
   EXPECT_NE(cut.find("ends before its pixels do"), std::string::npos);
-  EXPECT_EQ(of_cut.first_line, 2u);
+  EXPECT_EQ(of_cut.first, "line 2");
   expect_error(ErrorKind::kWorld, "has 1 problem:\n  shard_00000.h5 sample 1 (id 2): [image: JPEG]",
                [&] { describe_data(out(), {.decode = true, .threads = 3}); });
   expect_error(ErrorKind::kWorld, "has 1 problem:\n  sample 1 (id 2): [image: JPEG]",
@@ -424,7 +425,7 @@ TEST_F(IngestTest, NamesTheFirstTwentyFaultsAndCountsTheRest) {
 }
 
 TEST_F(IngestTest, RefusesImpossibleOptions) {
-  IngestOptions wanted = options(kLines);
+  PairsIngest wanted = options(kLines);
   wanted.samples_per_shard = 0;
   expect_error(ErrorKind::kUser, "--samples-per-shard must be 1", [&] { ingest_pairs(wanted); });
   wanted = options(kLines);
@@ -435,9 +436,9 @@ TEST_F(IngestTest, RefusesImpossibleOptions) {
   expect_error(ErrorKind::kUser, "no folder of images was given", [&] { ingest_pairs(wanted); });
   wanted = options(kLines);
   wanted.captions = folder_ / "nowhere.jsonl";
-  expect_error(ErrorKind::kUser, "Name a file of JSON lines", [&] { ingest_pairs(wanted); });
+  expect_error(ErrorKind::kUser, "is no file that can be read", [&] { ingest_pairs(wanted); });
   wanted.captions = folder_.path();
-  expect_error(ErrorKind::kUser, "Name a file of JSON lines", [&] { ingest_pairs(wanted); });
+  expect_error(ErrorKind::kUser, "is a folder. Name a file", [&] { ingest_pairs(wanted); });
   for (const char* out : {"", ".", ".."}) {
     wanted = options(kLines);
     wanted.out = out;

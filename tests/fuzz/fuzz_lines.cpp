@@ -9,7 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   using namespace triptych;
   const std::string line(test::text_of(data, size));
   test::must_read_or_refuse([&] {
-    const data::PairLine pair = data::parse_pair_line(line);
+    const data::SampleDescription pair = data::parse_pair_line(line);
     test::must_hold(!pair.image.empty() || !pair.texts.empty());
     test::must_hold(pair.roles.size() == pair.texts.size());
     for (const std::string& text : pair.texts) test::must_hold(!text.empty() && base::is_utf8(text));
