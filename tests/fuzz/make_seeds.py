@@ -10,6 +10,7 @@ import io
 import json
 import struct
 import sys
+import tarfile
 from pathlib import Path
 
 import h5py
@@ -214,6 +215,38 @@ def run_files():
     return {"results": json.dumps(results).encode(), "status": json.dumps(status).encode()}
 
 
+def tar():
+    def file(mode, format, names):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode=mode, format=format) as out:
+            for name, data in names:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(data)
+                out.addfile(entry, io.BytesIO(data))
+        return buffer.getvalue()
+
+    names = [("a/0.jpg", b"picture"), ("a/0.txt", b"a caption"), ("a/0.cls", b"3"), ("1.json", b'{"caption": "x"}')]
+    return {"ustar": file("w", tarfile.USTAR_FORMAT, names), "gnu": file("w", tarfile.GNU_FORMAT, names + [("x" * 120, b"")]),
+            "pax": file("w", tarfile.PAX_FORMAT, names + [("\u00e9" * 60 + ".txt", b"y")]),
+            "gzip": file("w:gz", tarfile.USTAR_FORMAT, names), "json": b'{"captions": ["a", "b"], "url": null}'}
+
+
+def csv():
+    return {"plain": b"filepath,title\na.jpg,a caption\n", "quoted": b'\xef\xbb\xbfx,"y, ""z"""\r\n"1\n2",3\r\n',
+            "tabs": b"filepath\ttitle\na.jpg\t\"b\tc\"\n"}
+
+
+def coco():
+    text = json.dumps({"info": {}, "images": [{"id": 1, "file_name": "a.jpg", "width": 4, "height": 3}],
+                       "annotations": [{"image_id": 1, "caption": "a"},
+                                       {"image_id": 1, "category_id": 2, "bbox": [0.5, 1, 2, 1], "iscrowd": 0,
+                                        "segmentation": [[1, 2]]}],
+                       "categories": [{"id": 2, "name": "dog"}]})
+    row = b"".join(kind + struct.pack("<I", len(data)) + data for kind, data in
+                   ((b"I", b"picture"), (b"C", b"a caption"), (b"L", b"3"), (b"R", b""), (b"E", b"")))
+    return {"coco": text.encode(), "frames": row}
+
+
 def tokenizer():
     return {"words": b"a red square", "more": "Ein WEISSES  Kreuz, 赤い ﬁ ½ \u200b\u2581".encode(), "not_utf8": b"a \xff\xfe"}
 
@@ -258,7 +291,7 @@ def tokenizer_file():
 
 
 def main(folder):
-    for target in (config, index, pictures, lines, manifest, run_files, safetensors, shard, tokenizer,
+    for target in (coco, config, csv, index, pictures, lines, manifest, run_files, safetensors, shard, tar, tokenizer,
                    tokenizer_file, url):
         name = {"pictures": "image"}.get(target.__name__, target.__name__)
         place = folder / name
