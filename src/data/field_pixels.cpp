@@ -22,7 +22,7 @@ class PixelsFiller : public RowFiller {
     const std::span<const std::byte> encoded = sample.bytes.image;
     const ImageInfo info = probe_image(encoded);
     const Augmentation augmentation = row_augmentation(sample, augment_, info.seen_width(), info.seen_height());
-    reader_.read(encoded, info, augmentation.crop, size_, out);
+    reader_.read(encoded, info, augmentation.crop, size_, out, augment_.picture.filter);
     apply_augmentation(augmentation, size_, out);
   }
 

@@ -12,7 +12,7 @@
 namespace triptych::data {
 
 /// "pixels" uint8 [size, size, 3]: the image in RGB, zero where there is none. Training: augmented by `augment`, drawn
-/// by (seed, position). Evaluation: the square in its middle.
+/// by (seed, position). Evaluation: as `augment.picture` says, by default the square in its middle.
 /// Throws UserError if the size is not in 1 to 8192, or listing what is wrong with `augment`.
 FieldSource pixels_field(int64_t image_size, const AugmentOptions& augment = {});
 

@@ -17,13 +17,28 @@ void check_side(double& start, double& length, uint32_t inputs) {
   length = std::min(length, inputs - start);
 }
 
+// Of a filter at a distance in its own units; 0 at its radius and beyond.
+double triangle(double x) {
+  return 1 - std::abs(x);
+}
+
+double cubic(double x) {
+  constexpr double a = -0.5;
+  const double t = std::abs(x);
+  if (t < 1) return ((a + 2) * t - (a + 3)) * t * t + 1;
+  return t < 2 ? (((t - 5) * t + 8) * t - 4) * a : 0;
+}
+
 }  // namespace
 
-void Resizer::make_axis(double start, double length, uint32_t inputs, uint32_t outputs, Axis& axis) {
+void Resizer::make_axis(double start, double length, uint32_t inputs, uint32_t outputs, PictureOptions::Filter filter,
+                        Axis& axis) {
   check_side(start, length, inputs);
-  const double scale = length / outputs;
-  const double support = std::max(scale, 1.0);
-  const double low = std::floor(start), high = std::min<double>(std::ceil(start + length), inputs);
+  const bool is_cubic = filter == PictureOptions::Filter::kCubic;
+  const double scale = length / outputs, unit = std::max(scale, 1.0);
+  const double support = is_cubic ? 2 * unit : unit;
+  const double low = is_cubic ? 0 : std::floor(start);
+  const double high = is_cubic ? inputs : std::min<double>(std::ceil(start + length), inputs);
   axis.stride = static_cast<uint32_t>(std::ceil(2 * support)) + 1;
   axis.first.resize(outputs);
   axis.count.resize(outputs);
@@ -32,11 +47,15 @@ void Resizer::make_axis(double start, double length, uint32_t inputs, uint32_t o
   axis.end = 0;
   for (uint32_t i = 0; i < outputs; ++i) {
     const double center = start + (i + 0.5) * scale;
-    const auto weight = [&](double j) { return 1 - std::abs(j + 0.5 - center) / support; };
+    const auto weight = [&](double j) {
+      const double x = (j + 0.5 - center) / unit;
+      return is_cubic ? cubic(x) : triangle(x);
+    };
+    const auto is_outside = [&](double j) { return std::abs(j + 0.5 - center) >= support; };
     double first = std::max(low, std::floor(center - support));
     double last = std::min(high, std::ceil(center + support)) - 1;
-    while (first < last && weight(first) <= 0) ++first;
-    while (first < last && weight(last) <= 0) --last;
+    while (first < last && is_outside(first)) ++first;
+    while (first < last && is_outside(last)) --last;
     const auto count = static_cast<uint32_t>(last - first) + 1;
     TRIPTYCH_CHECK(count <= axis.stride, "{} taps in {}", count, axis.stride);
     double sum = 0;
@@ -51,10 +70,11 @@ void Resizer::make_axis(double start, double length, uint32_t inputs, uint32_t o
   }
 }
 
-void Resizer::resize(const Image& image, const Box& box, uint32_t size, std::span<uint8_t> out) {
+void Resizer::resize(const Image& image, const Box& box, uint32_t size, std::span<uint8_t> out,
+                     PictureOptions::Filter filter) {
   TRIPTYCH_CHECK(size > 0 && out.size() == std::size_t{3} * size * size, "{} bytes for side {}", out.size(), size);
-  make_axis(box.x, box.width, image.width, size, horizontal_);
-  make_axis(box.y, box.height, image.height, size, vertical_);
+  make_axis(box.x, box.width, image.width, size, filter, horizontal_);
+  make_axis(box.y, box.height, image.height, size, filter, vertical_);
 
   // Down the columns first: that runs along rows of bytes, so it vectorises, and leaves fewer rows for the other pass.
   const std::size_t begin = std::size_t{3} * horizontal_.begin;
@@ -79,7 +99,10 @@ void Resizer::resize(const Image& image, const Box& box, uint32_t size, std::spa
       for (uint32_t k = 1; k < horizontal_.count[x]; ++k) sum += weights[k] * load_pixel(taps + std::size_t{3} * k);
       store_pixel(sum, out_row + 3 * x);
     }
-    // The weights are positive and their sum is 1 up to rounding, so nothing leaves [0, 255.1].
+    // A triangle's weights are positive and their sum is 1 up to rounding, so nothing leaves [0, 255.1].
+    if (filter == PictureOptions::Filter::kCubic) {
+      for (std::size_t i = 0; i < std::size_t{3} * size; ++i) out_row[i] = std::clamp(out_row[i], 0.0f, 255.0f);
+    }
     round_to_bytes(out_row, std::size_t{3} * size, out.data() + 3 * y * size);
   }
 }

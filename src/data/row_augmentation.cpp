@@ -16,7 +16,7 @@ Augmentation row_augmentation(const LoadedSample& sample, const AugmentOptions& 
                               uint32_t height) {
   if (sample.training) return draw_augmentation(options, sample.seed, sample.position, width, height);
   Augmentation augmentation;
-  augmentation.crop = center_square(width, height);
+  augmentation.crop = evaluation_box(options.picture, width, height);
   return augmentation;
 }
 

@@ -13,7 +13,7 @@ void check_seen_square(int64_t image_size, const AugmentOptions& options);
 
 /// What is done to the image of a sample before its row shows it; whatever else a row says about places in the image
 /// goes through the same. In a training, what draw_augmentation draws by the row's (seed, position); in an evaluation,
-/// the square in the middle is cut out.
+/// evaluation_box.
 ///   width, height   of the image as it is seen
 Augmentation row_augmentation(const LoadedSample& sample, const AugmentOptions& options, uint32_t width,
                               uint32_t height);

@@ -195,6 +195,11 @@ Box center_square(uint32_t width, uint32_t height) {
   return {(width - side) / 2, (height - side) / 2, side, side};
 }
 
+Box evaluation_box(const PictureOptions& options, uint32_t width, uint32_t height) {
+  if (options.fit == PictureOptions::Fit::kCrop) return center_square(width, height);
+  return {.width = static_cast<double>(width), .height = static_cast<double>(height)};
+}
+
 unsigned decode_reduction(const Box& crop, uint32_t size) {
   const double ratio = std::min(crop.width, crop.height) / size;
   return ratio >= 8 ? 8 : ratio >= 4 ? 4 : ratio >= 2 ? 2 : 1;

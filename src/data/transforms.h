@@ -13,6 +13,21 @@ struct Box {
   double x = 0, y = 0, width = 0, height = 0;
 };
 
+/// How a picture becomes the square that a model sees, as far as nothing is random.
+struct PictureOptions {
+  /// What an evaluation sees of a picture that is no square.
+  enum class Fit {
+    kCrop,     ///< the square in its middle (CLIP)
+    kStretch,  ///< all of it (SigLIP, ViT)
+  };
+  enum class Filter {
+    kLinear,  ///< a triangle
+    kCubic,  ///< Keys 1981 with a = -0.5, as PIL's BICUBIC; JPEGs are then decoded in full size, as published code does
+  };
+  Fit fit = Fit::kCrop;
+  Filter filter = Filter::kLinear;
+};
+
 /// Random changes of a training image. The defaults change nothing but the crop.
 struct AugmentOptions {
   double min_scale = 0.9, max_scale = 1.0;              ///< the crop's share of the image's area, in (0, 1]
@@ -23,6 +38,7 @@ struct AugmentOptions {
   double color = 0;                  ///< each channel's black and white point moves inwards by up to color/2, in [0, 1]
   double grayscale_probability = 0;  ///< luma in all three channels
   double invert_probability = 0;     ///< 255 - value: light on dark becomes dark on light
+  PictureOptions picture = {};
 };
 
 /// Throws UserError listing every value out of range.
@@ -45,8 +61,10 @@ struct Augmentation {
 Augmentation draw_augmentation(const AugmentOptions& options, uint64_t seed, uint64_t position, uint32_t width,
                                uint32_t height);
 
-/// The square of the shorter side in the middle: what evaluation sees. A square image is taken whole.
+/// The square of the shorter side in the middle. A square image is taken whole.
 Box center_square(uint32_t width, uint32_t height);
+/// What evaluation sees of an image.
+Box evaluation_box(const PictureOptions& options, uint32_t width, uint32_t height);
 
 /// The largest reduction (1, 2, 4, 8) at which `crop` still has at least `size` pixels a side, so that decoding at that
 /// reduction loses nothing that resizing would keep.
@@ -58,10 +76,11 @@ Box scale_box(const Box& crop, uint32_t full_width, uint32_t full_height, const 
 /// Resamples boxes of images to a fixed square. Keeps its weights and buffers between calls. One thread at a time.
 class Resizer {
  public:
-  /// out[size, size, 3] = `box` of `image` by separable triangle filters: bilinear where it grows, an antialiasing
-  /// filter as wide as the reduction where it shrinks; weights outside the box are cut and the rest normalised. The box
-  /// lies in the image. Rounded to nearest once, at the end.
-  void resize(const Image& image, const Box& box, uint32_t size, std::span<uint8_t> out);
+  /// out[size, size, 3] = `box` of `image` by separable filters: interpolation where it grows, an antialiasing filter
+  /// as wide as the reduction where it shrinks. Weights outside the box, or, of the cubic filter, outside the image,
+  /// are cut and the rest normalised. The box lies in the image. Rounded to nearest once, at the end.
+  void resize(const Image& image, const Box& box, uint32_t size, std::span<uint8_t> out,
+              PictureOptions::Filter filter = PictureOptions::Filter::kLinear);
 
  private:
   struct Axis {
@@ -70,7 +89,8 @@ class Resizer {
     uint32_t stride = 0;
     uint32_t begin = 0, end = 0;  // the inputs that any output reads
   };
-  static void make_axis(double start, double length, uint32_t inputs, uint32_t outputs, Axis& axis);
+  static void make_axis(double start, double length, uint32_t inputs, uint32_t outputs, PictureOptions::Filter filter,
+                        Axis& axis);
 
   Axis horizontal_, vertical_;
   std::vector<float> row_;

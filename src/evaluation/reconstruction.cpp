@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "nn/embeddings.h"
 
 namespace triptych::evaluation {
 namespace {
@@ -34,8 +33,8 @@ std::size_t channel_of(std::size_t pixel) {
 }
 
 // As a model sees a pixel.
-double seen(uint8_t pixel, std::size_t channel) {
-  return (pixel / 255.0 - static_cast<double>(nn::kPixelMean[channel])) / static_cast<double>(nn::kPixelStd[channel]);
+double seen(const PixelScale& scale, uint8_t pixel, std::size_t channel) {
+  return (pixel / 255.0 - static_cast<double>(scale.mean[channel])) / static_cast<double>(scale.std[channel]);
 }
 
 // What a patch's values are relative to: value = (seen - mean) / deviation.
@@ -47,7 +46,8 @@ Frame frame_of(const PatchLayout& layout, std::span<const uint8_t> pixels, int64
   if (!normalize) return {};
   double sum = 0, squares = 0;
   const auto add = [&](double& to, const auto& of) {
-    for_values(layout, patch, [&](std::size_t, std::size_t at) { to += of(seen(pixels[at], channel_of(at))); });
+    for_values(layout, patch,
+               [&](std::size_t, std::size_t at) { to += of(seen(layout.scale, pixels[at], channel_of(at))); });
   };
   add(sum, [](double x) { return x; });
   const auto count = static_cast<double>(layout.num_values());
@@ -77,7 +77,7 @@ double ReconstructionCounter::add(std::span<const uint8_t> pixels, std::span<con
     const Frame frame = frame_of(layout_, pixels, patch, layout_.normalize);
     const auto for_targets = [&](const auto& f) {
       for_values(layout_, patch, [&](std::size_t value, std::size_t at) {
-        f(value, channel_of(at), (seen(pixels[at], channel_of(at)) - frame.mean) / frame.deviation);
+        f(value, channel_of(at), (seen(layout_.scale, pixels[at], channel_of(at)) - frame.mean) / frame.deviation);
       });
     };
     double mean = 0, error = 0, error_of_mean = 0, error_of_color = 0;
@@ -121,7 +121,8 @@ std::vector<uint8_t> paint_patches(const PatchLayout& layout, std::span<const ui
     for_values(layout, patch, [&](std::size_t value, std::size_t at) {
       const std::size_t c = channel_of(at);
       const double x = static_cast<double>(values[value]) * frame.deviation + frame.mean;
-      const double pixel = 255 * (x * static_cast<double>(nn::kPixelStd[c]) + static_cast<double>(nn::kPixelMean[c]));
+      const double pixel =
+          255 * (x * static_cast<double>(layout.scale.std[c]) + static_cast<double>(layout.scale.mean[c]));
       result[at] = static_cast<uint8_t>(std::lround(std::clamp(std::isnan(pixel) ? 0.0 : pixel, 0.0, 255.0)));
     });
   }

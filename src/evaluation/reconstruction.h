@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "base/rooms.h"
+#include "nn/embeddings.h"
 
 namespace triptych::evaluation {
 
@@ -12,6 +12,7 @@ namespace triptych::evaluation {
 struct PatchLayout {
   int64_t size = 0, patch = 0;  ///< pixels a side of the image and of a patch
   bool normalize = true;        ///< whether values are relative to each patch's own mean and deviation
+  PixelScale scale = {};        ///< of the pixels as the model sees them
 
   int64_t num_patches() const { return (size / patch) * (size / patch); }
   int64_t num_values() const { return 3 * patch * patch; }

@@ -23,8 +23,9 @@ void append_pool(std::vector<BlockSpec>& blocks, const CocaConfig& config) {
                     .backward_flops = 2 * flops,
                     .num_inputs = inputs_of_attention(queries, config.image.sequence()),
                     .make = [=](ParameterStore& store) {
-                      return make_block(AttentionPool(store, "image.pool", width, queries, heads, sizes.last_norm()),
-                                        forward);
+                      return make_block(
+                          AttentionPool(store, "image.pool", width, queries, heads, sizes.last_norm(), sizes.biases),
+                          forward);
                     }});
 }
 
@@ -52,9 +53,10 @@ void append_pooled_embedding(std::vector<BlockSpec>& blocks, const CocaConfig& c
        .backward_flops = 2 * flops,
        .num_inputs = inputs_of_attention(1, config.image.sequence()),
        .make = [=](ParameterStore& store) {
-         return make_block(EmbeddingHead{AttentionPool(store, "image.head.pool", width, 1, heads, sizes.last_norm()),
-                                         ProjectionHead(store, "image.head", width, embedding, sizes.norm)},
-                           forward);
+         return make_block(
+             EmbeddingHead{AttentionPool(store, "image.head.pool", width, 1, heads, sizes.last_norm(), sizes.biases),
+                           ProjectionHead(store, "image.head", width, embedding, sizes.norm)},
+             forward);
        }});
 }
 

@@ -1,5 +1,7 @@
 #include "models/image_encoder.h"
 
+#include <fmt/ranges.h>
+
 #include "nn/attention_pool.h"
 #include "ops/pooling.h"
 
@@ -25,7 +27,13 @@ std::string_view pooling_name(ImageEncoderConfig::Pooling pooling) {
 }  // namespace
 
 std::string ImageEncoderConfig::to_string() const {
-  return fmt::format("size={} patch={} {} pooling={}", size, patch, sizes.to_string(), pooling_name(pooling));
+  std::string text =
+      fmt::format("size={} patch={} {} pooling={}", size, patch, sizes.to_string(), pooling_name(pooling));
+  if (!(scale == PixelScale())) {
+    text += fmt::format(" pixel_mean={} pixel_std={}", fmt::join(scale.mean, ","), fmt::join(scale.std, ","));
+  }
+  if (!patch_bias) text += " patch_bias=false";
+  return text;
 }
 
 void append_image_encoder(std::vector<BlockSpec>& blocks, const ImageEncoderConfig& config) {
@@ -62,7 +70,8 @@ PooledImage append_image_pool(std::vector<BlockSpec>& blocks, const ImageEncoder
                                        .feed_forward = sizes.feed_forward,
                                        .activation = sizes.activation,
                                        .input_norm = sizes.last_norm(),
-                                       .norm = sizes.norm};
+                                       .norm = sizes.norm,
+                                       .biases = sizes.biases};
   const double flops = AttentionPoolHead::forward_flops(pool, config.sequence());
   const std::string slot(kPooledImage);
   const auto forward = [](const AttentionPoolHead& head, std::span<const Variable> inputs, const Fields&,

@@ -25,6 +25,8 @@ struct ImageEncoderConfig {
   Pooling pooling = Pooling::kClassToken;
   float dropout = 0;
   int64_t visible = 0;  ///< patches that it sees of each image, those of the field "visible_patches"; 0: all
+  PixelScale scale;
+  bool patch_bias = true;  ///< of the patches' product: CLIP's has none
 
   PatchEmbedding::Config embedding() const {
     return {.size = size,
@@ -33,7 +35,9 @@ struct ImageEncoderConfig {
             .class_token = pooling == Pooling::kClassToken,
             .positions = sizes.positions,
             .norm = sizes.first_norm(),
-            .visible = visible};
+            .visible = visible,
+            .scale = scale,
+            .bias = patch_bias};
   }
   int64_t sequence() const { return embedding().sequence(); }
   /// "size=64 patch=8 width=256 layers=6 heads=4 feed_forward=1024 pooling=class", for fingerprints.

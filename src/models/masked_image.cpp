@@ -115,9 +115,10 @@ ModelSpec masked_image(const MaskedImageConfig& config) {
   return model;
 }
 
-Variable patch_targets(const Tensor& pixels, const Variable& masked_patches, int64_t patch, bool normalize,
-                       float factor, const Pass& pass) {
-  const Variable patches = gather(pass.rows(image_patches(pixels, patch, DType::kFloat32)), masked_patches);
+Variable patch_targets(const Tensor& pixels, const Variable& masked_patches, int64_t patch,
+                       const PixelScale& pixel_scale, bool normalize, float factor, const Pass& pass) {
+  const Variable patches =
+      gather(pass.rows(image_patches(pixels, patch, pixel_scale, DType::kFloat32)), masked_patches);
   if (!normalize) return scale(patches, factor);
   // A layer norm divides by the root of the variance with N of N values: its part of the one with N - 1 goes into its
   // weight and its floor.

@@ -24,8 +24,9 @@ ModelSpec masked_image(const MaskedImageConfig& config);
 ///   pixels           uint8 [B, size, size, 3]
 ///   masked_patches   int32 [B, M]
 ///   normalize        of each patch: less its mean, over the root of (its variance, with N - 1 of its N values, + 1e-6)
+///   pixel_scale      as the encoder's
 ///   factor           of all values
-Variable patch_targets(const Tensor& pixels, const Variable& masked_patches, int64_t patch, bool normalize,
-                       float factor, const Pass& pass);
+Variable patch_targets(const Tensor& pixels, const Variable& masked_patches, int64_t patch,
+                       const PixelScale& pixel_scale, bool normalize, float factor, const Pass& pass);
 
 }  // namespace triptych::models

@@ -34,6 +34,7 @@ std::string TransformerSizes::to_string() const {
   add("kv_heads", kv_heads > 0 ? kv_heads : heads, heads);
   add("positions", position_name(positions), position_name(usual.positions));
   add("rotary_base", rotary_base, usual.rotary_base);
+  add("biases", biases, usual.biases);
   return text;
 }
 
@@ -61,6 +62,7 @@ void append_block(std::vector<BlockSpec>& blocks, const std::string& name, int64
                                 .norm = sizes.norm,
                                 .post_norm = sizes.post_norm,
                                 .kv_heads = sizes.kv_heads,
+                                .biases = sizes.biases,
                                 .rotary = {.grid = grid, .base = sizes.rotary_base}};
   if (sizes.layers > 1)
     config.drop_path = sizes.drop_path * static_cast<float>(i) / static_cast<float>(sizes.layers - 1);
@@ -149,12 +151,22 @@ void append_product(std::vector<BlockSpec>& blocks, const std::string& name, con
 }
 
 ProjectionHead::ProjectionHead(ParameterStore& store, const std::string& name, int64_t width, int64_t outputs,
-                               const std::optional<NormConfig>& norm)
-    : norm_(store, name + ".norm", width, norm),
-      weight_(&store.create(name + ".projection.weight", Shape{outputs, width}, "replicated", linear_matrix(width))) {}
+                               const std::optional<NormConfig>& norm, Projection projection)
+    : norm_(store, name + ".norm", width, norm) {
+  if (projection == Projection::kNone) {
+    TRIPTYCH_CHECK(outputs == width, "{}: a state of {} is an embedding of {}", name, width, outputs);
+    return;
+  }
+  weight_ = &store.create(name + ".projection.weight", Shape{outputs, width}, "replicated", linear_matrix(width));
+  if (projection == Projection::kBiasedProduct) {
+    bias_ = &store.create(name + ".projection.bias", Shape{outputs}, "replicated", {});
+  }
+}
 
 Variable ProjectionHead::forward(const Variable& x, const Pass& pass) const {
-  return linear(norm_.forward(x, pass), pass.use(*weight_), Variable(), DType::kFloat32);
+  const Variable state = norm_.forward(x, pass);
+  if (weight_ == nullptr) return state;
+  return linear(state, pass.use(*weight_), pass.use(bias_), DType::kFloat32);
 }
 
 }  // namespace triptych::models

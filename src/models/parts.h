@@ -23,6 +23,7 @@ struct TransformerSizes {
   PositionKind positions = PositionKind::kLearned;
   double rotary_base = 10000;
   float drop_path = 0;  ///< of the last block; those before have less, the first none
+  bool biases = true;   ///< of the blocks' products; Llama's have none
 
   /// Of the stream before the first block.
   std::optional<NormConfig> first_norm() const { return input_norm ? std::optional(norm) : std::nullopt; }
@@ -73,20 +74,27 @@ Variable constant_vector(int64_t size, float value, const Pass& pass);
 /// slot `to`. All of it Replicate on `tp`.
 void append_product(std::vector<BlockSpec>& blocks, const std::string& name, const Slot& from, const Slot& to);
 
-/// A stack's last norm, if there is one, then a product without bias to `outputs`, float32: "<name>.norm",
-/// "<name>.projection". All of it Replicate on `tp`: it sees one token a sample.
+/// What makes a state an embedding, behind the stack's last norm.
+enum class Projection {
+  kProduct,        ///< a matrix
+  kBiasedProduct,  ///< a matrix and a bias
+  kNone,           ///< nothing: the state is the embedding
+};
+
+/// A stack's last norm, if there is one, then a projection to `outputs`: "<name>.norm", "<name>.projection". All of it
+/// Replicate on `tp`: it sees one token a sample.
 class ProjectionHead {
  public:
   ProjectionHead(ParameterStore& store, const std::string& name, int64_t width, int64_t outputs,
-                 const std::optional<NormConfig>& norm);
-  /// x [B, H] whole, of the pass's dtype; returns float32 [B, outputs].
+                 const std::optional<NormConfig>& norm, Projection projection = Projection::kProduct);
+  /// x [B, H] whole, of the pass's dtype; returns [B, outputs], float32 but where there is no projection: then as x.
   Variable forward(const Variable& x, const Pass& pass) const;
 
   static double forward_flops(int64_t width, int64_t outputs) { return 2.0 * static_cast<double>(width * outputs); }
 
  private:
   OptionalNorm norm_;
-  Parameter* weight_;
+  Parameter *weight_ = nullptr, *bias_ = nullptr;
 };
 
 }  // namespace triptych::models

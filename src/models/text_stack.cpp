@@ -1,5 +1,6 @@
 #include "models/text_stack.h"
 
+#include <optional>
 #include <utility>
 
 #include "nn/decoding.h"
@@ -16,6 +17,7 @@ namespace {
 struct TokenEmbedding {
   TokenTable table;
   Positions positions;
+  std::optional<SegmentTable> segments;
   OptionalNorm norm;
 };
 
@@ -32,8 +34,11 @@ struct Pooler {
 }  // namespace
 
 std::string TextStackConfig::to_string() const {
-  return fmt::format("length={} vocabulary={} {} attention={}", length, vocabulary, sizes.to_string(),
-                     causal ? "causal" : "bidirectional");
+  std::string text = fmt::format("length={} vocabulary={} {} attention={}", length, vocabulary, sizes.to_string(),
+                                 causal ? "causal" : "bidirectional");
+  if (reads_padding) text += " padding=read";
+  if (segments > 0) text += fmt::format(" segments={}", segments);
+  return text;
 }
 
 void append_token_embedding(std::vector<BlockSpec>& blocks, const std::string& name, const TextStackConfig& config,
@@ -41,7 +46,8 @@ void append_token_embedding(std::vector<BlockSpec>& blocks, const std::string& n
   const std::string block_name = name + ".embed";
   const auto forward = [](const TokenEmbedding& parts, std::span<const Variable>, const Fields& fields,
                           const Pass& pass) {
-    const Variable x = parts.positions.add_to(parts.table.embed(fields["tokens"], pass), pass);
+    Variable x = parts.positions.add_to(parts.table.embed(fields["tokens"], pass), pass);
+    if (parts.segments) x = parts.segments->add_one(x, 0, pass);
     return parts.norm.forward(x, pass);
   };
   blocks.push_back(
@@ -49,11 +55,14 @@ void append_token_embedding(std::vector<BlockSpec>& blocks, const std::string& n
        .fields = {"tokens"},
        .writes = {{.name = name, .dims = {config.length, config.sizes.width}, .is_text = true}},
        .make = [=](ParameterStore& store) {
+         const int64_t width = config.sizes.width;
          return make_block(
-             TokenEmbedding{
-                 TokenTable(store, block_name, config.vocabulary, config.sizes.width, is_tied),
-                 Positions(store, block_name, config.sizes.positions, {.sequence = config.length}, config.sizes.width),
-                 OptionalNorm(store, block_name + ".norm", config.sizes.width, config.sizes.first_norm())},
+             TokenEmbedding{TokenTable(store, block_name, config.vocabulary, width, is_tied),
+                            Positions(store, block_name, config.sizes.positions, {.sequence = config.length}, width),
+                            config.segments > 0
+                                ? std::optional<SegmentTable>(std::in_place, store, block_name, config.segments, width)
+                                : std::nullopt,
+                            OptionalNorm(store, block_name + ".norm", width, config.sizes.first_norm())},
              forward);
        }});
 }

@@ -14,7 +14,11 @@ struct TextStackConfig {
   TransformerSizes sizes;
   bool causal = true;
   float dropout = 0;
+  bool reads_padding = false;  ///< all of `length` tokens are the text (SigLIP); else padding is masked
+  int64_t segments = 0;        ///< BERT's kinds of sentences, of which a text has the first; 0: there are none
 
+  /// The field that masks the text's padding; "" if that is read.
+  std::string lengths() const { return reads_padding ? "" : "lengths"; }
   /// "length=32 vocabulary=8192 width=256 ...", for fingerprints.
   std::string to_string() const;
 };

@@ -13,7 +13,7 @@ namespace triptych::nn {
 class AttentionPool {
  public:
   AttentionPool(ParameterStore& store, const std::string& name, int64_t width, int64_t num_queries, int64_t num_heads,
-                const std::optional<NormConfig>& norm);
+                const std::optional<NormConfig>& norm, bool biases = true);
 
   /// x [B, S, H], whole, before the stack's last norm, which is the pool's; returns [B, Q, H], whole.
   Variable forward(const Variable& x, const Pass& pass) const;
@@ -41,9 +41,10 @@ class AttentionPoolHead {
     Activation activation = Activation::kGelu;
     std::optional<NormConfig> input_norm;  ///< the stack's last one
     NormConfig norm;                       ///< of the feed-forward layer's input
+    bool biases = true;                    ///< of the products
 
     FeedForward::Config feed_forward_config() const {
-      return {.width = width, .inner = feed_forward, .activation = activation};
+      return {.width = width, .inner = feed_forward, .activation = activation, .biases = biases};
     }
   };
   AttentionPoolHead(ParameterStore& store, const std::string& name, const Config& config);

@@ -15,7 +15,7 @@ constexpr float kSmall = 0.02f;  // the standard deviation of what is added to o
 
 }  // namespace
 
-Tensor image_patches(const Tensor& pixels, int64_t patch, DType dtype) {
+Tensor image_patches(const Tensor& pixels, int64_t patch, const PixelScale& scale, DType dtype) {
   const int64_t batch = pixels.size(0), size = pixels.size(1), across = size / patch;
   Tensor patches = Tensor::empty(pixels.device(), dtype, Shape{batch, across * across, 3 * patch * patch});
   patchify(pixels.device().stream(), {.pixels = pixels.data<uint8_t>(),
@@ -23,8 +23,8 @@ Tensor image_patches(const Tensor& pixels, int64_t patch, DType dtype) {
                                       .batch = batch,
                                       .image_size = size,
                                       .patch_size = patch,
-                                      .mean = kPixelMean,
-                                      .std = kPixelStd,
+                                      .mean = scale.mean,
+                                      .std = scale.std,
                                       .dtype = dtype});
   return patches;
 }
@@ -33,16 +33,19 @@ PatchEmbedding::PatchEmbedding(ParameterStore& store, const std::string& name, c
     : config_(config),
       weight_(&store.create(name + ".patch.weight", Shape{config.width, 3 * config.patch * config.patch},
                             "patch.weight", linear_matrix(3 * config.patch * config.patch))),
-      bias_(&store.create(name + ".patch.bias", Shape{config.width}, "patch.bias", {})),
+      bias_(config.bias ? &store.create(name + ".patch.bias", Shape{config.width}, "patch.bias", {}) : nullptr),
       class_token_(config.class_token ? &store.create(name + ".class_token", Shape{config.width}, "class_token",
                                                       {.standard_deviation = kSmall, .decay = true})
                                       : nullptr),
       positions_(store, name, config.positions, config.grid(), config.width),
       norm_(store, name + ".norm", config.width, config.norm) {}
 
+Variable PatchEmbedding::embed(const Variable& patches, const Pass& pass) const {
+  return linear(patches, pass.use(*weight_), pass.use(bias_), pass.dtype);
+}
+
 Variable PatchEmbedding::forward(const Tensor& pixels, const Pass& pass) const {
-  const Variable patches = pass.rows(image_patches(pixels, config_.patch, pass.dtype));
-  Variable x = linear(patches, pass.use(*weight_), pass.use(*bias_), pass.dtype);
+  Variable x = embed(pass.rows(image_patches(pixels, config_.patch, config_.scale, pass.dtype)), pass);
   if (class_token_ != nullptr) x = prepend_token(x, pass.use(*class_token_));
   return norm_.forward(positions_.add_to(x, pass), pass);
 }
@@ -64,10 +67,11 @@ Variable SegmentTable::add_each(const Variable& x, const Tensor& segments, const
 
 // Positions are those of the sample's patches, so they come before the class token, which brings its own.
 Variable PatchEmbedding::forward_visible(const Tensor& pixels, const Tensor& visible, const Pass& pass) const {
-  const Variable patches = pass.rows(image_patches(pixels, config_.patch, pass.dtype)), chosen = pass.rows(visible);
+  const Variable patches = pass.rows(image_patches(pixels, config_.patch, config_.scale, pass.dtype));
+  const Variable chosen = pass.rows(visible);
   const Variable positions = positions_.all(pass);
   const int64_t first = class_token_ != nullptr ? 1 : 0;
-  Variable x = linear(gather(patches, chosen), pass.use(*weight_), pass.use(*bias_), pass.dtype);
+  Variable x = embed(gather(patches, chosen), pass);
   if (positions.defined()) {
     x = add(x, embedding(chosen, slice(positions, 0, first, config_.num_patches()), pass.mesh));
   }

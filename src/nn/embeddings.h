@@ -30,9 +30,16 @@ inline constexpr PlanRow kEmbeddingsSequencePlan[] = {
 inline constexpr std::array<float, 3> kPixelMean{0.48145466f, 0.4578275f, 0.40821073f};
 inline constexpr std::array<float, 3> kPixelStd{0.26862954f, 0.26130258f, 0.27577711f};
 
+/// What a pixel's channels, as values in [0, 1], are taken relative to: value = (channel - mean) / std.
+struct PixelScale {
+  std::array<float, 3> mean = kPixelMean, std = kPixelStd;
+
+  bool operator==(const PixelScale&) const = default;
+};
+
 /// pixels uint8 [B, size, size, 3]; returns [B, P, 3 patch patch] of `dtype`: patches row by row of the image, in the
-/// order of kernels/patchify.h, each value less its channel's mean, over its standard deviation.
-Tensor image_patches(const Tensor& pixels, int64_t patch, DType dtype);
+/// order of kernels/patchify.h, each value by `scale`.
+Tensor image_patches(const Tensor& pixels, int64_t patch, const PixelScale& scale, DType dtype);
 
 /// Images as sequences (Dosovitskiy et al. 2021): each patch of pixels times a matrix, an optional class token in
 /// front, positions, and an optional norm, CLIP's `ln_pre`.
@@ -44,6 +51,8 @@ class PatchEmbedding {
     PositionKind positions = PositionKind::kLearned;
     std::optional<NormConfig> norm;
     int64_t visible = 0;  ///< patches that are embedded, a sample's own choice; 0: all
+    PixelScale scale;
+    bool bias = true;  ///< of the patches' product
 
     int64_t num_patches() const { return (size / patch) * (size / patch); }
     /// Of the whole image.
@@ -62,7 +71,9 @@ class PatchEmbedding {
 
  private:
   Config config_;
-  Parameter *weight_, *bias_;
+  Variable embed(const Variable& patches, const Pass& pass) const;
+
+  Parameter *weight_, *bias_;  // bias_: null where the product has none
   Parameter* class_token_ = nullptr;
   Positions positions_;
   OptionalNorm norm_;

@@ -26,13 +26,14 @@ FeedForward::FeedForward(ParameterStore& store, const std::string& name, const C
   const bool is_pair = is_gated(config.activation);
   in_weight_ = make("in.weight", gated(config.activation, Shape{f, h}), linear_matrix(h),
                     is_pair ? "gated_in.weight" : "in.weight");
-  in_bias_ = make("in.bias", gated(config.activation, Shape{f}), {}, is_pair ? "gated_in.bias" : "in.bias");
+  if (config.biases)
+    in_bias_ = make("in.bias", gated(config.activation, Shape{f}), {}, is_pair ? "gated_in.bias" : "in.bias");
   out_weight_ = make("out.weight", Shape{h, f}, linear_matrix(f, scale), "out.weight");
-  out_bias_ = make("out.bias", Shape{h}, {}, "out.bias");
+  if (config.biases) out_bias_ = make("out.bias", Shape{h}, {}, "out.bias");
 }
 
 Variable FeedForward::forward(const Variable& x, const Pass& pass) const {
-  const Variable h = linear(x, pass.use(*in_weight_), pass.use(*in_bias_), pass.dtype);
+  const Variable h = linear(x, pass.use(*in_weight_), pass.use(in_bias_), pass.dtype);
   return activated_linear(h, pass.use(*out_weight_), config_.activation, pass.dtype);
 }
 

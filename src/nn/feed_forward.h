@@ -15,20 +15,22 @@ class FeedForward {
   struct Config {
     int64_t width = 0, inner = 0;  ///< H, F
     Activation activation = Activation::kGelu;
+    bool biases = true;  ///< of the products
   };
   /// `scale` of the initial output weights.
   FeedForward(ParameterStore& store, const std::string& name, const Config& config, float scale);
 
   /// x [B, S, H], whole; returns [B, S, H], Partial on `tp`.
   Variable forward(const Variable& x, const Pass& pass) const;
-  Parameter& out_bias() const { return *out_bias_; }
+  /// Null where the products have none.
+  Parameter* out_bias() const { return out_bias_; }
 
   /// Matrix-product FLOPs of one sample's forward pass.
   static double forward_flops(const Config& config, int64_t sequence);
 
  private:
   Config config_;
-  Parameter *in_weight_, *in_bias_, *out_weight_, *out_bias_;
+  Parameter *in_weight_, *in_bias_ = nullptr, *out_weight_, *out_bias_ = nullptr;
 };
 
 }  // namespace triptych::nn

@@ -32,6 +32,8 @@ struct Pass {
   AttentionSink* attentions = nullptr;  ///< sees every attention of this rank, of passes that are to be explained
 
   Variable use(Parameter& parameter) const { return Variable::of(parameter, record); }
+  /// Of a parameter that a layer has or has not: undefined if it is null.
+  Variable use(Parameter* parameter) const { return parameter != nullptr ? use(*parameter) : Variable(); }
 
   /// Where the plan puts a tensor.
   Layout layout(std::string_view name) const { return on_mesh(plan(name), mesh); }

@@ -55,15 +55,15 @@ SelfAttention::SelfAttention(ParameterStore& store, const std::string& name, con
                    config.num_heads, config.kv_heads);
     const int64_t k = config.kv_heads * config.head_dim();
     q_weight_ = make("q.weight", Shape{h, h}, linear_matrix(h));
-    q_bias_ = make("q.bias", Shape{h}, {});
+    if (config.biases) q_bias_ = make("q.bias", Shape{h}, {});
     kv_weight_ = make("kv.weight", Shape{2, k, h}, linear_matrix(h));
-    kv_bias_ = make("kv.bias", Shape{2, k}, {});
+    if (config.biases) kv_bias_ = make("kv.bias", Shape{2, k}, {});
   } else {
     qkv_weight_ = make("qkv.weight", Shape{3, h, h}, linear_matrix(h));
-    qkv_bias_ = make("qkv.bias", Shape{3, h}, {});
+    if (config.biases) qkv_bias_ = make("qkv.bias", Shape{3, h}, {});
   }
   out_weight_ = make("out.weight", Shape{h, h}, linear_matrix(h, scale));
-  out_bias_ = make("out.bias", Shape{h}, {});
+  if (config.biases) out_bias_ = make("out.bias", Shape{h}, {});
   const PositionGrid& grid = config.rotary.grid;
   if (grid.sequence == 0) return;
   const std::vector<float> table = rotary_angles(grid, config.head_dim(), config.rotary.base);
@@ -77,11 +77,11 @@ Variable SelfAttention::forward(const Variable& x, const Tensor& lengths, const 
   const AttentionMask mask{.causal = config_.causal, .lengths = lengths};
   Variable o;
   if (config_.has_grouped_queries()) {
-    const Variable q = turned(linear(x, pass.use(*q_weight_), pass.use(*q_bias_), pass.dtype), 1);
-    const Variable kv = turned(linear(x, pass.use(*kv_weight_), pass.use(*kv_bias_), pass.dtype), 1);
+    const Variable q = turned(linear(x, pass.use(*q_weight_), pass.use(q_bias_), pass.dtype), 1);
+    const Variable kv = turned(linear(x, pass.use(*kv_weight_), pass.use(kv_bias_), pass.dtype), 1);
     o = attend(q, kv, lengths, pass);
   } else {
-    const Variable qkv = turned(linear(x, pass.use(*qkv_weight_), pass.use(*qkv_bias_), pass.dtype), 2);
+    const Variable qkv = turned(linear(x, pass.use(*qkv_weight_), pass.use(qkv_bias_), pass.dtype), 2);
     if (pass.cache == nullptr) {
       o = self_attention(qkv, config_.num_heads, mask);
       if (pass.attentions != nullptr) {
@@ -137,22 +137,24 @@ double SelfAttention::forward_flops(const TransformerBlockConfig& config, int64_
 }
 
 CrossAttention::CrossAttention(ParameterStore& store, const std::string& name, int64_t width, int64_t memory_width,
-                               int64_t num_heads, float scale)
-    : name_(name),
-      num_heads_(num_heads),
-      q_weight_(
-          &store.create(name + ".q.weight", Shape{width, width}, "cross_attention.q.weight", linear_matrix(width))),
-      q_bias_(&store.create(name + ".q.bias", Shape{width}, "cross_attention.q.bias", {})),
-      kv_weight_(&store.create(name + ".kv.weight", Shape{2, width, memory_width}, "cross_attention.kv.weight",
-                               linear_matrix(memory_width))),
-      kv_bias_(&store.create(name + ".kv.bias", Shape{2, width}, "cross_attention.kv.bias", {})),
-      out_weight_(&store.create(name + ".out.weight", Shape{width, width}, "attention.out.weight",
-                                linear_matrix(width, scale))),
-      out_bias_(&store.create(name + ".out.bias", Shape{width}, "attention.out.bias", {})) {}
+                               int64_t num_heads, float scale, bool biases)
+    : name_(name), num_heads_(num_heads) {
+  const auto make_bias = [&](std::string_view part, const Shape& shape, std::string_view place) {
+    return biases ? &store.create(fmt::format("{}.{}", name, part), shape, place, {}) : nullptr;
+  };
+  q_weight_ = &store.create(name + ".q.weight", Shape{width, width}, "cross_attention.q.weight", linear_matrix(width));
+  q_bias_ = make_bias("q.bias", Shape{width}, "cross_attention.q.bias");
+  kv_weight_ = &store.create(name + ".kv.weight", Shape{2, width, memory_width}, "cross_attention.kv.weight",
+                             linear_matrix(memory_width));
+  kv_bias_ = make_bias("kv.bias", Shape{2, width}, "cross_attention.kv.bias");
+  out_weight_ =
+      &store.create(name + ".out.weight", Shape{width, width}, "attention.out.weight", linear_matrix(width, scale));
+  out_bias_ = make_bias("out.bias", Shape{width}, "attention.out.bias");
+}
 
 Variable CrossAttention::forward(const Variable& x, const Variable& memory, const Tensor& lengths,
                                  const Pass& pass) const {
-  const Variable q = linear(x, pass.use(*q_weight_), pass.use(*q_bias_), pass.dtype);
+  const Variable q = linear(x, pass.use(*q_weight_), pass.use(q_bias_), pass.dtype);
   const Variable kv = keys_and_values(memory, pass);
   const AttentionMask mask{.causal = false, .lengths = lengths};
   const Variable o =
@@ -168,7 +170,7 @@ Variable CrossAttention::keys_and_values(const Variable& memory, const Pass& pas
     const Shape global{shape[0] * pass.mesh.size(Axis::kDp), shape[1], 2, kv_weight_->global_shape[1]};
     return Variable::constant(kept, global, pass.layout("cross_attention.kv"));
   }
-  const Variable kv = linear(memory, pass.use(*kv_weight_), pass.use(*kv_bias_), pass.dtype);
+  const Variable kv = linear(memory, pass.use(*kv_weight_), pass.use(kv_bias_), pass.dtype);
   if (pass.cache != nullptr) pass.cache->keep(name_, kv.tensor());
   return kv;
 }
@@ -188,13 +190,13 @@ TransformerBlock::TransformerBlock(ParameterStore& store, const std::string& nam
                                            SelfAttention(store, name + ".attention", config, to_residual(config)),
                                            make_gate(store, name + ".attention", config)})
                   : std::nullopt),
-      across_(
-          config.memory_width > 0
-              ? std::optional<Across>({NormParameters(store, name + ".cross_attention.norm", config.width, config.norm),
-                                       CrossAttention(store, name + ".cross_attention", config.width,
-                                                      config.memory_width, config.num_heads, to_residual(config)),
-                                       make_gate(store, name + ".cross_attention", config)})
-              : std::nullopt),
+      across_(config.memory_width > 0
+                  ? std::optional<Across>(
+                        {NormParameters(store, name + ".cross_attention.norm", config.width, config.norm),
+                         CrossAttention(store, name + ".cross_attention", config.width, config.memory_width,
+                                        config.num_heads, to_residual(config), config.biases),
+                         make_gate(store, name + ".cross_attention", config)})
+                  : std::nullopt),
       feed_forward_norm_(store, name + ".feed_forward.norm", config.width, config.norm),
       feed_forward_(store, name + ".feed_forward", config.feed_forward_config(), to_residual(config)),
       feed_forward_gate_(make_gate(store, name + ".feed_forward", config)),
@@ -209,15 +211,15 @@ Variable TransformerBlock::run(const Variable& x, const Variable& memory, const 
   const auto dropout = [&](std::string_view part) {
     return pass.dropout(fmt::format("{}.{}", name_, part), config_.dropout, config_.drop_path);
   };
-  // What a part adds to the stream, and its bias, which is added with it.
+  // What a part adds to the stream, and its bias, which is added with it; undefined where there is none.
   struct Branch {
     Variable z, bias;
   };
-  const auto branch_of = [&](const Variable& z, Parameter& bias, Parameter* gate) -> Branch {
+  const auto branch_of = [&](const Variable& z, Parameter* bias, Parameter* gate) -> Branch {
     const Branch whole{pass.laid_out(z, "stream"), pass.use(bias)};
     if (gate == nullptr) return whole;
     const Variable factor = reshape(tanh(pass.use(*gate)), Shape{});
-    return {multiply(whole.z, factor), multiply(whole.bias, factor)};
+    return {multiply(whole.z, factor), whole.bias.defined() ? multiply(whole.bias, factor) : Variable()};
   };
   // The stream after a branch has been added to it, and a norm of that.
   const auto add = [&](const Variable& stream, const Branch& branch, std::string_view part,

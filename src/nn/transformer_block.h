@@ -33,13 +33,14 @@ struct TransformerBlockConfig {
   NormConfig norm;
   bool post_norm = false;  ///< norms behind the residual sums (Vaswani et al. 2017), not before each part
   int64_t kv_heads = 0;    ///< of self-attention (Ainslie et al. 2023, GQA), a divisor of num_heads; 0: num_heads
+  bool biases = true;      ///< of the products
   RotaryConfig rotary;
   float drop_path = 0;  ///< stochastic depth (Huang et al. 2016): so often a sample goes round a part of the block
 
   int64_t head_dim() const { return width / num_heads; }
   bool has_grouped_queries() const { return kv_heads > 0 && kv_heads != num_heads; }
   FeedForward::Config feed_forward_config() const {
-    return {.width = width, .inner = feed_forward, .activation = activation};
+    return {.width = width, .inner = feed_forward, .activation = activation, .biases = biases};
   }
 };
 
@@ -81,7 +82,8 @@ class SelfAttention {
   /// x [B, S, H], whole; returns [B, S, H], Partial on `tp`.
   ///   lengths   int32 [B]: keys at and beyond are masked; undefined if all count
   Variable forward(const Variable& x, const Tensor& lengths, const Pass& pass) const;
-  Parameter& out_bias() const { return *out_bias_; }
+  /// Null where the products have none.
+  Parameter* out_bias() const { return out_bias_; }
 
   /// Matrix-product FLOPs of one sample's forward pass.
   static double forward_flops(const TransformerBlockConfig& config, int64_t sequence);
@@ -97,7 +99,7 @@ class SelfAttention {
   TransformerBlockConfig config_;
   Parameter *qkv_weight_ = nullptr, *qkv_bias_ = nullptr;  // or, with grouped queries:
   Parameter *q_weight_ = nullptr, *q_bias_ = nullptr, *kv_weight_ = nullptr, *kv_bias_ = nullptr;
-  Parameter *out_weight_, *out_bias_;
+  Parameter *out_weight_, *out_bias_ = nullptr;
   Tensor angles_;  // float32 [S, D], or undefined
 };
 
@@ -107,12 +109,13 @@ class CrossAttention {
  public:
   /// `scale` of the initial output weights.
   CrossAttention(ParameterStore& store, const std::string& name, int64_t width, int64_t memory_width, int64_t num_heads,
-                 float scale);
+                 float scale, bool biases = true);
 
   /// x [B, S, H] and memory [B, T, M], whole; returns [B, S, H], Partial on `tp`.
   ///   lengths   int32 [B]: memory at and beyond is masked; undefined if all counts
   Variable forward(const Variable& x, const Variable& memory, const Tensor& lengths, const Pass& pass) const;
-  Parameter& out_bias() const { return *out_bias_; }
+  /// Null where the products have none.
+  Parameter* out_bias() const { return out_bias_; }
 
   /// Matrix-product FLOPs of one sample's forward pass.
   static double forward_flops(int64_t width, int64_t memory_width, int64_t sequence, int64_t memory);
@@ -122,7 +125,8 @@ class CrossAttention {
 
   std::string name_;
   int64_t num_heads_;
-  Parameter *q_weight_, *q_bias_, *kv_weight_, *kv_bias_, *out_weight_, *out_bias_;
+  Parameter *q_weight_, *kv_weight_, *out_weight_;
+  Parameter *q_bias_ = nullptr, *kv_bias_ = nullptr, *out_bias_ = nullptr;
 };
 
 /// A Transformer block of up to three parts: self-attention, unless it has none; in a decoder that has one,

@@ -28,7 +28,7 @@ class MaskedPatches : public Objective {
     // Of a patch that is not there both sides are zeros. The root of 1 / N on both makes the sum of squares N's mean.
     const float root = 1 / std::sqrt(static_cast<float>(slots[0].global_shape().back()));
     const Variable minus_target =
-        patch_targets(fields["pixels"], masked, config_.patch, config_.normalize, -root, pass);
+        patch_targets(fields["pixels"], masked, config_.patch, config_.scale, config_.normalize, -root, pass);
     return sum_of_squares(add(scale(gather(slots[0], masked), root), minus_target));
   }
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "nn/embeddings.h"
 #include "objectives/objective.h"
 
 namespace triptych::objectives {
@@ -14,6 +15,7 @@ namespace triptych::objectives {
 /// the patches that are not negative count.
 struct MaskedPatchesConfig {
   int64_t patch = 0;      ///< pixels a side
+  PixelScale scale;       ///< as the encoder's
   bool normalize = true;  ///< each patch by its own mean and variance
   double weight = 1;      ///< in the run's loss
   /// Fields of presence: an image that is not there has no patches.

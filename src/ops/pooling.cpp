@@ -80,25 +80,26 @@ Variable mean_tokens(const Variable& x) {
 
 Variable l2_normalize(const Variable& x) {
   const IndexRule::Applied rule = IndexRule("l2_normalize", "be!->be").apply({&x});
-  const Tensor input = x.tensor().contiguous();
+  const Tensor input = x.tensor().contiguous().to(DType::kFloat32);
   const int64_t rows = input.size(0), cols = input.size(1);
   const Tensor y = Tensor::empty(input.device(), DType::kFloat32, input.shape());
   const Tensor inverse = Tensor::empty(input.device(), DType::kFloat32, Shape{rows});
   l2_normalize_forward(
       input.device().stream(),
       {.x = input.data<float>(), .y = y.data<float>(), .inv_norm = inverse.data<float>(), .rows = rows, .cols = cols});
-  return record("l2_normalize", {x}, y, x.global_shape(), rule.layout(),
-                [rule, y, inverse, rows, cols](const Gradient& gradient, InputGradients& in) {
-                  const Tensor dy = gradient.tensor.contiguous();
-                  const Tensor dx = Tensor::empty(dy.device(), DType::kFloat32, dy.shape());
-                  l2_normalize_backward(dy.device().stream(), {.dy = dy.data<float>(),
-                                                               .y = y.data<float>(),
-                                                               .inv_norm = inverse.data<float>(),
-                                                               .dx = dx.data<float>(),
-                                                               .rows = rows,
-                                                               .cols = cols});
-                  in.add(0, dx, rule.gradient(0, gradient.layout));
-                });
+  return record(
+      "l2_normalize", {x}, y, x.global_shape(), rule.layout(),
+      [rule, y, inverse, rows, cols, dtype = x.tensor().dtype()](const Gradient& gradient, InputGradients& in) {
+        const Tensor dy = gradient.tensor.contiguous();
+        const Tensor dx = Tensor::empty(dy.device(), DType::kFloat32, dy.shape());
+        l2_normalize_backward(dy.device().stream(), {.dy = dy.data<float>(),
+                                                     .y = y.data<float>(),
+                                                     .inv_norm = inverse.data<float>(),
+                                                     .dx = dx.data<float>(),
+                                                     .rows = rows,
+                                                     .cols = cols});
+        in.add(0, dx.to(dtype), rule.gradient(0, gradient.layout));
+      });
 }
 
 }  // namespace triptych::ops

@@ -9,13 +9,18 @@ namespace {
 
 using Applied = IndexRule::Applied;
 
+// Of the branch's bias, which there may not be.
+const float* data_of(const Variable& bias) {
+  return bias.defined() ? bias.tensor().data<float>() : nullptr;
+}
+
 // The gradients that go to z and its bias, as far as they are wanted; `dout` is x's.
-ResidualBackwardArgs branch_gradient(const Tensor& dout, const Layout& bias_layout, const DropoutArgs& dropout,
-                                     InputGradients& in, Tensor& dz) {
+ResidualBackwardArgs branch_gradient(const Tensor& dout, bool has_bias, const Layout& bias_layout,
+                                     const DropoutArgs& dropout, InputGradients& in, Tensor& dz) {
   dz = dropout.drops() ? Tensor::empty(dout.device(), dout.dtype(), dout.shape()) : Tensor();
   return {.dout = dout.raw(),
           .dz = dz.defined() ? dz.raw() : nullptr,
-          .dbias = in.sum_target(2, dout.device(), bias_layout),
+          .dbias = has_bias ? in.sum_target(2, dout.device(), bias_layout) : SumTarget(),
           .dtype = dout.dtype(),
           .dropout = dropout};
 }
@@ -29,23 +34,27 @@ void hand_out(const Tensor& dout, const Tensor& dz, const Layout& layout, InputG
 
 Variable residual(const Variable& x, const Variable& z, const Variable& bias, const Dropout& dropout,
                   const Mesh& mesh) {
-  const Applied rule = IndexRule("residual", "bsh!,bsh!,h->bsh").apply({&x, &z, &bias});
+  const bool has_bias = bias.defined();
+  const Applied rule = has_bias ? IndexRule("residual", "bsh!,bsh!,h->bsh").apply({&x, &z, &bias})
+                                : IndexRule("residual", "bsh!,bsh!->bsh").apply({&x, &z});
   const Tensor x_tensor = x.tensor().contiguous(), z_tensor = z.tensor().contiguous();
   const DropoutArgs mask = dropout_args(dropout, x, mesh);
   Tensor y = Tensor::empty(x_tensor.device(), x_tensor.dtype(), x_tensor.shape());
   residual_forward(x_tensor.device().stream(), {.x = x_tensor.raw(),
                                                 .z = z_tensor.raw(),
-                                                .bias = bias.tensor().data<float>(),
+                                                .bias = data_of(bias),
                                                 .out = y.raw(),
                                                 .dtype = x_tensor.dtype(),
                                                 .z_dtype = z_tensor.dtype(),
                                                 .dropout = mask});
-  return record("residual", {x, z, bias}, std::move(y), x.global_shape(), rule.layout(),
-                [rule, mask](const Gradient& gradient, InputGradients& in) {
+  std::vector<Variable> inputs{x, z};
+  if (has_bias) inputs.push_back(bias);
+  return record("residual", std::move(inputs), std::move(y), x.global_shape(), rule.layout(),
+                [rule, mask, has_bias](const Gradient& gradient, InputGradients& in) {
                   const Tensor dy = gradient.tensor.contiguous();
+                  const Layout summed = has_bias ? rule.gradient(2, gradient.layout) : Layout();
                   Tensor dz;
-                  const ResidualBackwardArgs args =
-                      branch_gradient(dy, rule.gradient(2, gradient.layout), mask, in, dz);
+                  const ResidualBackwardArgs args = branch_gradient(dy, has_bias, summed, mask, in, dz);
                   residual_backward(dy.device().stream(), args);
                   hand_out(dy, dz, rule.gradient(0, gradient.layout), in);
                 });
@@ -53,10 +62,16 @@ Variable residual(const Variable& x, const Variable& z, const Variable& bias, co
 
 ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable& bias, const Dropout& dropout,
                            const Variable& weight, const Variable& norm_bias, const Mesh& mesh, float epsilon) {
-  const bool is_rms = !norm_bias.defined();
-  const Applied rule =
-      is_rms ? IndexRule("residual_norm", "bsh!,bsh!,h,h->bsh,bsh").apply({&x, &z, &bias, &weight})
-             : IndexRule("residual_norm", "bsh!,bsh!,h,h,h->bsh,bsh").apply({&x, &z, &bias, &weight, &norm_bias});
+  const bool is_rms = !norm_bias.defined(), has_bias = bias.defined();
+  std::vector<Variable> inputs{x, z};
+  if (has_bias) inputs.push_back(bias);
+  const int weight_input = static_cast<int>(inputs.size());
+  inputs.push_back(weight);
+  if (!is_rms) inputs.push_back(norm_bias);
+  std::vector<IndexRule::Operand> operands;
+  for (const Variable& input : inputs) operands.push_back({input.global_shape(), input.layout()});
+  const char* const rules[] = {"bsh!,bsh!,h->bsh,bsh", "bsh!,bsh!,h,h->bsh,bsh", "bsh!,bsh!,h,h,h->bsh,bsh"};
+  const Applied rule = IndexRule("residual_norm", rules[inputs.size() - 3]).apply(operands);
   const Tensor x_tensor = x.tensor().contiguous(), z_tensor = z.tensor().contiguous();
   const DropoutArgs mask = dropout_args(dropout, x, mesh);
   Device& device = x_tensor.device();
@@ -69,7 +84,7 @@ ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable&
   residual_norm_forward(device.stream(),
                         {.x = x_tensor.raw(),
                          .z = z_tensor.raw(),
-                         .bias = bias.tensor().data<float>(),
+                         .bias = data_of(bias),
                          .out = sum.raw(),
                          .dtype = dtype,
                          .z_dtype = z_tensor.dtype(),
@@ -84,7 +99,7 @@ ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable&
                          .cols = mask.cols,
                          .epsilon = epsilon,
                          .dtype = dtype});
-  const auto backward = [rule, mask, sum, mean, rstd, scale = weight.tensor(), rows, is_rms](
+  const auto backward = [rule, mask, sum, mean, rstd, scale = weight.tensor(), rows, is_rms, has_bias, weight_input](
                             std::span<const std::optional<Gradient>> dys, InputGradients& in) {
     const std::optional<Gradient>&dsum = dys[0], &dnorm = dys[1];
     const Layout& layout = (dnorm ? dnorm : dsum)->layout;
@@ -95,11 +110,12 @@ ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable&
                                     dsum->layout.to_string(), layout.to_string()));
     }
     Stream& stream = sum.device().stream();
-    const Layout dx_layout = rule.gradient(0, layout), summed = rule.gradient(2, layout);
+    const Layout dx_layout = rule.gradient(0, layout);
+    const Layout summed = rule.gradient(static_cast<std::size_t>(weight_input), layout);  // of all that is [H]
     Tensor dz;
     if (!dnorm) {
       const Tensor dy = dsum->tensor.contiguous();
-      residual_backward(stream, branch_gradient(dy, summed, mask, in, dz));
+      residual_backward(stream, branch_gradient(dy, has_bias, summed, mask, in, dz));
       return hand_out(dy, dz, dx_layout, in);
     }
     const Tensor dy = dnorm->tensor.contiguous();
@@ -113,16 +129,14 @@ ResidualNorm residual_norm(const Variable& x, const Variable& z, const Variable&
                             .rstd = rstd.data<float>(),
                             .add = add.defined() ? add.raw() : nullptr,
                             .dx = dx.raw(),
-                            .dweight = in.sum_target(3, dy.device(), summed),
-                            .dbias = is_rms ? SumTarget() : in.sum_target(4, dy.device(), summed),
+                            .dweight = in.sum_target(weight_input, dy.device(), summed),
+                            .dbias = is_rms ? SumTarget() : in.sum_target(weight_input + 1, dy.device(), summed),
                             .rows = rows,
                             .cols = mask.cols,
                             .dtype = dy.dtype()},
-                           branch_gradient(dx, summed, mask, in, dz));
+                           branch_gradient(dx, has_bias, summed, mask, in, dz));
     hand_out(dx, dz, dx_layout, in);
   };
-  std::vector<Variable> inputs{x, z, bias, weight};
-  if (!is_rms) inputs.push_back(norm_bias);
   std::vector<Variable> made =
       record_all("residual_norm", std::move(inputs),
                  {{sum, x.global_shape(), rule.layout(0)}, {std::move(y), x.global_shape(), rule.layout(1)}}, backward);

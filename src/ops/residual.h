@@ -9,7 +9,8 @@ namespace triptych::ops {
 /// y = x + dropout(z + bias), the branch of whole samples dropped too where there is stochastic depth.
 ///
 ///   x, z [B, S, H]   laid out alike, H whole
-///   bias [H]         float32, Replicate: here and not in the row-parallel product, so that it counts once
+///   bias [H]         float32, Replicate: here and not in the row-parallel product, so that it counts once;
+///                    undefined: there is none
 ///
 /// Backward: keeps nothing but the key; draws the mask again. Local: never communicates.
 /// Throws LayoutError by the rule "bsh!,bsh!,h->bsh".

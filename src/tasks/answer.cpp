@@ -55,6 +55,7 @@ class AnswerTask : public Task {
   Explanation explain(Inference& inference, const ExplainInputs& inputs) const override {
     return explain_image(inference, inputs,
                          {.image = model_.parts.image,
+                          .picture = augment_.picture,
                           .connector = model_.parts.connector,
                           .class_slot = "logits",
                           .class_word = "answer",

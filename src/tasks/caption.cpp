@@ -48,13 +48,14 @@ class CaptionTask : public Task {
   void check_data(const Dataset& dataset) const override { require_parts(dataset, kPairs, "captioning"); }
   void check_evaluation_set(const Dataset& dataset) const override { check_data(dataset); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
-    const FieldSource pixels = pixels_field(model_.image.size);
+    const FieldSource pixels = pixels_field(model_.image.size, augment_);
     return caption_results(inference, inputs, std::span(&pixels, 1), decoding_, {*this, inference, inputs});
   }
   std::optional<FeatureSlot> features() const override { return image_features(model_.image); }
   bool can_explain() const override { return true; }
   Explanation explain(Inference& inference, const ExplainInputs& inputs) const override {
-    const ExplainedModel model{.image = model_.image, .decoder = "text", .text_length = model_.text.length};
+    const ExplainedModel model{
+        .image = model_.image, .picture = augment_.picture, .decoder = "text", .text_length = model_.text.length};
     return explain_image(inference, inputs, model, [&](const Fields& fields) {
       return write_caption(inference, fields, *inputs.tokenizer, decoding_);
     });

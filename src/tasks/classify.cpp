@@ -52,7 +52,10 @@ class ClassifyTask : public Task {
   bool can_explain() const override { return true; }
   Explanation explain(Inference& inference, const ExplainInputs& inputs) const override {
     return explain_image(inference, inputs,
-                         {.image = model_.image, .pool = pool_attention(model_.image), .class_slot = kLogits});
+                         {.image = model_.image,
+                          .picture = augment_.picture,
+                          .pool = pool_attention(model_.image),
+                          .class_slot = kLogits});
   }
 
  private:

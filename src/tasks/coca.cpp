@@ -59,7 +59,7 @@ class CocaTask : public Task {
   void check_evaluation_set(const Dataset& dataset) const override { check_pairs_or_classes(dataset, zero_shot_); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
     EvaluationResults results = alignment_results(inference, inputs, fields(inputs.tokenizer), zero_shot_);
-    const FieldSource pixels = pixels_field(model_.image.size);
+    const FieldSource pixels = pixels_field(model_.image.size, augment_);
     EvaluationInputs pairs = inputs;
     pairs.sets = sets_with_pairs(inputs.sets);
     if (pairs.sets.empty()) return results;
@@ -71,6 +71,7 @@ class CocaTask : public Task {
   bool can_explain() const override { return true; }
   Explanation explain(Inference& inference, const ExplainInputs& inputs) const override {
     const ExplainedModel model{.image = model_.image,
+                               .picture = augment_.picture,
                                .pool = "image.head.pool",
                                .has_embeddings = true,
                                .decoder = "multimodal",

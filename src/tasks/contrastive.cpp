@@ -19,6 +19,7 @@ class ContrastiveTask : public Task {
     model_.text.dropout = model_.image.dropout;
     read_image_encoder(reader, model_.image, true, mesh);
     read_text_stack(reader, "model.text", model_.text, true, mesh);
+    read_heads(reader);
     read_contrastive(reader, objective_);
     read_zero_shot(reader, zero_shot_);
     zero_shot_.text_length = model_.text.length;
@@ -42,6 +43,7 @@ class ContrastiveTask : public Task {
   Explanation explain(Inference& inference, const ExplainInputs& inputs) const override {
     return explain_image(inference, inputs,
                          {.image = model_.image,
+                          .picture = augment_.picture,
                           .pool = pool_attention(model_.image),
                           .has_embeddings = true,
                           .text_length = model_.text.length});
@@ -52,6 +54,35 @@ class ContrastiveTask : public Task {
   }
 
  private:
+  // What stands between the towers and the embeddings.
+  void read_heads(ConfigReader& reader) {
+    std::string image = "linear", text = "linear", padding = "masked";
+    reader
+        .read("model.image.projection", image,
+              "From the pooled image to the embedding: linear, or none: the pooled state is the embedding (SigLIP).")
+        .one_of({"linear", "none"});
+    reader
+        .read("model.text.projection", text,
+              "From the text's last token to the embedding: linear; biased, with a bias "
+              "(SigLIP).")
+        .one_of({"linear", "biased"});
+    reader
+        .read("model.text.padding", padding,
+              "masked: a text ends with its end token; read: with its last pad, and all of them are a part of it "
+              "(SigLIP).")
+        .one_of({"masked", "read"});
+    if (image == "none") model_.image_projection = Projection::kNone;
+    if (text == "biased") model_.text_projection = Projection::kBiasedProduct;
+    model_.text.reads_padding = padding == "read";
+    if (image == "none" && model_.embedding != model_.image.sizes.width) {
+      reader.problem("model.image.projection",
+                     fmt::format("none needs model.embedding to be model.image.width: {}, {}", model_.embedding,
+                                 model_.image.sizes.width),
+                     "Change one of them, or use linear");
+      model_.image_projection = Projection::kProduct;
+    }
+  }
+
   TwoTowerConfig model_;
   ContrastiveConfig objective_;
   ZeroShotOptions zero_shot_;

@@ -17,9 +17,9 @@ const std::string kImageEmbedding = "image_embedding", kTextEmbedding = "text_em
 
 using Pooling = ImageEncoderConfig::Pooling;
 
-std::vector<uint8_t> pixels_of(const ExplainInputs& inputs, int64_t size) {
+std::vector<uint8_t> pixels_of(const ExplainInputs& inputs, const ExplainedModel& model) {
   try {
-    return read_center_square(inputs.image, static_cast<uint32_t>(size));
+    return read_for_evaluation(inputs.image, static_cast<uint32_t>(model.image.size), model.picture);
   } catch (const WorldError& error) {
     throw UserError(inputs.name, fmt::format("must be a picture, it cannot be read: {}. Name a JPEG, PNG or WebP file",
                                              error.what()));
@@ -151,7 +151,7 @@ Explanation explain_image(Inference& inference, const ExplainInputs& inputs, con
   }
   Explanation explanation{.side = model.image.size / model.image.patch,
                           .size = model.image.size,
-                          .pixels = pixels_of(inputs, model.image.size),
+                          .pixels = pixels_of(inputs, model),
                           .subject = {},
                           .text = inputs.text,
                           .scores = {},

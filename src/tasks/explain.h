@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/transforms.h"
 #include "evaluation/attention_maps.h"
 #include "models/connector.h"
 #include "models/fusion.h"
@@ -48,6 +49,7 @@ std::string pool_attention(const ImageEncoderConfig& config);
 /// Where a model looks at an image, and what of it can be explained: how a task's model is seen by explain_image.
 struct ExplainedModel {
   ImageEncoderConfig image;
+  PictureOptions picture = {};  ///< how it sees a picture
   std::string pool = {};  ///< attention of the one query that stands for the image; "": as image.pooling says
   ConnectorConfig connector = {};
   std::string class_slot = {};              ///< scores of classes, float32 [C]; "": it has none

@@ -81,7 +81,7 @@ class LanguageTask : public Task {
         {.name = "language", .slot = "logits", .field = "targets", .needs = needs, .label_smoothing = smoothing_})};
   }
   std::vector<FieldSource> fields(std::shared_ptr<const Tokenizer> tokenizer) const override {
-    return sources(std::move(tokenizer), augment_);
+    return sources(std::move(tokenizer));
   }
   int64_t vocabulary() const override { return model_.text.vocabulary; }
   TextRole text_role() const override { return answers_ ? TextRole::kQuestion : TextRole::kCaption; }
@@ -92,14 +92,14 @@ class LanguageTask : public Task {
   }
   void check_evaluation_set(const Dataset& dataset) const override { check_data(dataset); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override {
-    const std::vector<FieldSource> read = sources(inputs.tokenizer, {});
+    const std::vector<FieldSource> read = sources(inputs.tokenizer);
     if (answers_) return written_answer_results(inference, inputs, read, decoding_, {*this, inference, inputs});
     EvaluationResults results = perplexity_results(inference, inputs, read, has_pictures());
     if (!has_pictures()) {
       results.panels.push_back(written_texts(inference, *inputs.tokenizer, decoding_));
       return results;
     }
-    const FieldSource pixels = pixels_field(model_.image.size);
+    const FieldSource pixels = pixels_field(model_.image.size, augment_);
     append_results(results,
                    caption_results(inference, inputs, std::span(&pixels, 1), decoding_, {*this, inference, inputs}));
     return results;
@@ -108,6 +108,7 @@ class LanguageTask : public Task {
   Explanation explain(Inference& inference, const ExplainInputs& inputs) const override {
     const bool is_prefix = model_.way == PictureWay::kPrefix;
     const ExplainedModel model{.image = model_.image,
+                               .picture = augment_.picture,
                                .connector = model_.connector,
                                .decoder = is_prefix ? "text" : "gated",
                                .is_prefix = is_prefix,
@@ -124,11 +125,11 @@ class LanguageTask : public Task {
 
  private:
   bool has_pictures() const { return model_.way != PictureWay::kNone; }
-  std::vector<FieldSource> sources(std::shared_ptr<const Tokenizer> tokenizer, const AugmentOptions& augment) const {
+  std::vector<FieldSource> sources(std::shared_ptr<const Tokenizer> tokenizer) const {
     std::vector<FieldSource> all{text_fields(std::move(tokenizer), model_.text.length, model_.text.vocabulary,
                                              {.targets = true, .with_answer = answers_}),
                                  presence_fields()};
-    if (has_pictures()) all.push_back(pixels_field(model_.image.size, augment));
+    if (has_pictures()) all.push_back(pixels_field(model_.image.size, augment_));
     return all;
   }
 

@@ -56,8 +56,10 @@ class MaskedImageTask : public Task {
 
   ModelSpec model() const override { return masked_image(model_); }
   std::vector<ObjectiveSpec> objectives() const override {
-    return {
-        masked_patches_objective({.patch = model_.image.patch, .normalize = normalize_, .needs = {"image_present"}})};
+    return {masked_patches_objective({.patch = model_.image.patch,
+                                      .scale = model_.image.scale,
+                                      .normalize = normalize_,
+                                      .needs = {"image_present"}})};
   }
   std::vector<FieldSource> fields(std::shared_ptr<const Tokenizer>) const override {
     return {pixels_field(model_.image.size, augment_),
@@ -69,7 +71,8 @@ class MaskedImageTask : public Task {
 
  private:
   PatchLayout layout() const {
-    return {.size = model_.image.size, .patch = model_.image.patch, .normalize = normalize_};
+    return {
+        .size = model_.image.size, .patch = model_.image.patch, .normalize = normalize_, .scale = model_.image.scale};
   }
   void add_example(GalleryPanel& gallery, const std::string& set, const InferredRows& rows, int64_t item,
                    double error) const;

@@ -21,6 +21,12 @@ class MaskedTextTask : public Task {
     model_.text.causal = false;
     read_dropout(reader, model_.text.dropout);
     read_text_stack(reader, "model.text", model_.text, false, mesh);
+    reader
+        .read("model.text.segments", model_.text.segments,
+              "Kinds of sentences that have a vector each, of which every token of a text has the first (BERT: 2). 0: "
+              "none.")
+        .at_least(0)
+        .at_most(1024);
     reader.read("model.tied_output", model_.tied_output,
                 "Score tokens with the token embedding's matrix, instead of one of their own.");
     reader.read("model.transform_output", model_.transform_output,

@@ -1,6 +1,7 @@
 #include "tasks/model_config.h"
 
 #include <algorithm>
+#include <array>
 #include <span>
 #include <string_view>
 #include <type_traits>
@@ -50,6 +51,7 @@ void read_block_kind(ConfigReader& reader, const std::string& section, Transform
   sizes.post_norm = position == "post";
   reader.read(section + ".input_norm", sizes.input_norm,
               "A norm before the first block (CLIP's ln_pre, BERT's of its embeddings).");
+  reader.read(section + ".biases", sizes.biases, "Of the blocks' products; false: they have none (Llama).");
   reader
       .read(section + ".drop_path", sizes.drop_path,
             "Stochastic depth: how often a sample skips a part of the last block; it grows evenly from 0 at the first "
@@ -139,6 +141,31 @@ void read_sizes(ConfigReader& reader, const std::string& section, TransformerSiz
   }
 }
 
+namespace {
+
+// Three numbers, of red, green and blue.
+void read_channels(ConfigReader& reader, const std::string& key, std::array<float, 3>& channels, double least,
+                   std::string_view doc) {
+  std::vector<double> values(channels.begin(), channels.end());
+  for (double& value : values) value = std::stod(fmt::format("{}", static_cast<float>(value)));
+  reader.read(key, values, doc).at_least(least).at_most(1e3);
+  if (values.size() != channels.size()) {
+    reader.problem(key, fmt::format("must be three numbers, of red, green and blue, found {}", values.size()),
+                   "Give all three");
+    return;
+  }
+  for (std::size_t c = 0; c < channels.size(); ++c) channels[c] = static_cast<float>(values[c]);
+}
+
+// model.image.pixel_mean, pixel_std.
+void read_pixel_scale(ConfigReader& reader, PixelScale& scale) {
+  read_channels(reader, "model.image.pixel_mean", scale.mean, -1e3,
+                "Subtracted from red, green and blue, which are 0 to 1; CLIP's are the default, SigLIP's 0.5.");
+  read_channels(reader, "model.image.pixel_std", scale.std, 1e-6, "What red, green and blue are then divided by.");
+}
+
+}  // namespace
+
 void read_image_encoder(ConfigReader& reader, ImageEncoderConfig& config, bool has_pooling, const MeshShape& mesh) {
   reader.read("model.image.size", config.size, "Side of the pictures, in pixels.")
       .at_least(1)
@@ -153,6 +180,8 @@ void read_image_encoder(ConfigReader& reader, ImageEncoderConfig& config, bool h
                    fmt::format("must divide model.image.size: patch {}, size {}", config.patch, config.size),
                    "Change one of them");
   }
+  read_pixel_scale(reader, config.scale);
+  reader.read("model.image.patch_bias", config.patch_bias, "Of the product that embeds patches; CLIP's has none.");
   read_sizes(reader, "model.image", config.sizes, true, mesh);
   config.pooling = ImageEncoderConfig::Pooling::kMean;
   if (!has_pooling) return;
@@ -283,6 +312,20 @@ void read_contrastive(ConfigReader& reader, ContrastiveConfig& config) {
 
 void read_augmentation(ConfigReader& reader, AugmentOptions& options) {
   AugmentOptions& a = options;
+  std::string fit = "crop", filter = "linear";
+  reader
+      .read(
+          "data.fit", fit,
+          "What an evaluation sees of a picture that is no square: crop, the square in its middle (CLIP); stretch, all "
+          "of it (SigLIP, ViT). Training crops as data.augment says.")
+      .one_of({"crop", "stretch"});
+  reader
+      .read("data.filter", filter,
+            "With which pictures are resized, always with antialiasing: linear or cubic, which published models were "
+            "trained with. With cubic JPEGs are decoded in full size, which costs time.")
+      .one_of({"linear", "cubic"});
+  a.picture.fit = fit == "stretch" ? PictureOptions::Fit::kStretch : PictureOptions::Fit::kCrop;
+  a.picture.filter = filter == "cubic" ? PictureOptions::Filter::kCubic : PictureOptions::Filter::kLinear;
   reader.read("data.augment.min_scale", a.min_scale, "Least share of the image that a random crop keeps.")
       .positive()
       .at_most(1);

@@ -54,7 +54,7 @@ int64_t num_masked_tokens(ConfigReader& reader, const TextStackConfig& text, dou
 /// objective: kind, temperature, minimum_temperature, bias. A sample is a pair if it has its image and its text.
 void read_contrastive(ConfigReader& reader, ContrastiveConfig& config);
 
-/// data.augment.
+/// data.fit, data.filter: how a picture becomes the square that a model sees. data.augment.
 void read_augmentation(ConfigReader& reader, AugmentOptions& options);
 
 }  // namespace triptych::tasks

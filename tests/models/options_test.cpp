@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "data/field_sources.h"
+#include "evaluation/inference.h"
 #include "execution/batch_feeder.h"
 #include "models/captioner.h"
 #include "models/coca.h"
@@ -71,6 +72,17 @@ ModelSpec model_of(const std::string& name) {
     image.pooling = ImageEncoderConfig::Pooling::kAttention;
     return two_tower({image, text_of(bert_like()), 5});
   }
+  if (name == "siglip") {
+    image = image_of(llama_like());
+    image.pooling = ImageEncoderConfig::Pooling::kAttention;
+    image.sizes.biases = image.patch_bias = false;
+    image.scale = {.mean = {0.5f, 0.4f, 0.3f}, .std = {0.5f, 0.6f, 0.7f}};
+    TextStackConfig text = text_of(bert_like());
+    text.causal = false;
+    text.reads_padding = true;
+    text.segments = 2;
+    return two_tower({image, text, image.sizes.width, Projection::kNone, Projection::kBiasedProduct});
+  }
   if (name == "captioner") return captioner({image, text_of(llama_like())});
   image.pooling = ImageEncoderConfig::Pooling::kMean;
   return coca({image, text_of(llama_like()), 2, 3, 5});
@@ -79,7 +91,7 @@ ModelSpec model_of(const std::string& name) {
 std::vector<ObjectiveSpec> objectives_of(const std::string& name) {
   const ObjectiveSpec caption = cross_entropy_objective({.name = "caption", .slot = "logits", .field = "targets"});
   const ObjectiveSpec pairs = contrastive_objective({.kind = ContrastiveConfig::Kind::kInfoNce});
-  if (name == "two_tower" || name == "attention_pool") return {pairs};
+  if (name == "two_tower" || name == "attention_pool" || name == "siglip") return {pairs};
   if (name == "captioner") return {caption};
   return {pairs, caption};
 }
@@ -126,7 +138,8 @@ TEST_P(ModelOptions, EveryGradientOnAMeshIsThatOfOneRank) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, ModelOptions, ::testing::Values("two_tower", "attention_pool", "captioner", "coca"),
+INSTANTIATE_TEST_SUITE_P(Models, ModelOptions,
+                         ::testing::Values("two_tower", "attention_pool", "siglip", "captioner", "coca"),
                          [](const auto& param) { return param.param; });
 
 // A checkpoint made before there was a choice is one of the model that has not chosen.
@@ -142,6 +155,48 @@ TEST(Fingerprints, NameWhatIsNotAsByDefault) {
   EXPECT_EQ(sizes.to_string(),
             "width=12 layers=3 heads=2 feed_forward=10 activation=gelu_tanh norm_epsilon=1e-12 post_norm=true "
             "input_norm=true positions=sinusoidal");
+  sizes = {};
+  sizes.biases = false;
+  EXPECT_EQ(sizes.to_string(), "width=256 layers=6 heads=4 feed_forward=1024 biases=false");
+  EXPECT_EQ(ImageEncoderConfig().to_string(),
+            "size=64 patch=8 width=256 layers=6 heads=4 feed_forward=1024 pooling=class");
+  EXPECT_EQ(TextStackConfig().to_string(),
+            "length=32 vocabulary=8192 width=256 layers=6 heads=4 feed_forward=1024 attention=causal");
+  const std::string usual = two_tower({}).fingerprint;
+  EXPECT_EQ(usual.find("projection"), std::string::npos);
+  TwoTowerConfig chosen;
+  chosen.image.patch_bias = false;
+  chosen.image.scale.mean = {0.5f, 0.5f, 0.5f};
+  chosen.text.reads_padding = true;
+  chosen.text.segments = 2;
+  chosen.image_projection = Projection::kNone;
+  chosen.text_projection = Projection::kBiasedProduct;
+  for (const char* part : {"patch_bias=false", "pixel_mean=0.5,0.5,0.5", "padding=read", "segments=2",
+                           "image_projection=none", "text_projection=biased"}) {
+    EXPECT_NE(two_tower(chosen).fingerprint.find(part), std::string::npos) << part;
+  }
+}
+
+// SigLIP's text is all of its tokens, so its pads count; else what stands behind the end token does not.
+TEST(Padding, IsReadWhereItIsAPartOfTheText) {
+  for (const bool reads : {false, true}) {
+    TextStackConfig text = text_of(bert_like());
+    text.causal = false;
+    text.reads_padding = reads;
+    const ModelSpec model = two_tower({image_of(bert_like()), text, 5});
+    const std::unique_ptr<Group> self = make_self_group("test");
+    RankModel rank(*self, {}, model, {contrastive_objective({})}, gpipe(1, 1, LossCoupling::kCoupled), {.seed = 3});
+    Inference inference(rank.device, rank.mesh, rank.executor, {});
+    const auto embedding_of = [&](const std::vector<int32_t>& tokens) {
+      Fields fields(1);
+      const std::vector<int32_t> length{4};
+      fields.set("tokens", Tensor::from<int32_t>(rank.device, Shape{1, 7}, std::span<const int32_t>(tokens)));
+      fields.set("lengths", Tensor::from<int32_t>(rank.device, Shape{1}, std::span<const int32_t>(length)));
+      return inference.infer(fields, "text_embedding");
+    };
+    const bool differs = embedding_of({2, 9, 8, 3, 0, 0, 0}) != embedding_of({2, 9, 8, 3, 0, 5, 0});
+    EXPECT_EQ(differs, reads);
+  }
 }
 
 // The names and shapes of a checkpoint's tensors that a default model has, and those that choices add or leave out.
@@ -179,6 +234,20 @@ TEST(ParameterNames, FollowTheChoices) {
   chosen.post_norm = chosen.input_norm = true;
   EXPECT_EQ(of_text(chosen, "text.embed."), "tokens.weight [18, 16]\npositions [7, 16]\n" + norm + bias);
   EXPECT_EQ(of_text(chosen, "text.head."), "projection.weight [5, 16]\n") << "post-norm blocks need no last norm";
+  chosen = sizes;
+  chosen.biases = false;
+  EXPECT_EQ(of_text(chosen, "text.blocks.0.attention."), norm + bias + "qkv.weight [3, 16, 16]\nout.weight [16, 16]\n");
+  EXPECT_EQ(of_text(chosen, "text.blocks.0.feed_forward."), norm + bias + "in.weight [12, 16]\nout.weight [16, 12]\n");
+  TwoTowerConfig siglip{image_of(sizes), text_of(sizes), 16, Projection::kNone, Projection::kBiasedProduct};
+  siglip.image.patch_bias = false;
+  siglip.text.segments = 2;
+  EXPECT_EQ(names_of(two_tower(siglip), "image.embed."),
+            "patch.weight [16, 12]\nclass_token [16]\npositions [10, 16]\n");
+  EXPECT_EQ(names_of(two_tower(siglip), "image.head."), norm + bias);
+  EXPECT_EQ(names_of(two_tower(siglip), "text.head."),
+            norm + bias + "projection.weight [16, 16]\nprojection.bias [16]\n");
+  EXPECT_EQ(names_of(two_tower(siglip), "text.embed."),
+            "tokens.weight [18, 16]\npositions [7, 16]\nsegments [2, 16]\n");
 }
 
 }  // namespace
