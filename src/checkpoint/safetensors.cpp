@@ -25,8 +25,8 @@ constexpr std::string_view kMetadata = "__metadata__";
 constexpr std::size_t kSliceBytes = std::size_t{1} << 20;
 
 constexpr std::pair<DType, std::string_view> kDTypes[] = {
-    {DType::kFloat32, "F32"}, {DType::kBFloat16, "BF16"}, {DType::kInt32, "I32"},
-    {DType::kInt64, "I64"},   {DType::kUInt8, "U8"},      {DType::kFloat64, "F64"},
+    {DType::kFloat32, "F32"}, {DType::kBFloat16, "BF16"}, {DType::kInt32, "I32"},   {DType::kInt64, "I64"},
+    {DType::kUInt8, "U8"},    {DType::kFloat64, "F64"},   {DType::kFloat16, "F16"},
 };
 
 SafetensorsEntry read_entry(const std::string& name, const json& value, uint64_t data_begin, uint64_t data_bytes,
@@ -41,7 +41,7 @@ SafetensorsEntry read_entry(const std::string& name, const json& value, uint64_t
   SafetensorsEntry entry;
   const json& dtype = value["dtype"];
   if (!dtype.is_string() || !parse_safetensors_dtype(dtype.get_ref<const std::string&>(), entry.dtype)) {
-    fail(fmt::format("dtype must be one of F32, BF16, I32, I64, U8, F64, found {}", dtype.dump().substr(0, 100)));
+    fail(fmt::format("dtype must be one of F32, BF16, F16, I32, I64, U8, F64, found {}", dtype.dump().substr(0, 100)));
   }
   if (!value["shape"].is_array()) fail("shape must be a list");
   for (const json& size : value["shape"]) {

@@ -53,7 +53,7 @@ struct SafetensorsHeader {
 /// Throws WorldError naming the file and the first thing that is wrong.
 SafetensorsHeader read_safetensors_header(const File& file);
 
-/// "F32", "BF16", "I32", "I64", "U8", "F64".
+/// "F32", "BF16", "F16", "I32", "I64", "U8", "F64".
 std::string_view safetensors_dtype_name(DType dtype);
 /// The inverse; false if the name is none of them.
 bool parse_safetensors_dtype(std::string_view name, DType& dtype);

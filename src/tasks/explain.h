@@ -50,7 +50,7 @@ std::string pool_attention(const ImageEncoderConfig& config);
 struct ExplainedModel {
   ImageEncoderConfig image;
   PictureOptions picture = {};  ///< how it sees a picture
-  std::string pool = {};  ///< attention of the one query that stands for the image; "": as image.pooling says
+  std::string pool = {};        ///< attention of the one query that stands for the image; "": as image.pooling says
   ConnectorConfig connector = {};
   std::string class_slot = {};              ///< scores of classes, float32 [C]; "": it has none
   std::string class_word = "class";         ///< what one is called

@@ -162,7 +162,7 @@ TEST_F(Damage, ForgedManifestsAreCheckedFieldByField) {
       {"\"shape\":[4,9]", "\"shape\":[4,4611686018427387904]", "overflows"},
       {"\"shape\":[4,9]", "\"shape\":[4,9,1]", "must lie inside of"},
       {"\"begin\":[2,0]", "\"begin\":[9223372036854775807,0]", "must lie inside of"},
-      {"\"dtype\":\"F32\"", "\"dtype\":\"F16\"", "the dtype of `w` must be known, found F16"},
+      {"\"dtype\":\"F32\"", "\"dtype\":\"F8\"", "the dtype of `w` must be known, found F8"},
       {"\"file\":\"rank_00001.safetensors\"", "\"file\":\"x\"", "must be in one of the files"},
   };
   const std::string sound = slurp(manifest());
