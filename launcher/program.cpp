@@ -27,6 +27,7 @@
 #include "launcher/index.h"
 #include "launcher/ingest.h"
 #include "launcher/inspect.h"
+#include "launcher/interop.h"
 #include "launcher/merge.h"
 #include "launcher/plan.h"
 #include "launcher/ranks.h"
@@ -95,6 +96,7 @@ int run_subcommand(int argc, char** argv, TaskTable tasks) {
   register_explain(app, run, tasks);
   register_report(app, run);
   register_merge(app, run, tasks);
+  register_interop(app, run, tasks);
   register_verify(app, run, tasks);
   register_ingest(app, run);
   register_index(app, run);

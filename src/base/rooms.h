@@ -75,10 +75,13 @@ using namespace checkpoint;
 using namespace optim;
 using namespace tasks;
 }  // namespace training
+namespace interop {
+using namespace training;
+}
 
 /// What is made of all rooms: the program, and the tests.
 namespace launcher {
-using namespace training;
+using namespace interop;
 }
 namespace test {
 using namespace launcher;

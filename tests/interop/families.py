@@ -1,4 +1,5 @@
-"""Which parameter of a published model is which of Triptych's, and which config it takes: one table a family.
+"""Which parameter of a published model is which of Triptych's, and which config it takes, of models that are not imported, being
+put together of several; src/interop has the others: one table a family.
 
 The names on their side are those of the files that Hugging Face's transformers writes (`model.safetensors`).
 """
@@ -39,14 +40,8 @@ def linear(ours, *theirs):
 
 
 def unbiased(ours, *theirs):
-    """The same of products that have no bias there."""
-    names = tuple(name + ".weight" for name in theirs)
-
-    def zeros(*weights):
-        biases = [torch.zeros(len(weight)) for weight in weights]
-        return biases[0] if len(theirs) == 1 else torch.stack(biases)
-
-    return [Row(ours + ".weight", names, one if len(theirs) == 1 else stacked), Row(ours + ".bias", names, zeros, None)]
+    """The same without biases."""
+    return Row(ours + ".weight", tuple(name + ".weight" for name in theirs), one if len(theirs) == 1 else stacked)
 
 
 def norm(ours, theirs):
@@ -79,12 +74,6 @@ def config_text(keys):
 VIT_BLOCK = {"attention_norm": "layernorm_before", "query": "attention.attention.query", "key": "attention.attention.key",
              "value": "attention.attention.value", "out": "attention.output.dense", "feed_forward_norm": "layernorm_after",
              "inner": "intermediate.dense", "outer": "output.dense"}
-CLIP_BLOCK = {"attention_norm": "layer_norm1", "query": "self_attn.q_proj", "key": "self_attn.k_proj",
-              "value": "self_attn.v_proj", "out": "self_attn.out_proj", "feed_forward_norm": "layer_norm2",
-              "inner": "mlp.fc1", "outer": "mlp.fc2"}
-BERT_BLOCK = {"attention_norm": "attention.output.LayerNorm", "query": "attention.self.query",
-              "key": "attention.self.key", "value": "attention.self.value", "out": "attention.output.dense",
-              "feed_forward_norm": "output.LayerNorm", "inner": "intermediate.dense", "outer": "output.dense"}
 BART_BLOCK = {"attention_norm": "self_attn_layer_norm", "query": "self_attn.q_proj", "key": "self_attn.k_proj",
               "value": "self_attn.v_proj", "out": "self_attn.out_proj", "feed_forward_norm": "final_layer_norm",
               "inner": "fc1", "outer": "fc2"}
@@ -103,8 +92,8 @@ def blocks(ours, theirs, layers, names):
     return table
 
 
-def gpt2_blocks(ours, theirs, layers, is_across):
-    """GPT-2's, whose products have their inputs first. `is_across`: they attend to an encoder."""
+def gpt2_blocks(ours, theirs, layers):
+    """GPT-2's that attend to an encoder. Their products have their inputs first."""
 
     def turned(name, other, parts=1):
         def make(x):
@@ -122,11 +111,10 @@ def gpt2_blocks(ours, theirs, layers, is_across):
                   norm(f"{mine}.feed_forward.norm", f"{other}.ln_2"),
                   turned(f"{mine}.feed_forward.in", f"{other}.mlp.c_fc"),
                   turned(f"{mine}.feed_forward.out", f"{other}.mlp.c_proj")]
-        if is_across:
-            table += [norm(f"{mine}.cross_attention.norm", f"{other}.ln_cross_attn"),
-                      turned(f"{mine}.cross_attention.q", f"{other}.crossattention.q_attn"),
-                      turned(f"{mine}.cross_attention.kv", f"{other}.crossattention.c_attn", 2),
-                      turned(f"{mine}.cross_attention.out", f"{other}.crossattention.c_proj")]
+        table += [norm(f"{mine}.cross_attention.norm", f"{other}.ln_cross_attn"),
+                  turned(f"{mine}.cross_attention.q", f"{other}.crossattention.q_attn"),
+                  turned(f"{mine}.cross_attention.kv", f"{other}.crossattention.c_attn", 2),
+                  turned(f"{mine}.cross_attention.out", f"{other}.crossattention.c_proj")]
     return table
 
 
@@ -164,12 +152,6 @@ def vit_encoder(theirs, layers, has_positions=True):
     return table + blocks("image", f"{theirs}.encoder.layer", layers, VIT_BLOCK)
 
 
-def vit(config):
-    keys = {"task": "classify", "model.classes": config.num_labels, "model.image.pooling": "class"} | image_keys(config)
-    table = vit_encoder("vit", config.num_hidden_layers)
-    return keys, table + [norm("classify.head.norm", "vit.layernorm"), linear("classify.head", "classifier")]
-
-
 def pixels_by_channel(patch):
     """Values of a patch that lie by row, column and channel, by channel, row and column."""
     return lambda x: x.reshape(patch, patch, 3, *x.shape[1:]).movedim(2, 0).reshape(x.shape)
@@ -191,87 +173,6 @@ def vit_mae(config):
     return keys, table
 
 
-# ---- CLIP (Radford et al. 2021)
-
-def clip(config):
-    image, text = config.vision_config, config.text_config
-    keys = {"task": "contrastive", "model.embedding": config.projection_dim, "model.image.pooling": "class",
-            "model.image.input_norm": True, "model.text.length": text.max_position_embeddings,
-            "model.text.vocabulary": text.vocab_size, "model.text.attention": "causal", "objective.kind": "infonce"}
-    keys |= image_keys(image) | encoder_keys("model.text", text)
-    patches = "vision_model.embeddings.patch_embedding.weight"
-    table = [Row("image.embed.patch.weight", (patches,), rows),
-             Row("image.embed.patch.bias", (patches,), lambda weight: torch.zeros(len(weight)), None),
-             Row("image.embed.class_token", ("vision_model.embeddings.class_embedding",)),
-             Row("image.embed.positions", ("vision_model.embeddings.position_embedding.weight",)),
-             norm("image.embed.norm", "vision_model.pre_layrnorm"),  # their spelling
-             norm("image.head.norm", "vision_model.post_layernorm"),
-             Row("image.head.projection.weight", ("visual_projection.weight",)),
-             Row("text.embed.tokens.weight", ("text_model.embeddings.token_embedding.weight",)),
-             Row("text.embed.positions", ("text_model.embeddings.position_embedding.weight",)),
-             norm("text.head.norm", "text_model.final_layer_norm"),
-             Row("text.head.projection.weight", ("text_projection.weight",)),
-             Row("objective.log_scale", ("logit_scale",), flat)]
-    table += blocks("image", "vision_model.encoder.layers", image.num_hidden_layers, CLIP_BLOCK)
-    return keys, table + blocks("text", "text_model.encoder.layers", text.num_hidden_layers, CLIP_BLOCK)
-
-
-# ---- SigLIP (Zhai et al. 2023)
-
-def siglip(config):
-    """Ours has no bias on the text's vector, and a matrix on the image's, which is then the unit matrix."""
-    image, text, head = config.vision_config, config.text_config, "vision_model.head"
-    keys = {"task": "contrastive", "model.embedding": text.projection_size, "model.image.pooling": "attention",
-            "model.text.length": text.max_position_embeddings, "model.text.vocabulary": text.vocab_size,
-            "model.text.attention": "bidirectional", "objective.kind": "sigmoid"}
-    keys |= image_keys(image) | encoder_keys("model.text", text)
-    packed = f"{head}.attention.in_proj_"  # queries, keys, values
-
-    def part(ours, first, last):
-        def make(x):
-            parts = x.reshape(3, -1, *x.shape[1:])[first:last]
-            return parts[0] if last - first == 1 else parts
-
-        return [Row(f"{ours}.{kind}", (packed + kind,), make) for kind in ("weight", "bias")]
-
-    table = [Row("image.embed.patch.weight", ("vision_model.embeddings.patch_embedding.weight",), rows),
-             Row("image.embed.patch.bias", ("vision_model.embeddings.patch_embedding.bias",)),
-             Row("image.embed.positions", ("vision_model.embeddings.position_embedding.weight",)),
-             norm("image.pool.norm", "vision_model.post_layernorm"),
-             Row("image.pool.queries", (f"{head}.probe",), lambda x: x[0]),
-             *part("image.pool.q", 0, 1), *part("image.pool.kv", 1, 3),
-             linear("image.pool.out", f"{head}.attention.out_proj"),
-             norm("image.pool.feed_forward.norm", f"{head}.layernorm"),
-             linear("image.pool.feed_forward.in", f"{head}.mlp.fc1"),
-             linear("image.pool.feed_forward.out", f"{head}.mlp.fc2"),
-             Row("image.head.projection.weight", (f"{head}.probe",), lambda x: torch.eye(x.shape[-1]), None),
-             Row("text.embed.tokens.weight", ("text_model.embeddings.token_embedding.weight",)),
-             Row("text.embed.positions", ("text_model.embeddings.position_embedding.weight",)),
-             norm("text.head.norm", "text_model.final_layer_norm"),
-             Row("text.head.projection.weight", ("text_model.head.weight",)),
-             Row("objective.log_scale", ("logit_scale",)), Row("objective.bias", ("logit_bias",))]
-    table += blocks("image", "vision_model.encoder.layers", image.num_hidden_layers, CLIP_BLOCK)
-    return keys, table + blocks("text", "text_model.encoder.layers", text.num_hidden_layers, CLIP_BLOCK)
-
-
-# ---- BERT (Devlin et al. 2019)
-
-def bert(config):
-    """Texts are of one segment: its vector goes into the positions."""
-    keys = {"task": "masked_text", "model.text.length": config.max_position_embeddings,
-            "model.text.vocabulary": config.vocab_size, "model.text.norm_position": "post", "model.text.input_norm": True,
-            "model.tied_output": True, "model.transform_output": True} | encoder_keys("model.text", config)
-    embeddings, head = "bert.embeddings", "cls.predictions"
-    table = [Row("text.embed.tokens.weight", (f"{embeddings}.word_embeddings.weight",)),
-             Row("text.embed.positions",
-                 (f"{embeddings}.position_embeddings.weight", f"{embeddings}.token_type_embeddings.weight"),
-                 lambda positions, segments: positions + segments[0], lambda positions, segments: positions),
-             norm("text.embed.norm", f"{embeddings}.LayerNorm"),
-             linear("text.output.transform", f"{head}.transform.dense"),
-             norm("text.output.transform.norm", f"{head}.transform.LayerNorm"), Row("text.output.bias", (f"{head}.bias",))]
-    return keys, table + blocks("text", "bert.encoder.layer", config.num_hidden_layers, BERT_BLOCK)
-
-
 # ---- Encoder-decoders: a ViT, and GPT-2 (Radford et al. 2019) or BART's decoder (Lewis et al. 2020)
 
 def captioner_keys(image, length, vocabulary):
@@ -287,7 +188,7 @@ def vit_gpt2(image, text):
     table += [Row("text.embed.tokens.weight", ("decoder.transformer.wte.weight",)),
               Row("text.embed.positions", ("decoder.transformer.wpe.weight",)),
               norm("text.output.norm", "decoder.transformer.ln_f")]
-    return keys, table + gpt2_blocks("text", "decoder.transformer.h", text.n_layer, is_across=True)
+    return keys, table + gpt2_blocks("text", "decoder.transformer.h", text.n_layer)
 
 
 def vit_bart(image, text):
@@ -309,20 +210,11 @@ def vit_bart(image, text):
     return keys, table
 
 
-# ---- Decoders: GPT-2 and Llama (Touvron et al. 2023); LLaVA's connector (Liu et al. 2024)
+# ---- Llama (Touvron et al. 2023) and LLaVA's connector (Liu et al. 2024)
 
 def language_keys(length, vocabulary, is_tied):
     return {"task": "language", "model.text.length": length, "model.text.vocabulary": vocabulary,
             "model.tied_output": is_tied}
-
-
-def gpt2(config):
-    keys = language_keys(config.n_positions, config.vocab_size, True)
-    keys |= stack_keys("model.text", config.n_embd, config.n_layer, config.n_head, config.n_inner,
-                       config.activation_function, config.layer_norm_epsilon)
-    table = [Row("text.embed.tokens.weight", ("transformer.wte.weight",)),
-             Row("text.embed.positions", ("transformer.wpe.weight",)), norm("text.output.norm", "transformer.ln_f")]
-    return keys, table + gpt2_blocks("text", "transformer.h", config.n_layer, is_across=False)
 
 
 def llama(config, length, prefix=""):
@@ -332,6 +224,7 @@ def llama(config, length, prefix=""):
     keys |= stack_keys("model.text", config.hidden_size, config.num_hidden_layers, heads, config.intermediate_size,
                        config.hidden_act, config.rms_norm_eps)
     keys |= {"model.text.norm": "rms", "model.text.positions": "rotary", "model.text.kv_heads": kv_heads,
+             "model.text.biases": False,
              "model.text.rotary_base": config.rope_parameters["rope_theta"]}
     table = [Row("text.embed.tokens.weight", (prefix + "model.embed_tokens.weight",)),
              Row("text.output.norm.weight", (prefix + "model.norm.weight",)),
@@ -340,14 +233,14 @@ def llama(config, length, prefix=""):
         mine, theirs = f"text.blocks.{i}", f"{prefix}model.layers.{i}"
         q, k, v = (f"{theirs}.self_attn.{name}_proj" for name in "qkv")
         table += [Row(f"{mine}.attention.norm.weight", (f"{theirs}.input_layernorm.weight",)),
-                  *unbiased(f"{mine}.attention.out", f"{theirs}.self_attn.o_proj"),
+                  unbiased(f"{mine}.attention.out", f"{theirs}.self_attn.o_proj"),
                   Row(f"{mine}.feed_forward.norm.weight", (f"{theirs}.post_attention_layernorm.weight",)),
-                  *unbiased(f"{mine}.feed_forward.in", f"{theirs}.mlp.gate_proj", f"{theirs}.mlp.up_proj"),
-                  *unbiased(f"{mine}.feed_forward.out", f"{theirs}.mlp.down_proj")]
+                  unbiased(f"{mine}.feed_forward.in", f"{theirs}.mlp.gate_proj", f"{theirs}.mlp.up_proj"),
+                  unbiased(f"{mine}.feed_forward.out", f"{theirs}.mlp.down_proj")]
         if kv_heads == heads:
-            table += unbiased(f"{mine}.attention.qkv", q, k, v)
+            table += [unbiased(f"{mine}.attention.qkv", q, k, v)]
         else:
-            table += unbiased(f"{mine}.attention.q", q) + unbiased(f"{mine}.attention.kv", k, v)
+            table += [unbiased(f"{mine}.attention.q", q), unbiased(f"{mine}.attention.kv", k, v)]
     return keys, table
 
 

@@ -10,6 +10,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@
 #include "support/rank_model.h"
 #include "support/tolerance.h"
 #include "tasks/standard_tasks.h"
+#include "training/run_config.h"
 
 namespace triptych::test {
 namespace {
@@ -31,7 +33,13 @@ using test::ReferenceFile;
 const std::string kLogits = "logits", kMemory = "memory";
 
 // The task that a reference's config asks for.
-std::unique_ptr<Task> read_task(const ReferenceFile& reference, const MeshShape& mesh) {
+std::shared_ptr<const Task> read_task(const ReferenceFile& reference, const MeshShape& mesh) {
+  if (reference.is_imported()) {
+    std::vector<std::string> overrides;
+    std::istringstream lines(reference.text("overrides"));
+    for (std::string line; std::getline(lines, line);) overrides.push_back(line);
+    return load_run_config(reference.imported_config(), overrides, standard_tasks()).task;
+  }
   ConfigReader reader = ConfigReader::from_text(reference.text("config"), "the reference's config");
   std::string name;
   reader.read("task", name, "Of the standard tasks.").required();
@@ -170,7 +178,7 @@ std::vector<Line> compare_step(Rank& rank, const Fields& fields, const Reference
 }
 
 std::vector<Line> compare(Group& world, const MeshShape& shape, const ReferenceFile& reference) {
-  const std::unique_ptr<Task> task = read_task(reference, shape);
+  const std::shared_ptr<const Task> task = read_task(reference, shape);
   Rank rank(world, shape, *task, reference);
   const Fields fields = reference.fields(rank.device);
   std::vector<Line> lines;
