@@ -10,13 +10,13 @@
 #include <nlohmann/json.hpp>
 
 #include "base/console.h"
-#include "base/file.h"
 #include "base/program_identity.h"
 #include "data/about.h"
 #include "launcher/ranks.h"
 #include "parallel/agreement.h"
 #include "tasks/probe.h"
 #include "tasks/results.h"
+#include "training/held_out.h"
 #include "training/run_folder.h"
 #include "training/run_report.h"
 #include "training/trained_model.h"
@@ -30,17 +30,16 @@ struct EvalOptions {
   ConfigArguments config;
   std::string checkpoint = "latest";
   std::vector<std::filesystem::path> baselines;
-  std::filesystem::path results;
+  bool is_json = false;
   bool is_probe = false;
   ProbeOptions probe;
 };
 
-// Every number that was measured, by its name, with all its digits.
-void write_results(const EvaluationResults& results, const std::filesystem::path& path) {
+// Every number that was measured, by its name, with all its digits; null where it is not finite.
+std::string json_of(const EvaluationResults& results) {
   nlohmann::ordered_json numbers = nlohmann::ordered_json::object();
   for (const auto& [name, value] : results.metrics) numbers[name] = value;
-  write_file_atomically(path, numbers.dump(2) + "\n");
-  print("results: {}\n", path.string());
+  return numbers.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 // What a reader who was not there must be told of: the names of sets and baselines.
@@ -61,15 +60,8 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
   std::vector<SharedFact> facts;
   std::string training_set;  // of a probe
   together(world.group(), [&] {
-    if (config.evaluation.sets.empty()) {
-      throw UserError("evaluation.sets", "names no data set. Set it, for example to [\"data/emoji/unseen_style\"]");
-    }
+    facts = check_evaluation_sets(config, options.is_probe);
     require_report_of_ours(config.run.dir);  // before the work, not after it
-    for (const std::string& path : config.evaluation.sets) {
-      const Dataset set = Dataset::open(path);
-      if (!options.is_probe) config.task->check_evaluation_set(set);
-      facts.push_back({fmt::format("samples of {} (hash)", path), set.content_hash().hex()});
-    }
     for (const std::filesystem::path& file : options.baselines) baselines.push_back(Baseline::read(file));
     if (options.is_probe) {
       training_set = only_source_of(config.data, "a linear probe");
@@ -82,7 +74,9 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
   TrainedModel model(config, world, options.checkpoint);
   world.doing("evaluation");
   Inference& inference = model.inference();
-  if (inference.is_first()) print("{}\n", model.folder().string());
+  // With --json standard output is the numbers', and what people read goes to standard error.
+  const auto tell = [&](const std::string& text) { options.is_json ? print_progress(text) : print_text(text); };
+  if (inference.is_first()) tell(fmt::format("{}\n", model.folder().string()));
   EvaluationRecord record{.step = model.step(), .checkpoint = model.folder().string()};
   record.facts = {{"parameters", std::to_string(model.session().num_parameters())}, {"checkpoint", record.checkpoint}};
   const EvaluationResults results =
@@ -91,21 +85,23 @@ int evaluate(const EvalOptions& options, const RunConfig& config, World& world) 
                 *config.task, inference,
                 {.training_set = training_set, .sets = config.evaluation.sets, .tokenizer = model.tokenizer()},
                 options.probe)
-          : config.task->evaluate(inference, {.sets = config.evaluation.sets,
-                                              .tokenizer = model.tokenizer(),
-                                              .baselines = baselines,
-                                              .maps = config.evaluation.maps});
+          : measure_sets(config, inference,
+                         {.sets = config.evaluation.sets,
+                          .tokenizer = model.tokenizer(),
+                          .baselines = baselines,
+                          .maps = config.evaluation.maps});
   if (!inference.is_first()) return 0;
   for (const Panel& panel : results.panels) {
-    if (const auto* table = std::get_if<TablePanel>(&panel)) print("\n{}\n{}", table->title, format_table(*table));
+    if (const auto* table = std::get_if<TablePanel>(&panel))
+      tell(fmt::format("\n{}\n{}", table->title, format_table(*table)));
   }
   record.time = utc_time_text();
   record.metrics = results.metrics;
   record.panels = results.panels;
   record.meanings = meanings(config, baselines);
   write_evaluation(config, record);
-  print("\nreport: {}/report.html\n", config.run.dir);
-  if (!options.results.empty()) write_results(results, options.results);
+  tell(fmt::format("\nreport: {}/report.html\n", config.run.dir));
+  if (options.is_json) print_text(json_of(results));
   return 0;
 }
 
@@ -119,9 +115,11 @@ void register_eval(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   command->add_option("--baseline", options->baselines,
                       "JSON file with results of something else, shown beside the model's under the file's name; "
                       "launcher/pixel_baseline.py makes one");
-  command->add_option("--checkpoint", options->checkpoint, "latest, a step or a path; of any mesh")
+  command->add_option("--checkpoint", options->checkpoint, "latest, best, a step or a path; of any mesh")
       ->capture_default_str();
-  command->add_option("--results", options->results, "JSON file to write: every number that was measured, by its name");
+  command->add_flag("--json", options->is_json,
+                    "Prints every number that was measured, by its name, as one JSON object on standard output; the "
+                    "tables go to standard error");
   CLI::Option* const probe = command->add_flag("--probe", options->is_probe,
                                                "Measures the features instead: a linear classifier over them learns "
                                                "the labels of data.path; the model is not changed");
@@ -146,6 +144,7 @@ void register_eval(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       "Examples:\n"
       "  triptych eval configs/quickstart.toml --checkpoint latest\n"
       "  mpirun -np 2 triptych eval configs/quickstart.toml\n"
+      "  triptych eval configs/quickstart.toml --checkpoint best --json > results.json\n"
       "  triptych eval configs/fashion_mnist.toml --probe --shots 1,4,16");
   command->callback([options, &run] {
     run = [options] {

@@ -101,24 +101,52 @@ fs::path newest_if_next(const fs::path& latest, const fs::path& folder, const st
   return folder / named;
 }
 
-fs::path resolve_latest(const fs::path& file) {
+// What `latest` or `best` names: a committed step.
+std::string named_step(const fs::path& file) {
   std::string text = read_text_file(file, kMaxLatestBytes);
   if (!text.empty() && text.back() == '\n') text.pop_back();
   const fs::path folder = file.parent_path();
+  const std::string own = file.filename().string();
   if (parse_step_folder_name(text) < 0) {
     std::string shown = text.substr(0, 40);
     std::replace_if(
         shown.begin(), shown.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
     throw WorldError(file.string(), fmt::format("must name a step's folder, found \"{}\"; the file is damaged. Name a "
-                                                "step instead of `latest`. {}",
-                                                shown, describe_steps(folder)));
+                                                "step instead of `{}`. {}",
+                                                shown, own, describe_steps(folder)));
   }
   if (!has_manifest(folder / text)) {
     throw WorldError(file.string(), fmt::format("must name a checkpoint that exists, found {}, which is gone or has no "
-                                                "manifest. Name a step instead of `latest`. {}",
-                                                text, describe_steps(folder)));
+                                                "manifest. Name a step instead of `{}`. {}",
+                                                text, own, describe_steps(folder)));
   }
-  return newest_if_next(file, folder, text);
+  return text;
+}
+
+fs::path resolve_latest(const fs::path& file) {
+  return newest_if_next(file, file.parent_path(), named_step(file));
+}
+
+fs::path resolve_best(const fs::path& folder) {
+  const fs::path file = folder / kBestName;
+  std::error_code error;
+  if (fs::is_regular_file(file, error)) return folder / named_step(file);
+  if (fs::is_directory(file, error)) return resolve_checkpoint(file);  // somebody's own
+  throw UserError(folder.string(),
+                  fmt::format("must hold the file `best`, found none: it is written where the config has "
+                              "evaluation.every and evaluation.best, once an evaluation of the run has found one. "
+                              "Name a step. {}",
+                              describe_steps(folder)));
+}
+
+// Makes a file of ours hold a text. What is none of ours is set aside.
+void write_pointer(const fs::path& file, const std::string& text, std::vector<std::string>& warnings) {
+  if (is_latest_of_ours(file)) {
+    if (read_text_file(file, kMaxLatestBytes) == text) return;
+  } else if (fs::exists(fs::symlink_status(file))) {
+    warnings.push_back(set_aside(file));
+  }
+  write_file_atomically(file, text);
 }
 
 }  // namespace
@@ -170,9 +198,11 @@ fs::path resolve_checkpoint(const fs::path& path) {
   if (fs::is_regular_file(path, error)) {
     if (path.filename() == kManifestName) return path.parent_path();
     if (path.filename() == kLatestName) return resolve_latest(path);
-    throw UserError(path.string(),
-                    "must be a step's folder, its manifest.json, a folder of checkpoints or the `latest` in one, found "
-                    "another file. Check the path.");
+    if (path.filename() == kBestName) return path.parent_path() / named_step(path);
+    throw UserError(
+        path.string(),
+        "must be a step's folder, its manifest.json, a folder of checkpoints or the `latest` or `best` in one, "
+        "found another file. Check the path.");
   }
   if (path.filename() == kLatestName && fs::is_directory(path.parent_path(), error)) {
     return resolve_checkpoint(path.parent_path());  // says what is there instead
@@ -182,6 +212,7 @@ fs::path resolve_checkpoint(const fs::path& path) {
 
 fs::path resolve_checkpoint(const fs::path& folder, std::string_view which) {
   if (which.empty() || which == kLatestName) return resolve_checkpoint(folder);
+  if (which == kBestName) return resolve_best(folder);
   const int64_t step = is_digits(which) ? parse_step(which) : parse_step_folder_name(which);
   if (step >= 0) return resolve_step(folder, step);
   return resolve_checkpoint(fs::path(which));
@@ -216,14 +247,21 @@ void move_into_place(const fs::path& temporary, const fs::path& final_folder, st
 }
 
 void write_latest(const fs::path& folder, int64_t step, std::vector<std::string>& warnings) {
-  const fs::path latest = folder / kLatestName;
-  const std::string text = step_folder_name(step) + "\n";
-  if (is_latest_of_ours(latest)) {
-    if (read_text_file(latest, kMaxLatestBytes) == text) return;
-  } else if (fs::exists(fs::symlink_status(latest))) {
-    warnings.push_back(set_aside(latest));
+  write_pointer(folder / kLatestName, step_folder_name(step) + "\n", warnings);
+}
+
+void write_best(const fs::path& folder, int64_t step, std::vector<std::string>& warnings) {
+  const fs::path best = folder / kBestName;
+  if (step >= 0) return write_pointer(best, step_folder_name(step) + "\n", warnings);
+  if (is_latest_of_ours(best)) fs::remove(best);
+}
+
+int64_t best_step(const fs::path& folder) {
+  try {
+    return is_latest_of_ours(folder / kBestName) ? parse_step_folder_name(named_step(folder / kBestName)) : -1;
+  } catch (const Error&) {
+    return -1;
   }
-  write_file_atomically(latest, text);
 }
 
 void name_killed_save(const fs::path& folder, std::vector<std::string>& warnings) {
@@ -244,7 +282,7 @@ void remove_leftovers(const fs::path& folder, std::span<const std::string> extra
     if (dot == std::string::npos) continue;
     const std::string_view stem = std::string_view(name).substr(0, dot), suffix = std::string_view(name).substr(dot);
     const bool is_step = parse_step_folder_name(stem) >= 0;
-    if (stem == kLatestName && suffix.starts_with(kTemporarySuffix) &&
+    if ((stem == kLatestName || stem == kBestName) && suffix.starts_with(kTemporarySuffix) &&
         is_digits(suffix.substr(kTemporarySuffix.size()))) {
       if (is_begun_latest(path)) fs::remove(path);
     } else if (is_step && suffix == kReplacedSuffix && !fs::exists(fs::symlink_status(folder / stem))) {
@@ -261,9 +299,11 @@ std::vector<std::string> remove_old(const fs::path& folder, int64_t newest_step,
   if (keep <= 0) return removed;
   std::vector<std::string> others;  // oldest save first
   try {
+    const int64_t best = best_step(folder);
     for (const SavedStep& saved : list_saves(folder)) {
       const std::string name = step_folder_name(saved.step);
-      if (saved.step != newest_step && !fs::is_symlink(fs::symlink_status(folder / name))) others.push_back(name);
+      if (saved.step != newest_step && saved.step != best && !fs::is_symlink(fs::symlink_status(folder / name)))
+        others.push_back(name);
     }
   } catch (const std::exception& error) {  // the new one is saved
     warnings.push_back(fmt::format("old checkpoints are kept beyond checkpoint.keep: {}.", error.what()));

@@ -13,6 +13,7 @@ namespace triptych::checkpoint {
 
 inline constexpr std::string_view kManifestName = "manifest.json";
 inline constexpr std::string_view kLatestName = "latest";
+inline constexpr std::string_view kBestName = "best";
 inline constexpr uint64_t kMaxLatestBytes = 256;  ///< a longer one is none of ours
 
 /// "step_00000100".
@@ -34,8 +35,9 @@ struct SavedStep {
 std::vector<SavedStep> list_saves(const std::filesystem::path& folder);
 
 /// The step folder that is meant. `folder` is a run's `checkpoints` folder or a step's folder; `which` is "latest",
-/// a step ("100", "step_00000100"), or a path to a step folder, a manifest.json, a `checkpoints` folder or its
-/// `latest`. Throws UserError if there is none, naming the steps that exist; WorldError if `latest` is damaged.
+/// "best", a step ("100", "step_00000100"), or a path to a step folder, a manifest.json, a `checkpoints` folder or its
+/// `latest` or `best`. Throws UserError if there is none, naming the steps that exist; WorldError if `latest` or `best`
+/// is damaged.
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& folder, std::string_view which);
 
 /// The same for a path alone.
@@ -55,17 +57,24 @@ void move_into_place(const std::filesystem::path& temporary, const std::filesyst
 /// tells it is added to `warnings`.
 void write_latest(const std::filesystem::path& folder, int64_t step, std::vector<std::string>& warnings);
 
+/// Makes `best` name a step, so that remove_old leaves it, or no step (-1), so that there is none. As write_latest.
+void write_best(const std::filesystem::path& folder, int64_t step, std::vector<std::string>& warnings);
+
+/// The step that `best` names; -1 if there is none of ours, or the step is gone.
+int64_t best_step(const std::filesystem::path& folder);
+
 /// Makes `latest` name the checkpoint whose save was killed before it could do so, if there is one: every save begins
 /// with it, or two such kills in a row would leave a checkpoint that is two newer than `latest`.
 void name_killed_save(const std::filesystem::path& folder, std::vector<std::string>& warnings);
 
-/// Removes what killed saves left: step_*.tmp folders and temporary versions of `latest`. A `step_N.replaced` gets its
-/// name back if nothing took its place.
+/// Removes what killed saves left: step_*.tmp folders and temporary versions of `latest` and `best`. A
+/// `step_N.replaced` gets its name back if nothing took its place.
 void remove_leftovers(const std::filesystem::path& folder, std::span<const std::string> extra_names);
 
-/// Removes committed checkpoints beyond the `keep` last saved (0 keeps all), `newest_step` never. Their folders are
-/// renamed to a temporary name first, so that none is ever seen in part. A link to a checkpoint is left alone. Returns
-/// the names of the removed; what could not be removed, or holds what no save wrote, is added to `warnings`.
+/// Removes committed checkpoints beyond the `keep` last saved (0 keeps all), `newest_step` and what `best` names never.
+/// Their folders are renamed to a temporary name first, so that none is ever seen in part. A link to a checkpoint is
+/// left alone. Returns the names of the removed; what could not be removed, or holds what no save wrote, is added to
+/// `warnings`.
 std::vector<std::string> remove_old(const std::filesystem::path& folder, int64_t newest_step, int64_t keep,
                                     std::span<const std::string> extra_names, std::vector<std::string>& warnings);
 

@@ -23,7 +23,7 @@ class Batch {
 
   int64_t step = 0;
   int64_t first_index = 0;  ///< of the first row, within the global batch
-  /// [B] index in the data set; kNoSample in rows that pad an evaluation's last batch.
+  /// [B] index in the data set; kNoSample in rows that pad an evaluation's batch.
   std::vector<uint64_t> sample_ids;
   /// [B] how many samples of the row's position could not be used before this one: 0 nearly always. In an evaluation,
   /// which replaces nothing, 1 where the row's sample cannot be used.

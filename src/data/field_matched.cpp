@@ -7,7 +7,7 @@ namespace {
 class MatchedFiller : public RowFiller {
  public:
   void fill(const LoadedSample& sample, FieldRows rows) override {
-    set(rows, !sample.training || is_matched(sample.seed, sample.position));
+    set(rows, !sample.has_targets || is_matched(sample.seed, sample.position));
   }
   void clear(FieldRows rows) override { set(rows, false); }
 

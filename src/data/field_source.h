@@ -32,6 +32,9 @@ struct LoadedSample {
   std::optional<uint32_t> caption;
   uint64_t seed = 0;
   bool training = true;
+  /// Whether something is learned of it, or a loss measured: the row then has what it is to be learned from, such as
+  /// the answer behind a question.
+  bool has_targets = true;
 
   /// The data set's name for it, for messages.
   std::string name() const { return dataset.sample_name(sample); }

@@ -52,7 +52,7 @@ class TextFiller : public RowFiller {
     row.has_caption = sample.caption.has_value();
     row.seed = sample.seed;
     row.position = sample.position;
-    row.is_prompt = parts_.options.with_answer && !sample.training;
+    row.is_prompt = parts_.options.with_answer && !sample.has_targets;
     row.has_answer = false;
     if (!parts_.options.with_answer || row.is_prompt) return;
     const std::vector<std::string_view> answers = sample.answers();

@@ -28,7 +28,7 @@ constexpr uint64_t kMaxBatchBytes = uint64_t{8} << 30;
 enum BatchState : int32_t { kSound, kReplaced, kFailed };
 
 void check_batch_bytes(const LoaderOptions& o) {
-  const auto rows = static_cast<uint64_t>(o.global_batch / o.dp_size);
+  const auto rows = static_cast<uint64_t>(std::max(o.global_batch / o.dp_size, o.rows));
   uint64_t row_bytes = 0;
   std::string fields;
   for (const FieldSpec& field : fields_of(o.fields)) {
@@ -50,7 +50,7 @@ void check_options(const Dataset& dataset, const LoaderOptions& o) {
   require(o.dp_size >= 1, "dp must be positive", o.dp_size);
   require(o.dp_rank >= 0 && o.dp_rank < std::max(o.dp_size, 1), "the dp rank must be below dp", o.dp_rank);
   require(o.global_batch >= 1 && o.global_batch <= 1 << 24, "the global batch must be 1 to 16777216", o.global_batch);
-  require(o.dp_size < 1 || o.global_batch % o.dp_size == 0, "the global batch must divide by dp",
+  require(o.dp_size < 1 || !o.training || o.global_batch % o.dp_size == 0, "the global batch must divide by dp",
           fmt::format("{} over {}", o.global_batch, o.dp_size));
   require(o.threads >= 1 && o.threads <= 1024, "threads must be 1 to 1024", o.threads);
   require(o.prefetch >= 1 && o.prefetch <= 1024, "prefetch must be 1 to 1024", o.prefetch);
@@ -219,7 +219,7 @@ class Loader::Impl {
     const BatchState state = greatest(all_used ? kSound : kReplaced, scheduled);
     std::vector<int32_t> attempts;  // of the global batch; none: all zero
     for (bool is_settled = state == kSound; !is_settled;) {
-      attempts.assign(static_cast<std::size_t>(options_.global_batch), 0);
+      attempts.assign(static_cast<std::size_t>(stream_->num_rows() * options_.dp_size), 0);
       const std::span<int32_t> mine = std::span(attempts).subspan(static_cast<std::size_t>(scheduled.batch.first_index),
                                                                   static_cast<std::size_t>(stream_->num_rows()));
       std::ranges::copy(scheduled.batch.attempts, mine.begin());

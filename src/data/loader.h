@@ -42,6 +42,11 @@ struct LoaderOptions {
   /// Used when training: see EpochOrder's windows. 0: an epoch's order is of all of a source's samples.
   uint64_t shuffle_shards = 0;
   EvaluationItems items = EvaluationItems::kSamples;  ///< used when not training
+  /// Not training, but measuring a loss: see LoadedSample::has_targets.
+  bool for_loss = false;
+  /// Of a rank, used when not training: more than its share of the global batch are padded, as are those of a batch
+  /// that `dp` does not divide. 0: its share.
+  int64_t rows = 0;
   /// Of the samples that the ranks that agree have seen (alone: this rank), or of 100 while they are fewer.
   double max_bad_fraction = 0.01;
   int64_t start_step = 0;

@@ -21,7 +21,8 @@ class NextTextFiller : public RowFiller {
                        .position = sample.position,
                        .has_image = sample.has_image,
                        .seed = sample.seed,
-                       .training = sample.training};
+                       .training = sample.training,
+                       .has_targets = sample.has_targets};
     if (record.has_captions()) shown.caption = record.nth_text(TextRole::kCaption, 0);
     filler_->fill(shown, rows);
   }

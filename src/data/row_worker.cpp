@@ -213,7 +213,8 @@ void RowWorker::fill_row(Batch& batch, int64_t row, int first_attempt) {
   const uint64_t position = static_cast<uint64_t>(batch.step) * static_cast<uint64_t>(options.global_batch) +
                             static_cast<uint64_t>(batch.first_index + row);
   const bool over_captions = !options.training && options.items == EvaluationItems::kCaptions;
-  if (!options.training && position >= stream_->num_items()) {  // pads the last batch
+  const bool is_beyond = batch.first_index + row >= options.global_batch;      // of a batch that dp does not divide
+  if (!options.training && (is_beyond || position >= stream_->num_items())) {  // pads the last batch
     batch.sample_ids[r] = kNoSample;
     if (over_captions) batch.caption_numbers[r] = 0;
     clear();
@@ -273,7 +274,8 @@ void RowWorker::use_sample(SampleStream::Item item, uint64_t position) {
                     .position = position,
                     .has_image = has_part(shown, SampleParts::kImage),
                     .seed = options.seed,
-                    .training = options.training};
+                    .training = options.training,
+                    .has_targets = options.training || options.for_loss};
   if (buffer_.num_captions() > 0) {  // the row shows its text, so it has one
     view.caption = text_of(item, record, position);
     // Checked on every rank, so that all of them find the same samples bad.

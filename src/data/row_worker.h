@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -63,7 +64,10 @@ struct SampleStream {
   /// Whether images that no source reads are looked at.
   bool checks_images() const { return options.check_unused_images && !has_part(reads, SampleParts::kImage); }
 
-  int64_t num_rows() const { return options.global_batch / options.dp_size; }
+  int64_t num_rows() const {
+    const int64_t rows = (options.global_batch + options.dp_size - 1) / options.dp_size;
+    return std::max(rows, options.training ? int64_t{0} : options.rows);
+  }
   /// Of one pass of an evaluation.
   uint64_t num_items() const;
   /// The samples of a global batch of the training stream, sorted.

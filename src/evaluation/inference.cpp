@@ -43,15 +43,17 @@ void Inference::tell_left_out(const Dataset& dataset, const LoaderStats& stats) 
 }
 
 void Inference::for_batches(const std::shared_ptr<const Dataset>& dataset, LoaderOptions options,
-                            const std::function<void(Batch&)>& consume) {
+                            const std::function<void(Batch&)>& consume, int64_t most_items) {
   const std::unique_ptr<RowAgreement> agreement = make_row_agreement(mesh_->world());
   options.agreement = agreement.get();
   options.threads = options_.threads;
   options.training = false;
   options.text_role = options_.text_role;
   options.max_bad_fraction = 1;  // left out and told, not an end
+  const int64_t batch_size = options.global_batch;
   Loader loader(dataset, std::move(options));
-  for (int64_t step = 0; step < loader.num_steps(); ++step) {
+  const int64_t wanted = most_items > 0 ? (most_items + batch_size - 1) / batch_size : loader.num_steps();
+  for (int64_t step = 0; step < std::min(wanted, loader.num_steps()); ++step) {
     Batch batch = loader.next();
     consume(batch);
     loader.recycle(std::move(batch));

@@ -64,10 +64,11 @@ class Inference {
            std::span<const std::string> fields = {});
 
   /// Goes once through a data set's items, in the batches that `options` ask for (fields, batch, dp, items; the rest is
-  /// set here). An item that some rank cannot use is cleared on all of them, and the first rank tells their number once
-  /// a data set. `consume` may do collective work.
+  /// set here), or only once through the first `most_items` of them and the rest of their batch (0: all). An item that
+  /// some rank cannot use is cleared on all of them, and the first rank tells their number once a data set. `consume`
+  /// may do collective work.
   void for_batches(const std::shared_ptr<const Dataset>& dataset, LoaderOptions options,
-                   const std::function<void(Batch&)>& consume);
+                   const std::function<void(Batch&)>& consume, int64_t most_items = 0);
 
   /// One forward pass over rows that every rank has alike; a slot of it, [rows, dims...].
   std::vector<float> infer(const Fields& data, const std::string& output);

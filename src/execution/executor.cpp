@@ -131,10 +131,10 @@ Stage& Executor::stage(int index) {
   return *found;
 }
 
-Pass Executor::make_pass(int64_t step, int64_t first_sample, bool record) const {
+Pass Executor::make_pass(int64_t step, int64_t first_sample, bool record, const Plan& plan) const {
   return Pass{.device = *device_,
               .mesh = *mesh_,
-              .plan = *plan_,
+              .plan = plan,
               .dtype = options_.dtype,
               .record = record,
               .recompute = options_.recompute,
@@ -271,14 +271,14 @@ Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, co
                  microbatches.size(), schedule_.num_microbatches);
   const int64_t rows = microbatches[0].num_samples();
   const int64_t first = rows * schedule_.num_microbatches * mesh_->rank(Axis::kDp);
-  const Pass whole = make_pass(step, first, true);
+  const Pass whole = make_pass(step, first, true, *plan_);
   const auto poll = [this] { reducer_->poll(); };
   reducer_->begin_step();
   if (losses_) losses_->begin_step(microbatches, whole, loss_scale);
   for (const Action& action : schedule_.ranks[static_cast<std::size_t>(mesh_->coordinate().pp)]) {
     const int m = action.microbatch;
     const Place place{action.stage, m};
-    const Pass pass = make_pass(step, first + m * rows, !is_embed(action));
+    const Pass pass = make_pass(step, first + m * rows, !is_embed(action), *plan_);
     switch (action.kind) {
       case Action::kRecvActivation:
         arrived_[place] = receive(stage(action.stage).slots_in(route_of(action)), rows, action.stage - 1, pass);
@@ -323,7 +323,7 @@ Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, co
 }
 
 Pass Executor::make_inference_pass(bool record) const {
-  Pass pass = make_pass(0, 0, record);
+  Pass pass = make_pass(0, 0, record, inference_plan_);
   pass.training = false;
   pass.recompute = false;
   return pass;
@@ -331,6 +331,23 @@ Pass Executor::make_inference_pass(bool record) const {
 
 Values Executor::infer(const Fields& data, std::span<const std::string> outputs) {
   return infer(data, route_to(*model_, outputs), make_inference_pass(false));
+}
+
+Tensor Executor::measure_losses(std::span<const Fields> microbatches) {
+  const int64_t rows = microbatches[0].num_samples();
+  const int64_t first = rows * static_cast<int64_t>(microbatches.size()) * mesh_->rank(Axis::kDp);
+  Pass pass = make_inference_pass(false);
+  pass.measures_loss = true;
+  pass.first_sample = first;
+  if (losses_) losses_->begin_step(microbatches, pass, nullptr);
+  for (std::size_t m = 0; m < microbatches.size(); ++m) {
+    pass.first_sample = first + static_cast<int64_t>(m) * rows;
+    const Values values = infer(microbatches[m], route_, pass);
+    if (!losses_) continue;
+    losses_->keep_for_coupled(static_cast<int>(m), values);
+    losses_->split(values, microbatches[m], pass);
+  }
+  return losses_ ? losses_->measured(microbatches, pass) : Tensor();
 }
 
 Values Executor::decode(const Fields& data, const std::string& output, const std::string& memory,

@@ -68,6 +68,13 @@ class Executor {
   /// computed again. The cache belongs to this rank.
   Values decode(const Fields& data, const std::string& output, const std::string& memory, DecodingCache& cache);
 
+  /// The losses of a batch that nothing is learned of: forward passes alone, without dropout. Returns this rank's
+  /// summands, float64 [2, objectives] on the device: of each objective the loss over the batch, without its weight, as
+  /// a step reports it, and the number of its terms; each is the sum over all ranks. Undefined on ranks without the
+  /// last stage. Collective.
+  ///   microbatches   this rank's rows in any number of equal pieces
+  Tensor measure_losses(std::span<const Fields> microbatches);
+
   /// A forward pass as `infer` makes it, of which `attentions` sees every attention that this rank computes a part of.
   /// It is recorded, so that gradients reach their outputs, even where no parameter is trained. Collective.
   Observation observe(const Fields& data, std::span<const std::string> outputs, AttentionSink& attentions);
@@ -94,7 +101,7 @@ class Executor {
     std::vector<Variable> losses;  // split ones
   };
 
-  Pass make_pass(int64_t step, int64_t first_sample, bool record) const;
+  Pass make_pass(int64_t step, int64_t first_sample, bool record, const Plan& plan) const;
   Pass make_inference_pass(bool record) const;
   Values infer(const Fields& data, const Route& route, const Pass& pass);
   Stage& stage(int index);
@@ -116,6 +123,8 @@ class Executor {
   Device* device_;
   Mesh* mesh_;
   const Plan* plan_;
+  // Of forward passes alone: in one that writes a text a token at a time, its sequence cannot be shared out.
+  Plan inference_plan_ = tensor_parallel_plan();
   ExecutionOptions options_;
   const ModelSpec* model_;
   Schedule schedule_;

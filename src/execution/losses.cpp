@@ -42,26 +42,32 @@ Losses::Losses(Device& device, std::span<const ObjectiveSpec> objectives, Parame
 }
 
 void Losses::begin_step(std::span<const Fields> microbatches, const Pass& pass, const float* loss_scale) {
-  const auto num_objectives = static_cast<int64_t>(entries_.size());
   seed_ = Tensor::empty(*device_, DType::kFloat64, Shape{1});
   widen(device_->stream(), loss_scale != nullptr ? loss_scale : one_.data<float>(), seed_.data<double>(), 1);
-  sums_ = Tensor::zeros(*device_, DType::kFloat64, Shape{1 + num_objectives});
+  sums_ = Tensor::zeros(*device_, DType::kFloat64, Shape{1 + static_cast<int64_t>(entries_.size())});
   kept_.assign(coupled_slots_.empty() ? 0 : microbatches.size(), {});
-  counts_ = Tensor();
+  counts_ = count_terms(microbatches, pass, false);
+}
+
+// In the global batch, of split objectives and maybe of coupled ones; undefined where there are none.
+Tensor Losses::count_terms(std::span<const Fields> microbatches, const Pass& pass, bool of_coupled) const {
+  Tensor counts;
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     const Entry& entry = entries_[i];
-    if (entry.spec.coupling != LossCoupling::kSplit) continue;
-    if (!counts_.defined()) counts_ = Tensor::zeros(*device_, DType::kFloat64, Shape{num_objectives});
+    if (entry.spec.coupling != LossCoupling::kSplit && !of_coupled) continue;
+    if (!counts.defined()) {
+      counts = Tensor::zeros(*device_, DType::kFloat64, Shape{static_cast<int64_t>(entries_.size())});
+    }
     for (const Fields& fields : microbatches) {
-      entry.objective->count_terms(fields, device_->stream(), counts_.data<double>() + i);
+      entry.objective->count_terms(fields, device_->stream(), counts.data<double>() + i);
     }
   }
-  if (!counts_.defined()) return;
+  if (!counts.defined()) return counts;
   Layout partial;  // where samples are shared out
   for (const Axis axis : kAxes) {
     if (pass.layout("batch")[axis].is_shard()) partial = partial.with(axis, Placement::partial());
   }
-  counts_ = redistribute(counts_, counts_.shape(), partial, Layout(), pass.mesh);
+  return redistribute(counts, counts.shape(), partial, Layout(), pass.mesh);
 }
 
 // An objective's loss as its part of the run's, and both in the step's sums.
@@ -106,11 +112,9 @@ void Losses::keep_for_coupled(int microbatch, const Values& slots) {
   }
 }
 
-std::vector<std::map<std::string, Gradient>> Losses::coupled(std::span<const Fields> microbatches,
-                                                             std::span<const Slot> carried, const Pass& pass,
-                                                             const BackwardOptions& options) {
-  // This rank's whole batch: leaves, whose gradients the losses give, and constants.
-  Values leaves, slots;
+// This rank's whole batch of the coupled losses' slots: leaves where gradients are carried on, else constants.
+Values Losses::gather_rows(std::span<const Slot> carried, const Pass& pass) {
+  Values slots;
   for (const std::string& name : coupled_slots_) {
     std::vector<Tensor> pieces;
     for (const Values& values : kept_) pieces.push_back(value_of(values, name).tensor());
@@ -121,11 +125,14 @@ std::vector<std::map<std::string, Gradient>> Losses::coupled(std::span<const Fie
         std::any_of(carried.begin(), carried.end(), [&](const Slot& slot) { return slot.name == name; });
     slots[name] =
         is_carried ? Variable::leaf(whole, global, first.layout()) : Variable::constant(whole, global, first.layout());
-    if (is_carried) leaves[name] = slots[name];
   }
   kept_.clear();
+  return slots;
+}
+
+std::vector<Variable> Losses::evaluate_coupled(std::span<const Fields> microbatches, const Values& slots,
+                                               const Pass& pass) {
   std::vector<Variable> parts;
-  std::vector<Gradient> seeds;
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     if (entries_[i].spec.coupling != LossCoupling::kCoupled) continue;
     std::vector<Variable> read;
@@ -137,14 +144,26 @@ std::vector<std::map<std::string, Gradient>> Losses::coupled(std::span<const Fie
       whole.set(name, concatenate_rows(*device_, pieces));
     }
     parts.push_back(evaluate(i, read, whole, pass));
-    seeds.push_back(seed());
   }
+  return parts;
+}
+
+std::vector<std::map<std::string, Gradient>> Losses::coupled(std::span<const Fields> microbatches,
+                                                             std::span<const Slot> carried, const Pass& pass,
+                                                             const BackwardOptions& options) {
+  const Values slots = gather_rows(carried, pass);
+  const std::vector<Variable> parts = evaluate_coupled(microbatches, slots, pass);
+  const std::vector<Gradient> seeds(parts.size(), seed());
   backward(parts, seeds, options);
 
   std::vector<std::map<std::string, Gradient>> gradients(microbatches.size());
-  for (const auto& [name, leaf] : leaves) {
-    const std::optional<Gradient> gradient = leaf.gradient();
-    TRIPTYCH_CHECK(gradient && gradient->layout == leaf.layout(), "the coupled losses give no gradient of {}", name);
+  for (const Slot& slot : carried) {
+    const auto leaf = slots.find(slot.name);
+    if (leaf == slots.end()) continue;
+    const std::string& name = slot.name;
+    const std::optional<Gradient> gradient = leaf->second.gradient();
+    TRIPTYCH_CHECK(gradient && gradient->layout == leaf->second.layout(), "the coupled losses give no gradient of {}",
+                   name);
     const int64_t piece = gradient->tensor.size(0) / static_cast<int64_t>(microbatches.size());
     for (std::size_t m = 0; m < gradients.size(); ++m) {
       gradients[m][name] = {gradient->tensor.slice(0, static_cast<int64_t>(m) * piece, piece).contiguous(),
@@ -152,6 +171,19 @@ std::vector<std::map<std::string, Gradient>> Losses::coupled(std::span<const Fie
     }
   }
   return gradients;
+}
+
+Tensor Losses::measured(std::span<const Fields> microbatches, const Pass& pass) {
+  if (!coupled_slots_.empty()) evaluate_coupled(microbatches, gather_rows({}, pass), pass);
+  const auto num_objectives = static_cast<int64_t>(entries_.size());
+  const Tensor counts = count_terms(microbatches, pass, true);
+  const Tensor values = Tensor::zeros(*device_, DType::kFloat64, Shape{2, num_objectives});
+  const std::size_t bytes = entries_.size() * sizeof(double);
+  device_->copy(values.raw(), sums_.data<double>() + 1, bytes);
+  if (holds_first_copy(Layout(), pass.mesh)) {
+    device_->copy(values.data<double>() + num_objectives, counts.raw(), bytes);
+  }
+  return values;
 }
 
 Tensor Losses::values(const Pass& pass) const {

@@ -30,6 +30,9 @@ class Losses {
   std::vector<std::map<std::string, Gradient>> coupled(std::span<const Fields> microbatches,
                                                        std::span<const Slot> carried, const Pass& pass,
                                                        const BackwardOptions& options);
+  /// Where nothing is learned: evaluates the coupled losses as well, and gives all of them as
+  /// Executor::measure_losses says.
+  Tensor measured(std::span<const Fields> microbatches, const Pass& pass);
   /// Of the run's loss: what a backward starts from.
   Gradient seed() const { return {seed_, Layout()}; }
   /// The values of the step, this rank's summands: see Executor::run_step.
@@ -44,6 +47,9 @@ class Losses {
     ObjectiveSpec spec;
     std::unique_ptr<Objective> objective;
   };
+  Tensor count_terms(std::span<const Fields> microbatches, const Pass& pass, bool of_coupled) const;
+  Values gather_rows(std::span<const Slot> carried, const Pass& pass);
+  std::vector<Variable> evaluate_coupled(std::span<const Fields> microbatches, const Values& slots, const Pass& pass);
   Variable evaluate(std::size_t index, std::span<const Variable> slots, const Fields& fields, const Pass& pass);
 
   Device* device_;

@@ -24,7 +24,7 @@ Slot append_pairs(std::vector<BlockSpec>& blocks, const Slot& image, const Match
   const std::string name = "matching.pairs";
   const Slot paired{.name = "paired_image", .dims = image.dims, .place = "batch"};
   const auto forward = [=](int, std::span<const Variable> inputs, const Fields& fields, const Pass& pass) {
-    if (!pass.training) return inputs[0];
+    if (!pass.training && !pass.measures_loss) return inputs[0];
     const int64_t num_samples = fields.num_samples();
     if (num_samples % config.group != 0) {
       throw UserError("matching", fmt::format("a microbatch's rows on a rank must be a multiple of the group that "

@@ -23,6 +23,7 @@ struct Pass {
   DType dtype = DType::kFloat32;  ///< of activations
   bool record = true;             ///< build a graph
   bool training = true;           ///< drop out
+  bool measures_loss = false;     ///< not training, but for a loss: samples meet as they do in training
   bool recompute = false;         ///< keep only the inputs of Transformer blocks
   uint64_t seed = 0;
   int64_t step = 0;

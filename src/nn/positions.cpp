@@ -109,7 +109,8 @@ LearnedPositions::LearnedPositions(ParameterStore& store, const std::string& nam
           {.standard_deviation = kSmall, .decay = true, .grid = grid.side > 0 ? std::optional(grid) : std::nullopt})) {}
 
 Variable LearnedPositions::add_to(const Variable& x, const Pass& pass) const {
-  return add_rows(x, pass.use(*positions_), pass);
+  const Variable rows = pass.use(*positions_);  // elsewhere where the pass has another plan than the parameters
+  return add_rows(x, rows.layout() == pass.layout("positions") ? rows : pass.laid_out(rows, "positions"), pass);
 }
 
 Variable LearnedPositions::all(const Pass& pass) const {

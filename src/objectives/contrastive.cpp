@@ -84,6 +84,12 @@ class Contrastive : public Objective {
     }
   }
 
+  void count_terms(const Fields& fields, Stream& stream, double* count) const override {
+    const Tensor pairs = present_samples(fields, config_.needs);
+    TRIPTYCH_CHECK(pairs.defined(), "pairs are counted by what they need, and nothing is");
+    count_present(stream, pairs.raw(), DType::kUInt8, pairs.num_elements(), count);
+  }
+
   Variable loss(std::span<const Variable> slots, const Fields& fields, const Pass& pass) override;
 
   void write_scalars(Stream& stream, double* scalars) const override {

@@ -32,6 +32,7 @@ ObjectiveSpec matching_objective(int64_t group, double weight) {
           .fields = {"image_present", "text_present", "matched"},
           .coupling = LossCoupling::kSplit,
           .weight = weight,
+          .group = group,
           .make = [group](ParameterStore&) { return std::make_unique<Matching>(group); }};
 }
 

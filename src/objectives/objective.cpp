@@ -5,7 +5,7 @@
 namespace triptych::objectives {
 
 void Objective::count_terms(const Fields&, Stream&, double*) const {
-  throw InternalError("objective", "a split loss must count its terms");
+  throw InternalError("objective", "a loss must count its terms");
 }
 
 void Objective::write_scalars(Stream&, double*) const {}

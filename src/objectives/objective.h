@@ -25,8 +25,9 @@ class Objective {
  public:
   virtual ~Objective() = default;
 
-  /// Of a split loss: adds to *count, float64 in device memory, how many terms these samples give it: the loss is
-  /// divided by the sum over the global batch. Told before the forward pass, from the fields alone.
+  /// Adds to *count, float64 in device memory, how many terms these samples give the loss. A split one is divided by
+  /// the sum over the global batch; of a coupled one it is what a batch counts in the mean over several: its pairs.
+  /// Told before the forward pass, from the fields alone.
   virtual void count_terms(const Fields& fields, Stream& stream, double* count) const;
 
   /// The loss, float64 [1] on the device: Partial on the axes whose ranks hold summands.
@@ -52,6 +53,7 @@ struct ObjectiveSpec {
   /// batch.
   LossCoupling coupling = LossCoupling::kSplit;
   double weight = 1;  ///< in the run's loss
+  int64_t group = 1;  ///< so many neighbouring rows of a batch belong together: no rank and no microbatch parts them
   std::vector<ScalarSpec> scalars;
   std::function<std::unique_ptr<Objective>(ParameterStore&)> make;
 };

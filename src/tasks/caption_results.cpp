@@ -51,11 +51,11 @@ std::vector<Texts> write_texts(Inference& inference, std::shared_ptr<const Datas
   LoaderOptions loading;
   loading.fields = {sources.begin(), sources.end()};
   loading.fields.push_back(presence_fields());
-  loading.global_batch = std::min(inference.options().batch, static_cast<int64_t>(dataset->size()));
+  loading.global_batch = std::min(inference.options().batch, num_written(*dataset, options));
   std::vector<std::string> names;
   for (const FieldSpec& field : fields_of(sources)) names.push_back(field.name);
   std::vector<Texts> texts(ways.size());
-  inference.for_batches(dataset, std::move(loading), [&](Batch& batch) {
+  const auto write = [&](Batch& batch) {
     const std::span<const uint8_t> has_image = batch.values<uint8_t>("image_present");
     const Fields fields = to_device(inference.device(), batch, names);
     for (std::size_t w = 0; w < ways.size(); ++w) {
@@ -67,8 +67,9 @@ std::vector<Texts> write_texts(Inference& inference, std::shared_ptr<const Datas
         if (has_image[row++] != 0) texts[w].back() = tokenizer.decode(text.tokens);
       }
     }
-  });
-  for (Texts& of_way : texts) of_way.resize(dataset->size());  // without the padding
+  };
+  inference.for_batches(dataset, std::move(loading), write, num_written(*dataset, options));
+  for (Texts& of_way : texts) of_way.resize(static_cast<std::size_t>(num_written(*dataset, options)));  // no padding
   return texts;
 }
 
@@ -177,10 +178,28 @@ void read_decoding(ConfigReader& reader, CaptionOptions& options) {
       .at_most(100);
   reader.read("decoding.seed", options.seed, "Seed of what is drawn.");
   reader
+      .read(
+          "evaluation.samples", options.samples,
+          "Of each set, the first so many samples have texts written about them, which takes long; 0: all. What needs "
+          "no text to be written is measured on all.")
+      .at_least(0)
+      .also_called({"max_eval_samples", "limit_val_batches"});
+  reader
       .read("decoding.prompts", options.prompts,
             "Texts that `triptych eval` lets captions begin with, one caption each: those of a picture that begin so "
             "are the references.")
       .not_empty();
+}
+
+int64_t num_written(const Dataset& dataset, const CaptionOptions& options) {
+  const auto count = static_cast<int64_t>(dataset.size());
+  return options.samples > 0 ? std::min(options.samples, count) : count;
+}
+
+std::string written_note(const Dataset& dataset, const CaptionOptions& options, std::string note) {
+  const int64_t count = num_written(dataset, options);
+  if (count < static_cast<int64_t>(dataset.size())) note += fmt::format(" of the first {} samples", count);
+  return note;
 }
 
 DecodingOptions decoding_by(const std::string& method, const CaptionOptions& options, const Tokenizer& tokenizer) {
@@ -245,7 +264,7 @@ EvaluationResults caption_results(Inference& inference, const EvaluationInputs& 
   for (const std::string& path : inputs.sets) {
     const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
     const std::vector<Texts> texts = write_texts(inference, dataset, sources, tokenizer, ways, options);
-    const auto count = static_cast<int64_t>(dataset->size());
+    const int64_t count = num_written(*dataset, options);
     const std::vector<int64_t> shown = example_numbers(count);
     std::map<int64_t, std::vector<ReportPicture>> maps =
         word_maps(explainer, *dataset, texts.front(), ways.front().prompt.text, shown);
@@ -279,7 +298,9 @@ EvaluationResults caption_results(Inference& inference, const EvaluationInputs& 
       if (w % options.methods.size() == 0) {
         table.subjects.push_back(
             {.name = name,
-             .notes = with_lacking({fmt::format("{} pictures", scores.chrf.num_segments())}, *dataset, kPairs),
+             .notes =
+                 with_lacking({written_note(*dataset, options, fmt::format("{} pictures", scores.chrf.num_segments()))},
+                              *dataset, kPairs),
              .rows = {}});
       }
       std::vector<TablePanel::Row>& rows = table.subjects.back().rows;

@@ -16,18 +16,25 @@ struct CaptionOptions {
   double alpha = 0.6;
   NucleusOptions nucleus;
   uint64_t seed = 1;                     ///< of what is drawn
+  int64_t samples = 0;                   ///< of each set, the first ones, about which texts are written; 0: all
   std::vector<std::string> prompts{""};  ///< each gives a text of each picture
   int64_t text_length = 0;
   std::string memory = "memory";  ///< see DecodingOptions
 };
 
-/// decoding: methods, beams, alpha, top_p, temperature, seed, prompts.
+/// decoding: methods, beams, alpha, top_p, temperature, seed, prompts; evaluation.samples.
 void read_decoding(ConfigReader& reader, CaptionOptions& options);
 
 /// The text that a captioner writes for the one picture of `fields` after the first of the prompts, with the prompt, by
 /// the first of the methods. Collective.
 std::string write_caption(Inference& inference, const Fields& fields, const Tokenizer& tokenizer,
                           const CaptionOptions& options);
+
+/// How many samples of a set texts are written about.
+int64_t num_written(const Dataset& dataset, const CaptionOptions& options);
+
+/// A note of a set's results, and where texts are written about its first samples alone, that.
+std::string written_note(const Dataset& dataset, const CaptionOptions& options, std::string note);
 
 /// How texts are decoded by one of the methods.
 DecodingOptions decoding_by(const std::string& method, const CaptionOptions& options, const Tokenizer& tokenizer);

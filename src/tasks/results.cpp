@@ -68,6 +68,13 @@ std::vector<std::string> label_names(const std::string& path, int64_t count, std
   return names;
 }
 
+bool is_smaller_better(std::string_view metric) {
+  const std::size_t end_of_set = metric.find(": ");
+  const std::string_view measure = end_of_set == std::string_view::npos ? metric : metric.substr(end_of_set + 2);
+  return measure == "loss" || measure.starts_with("loss.") || measure.starts_with("perplexity") ||
+         measure.starts_with("reconstruction error");
+}
+
 void append_results(EvaluationResults& results, EvaluationResults more) {
   std::move(more.metrics.begin(), more.metrics.end(), std::back_inserter(results.metrics));
   std::move(more.panels.begin(), more.panels.end(), std::back_inserter(results.panels));

@@ -34,6 +34,10 @@ std::vector<std::string> captions_of(const Dataset& dataset, int64_t sample, Tex
 /// What the labels of a set mean, at least `count` names: where it does not say, "class 3".
 std::vector<std::string> label_names(const std::string& path, int64_t count, std::string_view noun = "class");
 
+/// Whether a smaller number of a metric ("unseen style: loss") is the better one: losses, perplexities and errors. Of
+/// everything else that tasks measure (recall, accuracy, scores, mAP) a larger one is.
+bool is_smaller_better(std::string_view metric);
+
 /// Puts `more` behind the results.
 void append_results(EvaluationResults& results, EvaluationResults more);
 

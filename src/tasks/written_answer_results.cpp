@@ -77,11 +77,12 @@ void answer_questions(Inference& inference, const std::shared_ptr<const Dataset>
   const bool is_whole = hidden == SampleParts::kNone;
   LoaderOptions loading;
   loading.fields = is_whole ? sources : hiding(sources, hidden);
-  loading.global_batch = std::min(inference.options().batch, static_cast<int64_t>(dataset->size()));
+  const int64_t count = num_written(*dataset, options);
+  loading.global_batch = std::min(inference.options().batch, count);
   std::vector<std::string> names;
   if (sees_pictures(sources)) names.emplace_back(kPixels);
-  if (is_whole) questions.resize(dataset->size());
-  inference.for_batches(dataset, std::move(loading), [&](Batch& batch) {
+  if (is_whole) questions.resize(static_cast<std::size_t>(count));
+  const auto answer = [&](Batch& batch) {
     const std::span<const uint8_t> has_image = batch.values<uint8_t>("image_present"),
                                    has_text = batch.values<uint8_t>("text_present");
     const std::span<const int32_t> tokens = batch.values<int32_t>("tokens"), lengths = batch.values<int32_t>("lengths");
@@ -108,7 +109,8 @@ void answer_questions(Inference& inference, const std::shared_ptr<const Dataset>
         ++item;
       }
     }
-  });
+  };
+  inference.for_batches(dataset, std::move(loading), answer, count);
 }
 
 // The set's examples; the first of those with a picture have maps of the answer's words. Collective.
@@ -206,10 +208,11 @@ EvaluationResults written_answer_results(Inference& inference, const EvaluationI
     }
     rows.push_back(of_question.row("each question's most frequent answer"));
     rows.push_back(of_all.row("the most frequent answer"));
-    table.subjects.push_back({.name = set,
-                              .notes = with_lacking({fmt::format("{} questions", of_all.count)}, *dataset,
-                                                    {.images = true, .questions = true, .answers = true}),
-                              .rows = std::move(rows)});
+    table.subjects.push_back(
+        {.name = set,
+         .notes = with_lacking({written_note(*dataset, options, fmt::format("{} questions", of_all.count))}, *dataset,
+                               {.images = true, .questions = true, .answers = true}),
+         .rows = std::move(rows)});
   }
   results.panels = {std::move(table), std::move(examples)};
   return results;

@@ -357,8 +357,28 @@ void read_rest(ConfigReader& reader, RunConfig& c, Words& words) {
   reader.read("checkpoint.keep", c.checkpoint.keep, "How many are kept; 0: all.")
       .at_least(0)
       .also_called({"save_total_limit", "save_top_k", "keep_last"});
-  reader.read("evaluation.sets", c.evaluation.sets, "Data-set folders that `triptych eval` measures the model on.")
+  reader
+      .read("evaluation.sets", c.evaluation.sets,
+            "Data-set folders that `triptych eval` and evaluation.every measure the model on.")
       .also_called({"val_data", "eval_data", "val_dir", "test_data"});
+  reader
+      .read("evaluation.every", c.evaluation.every,
+            "Steps between evaluations while a run trains, also before the first step and behind the last: the loss on "
+            "evaluation.sets and what `triptych eval` measures, into evaluations.jsonl. 0: none.")
+      .at_least(0)
+      .also_called({"eval_every", "eval_steps", "eval_interval", "val_frequency", "val_interval",
+                    "check_val_every_n_epoch", "validation_freq"});
+  reader
+      .read("evaluation.best", c.evaluation.best,
+            "Metric, as evaluations.jsonl names it (\"unseen style: loss\"), whose best checkpoint is kept beside "
+            "those of checkpoint.keep, and is `--checkpoint best`; of losses, perplexities and errors the smallest, of "
+            "all others the largest. Empty: none.")
+      .also_called({"metric_for_best_model", "monitor", "early_stopping_metric"});
+  reader
+      .read("evaluation.patience", c.evaluation.patience,
+            "So many evaluations in a row without a better one end the training; 0: any number.")
+      .at_least(0)
+      .also_called({"early_stopping_patience", "early_stopping"});
   reader.read("evaluation.batch", c.evaluation.batch, "Samples per forward pass.")
       .at_least(1)
       .at_most(65536)
@@ -388,6 +408,27 @@ void resolve_words(RunConfig& c, const Words& words) {
   c.learning_rate.schedule = static_cast<LearningRateSchedule>(schedule - kLearningRateSchedules.begin());
 }
 
+void check_evaluations(ConfigReader& reader, const RunConfig& c) {
+  const EvaluationOptions& e = c.evaluation;
+  if (e.every > 0 && e.sets.empty()) {
+    reader.problem("evaluation.every", "needs data sets to evaluate on, found none",
+                   "Set evaluation.sets, or leave it out");
+  }
+  if (e.every > 0 && e.weights == SavedWeights::kAverage && c.adamw.average_decay == 0) {
+    reader.problem("evaluation.weights",
+                   "ema needs averages of the weights, which optimizer.ema_decay = 0 keeps none of",
+                   "Set optimizer.ema_decay, or use \"last\"");
+  }
+  if (!e.best.empty() && e.every == 0) {
+    reader.problem("evaluation.best", "needs evaluations while training, found evaluation.every = 0",
+                   "Set evaluation.every, or leave it out");
+  }
+  if (e.patience > 0 && e.best.empty()) {
+    reader.problem("evaluation.patience", "needs a metric that gets better or not, found evaluation.best = \"\"",
+                   "Set evaluation.best, or leave it out");
+  }
+}
+
 void check_together(ConfigReader& reader, RunConfig& c, const Words& words, MeshUse mesh_use, int num_ranks) {
   const MeshShape& mesh = c.parallel.mesh;
   const int64_t pieces = int64_t{mesh.dp} * c.parallel.microbatches;
@@ -409,6 +450,7 @@ void check_together(ConfigReader& reader, RunConfig& c, const Words& words, Mesh
                    fmt::format("must not exceed training.steps: {} > {}", c.training.stop_after, c.training.steps),
                    "Raise training.steps or lower stop_after");
   }
+  check_evaluations(reader, c);
   const LearningRateOptions& rate = c.learning_rate;
   if (rate.warmup_steps > c.training.steps) {
     reader.problem("optimizer.warmup_steps",

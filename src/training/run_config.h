@@ -91,6 +91,9 @@ struct EvaluationOptions {
   int64_t batch = 64;
   SavedWeights weights = SavedWeights::kLast;
   int64_t maps = 3;
+  int64_t every = 0;     ///< steps of training; 0: never
+  std::string best;      ///< metric whose best checkpoint is kept; empty: none is
+  int64_t patience = 0;  ///< evaluations without a better one that end training; 0: any number
 };
 
 /// One run, as its TOML file and the command line say. docs/configuration.md is made from the same bindings. What

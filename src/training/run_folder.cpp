@@ -135,7 +135,7 @@ Survey survey_checkpoints(const fs::path& folder) {
     } else if (name == kLatestName) {
       if (!is_latest_of_ours(path)) survey.foreign.push_back(fmt::format("{}, which names no step of a run", shown));
     } else if (is_manifest_of_ours(path / kManifestName)) {
-      survey.kept.push_back(path);
+      survey.kept.push_back(path);  // under `best` too
     }
   }
   return survey;
@@ -221,6 +221,8 @@ void RunFolder::remove_run() const {
   std::vector<fs::path> files;
   if (is_there(checkpoints_)) {
     files.push_back(checkpoints_ / kLatestName);  // first: it must not name what is half gone
+    std::vector<std::string> ignored;
+    write_best(checkpoints_, -1, ignored);
     remove_leftovers(checkpoints_, extra_names());
   }
   for (const char* name : kTold) files.push_back(dir_ / name);

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "parallel/agreement.h"
+#include "training/held_out.h"
 #include "training/resume_rules.h"
 #include "training/run_checkpoint.h"
 
@@ -68,7 +69,9 @@ RunStart::RunStart(const RunConfig& config, World& world, const TrainingRequest&
   Group& group = world.group();
   const bool is_first = group.rank() == 0;
   open_data_together(config_, world, inputs_, tell_index_checks);
+  std::vector<SharedFact> facts_of_sets;
   together(group, [&] {
+    if (config_.evaluation.every > 0) facts_of_sets = check_evaluation_sets(config_);
     if (request.resume.empty()) open_tokenizer(config_, inputs_);
   });
   together(group, [&] {
@@ -88,8 +91,10 @@ RunStart::RunStart(const RunConfig& config, World& world, const TrainingRequest&
     if (inputs_.checkpoint) judge_checkpoint(request);
     if (std::string note = note_of_initial_tokenizer(inputs_); !note.empty()) notes_.push_back(std::move(note));
   });
+  std::vector<SharedFact> facts = facts_of(inputs_);
+  facts.insert(facts.end(), facts_of_sets.begin(), facts_of_sets.end());
   require_equal_facts(
-      group, inputs_.dataset->path().string(), world.host(), facts_of(inputs_),
+      group, inputs_.dataset->path().string(), world.host(), facts,
       "Put the same data, tokenizer and checkpoints before every node: an older copy may be left on one");
 }
 

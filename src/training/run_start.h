@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/config_difference.h"
@@ -36,6 +37,8 @@ class RunStart {
   void write_init(const std::string& json) const { folder_->write_init(json); }
   /// What to tell before the first step, a line each; of rank 0.
   const std::vector<std::string>& notes() const { return notes_; }
+  /// Something more to tell then.
+  void add_note(std::string note) { notes_.push_back(std::move(note)); }
   /// Of run.json, after `begin`; empty on other ranks.
   std::string run_id() const { return folder_ ? folder_->run_id() : ""; }
 

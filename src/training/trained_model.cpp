@@ -4,6 +4,7 @@
 
 #include "parallel/agreement.h"
 #include "training/finite.h"
+#include "training/held_out.h"
 #include "training/run_checkpoint.h"
 #include "training/run_inputs.h"
 
@@ -20,17 +21,14 @@ TrainedModel::TrainedModel(const RunConfig& config, World& world, const std::str
   });
   require_equal_facts(group, folder_.string(), world.host(), {{"checkpoint (hash)", reader->contents_id()}},
                       "Put the same checkpoints before every node: an older copy may be left on one");
-  RunConfig forward_alone = config;
-  forward_alone.parallel.sequence_parallel = false;  // one token at a time cannot be shared out
-  session_ = std::make_unique<Session>(forward_alone, group, rank_place(config, world));
+  session_ = std::make_unique<Session>(config, group, rank_place(config, world));
   together(group, [&] {
     require_same_model(*reader, *session_);
     load_parameters(*reader, *session_, config.evaluation.weights);
     require_finite_model(first_not_finite(*session_), folder_);
   });
-  const InferenceOptions options{
-      .batch = config.evaluation.batch, .threads = config.data.threads, .text_role = config.task->text_role()};
-  inference_ = std::make_unique<Inference>(session_->device(), session_->mesh(), session_->executor(), options);
+  inference_ = std::make_unique<Inference>(session_->device(), session_->mesh(), session_->executor(),
+                                           inference_options(config));
 }
 
 }  // namespace triptych::training

@@ -16,6 +16,7 @@
 #include "report/metrics.h"
 #include "report/progress_line.h"
 #include "training/finite.h"
+#include "training/held_out.h"
 #include "training/init_from.h"
 #include "training/loss_watch.h"
 #include "training/rank_clock.h"
@@ -58,6 +59,10 @@ class Trainer {
     });
     together(group_, [&] { start_loader(); });
     steps_.emplace(*session_, *optimizer_);
+    if (config_.evaluation.every > 0) {
+      held_out_.emplace(config_, *session_, *optimizer_, inputs_.tokenizer,
+                        inputs_.checkpoint ? &inputs_.checkpoint->manifest().run.extra : nullptr);
+    }
     watch_.emplace(LossWatch::Options{.max_skipped = config_.training.max_skipped_steps,
                                       .num_skipped = skipped_,
                                       .scales_loss = config_.adamw.scale_loss});
@@ -68,12 +73,14 @@ class Trainer {
     const int64_t end = start_.end();
     parameters_ = session_->num_parameters();
     hosts_ = group_.all_gather_string(world_.host());
+    const bool is_complete = start_.is_complete() || (held_out_ && held_out_->is_exhausted());
     together(group_, [&] {
       if (!is_first_) return;
-      if (start_.is_complete()) {
+      if (is_complete) {
         start_.name_last_save();
       } else {
         start_.begin();
+        if (held_out_) begin_evaluations();
         open_journal();
       }
       if (initial_) start_.write_init(initial_->to_json());
@@ -83,12 +90,13 @@ class Trainer {
         for (const std::string& note : initial_->notes()) progress_->print(note);
       }
     });
-    if (start_.is_complete()) {
-      if (is_first_) progress_->print(fmt::format("step {} is done: the run is complete, nothing is left to do", end));
+    if (is_complete) {
+      if (is_first_) progress_->print(complete_text());
       return {.step = step_};
     }
     if (is_first_) announce(end);
     int64_t saved = inputs_.checkpoint ? step_ : -1;
+    if (held_out_ && step_ == 0) evaluate();
     StepLog log(config_, *session_);
     clock_.emplace(world_, group_.rank(), session_->mesh().coordinate());
     const int64_t first = step_ + 1;
@@ -106,12 +114,19 @@ class Trainer {
       // Of the step before this one, or of this one too if it is done or its weights are to be saved. The first one's,
       // with which all ranks measure the peak together, comes on every rank before another step: who had queued one
       // already would wait in it for those who measure.
-      const bool waits = save_now || step_ == first;
+      const bool evaluate_now = held_out_ && held_out_->is_due(step_);
+      const bool waits = save_now || evaluate_now || step_ == first;
       while (const std::unique_ptr<StepReport> report = steps_->take(waits ? 0 : 1)) tell(log, *report);
       if (std::has_single_bit(static_cast<uint64_t>(step_ - first + 1))) gather_times();
+      const bool is_best = evaluate_now && evaluate();
+      if (evaluate_now) {
+        log.start_clock();
+        clock_->start();
+      }
       // While numbers are not finite there is nothing new to keep, and good checkpoints would be removed for it.
-      if (!save_now || !watch_->is_sound()) continue;
+      if (!is_best && !(save_now && watch_->is_sound())) continue;
       save();
+      if (is_best) name_best();
       saved = step_;
       log.start_clock();
       clock_->start();
@@ -119,10 +134,11 @@ class Trainer {
     while (const std::unique_ptr<StepReport> report = steps_->take(0)) tell(log, *report);
     if (watch_->is_lost()) throw_lost();
     if (saved != step_) save();
-    const TrainingEnd result{.step = step_, .stop_signal = step_ < end ? agreed_signal() : 0};
+    const TrainingEnd result{.step = step_, .stop_signal = step_ < end && !is_exhausted() ? agreed_signal() : 0};
     if (!is_first_) return result;
     progress_->finish();
     write_report(result);
+    if (is_exhausted()) progress_->print(complete_text());
     if (result.stop_signal != 0) {
       progress_->print(fmt::format("stopped after step {} of {}, as signal {} asked. Go on with --resume latest", step_,
                                    end, signal_name(result.stop_signal)));
@@ -228,6 +244,61 @@ class Trainer {
 
   uint64_t batch_size() const { return static_cast<uint64_t>(config_.training.global_batch); }
 
+  bool is_exhausted() const { return held_out_ && held_out_->is_exhausted(); }
+
+  std::string complete_text() const {
+    if (step_ == start_.end() || !is_exhausted()) {
+      return fmt::format("step {} is done: the run is complete, nothing is left to do", step_);
+    }
+    return fmt::format(
+        "ended after step {}: {} evaluations were no better than that after step {} (evaluation.patience). Raise it to "
+        "go on with --resume latest",
+        step_, held_out_->since_best(), held_out_->best_step());
+  }
+
+  // Of rank 0. The file `best` says what the checkpoint that the run goes on from knows: what came later counts no
+  // more.
+  void begin_evaluations() {
+    evaluations_.emplace(config_.run.dir, step_);
+    for (const std::string& note : held_out_->notes()) start_.add_note(note);
+    std::vector<std::string> warnings;
+    const std::filesystem::path folder = checkpoints_of(config_);
+    const int64_t best = held_out_->best_step();
+    const std::vector<int64_t> steps = list_steps(folder);
+    const bool is_there = std::find(steps.begin(), steps.end(), best) != steps.end();
+    if (best >= 0 && !is_there) {
+      start_.add_note(
+          fmt::format("the best so far, of step {}, is not in {} any more: `best` is there again once an "
+                      "evaluation is better",
+                      best, folder.string()));
+    }
+    write_best(folder, is_there ? best : -1, warnings);
+    for (const std::string& warning : warnings) start_.add_note("warning: " + warning);
+  }
+
+  // Whether it is the best so far. All steps before have been told.
+  bool evaluate() {
+    world_.doing(fmt::format("the evaluation after step {}", step_));
+    const EvaluationLine line = held_out_->measure(step_);
+    if (held_out_->is_exhausted()) halt_at_ = std::min(halt_at_, step_);
+    if (is_first_) {
+      evaluations_->write(line);
+      journal_->add(line);
+      progress_->print(evaluation_text(line, config_.evaluation.best));
+    }
+    return line.is_best;
+  }
+
+  // The checkpoint that was saved now. What was named before is removed by a later save, if it is more than are kept.
+  void name_best() {
+    together(group_, [&] {
+      if (!is_first_) return;
+      std::vector<std::string> warnings;
+      write_best(checkpoints_of(config_), step_, warnings);
+      for (const std::string& warning : warnings) progress_->print("warning: " + warning);
+    });
+  }
+
   void tell(StepLog& log, const StepReport& report) {
     skipped_ = report.num_skipped;
     loss_scale_ = report.loss_scale;
@@ -270,6 +341,8 @@ class Trainer {
       std::string why;
       if (end.stop_signal != 0) {
         why = fmt::format("As signal {} asked.", signal_name(end.stop_signal));
+      } else if (is_exhausted()) {
+        why = "As evaluation.patience says.";
       } else if (end.step < config_.training.steps) {
         why = "As training.stop_after says.";
       }
@@ -314,6 +387,7 @@ class Trainer {
     for (const auto& [first, count] : optimizer_->thawed_updates()) {
       state.extra[fmt::format("{}{}", kThawedUpdates, first)] = static_cast<uint64_t>(count);
     }
+    if (held_out_) held_out_->save(state.extra);
     const MeshShape& m = config_.parallel.mesh;
     state.mesh = {{"pp", m.pp}, {"dp", m.dp}, {"tp", m.tp}};
     together(group_, [&] {
@@ -324,6 +398,7 @@ class Trainer {
                                                  step_, bad, remedy()));
       }
       if (is_first_) journal_->sync();
+      if (evaluations_) evaluations_->sync();
     });
     CheckpointWriter writer(checkpoints_of(config_), keep, group_);
     const OwnedPieces owned = owned_pieces(session_->mesh(), optimizer_->states());
@@ -354,7 +429,9 @@ class Trainer {
   std::optional<TrainingStep> steps_;
   std::optional<LossWatch> watch_;
   std::optional<RankClock> clock_;
-  std::optional<ProgressLine> progress_;  // of rank 0, as the next
+  std::optional<HeldOut> held_out_;       // where it is evaluated while it trains
+  std::optional<ProgressLine> progress_;  // of rank 0, as the next two
+  std::optional<EvaluationLog> evaluations_;
   std::optional<RunJournal> journal_;
   int64_t parameters_ = 0;
   std::vector<std::string> hosts_;                         // by rank

@@ -85,10 +85,10 @@ class Comments(unittest.TestCase):
 class Running(unittest.TestCase):
     def test_a_training_goes_on_or_begins_anew_and_an_evaluation_writes_its_numbers(self):
         _, _, train, evaluate = examples.parse_example("pets", COMMENT).commands
-        self.assertEqual(examples.as_run(train, Path("r.json"), False), train + ["--resume", "auto"])
-        self.assertEqual(examples.as_run(train, Path("r.json"), True), train + ["--overwrite"])
-        self.assertEqual(examples.as_run(evaluate, Path("r.json"), True), evaluate + ["--results", "r.json"])
-        self.assertEqual(examples.as_run(["launcher/prepare", "train"], Path("r.json"), True), ["launcher/prepare", "train"])
+        self.assertEqual(examples.as_run(train, False), train + ["--resume", "auto"])
+        self.assertEqual(examples.as_run(train, True), train + ["--overwrite"])
+        self.assertEqual(examples.as_run(evaluate, True), evaluate + ["--json"])
+        self.assertEqual(examples.as_run(["launcher/prepare", "train"], True), ["launcher/prepare", "train"])
 
     def test_bounds_are_inclusive_and_nothing_measured_is_a_miss(self):
         example = examples.parse_example("pets", COMMENT)
@@ -109,10 +109,10 @@ class Running(unittest.TestCase):
                 return told.getvalue(), str(failure)
         return told.getvalue(), ""
 
-    def test_numbers_come_from_the_file_that_the_command_writes(self):
+    def test_numbers_are_those_that_the_command_prints(self):
         with tempfile.TemporaryDirectory() as folder:
             program = Path(folder) / "measure"
-            program.write_text('#!/bin/sh\necho "{\\"test: loss\\": 0.25}" > "$2"\n')
+            program.write_text('#!/bin/sh\necho "{\\"test: loss\\": 0.25}"\n')
             program.chmod(0o755)
             with unittest.mock.patch.object(examples, "is_measure", lambda command: command[0] == str(program)):
                 for bound, failure in ((0.3, ""), (0.2, "what was measured is not what configs/made.toml expects")):

@@ -158,5 +158,17 @@ TEST(Results, WhatASetLacksIsNamed) {
   EXPECT_TRUE(captions_of(*questions, 1).empty());
 }
 
+TEST(MetricDirection, LossesPerplexitiesAndErrorsAreBetterIfSmaller) {
+  for (const char* metric : {"unseen style: loss", "test: loss.contrastive", "test: perplexity",
+                             "test: perplexity, text only", "test: reconstruction error", "loss"}) {
+    EXPECT_TRUE(is_smaller_better(metric)) << metric;
+  }
+  for (const char* metric :
+       {"unseen style: text to image recall@10", "test: top-1 accuracy", "test: mAP at 0.5", "test, en chrF",
+        "test: zero-shot class mean", "loss set: VQA score", "error: accuracy at 0.5", "test: masked-token accuracy"}) {
+    EXPECT_FALSE(is_smaller_better(metric)) << metric;
+  }
+}
+
 }  // namespace
 }  // namespace triptych::test
