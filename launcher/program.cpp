@@ -21,6 +21,7 @@
 #include "launcher/bench_step.h"
 #include "launcher/config.h"
 #include "launcher/doctor.h"
+#include "launcher/embed.h"
 #include "launcher/environment.h"
 #include "launcher/eval.h"
 #include "launcher/explain.h"
@@ -92,6 +93,7 @@ int run_subcommand(int argc, char** argv, TaskTable tasks) {
   std::function<int()> run;
   register_train(app, run, tasks);
   register_eval(app, run, tasks);
+  register_embed(app, run, tasks);
   register_search(app, run, tasks);
   register_explain(app, run, tasks);
   register_report(app, run);

@@ -10,7 +10,7 @@ class App;
 
 namespace triptych::launcher {
 
-/// `triptych search`: pictures for a text.
+/// `triptych search`: what is nearest to a text, a picture or a vector.
 void register_search(CLI::App& app, std::function<int()>& run, TaskTable tasks);
 
 }  // namespace triptych::launcher

@@ -9,7 +9,22 @@
 namespace triptych::evaluation {
 namespace {
 
-constexpr int64_t kBlockQueries = 256;
+constexpr int64_t kBlockImages = 256, kBlockTexts = 8192;  // 8 MiB of scores
+
+Tensor upload(Device& device, const Embeddings& all, int64_t first, int64_t count) {
+  const std::span<const float> rows = std::span(all.rows).subspan(static_cast<std::size_t>(first * all.width),
+                                                                  static_cast<std::size_t>(count * all.width));
+  return Tensor::from<float>(device, Shape{count, all.width}, rows);
+}
+
+// Of every row of `a` with every row of `b`, [rows of a, rows of b].
+std::vector<float> products(Device& device, const Tensor& a, const Tensor& b) {
+  const int64_t m = a.size(0), n = b.size(0);
+  const Tensor scores = Tensor::empty(device, DType::kFloat32, Shape{m, n});
+  matmul(device.stream(),
+         {.m = m, .n = n, .k = a.size(1), .a = a.raw(), .b = b.raw(), .transpose_b = true, .c = scores.raw()});
+  return scores.to_vector<float>();
+}
 
 /// Those that are present, and only their groups of `groups`.
 Embeddings present_rows(const Embeddings& all, std::vector<int64_t>& groups) {
@@ -57,38 +72,39 @@ std::vector<int64_t> samples_of_captions(const Dataset& dataset) {
 
 std::vector<float> similarities(Device& device, const Embeddings& queries, int64_t first, int64_t count,
                                 const Embeddings& candidates) {
-  const int64_t width = queries.width, n = candidates.count();
-  const std::span<const float> rows =
-      std::span(queries.rows).subspan(static_cast<std::size_t>(first * width), static_cast<std::size_t>(count * width));
-  const Tensor a = Tensor::from<float>(device, Shape{count, width}, rows);
-  const Tensor b = Tensor::from<float>(device, Shape{n, width}, std::span(candidates.rows));
-  const Tensor scores = Tensor::empty(device, DType::kFloat32, Shape{count, n});
-  matmul(device.stream(),
-         {.m = count, .n = n, .k = width, .a = a.raw(), .b = b.raw(), .transpose_b = true, .c = scores.raw()});
-  return scores.to_vector<float>();
+  const Tensor a = upload(device, queries, first, count), b = upload(device, candidates, 0, candidates.count());
+  return products(device, a, b);
 }
 
-Retrieval measure_retrieval(Device& device, const Embeddings& all_images, const Embeddings& all_texts,
+Retrieval measure_retrieval(Device& device, Group& group, const Embeddings& all_images, const Embeddings& all_texts,
                             const std::vector<int64_t>& sample_of_text) {
   std::vector<int64_t> samples(static_cast<std::size_t>(all_images.count())), text_samples = sample_of_text;
   std::iota(samples.begin(), samples.end(), 0);
   const Embeddings images = present_rows(all_images, samples), texts = present_rows(all_texts, text_samples);
   RecallCounter to_text(samples, text_samples), to_image(text_samples, samples);
-  for (int64_t first = 0; first < images.count(); first += kBlockQueries) {
-    const int64_t count = std::min(kBlockQueries, images.count() - first);
-    const std::vector<float> scores = similarities(device, images, first, count, texts);
-    to_text.add({.scores = scores.data(),
-                 .first_query = first,
-                 .num_queries = count,
-                 .num_candidates = texts.count(),
-                 .query_stride = texts.count()});
-    to_image.add({.scores = scores.data(),
-                  .num_queries = texts.count(),
-                  .first_candidate = first,
-                  .num_candidates = count,
-                  .query_stride = 1,
-                  .candidate_stride = texts.count()});
+  for (int64_t first_text = 0; first_text < texts.count(); first_text += kBlockTexts) {
+    const int64_t num_texts = std::min(kBlockTexts, texts.count() - first_text);
+    const Tensor of_texts = upload(device, texts, first_text, num_texts);
+    for (int64_t first = group.rank() * kBlockImages; first < images.count(); first += group.size() * kBlockImages) {
+      const int64_t count = std::min(kBlockImages, images.count() - first);
+      const std::vector<float> scores = products(device, upload(device, images, first, count), of_texts);
+      to_text.add({.scores = scores.data(),
+                   .first_query = first,
+                   .num_queries = count,
+                   .first_candidate = first_text,
+                   .num_candidates = num_texts,
+                   .query_stride = num_texts});
+      to_image.add({.scores = scores.data(),
+                    .first_query = first_text,
+                    .num_queries = num_texts,
+                    .first_candidate = first,
+                    .num_candidates = count,
+                    .query_stride = 1,
+                    .candidate_stride = num_texts});
+    }
   }
+  to_text.combine(group);
+  to_image.combine(group);
   return {.image_to_text = to_text.recall(),
           .text_to_image = to_image.recall(),
           .image_to_text_chance = to_text.chance(),

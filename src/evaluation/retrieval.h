@@ -39,8 +39,10 @@ struct Retrieval {
   RecallAtK image_to_text_chance, text_to_image_chance;
   int64_t num_images = 0, num_texts = 0;  ///< queries
 };
-/// Cost: images * texts * width FLOPs, in blocks: the scores never exist at once.
-Retrieval measure_retrieval(Device& device, const Embeddings& images, const Embeddings& texts,
+/// Every rank has all embeddings, and computes its share of the scores on its device. Cost: 2 images * texts * width
+/// FLOPs over all ranks. Memory: what RecallCounters take, and one block of scores: they never exist at once.
+/// Collective; every rank gets the same.
+Retrieval measure_retrieval(Device& device, Group& group, const Embeddings& images, const Embeddings& texts,
                             const std::vector<int64_t>& sample_of_text);
 
 /// The best `k` of some scores, best first; of equal ones the lower number first.

@@ -29,6 +29,29 @@ int64_t RecallCounter::num_right(std::size_t query) const {
   return found == group_sizes_.end() ? 0 : found->second;
 }
 
+void RecallCounter::add_wrong(std::size_t query, float score) {
+  const auto heap = best_wrong_.begin() + static_cast<std::ptrdiff_t>(query * kDeepest);
+  if (score <= heap[0]) return;  // not so for NaN
+  std::pop_heap(heap, heap + kDeepest, std::greater<>());
+  heap[kDeepest - 1] = std::isnan(score) ? kInfinity : score;
+  std::push_heap(heap, heap + kDeepest, std::greater<>());
+}
+
+void RecallCounter::combine(Group& group) {
+  if (group.size() == 1) return;
+  const auto num_queries = static_cast<int64_t>(query_groups_.size());
+  group.all_reduce(best_right_.data(), num_queries, DType::kFloat32, ReduceOp::kMax)->wait();
+  group.all_reduce(&num_added_, 1, DType::kInt64, ReduceOp::kSum)->wait();
+  const std::vector<float> mine = best_wrong_;
+  std::vector<float> of_rank(mine.size());
+  for (int rank = 0; rank < group.size(); ++rank) {
+    if (rank == group.rank()) of_rank = mine;
+    group.broadcast(of_rank.data(), static_cast<int64_t>(of_rank.size()), DType::kFloat32, rank)->wait();
+    if (rank == group.rank()) continue;
+    for (std::size_t i = 0; i < of_rank.size(); ++i) add_wrong(i / kDeepest, of_rank[i]);
+  }
+}
+
 void RecallCounter::add(const ScoreBlock& block) {
   const auto is_within = [](int64_t first, int64_t count, std::size_t size) {
     return first >= 0 && count >= 0 && first <= static_cast<int64_t>(size) - count;
@@ -39,7 +62,6 @@ void RecallCounter::add(const ScoreBlock& block) {
                  query_groups_.size(), block.first_candidate, block.num_candidates, candidate_groups_.size());
   for (int64_t i = 0; i < block.num_queries; ++i) {
     const auto q = static_cast<std::size_t>(block.first_query + i);
-    const auto heap = best_wrong_.begin() + static_cast<std::ptrdiff_t>(q * kDeepest);
     const float* row = block.scores + i * block.query_stride;
     for (int64_t j = 0; j < block.num_candidates; ++j) {
       const float score = row[j * block.candidate_stride];
@@ -47,10 +69,7 @@ void RecallCounter::add(const ScoreBlock& block) {
         if (score > best_right_[q]) best_right_[q] = score;
         continue;
       }
-      if (score <= heap[0]) continue;  // not so for NaN
-      std::pop_heap(heap, heap + kDeepest, std::greater<>());
-      heap[kDeepest - 1] = std::isnan(score) ? kInfinity : score;
-      std::push_heap(heap, heap + kDeepest, std::greater<>());
+      add_wrong(q, score);
     }
   }
   num_added_ += block.num_queries * block.num_candidates;

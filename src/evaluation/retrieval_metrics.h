@@ -4,7 +4,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "base/rooms.h"
+#include "parallel/group.h"
 
 namespace triptych::evaluation {
 
@@ -41,6 +41,10 @@ class RecallCounter {
   /// Each pair of a query and a candidate must come exactly once. Throws InternalError for a block outside the matrix.
   void add(const ScoreBlock& block);
 
+  /// Brings together what the ranks of a group have added, each of them other pairs; afterwards all have the same.
+  /// Collective. Takes as much memory again.
+  void combine(Group& group);
+
   /// Throws InternalError unless as many scores were added as there are pairs. Zeros if no query has a right candidate.
   RecallAtK recall() const;
   /// What a random order of the candidates reaches: of n candidates with r right ones, 1 - C(n-r, k) / C(n, k), the
@@ -50,6 +54,7 @@ class RecallCounter {
 
  private:
   int64_t num_right(std::size_t query) const;
+  void add_wrong(std::size_t query, float score);
   template <typename ShareOfQuery>
   double mean(ShareOfQuery share) const;
 

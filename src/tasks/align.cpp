@@ -81,9 +81,9 @@ class AlignTask : public Task {
   void check_evaluation_set(const Dataset& dataset) const override { require_parts(dataset, kPairs, "retrieval"); }
   EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const override;
   std::optional<FeatureSlot> features() const override { return image_features(model_.parts.image); }
-  bool can_search() const override { return true; }
-  std::vector<SearchHit> search(Inference& inference, const SearchQuery& query) const override {
-    return search_images(inference, query, with_text(query.tokenizer, {}), model_.parts.text.length);
+  std::optional<SharedSpace> shared_space() const override {
+    return SharedSpace{
+        .image_size = model_.parts.image.size, .text_length = model_.parts.text.length, .picture = augment_.picture};
   }
 
  private:

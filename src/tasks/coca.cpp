@@ -81,9 +81,8 @@ class CocaTask : public Task {
       return write_caption(inference, fields, *inputs.tokenizer, decoding_);
     });
   }
-  bool can_search() const override { return true; }
-  std::vector<SearchHit> search(Inference& inference, const SearchQuery& query) const override {
-    return search_images(inference, query, fields(query.tokenizer), model_.text.length);
+  std::optional<SharedSpace> shared_space() const override {
+    return SharedSpace{.image_size = model_.image.size, .text_length = model_.text.length, .picture = augment_.picture};
   }
 
  private:

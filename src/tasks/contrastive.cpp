@@ -48,9 +48,8 @@ class ContrastiveTask : public Task {
                           .has_embeddings = true,
                           .text_length = model_.text.length});
   }
-  bool can_search() const override { return true; }
-  std::vector<SearchHit> search(Inference& inference, const SearchQuery& query) const override {
-    return search_images(inference, query, fields(query.tokenizer), model_.text.length);
+  std::optional<SharedSpace> shared_space() const override {
+    return SharedSpace{.image_size = model_.image.size, .text_length = model_.text.length, .picture = augment_.picture};
   }
 
  private:

@@ -5,7 +5,6 @@
 
 #include "evaluation/retrieval.h"
 #include "tasks/results.h"
-#include "tasks/text_rows.h"
 
 namespace triptych::tasks {
 namespace {
@@ -38,15 +37,15 @@ void add_direction(EvaluationResults& results, TablePanel& table, const Evaluati
 
 void add_examples(GalleryPanel& gallery, const std::string& set, const Dataset& dataset, Device& device,
                   const Embeddings& images, const Embeddings& texts, const std::vector<int64_t>& sample_of_text) {
-  std::vector<std::string> captions;  // every one, in the order of the texts
-  for (int64_t i = 0; i < images.count(); ++i) {
-    for (std::string& caption : captions_of(dataset, i)) captions.push_back(std::move(caption));
-  }
-  const auto caption = [&](int64_t text) { return captions[static_cast<std::size_t>(text)]; };
   const auto sample_of = [&](int64_t text) { return sample_of_text[static_cast<std::size_t>(text)]; };
+  // Texts go by samples, in order.
+  const auto caption = [&](int64_t text) {
+    const auto first = std::lower_bound(sample_of_text.begin(), sample_of_text.end(), sample_of(text));
+    return captions_of(dataset, sample_of(text)).at(static_cast<std::size_t>(text - (first - sample_of_text.begin())));
+  };
   const auto first_caption = [&](int64_t sample) {
-    const auto found = std::find(sample_of_text.begin(), sample_of_text.end(), sample);
-    return found == sample_of_text.end() ? std::string() : caption(found - sample_of_text.begin());
+    const std::vector<std::string> captions = captions_of(dataset, sample);
+    return captions.empty() ? std::string() : captions.front();
   };
   const auto scores_of = [&](const Embeddings& queries, int64_t query, const Embeddings& candidates) {
     std::vector<float> scores = similarities(device, queries, query, 1, candidates);
@@ -90,23 +89,6 @@ void add_examples(GalleryPanel& gallery, const std::string& set, const Dataset& 
 
 }  // namespace
 
-std::vector<SearchHit> search_images(Inference& inference, const SearchQuery& query,
-                                     std::span<const FieldSource> sources, int64_t text_length) {
-  const Fields fields = text_rows(inference.device(), *query.tokenizer, std::span(&query.text, 1), text_length);
-  std::vector<float> text = inference.infer(fields, "text_embedding");
-  const auto width = static_cast<int64_t>(text.size());
-  const Embeddings images = embed(inference, query.dataset, sources, EvaluationItems::kSamples, "image_embedding");
-  const std::vector<float> scores =
-      similarities(inference.device(), {.width = width, .rows = std::move(text), .present = {}}, 0, 1, images);
-  std::vector<SearchHit> hits;
-  for (const int64_t sample : best(scores, images.count())) {
-    if (!images.has(sample)) continue;
-    if (static_cast<int64_t>(hits.size()) == query.top) break;
-    hits.push_back({.sample = sample, .score = scores[static_cast<std::size_t>(sample)]});
-  }
-  return hits;
-}
-
 EvaluationResults alignment_results(Inference& inference, const EvaluationInputs& inputs,
                                     std::span<const FieldSource> sources, const ZeroShotOptions& options) {
   EvaluationInputs pairs = inputs;
@@ -133,9 +115,10 @@ EvaluationResults retrieval_results(Inference& inference, const EvaluationInputs
     const auto dataset = std::make_shared<const Dataset>(Dataset::open(path));
     const Embeddings images = embed(inference, dataset, sources, EvaluationItems::kSamples, "image_embedding");
     const Embeddings texts = embed(inference, dataset, sources, EvaluationItems::kCaptions, "text_embedding");
-    if (!inference.is_first()) continue;
     const std::vector<int64_t> sample_of_text = samples_of_captions(*dataset);
-    const Retrieval found = measure_retrieval(inference.device(), images, texts, sample_of_text);
+    const Retrieval found =
+        measure_retrieval(inference.device(), inference.mesh().world(), images, texts, sample_of_text);
+    if (!inference.is_first()) continue;
     add_direction(results, table, inputs, *dataset, path, "image to text", found.num_images, found.image_to_text,
                   found.image_to_text_chance);
     add_direction(results, table, inputs, *dataset, path, "text to image", found.num_texts, found.text_to_image,

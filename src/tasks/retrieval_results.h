@@ -18,9 +18,4 @@ EvaluationResults retrieval_results(Inference& inference, const EvaluationInputs
 EvaluationResults alignment_results(Inference& inference, const EvaluationInputs& inputs,
                                     std::span<const FieldSource> sources, const ZeroShotOptions& options);
 
-/// The pictures of a data set whose embeddings are nearest to a text's.
-///   text_length   tokens of a text
-std::vector<SearchHit> search_images(Inference& inference, const SearchQuery& query,
-                                     std::span<const FieldSource> sources, int64_t text_length);
-
 }  // namespace triptych::tasks

@@ -4,10 +4,6 @@
 
 namespace triptych::tasks {
 
-std::vector<SearchHit> Task::search(Inference&, const SearchQuery&) const {
-  throw InternalError("task", "a model of this task does not compare texts with pictures");
-}
-
 Explanation Task::explain(Inference&, const ExplainInputs&) const {
   throw InternalError("task", "where a model of this task looks cannot be shown");
 }

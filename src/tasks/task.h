@@ -10,6 +10,7 @@
 #include "config/config_reader.h"
 #include "data/dataset.h"
 #include "data/field_source.h"
+#include "data/transforms.h"
 #include "evaluation/baseline.h"
 #include "models/model.h"
 #include "objectives/objective.h"
@@ -46,16 +47,12 @@ struct FeatureSlot {
   bool is_mean = false;
 };
 
-/// A text, and the pictures among which to look for what it describes.
-struct SearchQuery {
-  std::string text;
-  std::shared_ptr<const Dataset> dataset;
-  std::shared_ptr<const Tokenizer> tokenizer;
-  int64_t top = 10;  ///< hits at most
-};
-struct SearchHit {
-  int64_t sample = 0;  ///< of the data set
-  float score = 0;
+/// A space in which pictures and texts meet: the slots "image_embedding" and "text_embedding", float32 [width] of
+/// length 1, each of which needs one of the two alone (tasks/search.h).
+struct SharedSpace {
+  int64_t image_size = 0;       ///< pixels a side of what the model sees
+  int64_t text_length = 0;      ///< tokens of a text
+  PictureOptions picture = {};  ///< how a picture becomes what the model sees
 };
 
 /// A picture, and what of a model's view of it is asked.
@@ -92,10 +89,8 @@ class Task {
   virtual EvaluationResults evaluate(Inference& inference, const EvaluationInputs& inputs) const = 0;
   /// What a linear probe learns from; nothing if the model has no features of pictures.
   virtual std::optional<FeatureSlot> features() const { return std::nullopt; }
-  /// Whether the model compares texts with pictures.
-  virtual bool can_search() const { return false; }
-  /// Pictures that a text describes, best first. Collective. Throws InternalError if the task cannot search.
-  virtual std::vector<SearchHit> search(Inference& inference, const SearchQuery& query) const;
+  /// Where the model compares texts with pictures; nothing if it does not.
+  virtual std::optional<SharedSpace> shared_space() const { return std::nullopt; }
   /// Whether it can be shown where the model looks in a picture.
   virtual bool can_explain() const { return false; }
   /// Where the model looks in a picture (tasks/explain.h). Collective. Throws InternalError if that cannot be shown.

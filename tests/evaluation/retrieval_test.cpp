@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/philox.h"
+#include "parallel/in_process_group.h"
 
 namespace triptych::test {
 namespace {
@@ -53,7 +54,6 @@ void expect_equal(const RecallAtK& a, const RecallAtK& b) {
 // Integers, so that scores are exact and many are equal; more pictures than a block has.
 TEST(MeasureRetrieval, EqualsLoopsOverAllPairsWithSeveralCaptionsAPicture) {
   constexpr int64_t kImages = 301;
-  Device device(1);
   Embeddings images{.width = kWidth, .rows = {}}, texts{.width = kWidth, .rows = {}};
   std::vector<int64_t> all_images, image_of_text;
   for (int64_t i = 0; i < kImages; ++i) {
@@ -79,19 +79,24 @@ TEST(MeasureRetrieval, EqualsLoopsOverAllPairsWithSeveralCaptionsAPicture) {
       by_text[t][i] = by_image[i][t];
     }
   }
-  const Retrieval result = measure_retrieval(device, images, texts, image_of_text);
   int64_t num_images = 0, num_texts = 0;
   const RecallAtK to_text = recall_by_loops(by_image, all_images, image_of_text, num_images);
   const RecallAtK to_image = recall_by_loops(by_text, image_of_text, all_images, num_texts);
-  expect_equal(result.image_to_text, to_text);
-  expect_equal(result.text_to_image, to_image);
-  EXPECT_EQ(result.num_images, num_images);
-  EXPECT_EQ(result.num_texts, num_texts);
-  EXPECT_LT(num_images, kImages);
-  EXPECT_GT(to_text.at_1, result.image_to_text_chance.at_1);
-  EXPECT_LT(to_text.at_1, to_text.at_10);
-  // One of n pictures is right: k of n by chance.
-  EXPECT_NEAR(result.text_to_image_chance.at_5, 5.0 / kImages, 1e-12);
+  for (const int ranks : {1, 2, 3}) {  // with three, one has no block
+    run_ranks(ranks, [&](Group& group) {
+      Device device(1);
+      const Retrieval result = measure_retrieval(device, group, images, texts, image_of_text);
+      expect_equal(result.image_to_text, to_text);
+      expect_equal(result.text_to_image, to_image);
+      EXPECT_EQ(result.num_images, num_images);
+      EXPECT_EQ(result.num_texts, num_texts);
+      EXPECT_LT(num_images, kImages);
+      EXPECT_GT(to_text.at_1, result.image_to_text_chance.at_1);
+      EXPECT_LT(to_text.at_1, to_text.at_10);
+      // One of n pictures is right: k of n by chance.
+      EXPECT_NEAR(result.text_to_image_chance.at_5, 5.0 / kImages, 1e-12);
+    });
+  }
 }
 
 TEST(Best, IsByScoreThenByNumber) {

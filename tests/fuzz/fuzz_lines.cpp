@@ -1,8 +1,9 @@
-// Lines of JSON: of captions.jsonl, and of metrics.jsonl.
+// Lines of JSON: of captions.jsonl, of metrics.jsonl and of evaluations.jsonl.
 
 #include "base/text.h"
 #include "data/pair_line.h"
 #include "fuzz.h"
+#include "report/evaluation_log.h"
 #include "report/metrics.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
@@ -20,6 +21,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   });
   test::must_read_or_refuse([&] {
     if (const auto metrics = report::parse_json_line(line)) report::to_json_line(*metrics);
+  });
+  test::must_read_or_refuse([&] {
+    if (const auto evaluation = report::parse_evaluation_line(line)) report::to_json_line(*evaluation);
   });
   return 0;
 }

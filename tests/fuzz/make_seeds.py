@@ -65,6 +65,16 @@ def safetensors():
     }
 
 
+def npy():
+    def save(array):
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        return buffer.getvalue()
+
+    return {"rows": save(np.ones((3, 4), np.float32)), "row": save(np.ones(5, np.float16)), "ids": save(np.ones((2, 3), np.uint64)),
+            "fortran": save(np.asfortranarray(np.ones((2, 3), np.float32))), "other": save(np.ones((2, 3)))}
+
+
 def manifest():
     hash_of = "0123456789abcdef" * 2
     text = json.dumps({
@@ -187,6 +197,7 @@ def lines():
         "boxes": json.dumps({"image": "a.jpg", "boxes": [[0, 1, 2, 3], [4, 5, 6, 7]], "classes": [2, None],
                              "phrases": [None, "a dog"], "id": 9}).encode(),
         "escapes": b'{"image": null, "captions": ["\\u00e9\\ud83d\\ude00\\n"], "id": 0}',
+        "evaluation": b'{"step":200,"seconds":1.5,"best":true,"metrics":{"a: loss":2.25,"b":null}}',
         "metrics": b'{"step":1,"loss":4.97,"grad_norm":57.2,"learning_rate":1e-3,"temperature":0.07,"skipped":0,"rss_mb":null}',
     }
 
@@ -291,8 +302,8 @@ def tokenizer_file():
 
 
 def main(folder):
-    for target in (coco, config, csv, index, pictures, lines, manifest, run_files, safetensors, shard, tar, tokenizer,
-                   tokenizer_file, url):
+    for target in (coco, config, csv, index, pictures, lines, manifest, npy, run_files, safetensors, shard, tar,
+                   tokenizer, tokenizer_file, url):
         name = {"pictures": "image"}.get(target.__name__, target.__name__)
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)

@@ -4,12 +4,15 @@
 usage: test_evaluation.py TRIPTYCH   the program to test
 """
 
+import html
 import json
 import re
 import shutil
 import sys
 import unittest
 from pathlib import Path
+
+import numpy as np
 
 sys.dont_write_bytecode = True
 import small_runs  # noqa: E402  (found beside this file)
@@ -190,9 +193,98 @@ class Evaluation(SmallRuns):
                 self.assertEqual(scores, sorted(scores, reverse=True))
                 for ranks in (2, 3):
                     self.assertEqual(self.output(*words, ranks=ranks), one)
-                sheet = self.folder / f"{task}.png"
+                sheet, page = self.folder / f"{task}.png", self.folder / f"{task}.html"
                 self.output(*words, "--out", sheet)
                 self.assertEqual(sheet.read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
+                self.output(*words, "--out", page)
+                text = page.read_text("utf-8")
+                captions = [line.split("  ")[-1] for line in one.splitlines()[1:]]
+                self.assertEqual(len(re.findall(r'src="data:image/png', text)), 5)
+                for caption in captions:
+                    self.assertIn(html.escape(caption), text)
+                self.assertIn("must be a file .html", self.program(*words, "--out", self.folder / "a.gif", expect=2))
+
+    def embedded(self, task, what, name, *options, ranks=1):
+        """The rows and ids that `embed` writes of the small data set."""
+        out = self.folder / f"{name}.npy"
+        self.output("embed", *self.trained(task), "--data", self.data, what, "--out", out, *options, ranks=ranks)
+        return np.load(out), np.load(out.with_suffix(".ids.npy"))
+
+    def test_recall_is_what_numpy_finds_with_the_embeddings(self):
+        for task in ("contrastive", "coca", "align"):
+            with self.subTest(task):
+                images, of_images = self.embedded(task, "--images", f"{task}_images")
+                texts, of_texts = self.embedded(task, "--texts", f"{task}_texts")
+                self.assertEqual((images.dtype, of_images.dtype), (np.float32, np.uint64))
+                np.testing.assert_allclose(np.linalg.norm(np.concatenate([images, texts]), axis=1), 1, atol=1e-5)
+                self.assertEqual(of_images[:, 0].tolist(), list(range(22)))
+                self.assertEqual(of_texts[:, 2].tolist(), [0, 1] * 22)
+                self.assertEqual(of_texts[:, 1].tolist(), [int(of_images[s, 1]) for s in of_texts[:, 0].astype(int)])
+                scores = images.astype(np.float64) @ texts.astype(np.float64).T
+                right = of_images[:, 0][:, None] == of_texts[:, 0][None, :]
+                told = self.run_program("eval", *self.trained(task), "--set", f'evaluation.sets=["{self.data}"]', "--json")
+                numbers = json.loads(told.stdout)
+                for direction, s, r in (("image to text", scores, right), ("text to image", scores.T, right.T)):
+                    order = np.argsort(-s, axis=1, kind="stable")
+                    hits = np.take_along_axis(r, order, axis=1)
+                    for k in (1, 5, 10):
+                        found = hits[:, :k].any(axis=1).mean()
+                        self.assertAlmostEqual(numbers[f"data: {direction} recall@{k}"], found, places=12)
+
+    def test_embeddings_are_the_same_on_any_mesh_and_of_half_the_size_but_for_rounding(self):
+        for what in ("--images", "--texts"):
+            rows, ids = self.embedded("contrastive", what, "one")
+            for ranks, mesh in ((2, {"dp": 2}), (3, {"dp": 3}), (2, {"tp": 2}), (2, {"pp": 2})):
+                words = [w for axis, size in mesh.items() for w in ("--set", f"parallel.{axis}={size}")]
+                words += ["--set", "training.global_batch=12"] if ranks == 3 else []
+                again, same = self.embedded("contrastive", what, "several", *words, ranks=ranks)
+                np.testing.assert_allclose(again, rows, atol=2e-6)
+                np.testing.assert_array_equal(same, ids)
+            half, same = self.embedded("contrastive", what, "half", "--dtype", "float16")
+            self.assertEqual(half.dtype, np.float16)
+            np.testing.assert_array_equal(half, rows.astype(np.float16))
+
+    def test_search_among_embeddings_is_search_among_pictures(self):
+        trained = self.trained("contrastive")
+        images, _ = self.embedded("contrastive", "--images", "among")
+        texts, ids = self.embedded("contrastive", "--texts", "among_texts")
+        file = self.folder / "among.npy"
+        for query in (["--text", "a red disc"], ["--image", self.folder / "images" / "3.png"]):
+            words = ["search", *trained, *query, "--top", "22", "--data", self.data]
+            one = self.output(*words)
+            among = self.output(*words, "--embeddings", file)
+            self.assertEqual(one.splitlines()[1:], among.splitlines()[1:])
+            for ranks in (2, 3):
+                self.assertEqual(self.output(*words, "--embeddings", file, ranks=ranks), among)
+        # A picture is nearest to itself; a vector needs no model, and its length does not matter.
+        self.assertRegex(self.output("search", *trained, "--image", self.folder / "images" / "3.png", "--top", "1", "--data",
+                                     self.data), r"\n +1\.0000  .* sample 3 ")
+        np.save(self.folder / "query.npy", 7 * texts[5])
+        told = self.output("search", *trained, "--vector", self.folder / "query.npy", "--checkpoint", "none", "--embeddings",
+                           self.folder / "among_texts.npy", "--top", "44")
+        best = np.argsort(-(texts @ texts[5]), kind="stable")
+        self.assertRegex(told.splitlines()[1], rf"^ +1\.0000  sample {ids[best[0]][0]} ")
+        scores = [float(line.split()[0]) for line in told.splitlines()[1:]]
+        np.testing.assert_allclose(scores, np.sort(texts @ texts[5])[::-1], atol=6e-5)
+
+    def test_what_are_no_embeddings_is_said(self):
+        trained = self.trained("contrastive")
+        self.embedded("contrastive", "--images", "some")
+        good = (self.folder / "some.npy").read_bytes()
+        query = ["search", *trained, "--text", "a", "--embeddings", self.folder / "some.npy"]
+        np.save(self.folder / "some.npy", np.zeros((22, 3), np.float32))
+        self.assertIn("as many columns as what is searched: 3, found 12", self.program(*query, expect=2))
+        np.save(self.folder / "some.npy", np.zeros((21, 12), np.float32))
+        self.assertIn("must hold uint64 [21, 3]", self.program(*query, expect=2))
+        np.save(self.folder / "some.npy", np.zeros((22, 12), np.float64))
+        self.assertIn("found elements of <f8", self.program(*query, expect=2))
+        for damaged in (b"", good[:9], good[:100], good[:-1], good + b"x", b"PK" + good):
+            (self.folder / "some.npy").write_bytes(damaged)
+            self.assertIn("must be a NumPy file", self.program(*query, expect=2))
+        error = self.program("embed", *trained, "--data", self.data, "--images", "--out", self.folder / "x.bin", expect=2)
+        self.assertIn("ends with .npy", error)
+        for what in ([], ["--images", "--texts"]):
+            self.program("embed", *trained, "--data", self.data, *what, "--out", self.folder / "x.npy", expect=2)
 
     def test_a_task_that_cannot_search_says_so_once(self):
         for task in ("classify", "caption"):
@@ -207,11 +299,15 @@ class Evaluation(SmallRuns):
         self.assertRegex(self.tables("contrastive", "--baseline", baseline), r"raw pixels(.|\n)*0\.4321")
 
     def test_results_are_the_numbers_of_the_table_by_name(self):
-        results = self.folder / "results.json"
-        table = self.tables("contrastive", "--results", results)
-        numbers = json.loads(results.read_text())
+        told = self.run_program("eval", *self.trained("contrastive"), "--json")
+        table, numbers = told.stderr, json.loads(told.stdout)
         names = [f"{name}: {direction} recall@{k}" for name in ("data", "labelled")
                  for direction in ("image to text", "text to image") for k in (1, 5, 10)]
+        losses = [f"{name}: loss" for name in ("data", "labelled")]
+        self.assertEqual(list(numbers), names + losses)
+        printed = [float(x) for x in re.findall(r"^  model +([\d.]+)$", table, re.M)]
+        for name, short in zip(losses, printed, strict=True):
+            self.assertAlmostEqual(numbers.pop(name), short, delta=5.1e-5, msg=name)
         self.assertEqual(list(numbers), names)
         printed = [float(x) for row in re.findall(r"^  model((?: +[\d.]+){3})$", table, re.M) for x in row.split()]
         self.assertEqual(len(printed), len(names), table)

@@ -103,7 +103,7 @@ class Readme(unittest.TestCase):
             seconds = self.run_all(folder)
             for command, took in seconds.items():
                 print(f"{took:6.1f} s  {command}")
-            made = ("runs/mine/report.html", "runs/mine/checkpoints/latest", "hits.png", "apple.html")
+            made = ("runs/mine/report.html", "runs/mine/checkpoints/latest", "hits.html", "apple.html")
             self.assertEqual([name for name in made if not (folder / name).is_file()], [])
         self.assertGreater(len(seconds), 15)
 

@@ -8,6 +8,7 @@
 
 #include "small_tasks.h"
 #include "support/user_error.h"
+#include "tasks/search.h"
 
 namespace triptych::test {
 namespace {
@@ -188,17 +189,17 @@ TEST(StandardTasks, OnlyTasksThatCompareTextsWithPicturesSearch) {
     const std::unique_ptr<Group> self = make_self_group("test");
     Session session(config, *self, RankPlace{});
     Inference inference(session.device(), session.mesh(), session.executor(), {.batch = 4});
-    const SearchQuery query{
-        .text = "picture 3", .dataset = small_sets().whole, .tokenizer = small_sets().tokenizer, .top = 4};
-    EXPECT_EQ(config.task->can_search(), kind.name == "contrastive" || kind.name == "coca" || kind.name == "align");
-    if (!config.task->can_search()) {
-      EXPECT_THROW(config.task->search(inference, query), InternalError);
-      continue;
-    }
+    const std::optional<SharedSpace> space = config.task->shared_space();
+    EXPECT_EQ(space.has_value(), kind.name == "contrastive" || kind.name == "coca" || kind.name == "align");
+    if (!space) continue;
     const std::string text = "text_embedding";
     EXPECT_EQ(session.executor().fields(std::span(&text, 1)), (Names{"lengths", "tokens"}))
         << "a text needs no picture";
-    const std::vector<SearchHit> hits = config.task->search(inference, query);
+    NearestHits nearest(embed_text(inference, *space, *small_sets().tokenizer, "picture 3"), 4);
+    embed_set(inference, *config.task, small_sets().tokenizer, small_sets().whole, EvaluationItems::kSamples,
+              [&](std::span<const EmbeddedItem>, std::span<const float> rows) { nearest.add(rows); });
+    EXPECT_EQ(nearest.num_candidates(), static_cast<int64_t>(small_sets().whole->size()));
+    const std::vector<SearchHit> hits = nearest.take();
     ASSERT_EQ(hits.size(), 4u) << kind.name;
     EXPECT_TRUE(std::is_sorted(hits.begin(), hits.end(),
                                [](const SearchHit& a, const SearchHit& b) { return a.score > b.score; }));
