@@ -93,6 +93,15 @@ RUNS = [
     ("detector of patches", "detect", DP, {"model.query_kind": "patches", "model.queries": 4}),
     ("grounder", "ground", TP_PP, {}),
     ("adapters", "classify", TP, {}),
+    ("no biases", "contrastive", TP_PP,
+     of("image", {"biases": False, "patch_bias": False, "pixel_mean": [0.5, 0.4, 0.3], "pixel_std": [0.5, 0.6, 0.7]})
+     | of("text", {"biases": False, "projection": "biased", "padding": "read", "attention": "bidirectional"})
+     | {"data.filter": "cubic", "data.fit": "stretch"}),
+    ("no projection", "contrastive", PP, of("image", {"projection": "none", "pooling": "attention", "biases": False})
+     | {"model.embedding": 24, "data.filter": "cubic"}),
+    ("segments", "masked_text", TP, {"model.text.segments": 2}),
+    ("no biases", "language", TP, of("text", LLAMA | {"biases": False}) | {"model.connector.resample": False}),
+    ("no biases", "answer", PP, of("fusion", {"kind": "cross_attention", "biases": False}) | {"data.fit": "stretch"}),
 ]
 ADAPTERS = """
 [[adapters]]

@@ -5,6 +5,7 @@ metrics. tests/interop/run python compares the models, which need PyTorch.
 usage: test_package.py TRIPTYCH INTEROP_OUTPUTS   the program, and what writes what it makes of a data set
 """
 
+import itertools
 import json
 import multiprocessing
 import pickle
@@ -59,12 +60,15 @@ class Package(small_runs.SmallRuns):
         cls.program("train", cls.folder / "run.toml", "--set", f'run.dir="{run}"', "--set", f'data.path="{cls.data}"',
                     "--set", "parallel.tp=2", "--set", "parallel.pp=2", ranks=4)
 
-    def outputs(self, items, slot, *fields):
+    def outputs(self, items, slot, *fields, fit="crop", filter="linear"):
         """What the program makes of the odd pictures and texts, raw."""
         folder = self.folder / "outputs"
         folder.mkdir(exist_ok=True)
         config = self.folder / "effective.toml"
-        shutil.copy(self.base / "config.toml", config)
+        text = (self.base / "config.toml").read_text()
+        text = text.replace('fit = "crop"', f'fit = "{fit}"').replace('filter = "linear"', f'filter = "{filter}"')
+        self.assertTrue(f'fit = "{fit}"' in text and f'filter = "{filter}"' in text)
+        config.write_text(text)
         subprocess.run([OUTPUTS, config, "latest", self.odd, items, folder, *fields, "--slots", slot], check=True)
         return [np.fromfile(folder / f"{name}.bin", np.uint8) for name in fields]
 
@@ -197,17 +201,17 @@ class Package(small_runs.SmallRuns):
     # ---- What models see
 
     def test_pixels_are_the_programs_bytes(self):
-        size = 16
-        pixels, = self.outputs("samples", "image_embedding", "pixels")
-        pixels = pixels.reshape(-1, size, size, 3)
-        shards, pictures = triptych.Shards(self.odd), triptych.Pictures(size)
-        self.assertEqual(len(pixels), len(shards))
-        differing = []
-        for number, name in enumerate(self.pictures):
-            for picture in (shards.image_bytes(number), shards[number]["image"], self.folder / "odd" / name):
-                if not np.array_equal(pictures.one(picture), pixels[number]):
-                    differing.append(name)
-        self.assertEqual(differing, [])
+        size, shards = 16, triptych.Shards(self.odd)
+        for fit, filter in itertools.product(("crop", "stretch"), ("linear", "cubic")):
+            pixels, = self.outputs("samples", "image_embedding", "pixels", fit=fit, filter=filter)
+            pixels, pictures = pixels.reshape(-1, size, size, 3), triptych.Pictures(size, fit, filter)
+            self.assertEqual(len(pixels), len(shards))
+            differing = []
+            for number, name in enumerate(self.pictures):
+                for picture in (shards.image_bytes(number), shards[number]["image"], self.folder / "odd" / name):
+                    if not np.array_equal(pictures.one(picture), pixels[number]):
+                        differing.append(name)
+            self.assertEqual(differing, [], (fit, filter))
 
     def test_what_would_differ_is_refused(self):
         deep = saved(drawn(20, 20, 1).convert("I"), "PNG")
