@@ -3,7 +3,6 @@
 #include <array>
 #include <ctime>
 
-#include <fmt/core.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -13,12 +12,6 @@ namespace triptych::base {
 
 std::string_view program_version() {
   return TRIPTYCH_VERSION;
-}
-
-std::string program_release() {
-  const std::string_view commit = program_commit();
-  return fmt::format("{} (commit {})", program_version(),
-                     commit.empty() ? "unknown: built outside a git checkout" : commit);
 }
 
 std::string compiler_text() {

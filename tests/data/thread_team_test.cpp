@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
 #include <latch>
 #include <string>
 #include <thread>
@@ -41,8 +42,11 @@ TEST(ThreadTeam, WaitsForWhatRuns) {
 #if !TRIPTYCH_ADDRESS_SANITIZER  // its shadow does not fit into a limit
 // In a process of its own, whose address space ends after a few threads' stacks: 0 if that is told, 1 if all start.
 [[noreturn]] void start_a_thousand_threads() {
-  ::alarm(20);  // what hangs is killed
-  const rlimit limit{.rlim_cur = rlim_t{400} << 20, .rlim_max = rlim_t{400} << 20};
+  ::alarm(20);       // what hangs is killed
+  rlim_t pages = 0;  // that this process has now
+  std::ifstream("/proc/self/statm") >> pages;
+  const rlim_t bytes = pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + (rlim_t{200} << 20);
+  const rlimit limit{.rlim_cur = bytes, .rlim_max = bytes};
   ::setrlimit(RLIMIT_AS, &limit);
   try {
     ThreadTeam team(1000);
