@@ -85,6 +85,9 @@ class AlignTask : public Task {
     return SharedSpace{
         .image_size = model_.parts.image.size, .text_length = model_.parts.text.length, .picture = augment_.picture};
   }
+  std::vector<FieldSource> shared_space_fields(std::shared_ptr<const Tokenizer> tokenizer) const override {
+    return with_text(std::move(tokenizer), {});
+  }
 
  private:
   std::vector<FieldSource> with_text(std::shared_ptr<const Tokenizer> tokenizer, const TextOptions& options) const {
@@ -117,7 +120,7 @@ struct MatchingCount {
 };
 
 EvaluationResults AlignTask::evaluate(Inference& inference, const EvaluationInputs& inputs) const {
-  const std::vector<FieldSource> sources = with_text(inputs.tokenizer, {});
+  const std::vector<FieldSource> sources = shared_space_fields(inputs.tokenizer);
   EvaluationResults results = retrieval_results(inference, inputs, sources);
   TablePanel table{
       .title = "Matching",

@@ -45,7 +45,7 @@ void embed_set(Inference& inference, const Task& task, std::shared_ptr<const Tok
                const std::function<void(std::span<const EmbeddedItem>, std::span<const float>)>& consume) {
   const bool of_texts = items == EvaluationItems::kCaptions;
   const std::string& slot = of_texts ? kTextSlot : kImageSlot;
-  const std::vector<FieldSource> sources = task.fields(std::move(tokenizer));
+  const std::vector<FieldSource> sources = task.shared_space_fields(std::move(tokenizer));
   EmbeddedItem next;  // the item that comes
   inference.run(dataset, sources, items, std::span(&slot, 1), [&](const InferredRows& rows) {
     const std::vector<float>& values = rows.outputs.at(slot);

@@ -91,6 +91,10 @@ class Task {
   virtual std::optional<FeatureSlot> features() const { return std::nullopt; }
   /// Where the model compares texts with pictures; nothing if it does not.
   virtual std::optional<SharedSpace> shared_space() const { return std::nullopt; }
+  /// The sources of the fields that its two slots are made of, with texts as they are: no token is hidden.
+  virtual std::vector<FieldSource> shared_space_fields(std::shared_ptr<const Tokenizer> tokenizer) const {
+    return fields(std::move(tokenizer));
+  }
   /// Whether it can be shown where the model looks in a picture.
   virtual bool can_explain() const { return false; }
   /// Where the model looks in a picture (tasks/explain.h). Collective. Throws InternalError if that cannot be shown.
