@@ -49,6 +49,11 @@ const double* find(const std::vector<std::pair<std::string, double>>& metrics, c
   return nullptr;
 }
 
+// With as many digits as differences between two runs take.
+TableValue loss_value(double loss) {
+  return {.number = loss, .text = fmt::format("{:.4f}", loss)};
+}
+
 EvaluationResults losses_of(const RunConfig& config, Inference& inference, const EvaluationInputs& inputs) {
   EvaluationResults results;
   TablePanel table{.title = "Loss",
@@ -68,12 +73,11 @@ EvaluationResults losses_of(const RunConfig& config, Inference& inference, const
     if (!found) continue;
     const std::string set = set_name(path);
     results.metrics.emplace_back(set + ": loss", found->loss);
-    std::vector<TableValue> values{{.number = found->loss, .text = {}}};
+    std::vector<TableValue> values{loss_value(found->loss)};
     for (std::size_t i = 0; i < objectives.size() && objectives.size() > 1; ++i) {
       const double* const loss = find(found->parts, objectives[i].name);
-      TableValue& value = values.emplace_back();
+      values.push_back(loss == nullptr ? TableValue() : loss_value(*loss));
       if (loss == nullptr) continue;
-      value.number = *loss;
       results.metrics.emplace_back(fmt::format("{}: loss.{}", set, objectives[i].name), *loss);
     }
     table.subjects.push_back({.name = set, .notes = {}, .rows = {{"model", std::move(values)}}});

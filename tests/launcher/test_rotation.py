@@ -85,7 +85,7 @@ class Rotation(SmallRuns):
         self.assertEqual(tables[0], tables[1])
         self.assertIn("Accuracy", tables[0])
         self.assertIn("22 pictures", tables[0])
-        accuracy, chance = map(float, re.findall(r"\b[01]\.\d{4}\b", tables[0]))
+        accuracy, chance = map(float, re.findall(r"\b[01]\.\d{4}\b", tables[0].split("\nLoss\n")[0]))
         self.assertGreater(accuracy, 0.6)
         self.assertEqual(chance, 0.25)
         report = (self.base / "report.html").read_text("utf-8")
