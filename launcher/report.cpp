@@ -65,7 +65,8 @@ void register_report(CLI::App& app, std::function<int()>& run) {
   command->add_option("--out", options->out, "the page to write; of one run, without it: report.html in its folder");
   command->footer(
       "A page is one HTML file that loads nothing. It is made from metrics.jsonl, evaluations.jsonl, status.json,\n"
-      "evaluation.json and config.toml; that of several runs has their curves in common frames, their last numbers and\n"
+      "evaluation.json and config.toml; that of several runs has their curves in common frames, their last numbers "
+      "and\n"
       "results in tables, and the keys of their configs that differ.\n"
       "\n"
       "Examples:\n"

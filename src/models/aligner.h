@@ -28,11 +28,12 @@ struct AlignerConfig {
 /// at the places of the field "masked_positions", out of what the fusion made of the text, by the token embedding's
 /// matrix.
 ///
-/// In a training, and where a loss is measured, texts of which the field "matched" is 0 get the image of another sample (block "matching.pairs"), one
-/// that the embeddings find similar: a hard negative. It is one of their group, so that no rank needs another's rows
-/// and every mesh chooses alike; the rows of a microbatch on a rank must be a multiple of the group (UserError). Not in
-/// other evaluations: there a row is the pair that it shows. The paper runs each image with its text and two mismatched
-/// pairs, and masks tokens in a pass of its own; here each row is one pair, and its tokens are masked for all losses.
+/// In a training, and where a loss is measured, texts of which the field "matched" is 0 get the image of another sample
+/// (block "matching.pairs"), one that the embeddings find similar: a hard negative. It is one of their group, so that
+/// no rank needs another's rows and every mesh chooses alike; the rows of a microbatch on a rank must be a multiple of
+/// the group (UserError). Not in other evaluations: there a row is the pair that it shows. The paper runs each image
+/// with its text and two mismatched pairs, and masks tokens in a pass of its own; here each row is one pair, and its
+/// tokens are masked for all losses.
 ModelSpec aligner(const AlignerConfig& config);
 
 }  // namespace triptych::models

@@ -13,8 +13,8 @@
 
 namespace triptych::report {
 
-/// The last evaluation of a run by `triptych eval`, pictures and all: evaluation.json, kept so that the run's report can
-/// be made anew.
+/// The last evaluation of a run by `triptych eval`, pictures and all: evaluation.json, kept so that the run's report
+/// can be made anew.
 struct EvaluationRecord {
   int64_t step = 0;                                     ///< of the checkpoint that was measured
   std::string checkpoint;                               ///< its path as it was then

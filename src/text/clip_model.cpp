@@ -20,8 +20,8 @@ constexpr std::size_t kMaxFileBytes = std::size_t{64} << 20, kNumMerges = 49152 
 constexpr std::string_view kGzip = "\x1f\x8b", kHeader = "\"bpe_simple_vocab_16e6.txt#version", kEndOfWord = "</w>";
 constexpr const char* kBeginText = "<start_of_text>";
 constexpr const char* kEndText = "<end_of_text>";
-// U+0345 is in none of these: Python's `regex`, told to ignore case, takes it for the letter that is its capital where it
-// says what is no letter, but not where it says what is one.
+// U+0345 is in none of these: Python's `regex`, told to ignore case, takes it for the letter that is its capital where
+// it says what is no letter, but not where it says what is one.
 constexpr const char* kWords =
     R"(<start_of_text>|<end_of_text>|(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}\x{345}]+)";
 

@@ -58,8 +58,7 @@ Pattern Pattern::regex(const std::string& expression, std::string_view where) {
   if (failure.empty()) {
     OnigErrorInfo info{};
     const OnigUChar* begin = bytes_of(expression);
-    const int code = onig_new(&compiled->regex, begin, begin + expression.size(),
-                              ONIG_OPTION_NONE, ONIG_ENCODING_UTF8,
+    const int code = onig_new(&compiled->regex, begin, begin + expression.size(), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8,
                               ONIG_SYNTAX_ONIGURUMA, &info);
     if (code != ONIG_NORMAL) failure = message_of(code, &info);
   }

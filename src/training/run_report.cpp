@@ -92,9 +92,10 @@ ReportInput read_run(const fs::path& folder) {
   input.evaluation = read_evaluation(folder);
   const bool has_metrics = is_file(folder / "metrics.jsonl");
   if (!input.status && !input.evaluation && !has_metrics) {
-    throw UserError(folder.string(),
-                    "must be the folder of a run (run.dir), found no metrics.jsonl, status.json or evaluation.json in it. "
-                    "Name one that `triptych train` or `triptych eval` wrote");
+    throw UserError(
+        folder.string(),
+        "must be the folder of a run (run.dir), found no metrics.jsonl, status.json or evaluation.json in it. "
+        "Name one that `triptych train` or `triptych eval` wrote");
   }
   if (has_metrics) for_each_metrics(folder / "metrics.jsonl", [&](const StepMetrics& line) { input.curves.add(line); });
   for (const EvaluationLine& line : read_evaluations(folder / "evaluations.jsonl")) add_held_out(input.curves, line);

@@ -66,7 +66,8 @@ TEST(TokenMasking, ChangesWhatItSaysAndNothingElse) {
   std::set<Tokens> sets;
   for (uint64_t text = 0; text < kTexts; ++text) {
     Tokens tokens = original, positions(8), targets(8);
-    mask_tokens(tokens, kLength, masking, {.num_pieces = kPieces, .mask_token = kMask, .special = kSpecial}, 9, text, positions, targets);
+    mask_tokens(tokens, kLength, masking, {.num_pieces = kPieces, .mask_token = kMask, .special = kSpecial}, 9, text,
+                positions, targets);
     sets.insert(positions);
     for (std::size_t k = 0; k < 8; ++k) {
       if (k >= kHidden) {
