@@ -32,6 +32,7 @@ constexpr std::array kRules = {
     RuleRow{"adapters.", ChangeRule::kRefused},
     RuleRow{"init.", ChangeRule::kFree},
     RuleRow{"data.", ChangeRule::kFree},
+    RuleRow{"data.filter", ChangeRule::kOnRequest},
     RuleRow{"data.augment.", ChangeRule::kOnRequest},
     RuleRow{"data.modality_dropout.", ChangeRule::kOnRequest},
     RuleRow{"checkpoint.", ChangeRule::kFree},

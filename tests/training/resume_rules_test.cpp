@@ -52,6 +52,8 @@ TEST(ResumeRules, TheLongestRowHolds) {
   EXPECT_EQ(change_rule("training.global_batch"), ChangeRule::kRefused);
   EXPECT_EQ(change_rule("training.stop_after"), ChangeRule::kFree);
   EXPECT_EQ(change_rule("data.augment.hue"), ChangeRule::kOnRequest);
+  EXPECT_EQ(change_rule("data.filter"), ChangeRule::kOnRequest);  // what pictures of the training look like
+  EXPECT_EQ(change_rule("data.fit"), ChangeRule::kFree);          // what evaluations see of them
   EXPECT_EQ(change_rule("something.new"), ChangeRule::kOnRequest);
   EXPECT_FALSE(has_change_rule("something.new"));
   EXPECT_FALSE(has_change_rule("tasks"));
