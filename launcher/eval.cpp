@@ -16,6 +16,7 @@
 #include "parallel/agreement.h"
 #include "tasks/probe.h"
 #include "tasks/results.h"
+#include "training/data_config.h"
 #include "training/held_out.h"
 #include "training/run_folder.h"
 #include "training/run_report.h"

@@ -17,6 +17,7 @@
 #include "report/report.h"
 #include "tasks/explain.h"
 #include "tasks/explanation_page.h"
+#include "training/data_config.h"
 #include "training/trained_model.h"
 
 namespace triptych::launcher {

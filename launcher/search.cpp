@@ -21,6 +21,7 @@
 #include "report/report.h"
 #include "tasks/results.h"
 #include "tasks/search.h"
+#include "training/data_config.h"
 #include "training/trained_model.h"
 
 namespace triptych::launcher {

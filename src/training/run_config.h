@@ -69,12 +69,6 @@ struct CheckpointOptions {
   int64_t keep = 2;
 };
 
-/// The sources of a run, however its config names them; none if it names none.
-std::vector<DataSource> data_sources(const DataOptions& data);
-/// What one data set is asked for: that of a run that has one source. Throws UserError if it has several, since `use`
-/// (such as "a linear probe") takes one; empty if it has none.
-std::string only_source_of(const DataOptions& data, std::string_view use);
-
 /// Which of a checkpoint's weights: those of the last update, or their moving averages where there are some.
 enum class SavedWeights { kLast, kAverage };
 

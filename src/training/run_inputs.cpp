@@ -6,6 +6,7 @@
 
 #include "checkpoint/checkpoint_folder.h"
 #include "data/source_mix.h"
+#include "training/data_config.h"
 #include "training/init_from.h"
 #include "training/run_checkpoint.h"
 

@@ -11,6 +11,7 @@
 #include "checkpoint/manifest.h"
 #include "config/config_difference.h"
 #include "report/evaluation_log.h"
+#include "training/data_config.h"
 #include "training/run_folder.h"
 
 namespace triptych::training {
