@@ -33,6 +33,12 @@ bool split_name(std::string_view path, std::string& key, std::string& extension)
   return true;
 }
 
+/// What went wrong in the archive, as the library says it; some failures to open one leave no text (a null pointer).
+std::string reason(archive* handle) {
+  const char* text = archive_error_string(handle);
+  return text == nullptr ? "no reason is known" : text;
+}
+
 }  // namespace
 
 struct TarSamples::Archive {
@@ -48,8 +54,7 @@ struct TarSamples::Archive {
   void end_here() {
     is_done = true;
     entry = nullptr;
-    const char* why = archive_error_string(handle.get());
-    damage = why == nullptr ? "no reason is known" : why;
+    damage = reason(handle.get());
   }
 
   void tell_damage() {
@@ -103,8 +108,8 @@ TarSamples::TarSamples(const std::filesystem::path& path) : archive_(std::make_u
   archive_read_support_filter_zstd(handle);
   constexpr std::size_t kBlock = std::size_t{1} << 20;
   if (archive_read_open_filename(handle, path.c_str(), kBlock) != ARCHIVE_OK) {
-    throw UserError(path.string(), fmt::format("cannot be read as a tar archive ({}). Name one, .tar or .tar.gz.",
-                                               archive_error_string(handle)));
+    throw UserError(path.string(),
+                    fmt::format("cannot be read as a tar archive ({}). Name one, .tar or .tar.gz.", reason(handle)));
   }
 }
 

@@ -5,6 +5,7 @@ what is left out; that threads and interruptions change nothing; and runs that t
 usage: test_ingest.py TRIPTYCH   the program to test
 """
 
+import base64
 import csv
 import fcntl
 import io
@@ -145,6 +146,13 @@ class Ingest(SmallRuns):
         self.assertEqual([sample.id for sample in read_samples(folder)],
                          [1, 2, 3, 4] + [SECOND_INPUT + k for k in range(1, 7)])
         self.assertIn("1 archive cut or damaged", said)
+
+    def test_an_archive_whose_failure_the_library_leaves_without_a_text(self):
+        """Found by the fuzzer: libarchive says that it cannot read these bytes, and not why."""
+        (self.folder / "silent.tar.gz").write_bytes(base64.b64decode(
+            "H4sIAENSDWsC/+3VzwrCIBzAcR9l+ABL90/obUQiNqLG5mAQvXsWHWI7dJoj/H4uP/HiQb5qT08="))
+        self.refused(["silent.tar.gz", "cannot be read as a tar archive (no reason is known)"], "webdataset",
+                     self.folder / "silent.tar.gz")
 
     def test_tables(self):
         images = self.folder / "images"
