@@ -6,3 +6,7 @@ class FormatError(ValueError):
 
     def __init__(self, where, what):
         super().__init__(f"[{where}] {what}")
+
+
+class UnsupportedError(FormatError):
+    """A sound file of a kind that this package does not read, though the program does."""

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from .checkpoint import Checkpoint
-from .errors import FormatError
+from .errors import FormatError, UnsupportedError
 from .models import model_of
 
 _ADAPTER_A, _ADAPTER_B = ".adapter.a", ".adapter.b"
@@ -95,7 +95,8 @@ def _require_same_shapes(model, checkpoint):
 
 
 def _add_inputs(model, checkpoint):
-    """What makes the model's inputs; where a package for it is missing, what says so when it is used."""
+    """What makes the model's inputs; where a package for it is missing, or this one does not read the tokenizer, what says so when
+    it is used."""
     if hasattr(model, "image"):
         data = checkpoint.config.get("data", {})
         options = {key: data[key] for key in ("fit", "filter") if key in data}
@@ -109,12 +110,18 @@ def _made(make):
     try:
         return make()
     except ImportError as error:
-        message = f"{error}. Install it: pip install {'sentencepiece' if 'sentencepiece' in str(error) else 'Pillow'}"
+        failure = ImportError(f"{error}. Install it: pip install {_package_of(error)}")
+    except UnsupportedError as error:
+        failure = error
 
-        def missing(*_):
-            raise ImportError(message)
+    def missing(*_):
+        raise failure
 
-        return missing
+    return missing
+
+
+def _package_of(error):
+    return next((package for package in ("sentencepiece", "tokenizers") if package in str(error)), "Pillow")
 
 
 def _pictures(size, options):

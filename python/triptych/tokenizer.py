@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import FormatError
+from .errors import FormatError, UnsupportedError
 from .files import hash_of_bytes, parse_json, read_bytes
 
 _MOST_BYTES = 256 << 20
@@ -33,7 +33,7 @@ class Tokenizer:
     def _set(self, data, where):
         self._data, self._where = data, where
         if data[:2] == b"\x1f\x8b" or data[:9] == b'"bpe_simp':
-            raise FormatError(where, "CLIP's merges are not read here. Use open_clip's tokenizer, or a tokenizer.json of it")
+            raise UnsupportedError(where, "CLIP's merges are not read here. Use open_clip's tokenizer, or a tokenizer.json of it")
         self._model = _Json(data, where) if data.lstrip()[:1] == b"{" else _SentencePiece(data, where)
 
     def __getstate__(self):
