@@ -67,6 +67,16 @@ class Comments(unittest.TestCase):
             with self.assertRaises(examples.Failure, msg=text):
                 examples.parse_example("pets", text)
 
+    def test_what_is_made_anew_lies_where_nothing_else_does(self):
+        line = "#   build/release/triptych import hf a --out "
+        for out in ("runs/pets", "build/examples", "build/examples/..", "build/examples/../x", "build/examples/a/b", "/", ""):
+            with self.assertRaises(examples.Failure, msg=out) as raised:
+                examples.parse_example("pets", COMMENT.replace("#   launcher/examples other", line + out))
+            self.assertIn("[configs/pets.toml:4] what import, export, merge make", str(raised.exception))
+        example = examples.parse_example("pets", COMMENT.replace("#   launcher/examples other", line + "build/examples/pets/"))
+        self.assertEqual(examples.folder_made(example.commands[1]), Path("build/examples/pets"))
+        self.assertEqual(list(map(examples.folder_made, example.commands[2:])), [None, None])
+
     def test_every_config_of_the_project_is_an_example(self):
         found = examples.all_examples()
         self.assertEqual(set(found), {path.stem for path in (ROOT / "configs").glob("*.toml")})
@@ -120,6 +130,15 @@ class Running(unittest.TestCase):
                     self.assertRegex(told, r"test: loss\s+0\.2500")
                     self.assertIn(failure, said)
                     self.assertEqual(bool(said), bool(failure))
+
+    def test_a_folder_is_made_anew(self):
+        with tempfile.TemporaryDirectory() as root, unittest.mock.patch.object(examples, "ROOT", Path(root)), \
+                unittest.mock.patch.object(examples, "PROGRAM", "/bin/echo"):
+            for name in ("made", "other"):
+                (Path(root) / "build/examples" / name).mkdir(parents=True)
+            told, said = self.run_commands([["/bin/echo", "merge", "x", "--out", "build/examples/made"]], [])
+            self.assertEqual(said, "")
+            self.assertEqual([path.name for path in (Path(root) / "build/examples").iterdir()], ["other"])
 
     def test_the_first_command_that_fails_ends_it(self):
         told, said = self.run_commands([["true"], ["false"], ["echo", "not reached"]], [])
