@@ -101,7 +101,7 @@ class MpiWorld : public World {
     if (seat_ != nullptr) seat_->status.set(what);
   }
   double waited_s() const override { return context_->progress->waited_s(); }
-  std::string ask_all(const PeerError& error) override { return roll_call_->ask(error.waiting); }
+  std::string ask_all(const PeerError& error) override { return roll_call_->ask(error); }
   [[noreturn]] void abort(int exit_code) override { abort_mpi(exit_code); }
 
  private:

@@ -14,7 +14,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kQuestion = 1, kAnswer = 2;  // tags
 constexpr auto kBetweenLooks = 100ms;
-constexpr int kMostAnswerBytes = 1 << 20;
+constexpr std::size_t kMostAnswerBytes = 1 << 20;
+// A message's first character: what its sender knows, if it has given up.
+constexpr char kGoesOn = '-', kKnowsCause = 'c', kSawEcho = 'e';
 
 // "rank 0", "ranks 0-2, 5".
 std::string ranks_text(const std::vector<int>& ranks) {
@@ -36,7 +38,6 @@ RollCall::RollCall(Options options) : options_(std::move(options)) {
   MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
   MPI_Comm_rank(comm_, &rank_);
   MPI_Comm_size(comm_, &size_);
-  lowest_caller_ = size_;
 }
 
 RollCall::~RollCall() {
@@ -44,8 +45,9 @@ RollCall::~RollCall() {
 }
 
 // What cannot be sent to a rank that is gone is lost without a word: it will be told as one that does not answer.
-void RollCall::send(int to, int tag, std::string text) {
-  auto message = std::make_unique<Outgoing>(Outgoing{.text = std::move(text)});
+void RollCall::send(int to, int tag, const std::string& text) {
+  const char call = !own_call_ ? kGoesOn : own_call_->evidence == Evidence::kCause ? kKnowsCause : kSawEcho;
+  auto message = std::make_unique<Outgoing>(Outgoing{.text = call + text});
   if (MPI_Isend(message->text.data(), static_cast<int>(message->text.size()), MPI_BYTE, to, tag, comm_,
                 &message->request) == MPI_SUCCESS) {
     outgoing_.push_back(std::move(message));
@@ -61,7 +63,16 @@ RollCall::Incoming RollCall::receive(int tag) {
   if (MPI_Recv(message.text.data(), bytes, MPI_BYTE, message.from, tag, comm_, MPI_STATUS_IGNORE) != MPI_SUCCESS) {
     return {};
   }
+  const char call = message.text.front();
+  message.text.erase(0, 1);
+  if (call != kGoesOn) {
+    note({.evidence = call == kKnowsCause ? Evidence::kCause : Evidence::kEcho, .rank = message.from});
+  }
   return message;
+}
+
+void RollCall::note(const Caller& caller) {
+  if (!teller_ || caller < *teller_) teller_ = caller;
 }
 
 void RollCall::answer(const std::function<std::string()>& waiting) {
@@ -73,7 +84,6 @@ void RollCall::answer(const std::function<std::string()>& waiting) {
 
 void RollCall::answer_all(const std::string& waiting) {
   for (Incoming question = receive(kQuestion); question.from >= 0; question = receive(kQuestion)) {
-    lowest_caller_ = std::min(lowest_caller_, question.from);
     send(question.from, kAnswer, (waiting + neighbours()).substr(0, kMostAnswerBytes));
   }
   // MPI sends only while it is called.
@@ -93,9 +103,12 @@ std::string RollCall::neighbours() const {
   return text;
 }
 
-std::string RollCall::ask(const std::string& waiting) {
+std::string RollCall::ask(const PeerError& error) {
+  const std::string& waiting = error.waiting;
+  own_call_ = Caller{.evidence = error.evidence, .rank = rank_};
+  note(*own_call_);
   answer_all(waiting);
-  const auto others_turn = [&] { return lowest_caller_ < rank_; };
+  const auto others_turn = [&] { return teller_ != own_call_; };
   if (!others_turn()) {
     for (int rank = 0; rank < size_; ++rank) {
       if (rank != rank_) send(rank, kQuestion, "");
@@ -103,8 +116,10 @@ std::string RollCall::ask(const std::string& waiting) {
   }
   std::map<int, std::string> answers{{rank_, waiting + neighbours()}};
   const Clock::time_point begin = Clock::now();
-  // Who is silent waits for longer: to be ended by the one that asks.
-  while (Clock::now() - begin < (others_turn() ? 3 : 1) * options_.patience) {
+  // Who is silent waits for longer: to be ended by the one that tells. So does, for a while, who has seen an echo: the
+  // rank that knows more may still be on its way here, or print an error of another kind.
+  const int own_patience = error.evidence == Evidence::kEcho ? 2 : 1;
+  while (Clock::now() - begin < (others_turn() ? 3 : own_patience) * options_.patience) {
     if (!others_turn() && std::cmp_equal(answers.size(), size_)) break;
     answer_all(waiting);
     for (Incoming message = receive(kAnswer); message.from >= 0; message = receive(kAnswer)) {
@@ -112,7 +127,7 @@ std::string RollCall::ask(const std::string& waiting) {
     }
     std::this_thread::sleep_for(10ms);
   }
-  if (others_turn()) return fmt::format("Rank {} asked all ranks what they wait for, and told nothing", lowest_caller_);
+  if (others_turn()) return fmt::format("Rank {} asked all ranks what they wait for, and told nothing", teller_->rank);
   return describe(answers);
 }
 

@@ -36,8 +36,8 @@ class World {
   /// Seconds for which this rank's host has waited for other ranks so far; NaN where that is not measured.
   virtual double waited_s() const { return std::numeric_limits<double>::quiet_NaN(); }
   /// After a PeerError: asks all ranks what they do, and returns the sentence that tells it: who does not answer, what
-  /// that rank did last, and who waits where. Takes up to 1.5 s. Where several ask, all but one are to be ended by it,
-  /// and return only after 4.5 s.
+  /// that rank did last, and who waits where. Takes up to 1.5 s, and 3 s where the error is an echo. Where several ask,
+  /// all but one are to be ended by it, and return only after 4.5 s: one that knows the cause tells.
   virtual std::string ask_all(const PeerError& error) = 0;
   /// Ends all ranks with this exit code, now: nothing is unwound, what was printed is flushed.
   [[noreturn]] virtual void abort(int exit_code) = 0;

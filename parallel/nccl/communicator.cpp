@@ -23,6 +23,11 @@ ncclConfig_t configuration(const std::string& name) {
   return config;
 }
 
+// "A remote process exited or there was a network error" is all that it says of a peer that gave up.
+Evidence evidence_of(ncclResult_t code) {
+  return code == ncclRemoteError ? Evidence::kEcho : Evidence::kCause;
+}
+
 }  // namespace
 
 Communicator::Communicator(std::string where, const ncclUniqueId& id, int size, int rank, SetupWait wait)
@@ -71,8 +76,10 @@ Communicator::~Communicator() {
 void Communicator::check(ncclResult_t code, std::string_view call) {
   if (code == ncclSuccess) return;
   if (code == ncclInProgress) return await(comm_, call);
-  throw WorldError(
-      where_, fmt::format("{} must succeed: {}. Look at what the other ranks printed", call, nccl_text(code, comm_)));
+  const std::string message =
+      fmt::format("{} must succeed: {}. Look at what the other ranks printed", call, nccl_text(code, comm_));
+  if (evidence_of(code) == Evidence::kCause) throw WorldError(where_, message);
+  throw PeerError(where_, message, fmt::format("{} in {}", call, where_), Evidence::kEcho);
 }
 
 void Communicator::await(ncclComm_t comm, std::string_view call) {
@@ -92,12 +99,13 @@ void Communicator::await(ncclComm_t comm, std::string_view call) {
   }
 }
 
-std::string Communicator::failure() const {
-  if (comm_ == nullptr) return {};
+std::optional<CommunicatorFailure> Communicator::failure() const {
+  if (comm_ == nullptr) return std::nullopt;
   ncclResult_t state = ncclSuccess;
   const ncclResult_t code = ncclCommGetAsyncError(comm_, &state);
   if (code != ncclSuccess) state = code;
-  return state == ncclSuccess || state == ncclInProgress ? std::string() : nccl_text(state, comm_);
+  if (state == ncclSuccess || state == ncclInProgress) return std::nullopt;
+  return CommunicatorFailure{.text = nccl_text(state, comm_), .evidence = evidence_of(state)};
 }
 
 void Communicator::abort() noexcept {

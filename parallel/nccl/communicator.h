@@ -2,12 +2,14 @@
 
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include <nccl.h>
 
 #include "base/rooms.h"
+#include "parallel/peer_error.h"
 
 namespace triptych::parallel {
 
@@ -16,6 +18,11 @@ struct SetupWait {
   std::chrono::milliseconds timeout;
   /// Called again and again: moves along what the rank has in flight elsewhere; throws where a peer has failed.
   std::function<void()> poll;
+};
+
+struct CommunicatorFailure {
+  std::string text;  ///< NCCL's
+  Evidence evidence = Evidence::kCause;
 };
 
 /// A communicator of NCCL that never blocks the host in a call: what takes long goes on in the background, and await()
@@ -35,9 +42,10 @@ class Communicator {
   /// Null if it was aborted, or if this rank has no part in it.
   ncclComm_t get() const { return comm_; }
   /// Throws WorldError unless `code`, of a call on this communicator, is success; waits if it is still in progress.
+  /// Where a peer has closed it, the error is a PeerError: an echo.
   void check(ncclResult_t code, std::string_view call);
-  /// What went wrong since; empty if nothing did.
-  std::string failure() const;
+  /// What went wrong since; none if nothing did.
+  std::optional<CommunicatorFailure> failure() const;
   /// Ends what is in flight. To be called between ncclGroupStart and ncclGroupEnd for all communicators of the rank:
   /// one after the other can hang, since each waits for the whole GPU, and so for the others' kernels
   /// (NVIDIA/nccl issue 1013).

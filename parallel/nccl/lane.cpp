@@ -62,7 +62,7 @@ std::shared_ptr<NcclFlight> Lane::start(const Operation& operation) {
 
 void Lane::check(ncclResult_t code, const Operation& op) {
   if (code == ncclSuccess) return;
-  communicator_->check(code, fmt::format("number {}, {},", op.sequence, op.to_string()));
+  communicator_->check(code, fmt::format("number {}, {}", op.sequence, op.to_string()));
 }
 
 void Lane::issue(const Operation& op) {

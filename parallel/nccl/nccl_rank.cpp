@@ -60,13 +60,13 @@ void NcclRank::fail(std::exception_ptr why) noexcept {
 void NcclRank::poll(Patience patience) {
   rethrow_failure();
   for (Lane* lane : lanes_) {
-    const std::string failure = lane->communicator().failure();
-    if (!failure.empty()) {
+    if (const std::optional<CommunicatorFailure> failure = lane->communicator().failure()) {
       const NcclFlight* const flight = lane->oldest();
       const std::string what = flight == nullptr ? "the communicator" : text_of(*flight);
-      fail(std::make_exception_ptr(PeerError(
-          lane->identity().where(), fmt::format("{} failed: {}. Look at what the other ranks printed", what, failure),
-          waiting_of(*lane))));
+      fail(std::make_exception_ptr(
+          PeerError(lane->identity().where(),
+                    fmt::format("{} failed: {}. Look at what the other ranks printed", what, failure->text),
+                    waiting_of(*lane), failure->evidence)));
       rethrow_failure();
     }
     if (patience == kHostGoesOn) continue;

@@ -19,6 +19,8 @@ check("none", [0], "ended well")
 check("killed", [137, 1])
 check("missing", [1], "[group all] a peer must come within 1.5 s: number 20, all_reduce(sum, float32 x 7) on rank ",
       "for one or more of rank ", "rank 1 (world rank 1)")
+check("seen_late", [1], "[group all] a peer must come within 1.5 s: number 20, all_reduce(sum, float32 x 7) on rank 2 ",
+      "No answer from rank 1 on ", "; these answer: ranks 0, 2 (")
 check("silent_peer", [1], "[group all] a peer must come within 1.5 s: number 0, recv(float32 x 7, from rank 1, tag 3) on "
       "rank 0 (world rank 0)", "for rank 1 (world rank 1). Look at")
 check("gives_up", [1, 2], "[group all] number 20, all_reduce(sum, float32 x 7) on rank ", "has aborted")

@@ -41,6 +41,12 @@ void run(std::string_view fault, World& world) {
     reduce(7);
     device.synchronize();
   }
+  if (fault == "seen_late") {  // rank 0 waits for rank 1 too, and sees rank 2 give up
+    if (culprit) std::this_thread::sleep_for(60s);
+    if (group->rank() == 0) std::this_thread::sleep_for(700ms);
+    reduce(7);
+    device.synchronize();
+  }
   if (fault == "silent_peer") {
     if (group->rank() == 0) group->recv(data.data(), 7, DType::kFloat32, 1, 3)->wait();
     if (group->rank() != 0) std::this_thread::sleep_for(60s);
@@ -83,7 +89,7 @@ int main(int argc, char** argv) {
     } catch (const Error& error) {
       std::fprintf(stderr, "%s (rank %d)\n", error.what(), world->group().rank());
       // Time for the others to find out by themselves, which is what is looked at.
-      if (error.kind() == ErrorKind::kUser) std::this_thread::sleep_for(4s);
+      if (error.kind() == ErrorKind::kUser) std::this_thread::sleep_for(6s);
       world->abort(error.exit_code());
     }
   } catch (const std::exception& error) {
