@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
 #include <deque>
 #include <exception>
 #include <limits>
@@ -11,7 +10,6 @@
 #include <set>
 #include <span>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 
 #include <fmt/format.h>
@@ -19,13 +17,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/text.h"
-#include "data/annotation_rules.h"
 #include "data/class_names.h"
-#include "data/image_decoder.h"
-#include "data/image_metadata.h"
 #include "data/index_builder.h"
+#include "data/ingest_item.h"
 #include "data/ingest_journal.h"
+#include "data/ingest_labels.h"
 #include "data/problems.h"
 #include "data/shard_format.h"
 #include "data/shard_writer.h"
@@ -42,18 +38,6 @@ constexpr std::size_t kMaxNamed = 100;  // distinct things that are ignored, and
 constexpr uint64_t kMaxWaitingBytes = uint64_t{256} << 20;  // of images that wait for a thread
 constexpr unsigned kNumberBits = 40;                        // of a sample's number in its input
 
-/// A record on its way through a thread.
-struct Item {
-  IngestRecord record;
-  ImageInfo image{};
-  std::vector<std::string> remarks;
-  std::string_view reason;  // not empty: the sample is bad
-  std::string problem;
-  std::exception_ptr failure;
-  uint64_t read_bytes = 0;  // of the image, as the source gave it
-  std::atomic<bool> is_checked = false;
-};
-
 /// The same input gives the same id, in the form of a UUID of version 8 (RFC 9562: custom contents).
 std::string make_data_set_id(std::string_view text) {
   std::string hex = hash128(std::as_bytes(std::span(text))).hex();
@@ -63,58 +47,16 @@ std::string make_data_set_id(std::string_view text) {
                      hex.substr(20));
 }
 
-/// The names that labels have, which become a line of a file each.
-std::vector<std::string> classes_of(const IngestSource& source, const IngestOptions& options) {
-  if (!options.classes.empty()) return read_class_names_file(options.classes);
-  std::vector<std::string> names = source.class_names();
-  const auto refuse = [&](const std::string& rule) { throw UserError(source.name(), rule); };
-  if (names.size() > kMaxClasses)
-    refuse(fmt::format("has {} classes, at most {} are allowed.", names.size(), kMaxClasses));
-  for (const std::string& name : names) {
-    if (name.empty() || name.size() > kMaxClassNameBytes || !is_utf8(name) ||
-        name.find_first_of("\r\n") != std::string::npos) {
-      refuse(fmt::format("has a class '{}', and a class's name must be a line of UTF-8 of 1 to {} bytes. Rename it.",
-                         shown_name(name), kMaxClassNameBytes));
-    }
-  }
-  return names;
-}
-
-/// On any thread: everything about the image that needs no other sample.
-void check_image(Item& item, bool decode) {
-  IngestRecord& record = item.record;
-  const std::string& name = record.sample.image;
-  const auto refuse = [&](std::string_view reason, const std::string& problem) {
-    item.reason = reason;
-    item.problem = problem;
-  };
-  const std::string called = name.empty() ? "the image" : fmt::format("the image '{}'", name);
-  std::string_view reason = kBadHeader;
-  try {
-    if (record.image.empty() && !name.empty()) record.folder->read(name, record.image);
-    if (record.image.empty()) return;
-    item.image = probe_image(record.image);
-    reason = kBadPixels;
-    if (decode) decode_image(record.image);
-    item.remarks = image_remarks(record.image);
-  } catch (const SampleFault& bad) {
-    refuse(bad.reason, rule_of(bad));
-  } catch (const WorldError& error) {
-    refuse(reason, fmt::format("{}: {}", called, error.what()));
-  }
-}
-
 class Ingest {
  public:
   Ingest(IngestSource& source, const IngestOptions& options)
       : options_(options),
         source_(source),
-        classes_(classes_of(source, options)),
+        labels_(source, options.classes),
         made_of_(fmt::format("{} {}", source.fingerprint(), options.samples_per_shard)),
         staging_(options.out) {
     if (skips()) made_of_ += options.decode ? " sound pixels" : " sound headers";
     data_set_id_ = make_data_set_id(made_of_);
-    for (std::size_t k = classes_.size(); k-- > 0;) label_numbers_[classes_[k]] = static_cast<int64_t>(k);
   }
 
   IngestSummary run() {
@@ -141,7 +83,7 @@ class Ingest {
   bool skips() const { return options_.skip_bad_percent > 0; }
 
   void go_on_or_begin() {
-    const std::string classes = fmt::format("{}", fmt::join(classes_, "\n"));
+    const std::string classes = fmt::format("{}", fmt::join(labels_.names(), "\n"));
     const std::string what =
         fmt::format("{} {} {} {}", hash128(std::as_bytes(std::span(made_of_))).hex(), options_.decode,
                     options_.skip_bad_percent, hash128(std::as_bytes(std::span(classes))).hex());
@@ -181,7 +123,7 @@ class Ingest {
     uint64_t waiting_bytes = 0;
     for (bool more = true; more || !waiting_.empty();) {
       while (more && waiting_.size() < most && (waiting_.empty() || waiting_bytes < kMaxWaitingBytes)) {
-        auto item = std::make_shared<Item>();
+        auto item = std::make_shared<IngestItem>();
         more = read(*item);
         if (!more) break;
         item->read_bytes = item->record.image.size();
@@ -190,7 +132,7 @@ class Ingest {
         check(item);
       }
       if (waiting_.empty()) break;
-      const std::shared_ptr<Item> item = std::move(waiting_.front());
+      const std::shared_ptr<IngestItem> item = std::move(waiting_.front());
       waiting_.pop_front();
       item->is_checked.wait(false);
       if (item->failure) std::rethrow_exception(item->failure);
@@ -201,7 +143,7 @@ class Ingest {
   }
 
   /// Has a thread check the item, if there is something to check.
-  void check(const std::shared_ptr<Item>& item) {
+  void check(const std::shared_ptr<IngestItem>& item) {
     if (!item->reason.empty()) {
       item->is_checked = true;
       return;
@@ -218,7 +160,7 @@ class Ingest {
     });
   }
 
-  bool read(Item& item) {
+  bool read(IngestItem& item) {
     try {
       return source_.next(item.record);
     } catch (const SampleFault& bad) {
@@ -228,7 +170,7 @@ class Ingest {
     }
   }
 
-  void take_or_leave(Item& item) {
+  void take_or_leave(IngestItem& item) {
     const IngestRecord& record = item.record;
     try {
       if (!item.reason.empty()) throw SampleFault(item.reason, item.problem);
@@ -249,11 +191,10 @@ class Ingest {
     if (options_.progress) options_.progress(counts_.seen, counts_.left_out);
   }
 
-  void take(Item& item) {
+  void take(IngestItem& item) {
     IngestRecord& record = item.record;
     SampleDescription& sample = record.sample;
-    if (!record.label_name.empty()) sample.label = label_of(record.label_name);
-    check_label(sample);
+    labels_.settle(record);
     check_boxes(item);
     const bool is_packed = problems_.empty() || skips();
     // Before this sample is counted: what is noted of a shard is of the samples before this one.
@@ -276,49 +217,6 @@ class Ingest {
       if (known_remark.count++ == 0) known_remark.first = source_.place(record.input, record.number);
     }
     if (is_packed) write(id, record);
-  }
-
-  /// The number of a class that is named by a number or by its name.
-  int64_t label_of(const std::string& name) const {
-    int64_t number = 0;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-    if (error == std::errc() && end == name.data() + name.size()) return number;
-    const auto known = label_numbers_.find(name);
-    if (known != label_numbers_.end()) return known->second;
-    throw SampleFault(kBadLabel, fmt::format("the label '{}' is no integer and {}", shown_name(name),
-                                             classes_.empty() ? "there are no names of classes (--classes)"
-                                                              : "none of the names of classes"));
-  }
-
-  void check_label(const SampleDescription& sample) const {
-    const auto refuse = [&](std::string_view what, int64_t number) {
-      const std::string where = options_.classes.empty() ? source_.name() : options_.classes.string();
-      throw SampleFault(kBadLabel, fmt::format("{} {} names none of the {} classes of {}, which are counted from 0",
-                                               what, number, classes_.size(), where));
-    };
-    if (sample.label && *sample.label < 0) {
-      throw SampleFault(kBadLabel, fmt::format("the label {} is negative", *sample.label));
-    }
-    if (classes_.empty()) return;
-    const auto count = static_cast<int64_t>(classes_.size());
-    if (sample.label && *sample.label >= count) refuse("the label", *sample.label);
-    for (const BoxRecord& box : sample.boxes) {
-      if (box.class_number >= count) refuse("a box's class", box.class_number);
-    }
-  }
-
-  /// Whether they lie in the image, and the image is what the source takes it for.
-  static void check_boxes(const Item& item) {
-    const IngestRecord& record = item.record;
-    const uint32_t width = item.image.seen_width(), height = item.image.seen_height();
-    if (record.image.empty() || record.sample.boxes.empty()) return;
-    if (record.seen_width != 0 && (record.seen_width != width || record.seen_height != height)) {
-      throw SampleFault(kBadBoxes,
-                        fmt::format("its boxes are for an image of {} x {} pixels, and the file is seen as {} x {}",
-                                    record.seen_width, record.seen_height, width, height));
-    }
-    const std::string fault = fault_of_boxes(record.sample.boxes, width, height, record.sample.roles);
-    if (!fault.empty()) throw SampleFault(kBadBoxes, fault);
   }
 
   void make_room(uint64_t image_bytes) {
@@ -344,7 +242,7 @@ class Ingest {
   void close_shard() {
     // A child process writes it, and whatever lock a thread held when it was forked would stay locked there: so all
     // that waits is checked first, and the threads end.
-    for (const std::shared_ptr<Item>& item : waiting_) item->is_checked.wait(false);
+    for (const std::shared_ptr<IngestItem>& item : waiting_) item->is_checked.wait(false);
     team_.reset();
     const fs::path path = staging_.path() / shard_file_name(num_shards_);
     writer_->close();
@@ -389,8 +287,8 @@ class Ingest {
     skipped_->flush();
     const IndexSummary index = build_index(staging_.path());
     TRIPTYCH_CHECK(index.num_samples == num_samples_, "packed {} samples, found {}", num_samples_, index.num_samples);
-    if (!classes_.empty())
-      write_file_atomically(staging_.path() / kClassNamesFile, fmt::format("{}\n", fmt::join(classes_, "\n")));
+    if (!labels_.names().empty())
+      write_file_atomically(staging_.path() / kClassNamesFile, fmt::format("{}\n", fmt::join(labels_.names(), "\n")));
     fs::remove(staging_.path() / kJournalName);
     staging_.commit();
     for (const auto& [what, count] : source_.passed_over()) counts_.ignored[what] += count;
@@ -406,9 +304,8 @@ class Ingest {
 
   const IngestOptions& options_;
   IngestSource& source_;
-  std::vector<std::string> classes_;
-  std::unordered_map<std::string, int64_t> label_numbers_;  // by the classes' names; of two that are alike the first
-  std::string made_of_;                                     // what the data set's id is computed from
+  IngestLabels labels_;
+  std::string made_of_;  // what the data set's id is computed from
   std::string data_set_id_;
   StagingFolder staging_;
   std::optional<IngestJournal> journal_;
@@ -420,7 +317,7 @@ class Ingest {
   std::unique_ptr<ShardWriter> writer_;
   uint64_t num_shards_ = 0, num_samples_ = 0;
   uint64_t num_shards_kept_ = 0, num_samples_kept_ = 0;  // that the journal lists
-  std::deque<std::shared_ptr<Item>> waiting_;            // for a thread, or to be taken
+  std::deque<std::shared_ptr<IngestItem>> waiting_;      // for a thread, or to be taken
   std::optional<ThreadTeam> team_;                       // last: its work ends before what it refers to
 };
 
