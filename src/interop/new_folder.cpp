@@ -8,6 +8,7 @@
 
 #include <sys/stat.h>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/file.h"
 
@@ -33,8 +34,13 @@ NewFolder::NewFolder(fs::path out) : out_(std::move(out)) {
 }
 
 NewFolder::~NewFolder() {
-  std::error_code ignored;
-  if (!committed_) fs::remove_all(path_, ignored);
+  if (committed_) return;
+  std::error_code error;
+  fs::remove_all(path_, error);
+  if (error) {
+    print_warning(fmt::format("[{}] what was begun there cannot be removed ({}). Remove it by hand", path_.string(),
+                              error.message()));
+  }
 }
 
 void NewFolder::commit() {

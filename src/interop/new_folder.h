@@ -11,7 +11,7 @@ class NewFolder {
  public:
   /// Throws UserError if `out` is there and is no empty folder, WorldError if the folder cannot be made.
   explicit NewFolder(std::filesystem::path out);
-  /// Removes it if it was not committed. One that was killed leaves it behind.
+  /// Removes it if it was not committed, or says in a warning that it cannot. One that was killed leaves it behind.
   ~NewFolder();
   NewFolder(const NewFolder&) = delete;
   NewFolder& operator=(const NewFolder&) = delete;
