@@ -28,8 +28,9 @@ void link(ConfigLinks& links) {
                      "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
                      "directionality"});
   // Between the encoder and the scores stands the activation of the blocks, which here is always the exact GELU.
-  if (links.ours().word("model.text.activation") != "gelu") {
-    links.problem(links.imports() ? "hidden_act must be gelu" : "model.text.activation must be gelu");
+  if (const std::string& found = links.ours().word("model.text.activation"); found != "gelu") {
+    links.problem(fmt::format("{} must be the exact GELU, found what is {} here",
+                              links.imports() ? "hidden_act" : "model.text.activation", found));
   }
   links.ours_is("task", "masked_text");
   links.ours_is("model.text.norm_position", "post");

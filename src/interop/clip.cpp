@@ -117,7 +117,10 @@ void link_open_clip_sizes(ConfigLinks& links, const std::string& section, const 
     const double ratio = links.read_number(place + "mlp_ratio", 4.0);
     links.set(section + ".width", width);
     const double inner = static_cast<double>(width) * ratio;
-    if (!(inner >= 1 && inner < 1e9)) links.problem(place + "mlp_ratio must be of a usual size");
+    if (!(inner >= 1 && inner < 1e9)) {
+      links.problem(
+          fmt::format("{}mlp_ratio must make an inner width of 1 to 10^9, found {} * {}", place, width, ratio));
+    }
     links.set(section + ".feed_forward", inner >= 1 && inner < 1e9 ? static_cast<int64_t>(inner) : 1);
   } else {
     const int64_t width = links.our_integer(section + ".width"), inner = links.our_integer(section + ".feed_forward");
@@ -136,7 +139,9 @@ void link_activation(ConfigLinks& links, const std::string& section, const std::
   if (links.imports()) {
     const bool quick = links.read("model_cfg.quick_gelu").value_or(false) == true;
     const std::optional<json> kind = links.read(approximate);
-    if (kind && *kind != "tanh" && *kind != "none") links.problem(approximate + " must be none or tanh");
+    if (kind && *kind != "tanh" && *kind != "none") {
+      links.problem(fmt::format("{} must be none or tanh, found {}", approximate, kind->dump().substr(0, 80)));
+    }
     links.set(section + ".activation", std::string(quick                     ? "gelu_quick"
                                                    : kind && *kind == "tanh" ? "gelu_tanh"
                                                                              : "gelu"));
@@ -181,7 +186,8 @@ void link_open_clip(ConfigLinks& links) {
     links.set("model.image.input_norm", links.read(vision + "no_ln_pre").value_or(false) != true);
     const json pool = links.read(words + "pool_type").value_or("argmax");
     if (pool != "argmax" && pool != "eos") {
-      links.problem(words + "pool_type must be argmax or eos, of a text's end token, found " + pool.dump());
+      links.problem(fmt::format("{}pool_type must be argmax or eos, of a text's end token, found {}", words,
+                                pool.dump().substr(0, 80)));
     }
   } else {
     const int64_t heads = links.our_integer("model.image.heads"), width = links.our_integer("model.image.width");
@@ -189,7 +195,10 @@ void link_open_clip(ConfigLinks& links) {
     links.write(vision + "no_ln_pre", !links.our_boolean("model.image.input_norm"));
     const bool is_quick = links.our_word("model.image.activation") == "gelu_quick";
     if (is_quick != (links.our_word("model.text.activation") == "gelu_quick")) {
-      links.problem("model.image.activation and model.text.activation must both be gelu_quick, or neither");
+      links.problem(
+          fmt::format("model.image.activation and model.text.activation must both be gelu_quick, or neither, "
+                      "found {} and {}",
+                      links.our_word("model.image.activation"), links.our_word("model.text.activation")));
     }
     links.write("preprocess_cfg.size", links.our_integer("model.image.size"));
     links.write("preprocess_cfg.mode", "RGB");
@@ -217,7 +226,8 @@ void link_open_clip(ConfigLinks& links) {
     for (const char* key : {"ls_init_value", "hf_model_name", "block_type"}) {
       for (const std::string& tower : {vision, words}) {
         if (const auto found = links.read(tower + key); found && *found != "default") {
-          links.problem(fmt::format("{}{} must not be there: there is nothing like it here", tower, key));
+          links.problem(fmt::format("{}{} must not be there, found {}: there is nothing like it here", tower, key,
+                                    found->dump().substr(0, 80)));
         }
       }
     }

@@ -14,6 +14,7 @@
 #include "checkpoint/checkpoint_writer.h"
 #include "interop/new_folder.h"
 #include "interop/tensor_files.h"
+#include "interop/their_config.h"
 #include "parallel/group.h"
 #include "text/tokenizer.h"
 #include "training/init_names.h"
@@ -33,53 +34,6 @@ constexpr std::string_view kTokenizerFiles[] = {"tokenizer.json", "tokenizer.mod
 
 std::string shape_text(const Dims& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
-}
-
-// The library's JSON: one object of all its files.
-json read_config(const ImportRequest& request, fs::path& path) {
-  const fs::path folder = fs::is_directory(request.from) ? request.from : request.from.parent_path();
-  const bool is_open_clip = request.library == Library::kOpenClip;
-  path = request.model_config.empty() ? folder / (is_open_clip ? "open_clip_config.json" : "config.json")
-                                      : request.model_config;
-  if (!fs::exists(path)) {
-    throw UserError(path.string(), fmt::format("there is no such file, which says what the model is. Name it with "
-                                               "--model-config{}",
-                                               is_open_clip ? ": open_clip's own for a model's name is in its folder "
-                                                              "model_configs"
-                                                            : ""));
-  }
-  json config = read_json_file(path);
-  if (is_open_clip) {
-    if (!config.contains("model_cfg") && config.contains("embed_dim")) config = json{{"model_cfg", config}};
-    if (!config.contains("model_cfg") || !config["model_cfg"].is_object()) {
-      throw UserError(path.string(),
-                      "must have model_cfg, or be one: embed_dim, vision_cfg, text_cfg. Name open_clip's "
-                      "config with --model-config");
-    }
-    return config;
-  }
-  const fs::path preprocessor = folder / "preprocessor_config.json";
-  if (fs::exists(preprocessor)) config["preprocessor"] = read_json_file(preprocessor);
-  return config;
-}
-
-const Family& family_of(const ImportRequest& request, const json& config, const fs::path& path) {
-  const bool is_open_clip = request.library == Library::kOpenClip;
-  const json type = is_open_clip ? json() : config.value("model_type", json());
-  std::vector<std::string> known;
-  for (const Family& family : all_families()) {
-    if (family.library != request.library) continue;
-    if (is_open_clip ? family.is_it(config["model_cfg"]) : type == family.model_type && family.is_it(config)) {
-      return family;
-    }
-    known.emplace_back(family.model_type.empty() ? family.name : family.model_type);
-  }
-  throw UserError(path.string(),
-                  is_open_clip
-                      ? "must be of CLIP with a vision Transformer of open_clip's own, found a tower of another kind. "
-                        "docs/interop.md lists the families"
-                      : fmt::format("model_type must be one of {}, found {}. docs/interop.md lists the families",
-                                    fmt::join(known, ", "), type.dump().substr(0, 100)));
 }
 
 // In the spelling that the file's names have.
@@ -171,6 +125,24 @@ void fill(const TensorLink& link, const TensorFiles& files, std::vector<float>& 
   }
 }
 
+fs::path folder_of(const ImportRequest& request) {
+  return fs::is_directory(request.from) ? request.from : request.from.parent_path();
+}
+
+// The JSON that says what the model is.
+fs::path config_file(const ImportRequest& request) {
+  const bool is_open_clip = request.library == Library::kOpenClip;
+  const fs::path path = !request.model_config.empty()
+                            ? request.model_config
+                            : folder_of(request) / (is_open_clip ? "open_clip_config.json" : "config.json");
+  if (fs::exists(path)) return path;
+  throw UserError(path.string(), fmt::format("there is no such file, which says what the model is. Name it with "
+                                             "--model-config{}",
+                                             is_open_clip ? ": open_clip's own for a model's name is in its folder "
+                                                            "model_configs"
+                                                          : ""));
+}
+
 std::optional<fs::path> tokenizer_file(const ImportRequest& request) {
   if (!request.tokenizer.empty()) {
     if (!fs::is_regular_file(request.tokenizer)) {
@@ -178,9 +150,8 @@ std::optional<fs::path> tokenizer_file(const ImportRequest& request) {
     }
     return request.tokenizer;
   }
-  const fs::path folder = fs::is_directory(request.from) ? request.from : request.from.parent_path();
   for (const std::string_view name : kTokenizerFiles) {
-    if (fs::is_regular_file(folder / name)) return folder / name;
+    if (fs::is_regular_file(folder_of(request) / name)) return folder_of(request) / name;
   }
   return std::nullopt;
 }
@@ -202,9 +173,9 @@ std::string config_heading(const ImportRequest& request, const Family& family, c
 ImportResult import_model(const ImportRequest& request, TaskTable tasks) {
   NewFolder made(request.out);
   const TensorFiles files = TensorFiles::open(request.from, request.library);
-  fs::path config_path;
-  const json config = read_config(request, config_path);
-  const Family& family = family_of(request, config, config_path);
+  const fs::path config_path = config_file(request);
+  const json config = read_their_config(request.library, config_path, folder_of(request));
+  const Family& family = family_of(request.library, config, config_path.string());
   ConfigLinks links(config, config_path.string());
   family.link_config(links);
   links.finish();

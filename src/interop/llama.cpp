@@ -26,8 +26,9 @@ void link_rotary(ConfigLinks& links) {
   links.theirs_is("rope_parameters.rope_type", "default");
   const double old = links.read_number("rope_theta", 10000.0);
   links.set("model.text.rotary_base", links.read_number("rope_parameters.rope_theta", old));
-  if (links.read("rope_scaling")) {
-    links.problem("rope_scaling must be null: positions are turned without a scale here");
+  if (const auto scaling = links.read("rope_scaling")) {
+    links.problem(fmt::format("rope_scaling must be null, found {}: positions are turned without a scale here",
+                              scaling->dump().substr(0, 80)));
   }
 }
 
@@ -46,12 +47,15 @@ void link(ConfigLinks& links) {
   const int64_t head_dim = links.ours().integer("model.text.width") / std::max<int64_t>(1, heads);
   if (links.imports()) {
     links.set("model.text.kv_heads", links.read_integer("num_key_value_heads", heads));
-    if (links.read_integer("head_dim", head_dim) != head_dim) {
-      links.problem("head_dim must be hidden_size / num_attention_heads");
+    if (const int64_t found = links.read_integer("head_dim", head_dim); found != head_dim) {
+      links.problem(fmt::format("head_dim must be hidden_size / num_attention_heads = {}, found {}", head_dim, found));
     }
     const bool attention = links.read("attention_bias").value_or(false) == true;
     const bool inner = links.read("mlp_bias").value_or(false) == true;
-    if (attention != inner) links.problem("attention_bias and mlp_bias must be equal: products have biases or not");
+    if (attention != inner) {
+      links.problem(fmt::format(
+          "attention_bias and mlp_bias must be equal, found {} and {}: products have biases or not", attention, inner));
+    }
     links.set("model.text.biases", attention);
     // Rotary positions have no end of their own, and a row of a batch is as long as the config says.
     const int64_t most = links.read_integer("max_position_embeddings", kUsualLength);

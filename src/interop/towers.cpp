@@ -76,11 +76,13 @@ void link_preprocessor(ConfigLinks& links, std::string_view processor, const Pre
     import_fit(links, usual);
     const int64_t resample = links.read_integer("preprocessor.resample", usual.filter == "cubic" ? 3 : 2);
     if (resample != 2 && resample != 3) {
-      links.problem("preprocessor.resample must be 2 or 3, PIL's BILINEAR or BICUBIC");
+      links.problem(fmt::format("preprocessor.resample must be 2 or 3, PIL's BILINEAR or BICUBIC, found {}", resample));
     }
     links.set("data.filter", std::string(resample == 3 ? "cubic" : "linear"));
     const double factor = links.read_number("preprocessor.rescale_factor", 1.0 / 255);
-    if (std::abs(factor * 255 - 1) > 1e-6) links.problem("preprocessor.rescale_factor must be 1/255");
+    if (std::abs(factor * 255 - 1) > 1e-6) {
+      links.problem(fmt::format("preprocessor.rescale_factor must be 1/255, found {}", factor));
+    }
     links.theirs_free({"preprocessor.do_convert_rgb", "preprocessor.image_processor_type",
                        "preprocessor.feature_extractor_type", "preprocessor.processor_class"});
     return;

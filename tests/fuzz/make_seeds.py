@@ -180,6 +180,38 @@ sets = ["x", 'y']
     return seeds | {"types": types, "overrides": types + b"\0run.seed=3\nevaluation.sets=[\"a\", \"b\"]\nrun.dir=bare\n"}
 
 
+def model_config():
+    """As transformers and open_clip write them."""
+    text = {"hidden_size": 512, "num_hidden_layers": 12, "num_attention_heads": 8, "intermediate_size": 2048, "vocab_size": 49408,
+            "max_position_embeddings": 77, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "eos_token_id": 2}
+    image = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072, "image_size": 224,
+             "patch_size": 32, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+    prepared = {"image_processor_type": "CLIPImageProcessor", "do_center_crop": True, "crop_size": {"height": 224, "width": 224},
+                "size": {"shortest_edge": 224}, "resample": 3, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+                "rescale_factor": 0.00392156862745098, "do_convert_rgb": True}
+    decoder = {"vocab_size": 32000, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+               "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "max_position_embeddings": 4096, "hidden_act": "silu",
+               "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}, "tie_word_embeddings": False}
+    tower = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12}
+    open_clip = {"embed_dim": 512, "quick_gelu": True, "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32},
+                 "text_cfg": tower}
+    configs = {
+        "clip": {"model_type": "clip", "projection_dim": 512, "logit_scale_init_value": 2.6592, "text_config": text,
+                 "vision_config": image},
+        "siglip": {"model_type": "siglip", "text_config": text | {"projection_size": 768}, "vision_config": image},
+        "vit": {"model_type": "vit", "id2label": {"0": "cat", "1": "dog"}, "label2id": {"cat": 0, "dog": 1}, "qkv_bias": True,
+                "layer_norm_eps": 1e-12} | {key: image[key] for key in ("hidden_size", "image_size", "patch_size")},
+        "bert": {"model_type": "bert", "type_vocab_size": 2, "position_embedding_type": "absolute"} | text | {"hidden_act": "gelu"},
+        "gpt2": {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "n_inner": None, "n_positions": 64,
+                 "vocab_size": 50257, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5},
+        "llama": {"model_type": "llama"} | decoder,
+        "open_clip": {"model_cfg": open_clip, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5],
+                                                                  "interpolation": "bicubic", "resize_mode": "shortest"}},
+        "open_clip_bare": open_clip}
+    return {name: json.dumps(config).encode() + (b"\0" + json.dumps(prepared).encode() if name in ("clip", "siglip", "vit") else b"")
+            for name, config in configs.items()}
+
+
 def url():
     return {name: text.encode() for name, text in {
         "https": "https://host:8080/a/b%20c/\0shard_00000.h5",
@@ -302,7 +334,7 @@ def tokenizer_file():
 
 
 def main(folder):
-    for target in (coco, config, csv, index, pictures, lines, manifest, npy, run_files, safetensors, shard, tar,
+    for target in (coco, config, csv, index, pictures, lines, manifest, model_config, npy, run_files, safetensors, shard, tar,
                    tokenizer, tokenizer_file, url):
         name = {"pictures": "image"}.get(target.__name__, target.__name__)
         place = folder / name
