@@ -8,8 +8,10 @@
 #include <fmt/core.h>
 
 #include "base/console.h"
+#include "base/file.h"
 #include "launcher/ranks.h"
 #include "parallel/pipeline/draw.h"
+#include "parallel/pipeline/schedule_text.h"
 #include "parallel/pipeline/schedules.h"
 #include "parallel/pipeline/simulate.h"
 #include "training/parameter_list.h"
@@ -20,21 +22,46 @@ namespace {
 
 struct ScheduleOptions {
   std::string schedule = "1f1b";
-  int stages = 4;
+  int ranks = 4;
+  int virtual_stages = 0;
   int microbatches = 8;
   std::string objective = "coupled";
   double forward_cost = 1;
   double backward_cost = 2;
+  double input_share = 0.5;
+  std::string out;
 };
 
-int plan_schedule(const ScheduleOptions& options) {
+Schedule schedule_of(const ScheduleOptions& options) {
   const LossCoupling coupling = options.objective == "coupled" ? LossCoupling::kCoupled : LossCoupling::kSplit;
-  const Schedule schedule = make_schedule(options.schedule, options.stages, options.microbatches, coupling);
+  if (is_schedule_file(options.schedule)) {
+    return parse_schedule(read_text_file(options.schedule, kMaxScheduleBytes), options.schedule, coupling);
+  }
+  return make_schedule(options.schedule, {.num_ranks = options.ranks,
+                                          .virtual_stages = options.virtual_stages,
+                                          .num_microbatches = options.microbatches,
+                                          .coupling = coupling});
+}
+
+void write_schedule(const std::string& file, const Schedule& schedule, const Simulation& simulation) {
+  if (file.ends_with(".svg")) return write_file_atomically(file, draw_svg(simulation));
+  if (file.ends_with(".txt")) return write_file_atomically(file, to_text(schedule));
+  throw UserError("--out", fmt::format("must end with .svg or .txt, found {}.", file));
+}
+
+int plan_schedule(const ScheduleOptions& options) {
+  const Schedule schedule = schedule_of(options);
+  // What is said of costs is of a rank: its stages share it.
+  const double share = static_cast<double>(schedule.num_ranks) / schedule.num_stages;
   const Simulation simulation =
-      simulate(schedule, StageCosts::uniform(schedule.num_stages, options.forward_cost, options.backward_cost));
-  print("schedule {}, {} stages, {} microbatches, {} loss, forward {:g}, backward {:g}\n\n{}", options.schedule,
-        options.stages, options.microbatches, options.objective, options.forward_cost, options.backward_cost,
-        draw(simulation));
+      simulate(schedule, StageCosts::uniform(schedule.num_stages, share * options.forward_cost,
+                                             share * options.backward_cost, options.input_share));
+  print("schedule {}, {} ranks, {} stages, {} microbatches, {} loss, forward {:g}, backward {:g}\n\n{}",
+        options.schedule, schedule.num_ranks, schedule.num_stages, schedule.num_microbatches, options.objective,
+        options.forward_cost, options.backward_cost, draw(simulation));
+  if (options.out.empty()) return 0;
+  write_schedule(options.out, schedule, simulation);
+  print("\nwritten to {}\n", options.out);
   return 0;
 }
 
@@ -71,33 +98,50 @@ void register_plan(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
 
   CLI::App* schedule = plan->add_subcommand("schedule", "Draws a pipeline schedule; says its bubble and peak memory");
   const auto options = std::make_shared<ScheduleOptions>();
-  schedule->add_option("--schedule", options->schedule, describe_schedules())
-      ->check(CLI::IsMember(schedule_names()))
+  schedule
+      ->add_option("--schedule", options->schedule,
+                   describe_schedules() + "; or the path of a file that lists it (docs/parallelism.md)")
       ->capture_default_str();
-  schedule->add_option("--stages", options->stages, "pipeline stages (parallel.pp)")
+  schedule->add_option("--ranks", options->ranks, "ranks of the pipeline (parallel.pp)")
       ->check(CLI::Range(1, kMaxPipelineRanks))
+      ->capture_default_str();
+  schedule
+      ->add_option("--virtual-stages", options->virtual_stages,
+                   "stages of a rank (parallel.virtual_stages); 0: 2 where the schedule can have several, else 1")
+      ->check(CLI::Range(0, kMaxVirtualStages))
       ->capture_default_str();
   schedule->add_option("--microbatches", options->microbatches, "microbatches of a step (parallel.microbatches)")
       ->check(CLI::Range(1, kMaxMicrobatches))
       ->capture_default_str();
   schedule
-      ->add_option("--objective", options->objective,
-                   "coupled: one loss over the whole batch (contrastive), so 1f1b embeds all microbatches first; "
-                   "split: a sum over microbatches")
+      ->add_option(
+          "--objective", options->objective,
+          "coupled: one loss over the whole batch (contrastive), so all but gpipe embed all microbatches first; "
+          "split: a sum over microbatches")
       ->check(CLI::IsMember({"coupled", "split"}))
       ->capture_default_str();
-  schedule->add_option("--forward-cost", options->forward_cost, "time of a microbatch's forward on a stage, any unit")
+  schedule->add_option("--forward-cost", options->forward_cost, "time of a microbatch's forward on a rank, any unit")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   schedule->add_option("--backward-cost", options->backward_cost, "time of its backward, in the same unit")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  schedule
+      ->add_option("--input-share", options->input_share,
+                   "what part of a backward its input half takes, where the schedule has halves")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  schedule->add_option("--out", options->out,
+                       "also write it: FILE.svg, a picture, or FILE.txt, the list that --schedule and "
+                       "parallel.schedule read");
   schedule->footer(
-      "Example:\n"
-      "  triptych plan schedule --schedule 1f1b --stages 4 --microbatches 8\n"
+      "Examples:\n"
+      "  triptych plan schedule --schedule 1f1b --ranks 4 --microbatches 8\n"
+      "  triptych plan schedule --schedule interleaved --virtual-stages 2 --objective split\n"
       "\n"
-      "A row is a stage, time goes to the right: F2 is the forward of microbatch 2, B2 its backward, E2 a forward\n"
-      "that keeps no graph. For a wide grid, pipe the output into `less -S`.");
+      "A row is a rank, time goes to the right: F2 is the forward of microbatch 2, B2 its backward, E2 a forward\n"
+      "that keeps no graph; D2 and W2 are the backward of the inputs and of the weights; F2@5 is of stage 5 where a\n"
+      "rank has several. For a wide grid, pipe the output into `less -S`.");
   schedule->callback([options, &run] { run = [options] { return plan_schedule(*options); }; });
 }
 

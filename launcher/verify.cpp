@@ -28,10 +28,19 @@ std::string describe(const RunConfig& config) {
                      p.mesh.tp, p.schedule, p.microbatches, p.sequence_parallel, p.recompute ? "full" : "none");
 }
 
-// Every schedule, 1, 2 and 4 microbatches, with and without sequence parallelism and recomputation.
-std::vector<RunConfig> all_combinations(RunConfig config) {
+// Every schedule whose stages the model has blocks for, 1, 2 and 4 microbatches, with and without sequence parallelism
+// and recomputation.
+std::vector<RunConfig> all_combinations(RunConfig config, bool is_first) {
+  const int num_blocks = static_cast<int>(config.task->model().blocks.size());
   std::vector<RunConfig> all;
+  config.parallel.virtual_stages = 0;
   for (const std::string& schedule : schedule_names()) {
+    const int num_stages = config.parallel.mesh.pp * schedule_kind(schedule).usual_virtual_stages();
+    if (num_stages > num_blocks) {
+      if (is_first)
+        print("left out: {}, which has {} stages here; the model has {} blocks\n", schedule, num_stages, num_blocks);
+      continue;
+    }
     for (const int microbatches : {1, 2, 4}) {
       for (const bool sequence_parallel : {false, true}) {
         for (const bool recompute : {false, true}) {
@@ -62,7 +71,8 @@ bool run_one(const RunConfig& config, World& world, double tolerance) {
 
 int run_verify(const VerifyOptions& options) {
   return run_on_ranks(options.config, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
-    const std::vector<RunConfig> configs = options.all ? all_combinations(config) : std::vector<RunConfig>{config};
+    const std::vector<RunConfig> configs =
+        options.all ? all_combinations(config, world.group().rank() == 0) : std::vector<RunConfig>{config};
     if (options.all && config.training.global_batch % (4 * config.parallel.mesh.dp) != 0) {
       throw UserError("training.global_batch", fmt::format("must be a multiple of 4 * parallel.dp with --all, found {}",
                                                            config.training.global_batch));

@@ -15,4 +15,8 @@ namespace triptych::pipeline {
 /// rounded to columns.
 std::string draw(const Simulation& simulation);
 
+/// The same as an SVG picture: a box an action, whose tooltip has its stage and times. Where ranks have several stages
+/// the bar under a name grows with the stage.
+std::string draw_svg(const Simulation& simulation);
+
 }  // namespace triptych::pipeline

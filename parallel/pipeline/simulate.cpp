@@ -77,6 +77,9 @@ class Simulator {
       result_.makespan = std::max(result_.makespan, rank.clock);
       busy += rank.busy;
     }
+    for (const std::vector<TimedAction>& row : result_.timeline) {
+      result_.longest_span = std::max(result_.longest_span, row.back().end - row.front().start);
+    }
     if (result_.makespan > 0) {
       result_.bubble_fraction = std::max(0.0, 1 - busy / (static_cast<double>(ranks_.size()) * result_.makespan));
     }

@@ -32,7 +32,9 @@ struct TimedAction {
 struct Simulation {
   std::vector<std::vector<TimedAction>> timeline;  ///< [num_ranks]: what computes (no sends, receives), by time
   double makespan = 0;                             ///< from the first action's start to the last one's end
-  double bubble_fraction = 0;                      ///< idle time of all ranks over num_ranks * makespan
+  double longest_span = 0;  ///< of a rank's first action's start to its last one's end, the most of all ranks: the time
+                            ///< between two steps where ranks begin the next one when each is ready
+  double bubble_fraction = 0;  ///< idle time of all ranks over num_ranks * makespan
   /// How many graphs are kept at once, at most: a graph is kept from kForward of a microbatch on a stage to the end of
   /// its kBackward or kBackwardWeight.
   std::vector<int> peak_activations;        ///< [num_ranks]: over all of the rank's stages

@@ -4,16 +4,19 @@
 #include <utility>
 #include <vector>
 
-#include "parallel/pipeline/schedule.h"
+#include "parallel/pipeline/schedules.h"
 
 namespace triptych::pipeline {
 
 /// A schedule without actions whose stage s is owned by rank s % num_ranks.
-inline Schedule schedule_in_turn(std::string name, int num_ranks, int num_stages, int num_microbatches,
-                                 LossCoupling coupling) {
-  Schedule schedule{std::move(name), coupling, num_ranks, num_stages, num_microbatches, {}, {}};
-  for (int s = 0; s < num_stages; ++s) schedule.rank_of_stage.push_back(s % num_ranks);
-  schedule.ranks.resize(static_cast<std::size_t>(num_ranks));
+inline Schedule schedule_in_turn(std::string name, const ScheduleSize& size) {
+  Schedule schedule{.name = std::move(name),
+                    .coupling = size.coupling,
+                    .num_ranks = size.num_ranks,
+                    .num_stages = size.num_ranks * size.virtual_stages,
+                    .num_microbatches = size.num_microbatches};
+  for (int s = 0; s < schedule.num_stages; ++s) schedule.rank_of_stage.push_back(s % size.num_ranks);
+  schedule.ranks.resize(static_cast<std::size_t>(size.num_ranks));
   return schedule;
 }
 
@@ -52,5 +55,15 @@ class StageActions {
   bool crosses_before_, crosses_after_;
   std::vector<Action>& actions_;
 };
+
+/// What stands before the forwards of a schedule that does not keep all of them, if the loss is coupled: every stage
+/// embeds all microbatches, and the last one evaluates the loss. Nothing if it is split.
+inline void embed_first(Schedule& schedule) {
+  if (schedule.coupling == LossCoupling::kSplit) return;
+  for (int s = 0; s < schedule.num_stages; ++s) {
+    for (int m = 0; m < schedule.num_microbatches; ++m) StageActions(schedule, s).embed(m);
+  }
+  StageActions(schedule, schedule.num_stages - 1).loss();
+}
 
 }  // namespace triptych::pipeline

@@ -12,8 +12,7 @@ namespace triptych::evaluation {
 
 std::vector<float> Inference::to_all_hosts(const Variable& value) {
   Group& world = mesh_->world();
-  const MeshShape& shape = mesh_->shape();
-  const int root = mesh_world_rank(shape, {.pp = shape.pp - 1});
+  const int root = mesh_world_rank(mesh_->shape(), {.pp = executor_->last_stage_rank()});
   std::vector<float> values;
   if (value.defined()) {
     const Tensor whole =

@@ -89,6 +89,8 @@ class Executor {
   double flops() const { return flow_.forward_flops + flow_.backward_flops; }
   /// Of the whole model and of the objectives, on every rank.
   const std::vector<PlacedParameter>& parameters() const { return parameters_; }
+  /// Which rank of `pp` has the last stage: the objectives and the outputs of forward passes.
+  int last_stage_rank() const { return schedule_.rank_of_stage.back(); }
   /// What a step's values are, on every rank.
   const std::vector<StepValue>& step_values() const { return step_values_; }
   /// See Objective. Empty on ranks without the last stage.

@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "config/config_reader.h"
-#include "parallel/pipeline/schedules.h"
 #include "training/data_config.h"
+#include "training/parallel_config.h"
 #include "training/resume_rules.h"
 
 namespace triptych::training {
@@ -16,8 +16,6 @@ struct Words {
   std::string task, recompute = "none", precision = "fp32", schedule{kLearningRateSchedules.front()};
   std::string evaluation_weights = "last", init_weights = "last";
 };
-
-constexpr int kMostRanks = 65536;
 
 void read_task_name(ConfigReader& reader, Words& words, TaskTable tasks) {
   std::vector<std::string> names;
@@ -45,44 +43,6 @@ void read_run(ConfigReader& reader, RunConfig& c) {
   reader.read("run.timeout_s", c.run.timeout_s, "Seconds after which a peer that does not answer is an error.")
       .at_least(1)
       .at_most(10'000'000);
-}
-
-void read_parallel(ConfigReader& reader, RunConfig& c, Words& words) {
-  ParallelOptions& p = c.parallel;
-  reader.read("parallel.pp", p.mesh.pp, "Pipeline stages.")
-      .at_least(1)
-      .at_most(kMostRanks)
-      .also_called({"pp_size", "pipeline_parallel", "pipeline_parallel_size", "pipeline_parallel_degree",
-                    "pipeline_model_parallel_size"});
-  reader.read("parallel.dp", p.mesh.dp, "Replicas of the model, each with its share of the batch.")
-      .at_least(1)
-      .at_most(kMostRanks)
-      .also_called({"dp_size", "data_parallel", "data_parallel_size", "data_parallel_degree"});
-  reader.read("parallel.tp", p.mesh.tp, "Ranks that share every block: heads, feed-forward, vocabulary.")
-      .at_least(1)
-      .at_most(kMostRanks)
-      .also_called({"tp_size", "tensor_parallel", "tensor_parallel_size", "tensor_parallel_degree",
-                    "tensor_model_parallel_size"});
-  reader
-      .read("parallel.schedule", p.schedule,
-            fmt::format("Order of a step's work in the pipeline. {}.", describe_schedules()))
-      .one_of(schedule_names());
-  reader.read("parallel.microbatches", p.microbatches, "Pieces of a replica's batch that go through the pipeline.")
-      .at_least(1)
-      .at_most(65536)
-      .also_called({"accum_freq", "accumulation_steps", "gradient_accumulation_steps", "accumulate_grad_batches",
-                    "num_microbatches"});
-  reader.read("parallel.sequence_parallel", p.sequence_parallel,
-              "Between the blocks, share activations over tp by sequence.");
-  reader
-      .read("parallel.recompute", words.recompute,
-            "full keeps only the inputs of Transformer blocks and runs them again in backward.")
-      .one_of({"none", "full"})
-      .also_called({"grad_checkpointing", "gradient_checkpointing", "activation_checkpointing", "activation_checkpoint",
-                    "recompute_granularity"});
-  reader.read("parallel.bucket_mb", p.bucket_mb, "MiB of gradients that are reduced together.")
-      .positive()
-      .at_most(65536);
 }
 
 void read_training(ConfigReader& reader, RunConfig& c, Words& words) {
@@ -338,14 +298,6 @@ void check_evaluations(ConfigReader& reader, const RunConfig& c) {
 }
 
 void check_together(ConfigReader& reader, RunConfig& c, const Words& words, MeshUse mesh_use, int num_ranks) {
-  const MeshShape& mesh = c.parallel.mesh;
-  const int64_t pieces = int64_t{mesh.dp} * c.parallel.microbatches;
-  if (c.training.global_batch % pieces != 0) {
-    reader.problem("training.global_batch",
-                   fmt::format("must be a multiple of parallel.dp * parallel.microbatches: {} / ({} * {})",
-                               c.training.global_batch, mesh.dp, c.parallel.microbatches),
-                   fmt::format("Set it to {}", (c.training.global_batch + pieces - 1) / pieces * pieces));
-  }
   if (c.run.device == "cpu") {
     if (words.precision == "fp16") {
       reader.problem("training.precision", "must be fp32 or bf16 on the CPU, found fp16",
@@ -380,18 +332,7 @@ void check_together(ConfigReader& reader, RunConfig& c, const Words& words, Mesh
     reader.problem("training.global_batch", "must be at least 2 where samples are contrasted, found 1",
                    "Set it to 2 or more");
   }
-  if (mesh_use != MeshUse::kSteps) return;
-  const auto num_blocks = static_cast<int64_t>(c.task->model().blocks.size());
-  if (mesh.pp > num_blocks) {
-    reader.problem("parallel.pp",
-                   fmt::format("must not exceed the model's blocks: {} stages, {} blocks", mesh.pp, num_blocks),
-                   "Use fewer stages");
-  }
-  try {
-    check_mesh_shape(mesh, num_ranks);
-  } catch (const UserError& error) {
-    reader.problem("parallel", error.what(), "Change the mesh or the number of ranks");
-  }
+  check_parallel(reader, c, mesh_use, num_ranks);
 }
 
 const TaskKind& kind_named(TaskTable tasks, std::string_view name) {
@@ -404,7 +345,7 @@ const TaskKind& kind_named(TaskTable tasks, std::string_view name) {
 void read_general(ConfigReader& reader, RunConfig& config, Words& words, TaskTable tasks) {
   read_task_name(reader, words, tasks);
   read_run(reader, config);
-  read_parallel(reader, config, words);
+  read_parallel(reader, config.parallel, words.recompute);
   read_training(reader, config, words);
   read_treatment(reader, config);
   read_adapters(reader, config);
@@ -423,10 +364,7 @@ RunConfig read_config(ConfigReader& reader, TaskTable tasks, MeshUse mesh_use, i
   reader.finish();
   config.effective_toml = reader.effective_toml();
   config.default_toml = reader.default_toml();
-  MeshShape& mesh = config.parallel.mesh;
-  const bool fits = int64_t{mesh.pp} * mesh.dp * mesh.cp * mesh.tp == num_ranks;
-  if (mesh_use == MeshUse::kNone) mesh = MeshShape();
-  if (mesh_use == MeshUse::kForward && !fits) mesh = MeshShape{.dp = num_ranks};
+  use_mesh(config.parallel, mesh_use, num_ranks);
   return config;
 }
 

@@ -14,6 +14,7 @@
 #include "optim/learning_rate.h"
 #include "optim/treatment.h"
 #include "parallel/mesh.h"
+#include "parallel/pipeline/schedule.h"
 #include "tasks/task.h"
 #include "training/init_names.h"
 
@@ -30,6 +31,7 @@ struct RunOptions {
 struct ParallelOptions {
   MeshShape mesh;
   std::string schedule = "gpipe";  ///< a name of schedule_kinds()
+  int virtual_stages = 0;          ///< stages a rank; 0: as many as the schedule usually has
   int microbatches = 1;
   bool sequence_parallel = false;
   bool recompute = false;
@@ -125,6 +127,9 @@ RunConfig load_run_config(const std::filesystem::path& path, const std::vector<s
 
 /// The same from text, such as a checkpoint carries, for one rank.
 RunConfig parse_run_config(const std::string& text, const std::string& name, TaskTable tasks);
+
+/// The order of a step's work that the config asks for.
+Schedule schedule_of(const RunConfig& config);
 
 /// "fp32", "bf16" or "fp16", as training.precision says it.
 std::string_view precision_name(DType precision);

@@ -10,7 +10,6 @@
 #include "kernels/matmul.h"
 #include "parallel/agreement.h"
 #include "parallel/device_choice.h"
-#include "parallel/pipeline/schedules.h"
 
 namespace triptych::training {
 namespace {
@@ -72,8 +71,7 @@ Session::Session(const RunConfig& config, Group& world, const RankPlace& place, 
   model_.fingerprint += adapters_text(config.adapters);
   if (config.training.tf32) allow_tf32(device_.stream(), true);
   const std::vector<ObjectiveSpec> objectives = config.task->objectives();
-  const Schedule schedule = make_schedule(config.parallel.schedule, config.parallel.mesh.pp,
-                                          config.parallel.microbatches, coupling_of(objectives));
+  const Schedule schedule = schedule_of(config);
   const ExecutionOptions options{.dtype = config.training.precision,
                                  .recompute = config.parallel.recompute,
                                  .seed = config.run.seed,

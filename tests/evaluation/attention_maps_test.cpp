@@ -147,7 +147,7 @@ struct Ready {
       : world(make_self_group("test")),
         rank(*world, {}, classifier(small_classifier(pooling)),
              {cross_entropy_objective({.name = "classify", .slot = "logits", .field = "label"})},
-             gpipe(1, 1, LossCoupling::kSplit), {.seed = 3}) {
+             gpipe({1, 1, 1, LossCoupling::kSplit}), {.seed = 3}) {
     for (Parameter* p : rank.store.all()) {
       const std::vector<float> values = random_values(p->name, p->global_shape.num_elements(), 0.5);
       p->value.copy_from(Tensor::from<float>(rank.device, p->global_shape, values));

@@ -177,8 +177,9 @@ TEST_P(Decode, TextsAreThoseThatFullForwardPassesFind) {
   };
   run_ranks(shape.pp * shape.dp * shape.tp, [&](Group& world) {
     const std::unique_ptr<Group> self = make_self_group("reference");
-    RankModel reference(*self, {}, small_captioner(), objectives, gpipe(1, 1, LossCoupling::kSplit), {.seed = 2});
-    RankModel rank(world, shape, small_captioner(), objectives, gpipe(shape.pp, 1, LossCoupling::kSplit), {.seed = 2});
+    RankModel reference(*self, {}, small_captioner(), objectives, gpipe({1, 1, 1, LossCoupling::kSplit}), {.seed = 2});
+    RankModel rank(world, shape, small_captioner(), objectives, gpipe({shape.pp, 1, 1, LossCoupling::kSplit}),
+                   {.seed = 2});
     grow(reference.store);
     grow(rank.store);
     Inference alone(reference.device, reference.mesh, reference.executor, {});

@@ -76,7 +76,7 @@ ModelSpec small_towers() {
 // One rank's model, ready to infer.
 struct Ready {
   Ready(Group& world, const MeshShape& shape, int64_t batch)
-      : rank(world, shape, small_towers(), {contrastive_objective({})}, gpipe(shape.pp, 1, LossCoupling::kCoupled),
+      : rank(world, shape, small_towers(), {contrastive_objective({})}, gpipe({shape.pp, 1, 1, LossCoupling::kCoupled}),
              {.seed = 9}),
         inference(rank.device, rank.mesh, rank.executor, {.batch = batch, .threads = 2}) {}
 
@@ -189,7 +189,7 @@ TEST(Inference, AModelMayReadWhatIsPresentItself) {
   const std::unique_ptr<Group> self = make_self_group("test");
   ModelSpec model = small_towers();
   model.blocks.front().fields.push_back("image_present");
-  RankModel rank(*self, {}, model, {contrastive_objective({})}, gpipe(1, 1, LossCoupling::kCoupled), {.seed = 9});
+  RankModel rank(*self, {}, model, {contrastive_objective({})}, gpipe({1, 1, 1, LossCoupling::kCoupled}), {.seed = 9});
   Inference inference(rank.device, rank.mesh, rank.executor, {.batch = 4});
   const std::vector<FieldSource> sources{pixels_field(kSize), presence_fields()};
   const std::vector<std::string> outputs{"image_embedding"};

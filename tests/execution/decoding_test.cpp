@@ -134,7 +134,7 @@ TEST_P(CachedDecoding, ScoresAreThoseOfAFullPassAlsoAfterRowsMoved) {
   const std::vector<ObjectiveSpec> objectives{
       cross_entropy_objective({.name = "caption", .slot = "logits", .field = "targets"})};
   run_ranks(c.mesh.pp * c.mesh.dp * c.mesh.tp, [&](Group& world) {
-    RankModel rank(world, c.mesh, model_of(c.family), objectives, gpipe(c.mesh.pp, 1, LossCoupling::kSplit),
+    RankModel rank(world, c.mesh, model_of(c.family), objectives, gpipe({c.mesh.pp, 1, 1, LossCoupling::kSplit}),
                    {.seed = 5}, c.sequence_parallel);
     // Larger than at the start of a training, so that tokens and pictures make a difference.
     for (Parameter* parameter : rank.store.all()) {

@@ -44,8 +44,7 @@ Schedule schedule_of(const std::string& kind, int num_ranks, int num_microbatche
     for (int s = 0; s < 2 * num_ranks; ++s) rank_of_stage.push_back(s < num_ranks ? s : 2 * num_ranks - 1 - s);
     return gpipe_over(rank_of_stage, num_ranks, num_microbatches, coupling);
   }
-  if (kind == "zb_h1") return zb_h1(num_ranks, num_microbatches, coupling);
-  return make_schedule(kind, num_ranks, num_microbatches, coupling);
+  return make_schedule(kind, {num_ranks, 0, num_microbatches, coupling});
 }
 
 int64_t rows_of(const RankModel& rank) {
@@ -75,7 +74,7 @@ void expect_parallel_equals_serial(const Case& c, Targets targets) {
   const LossCoupling coupling = coupling_of(objectives);
   run_ranks(c.mesh.pp * c.mesh.dp * c.mesh.tp, [&](Group& world) {
     const std::unique_ptr<Group> self = make_self_group("reference");
-    RankModel reference(*self, {}, made_up_model(), objectives, gpipe(1, 1, coupling), kOptions);
+    RankModel reference(*self, {}, made_up_model(), objectives, gpipe({1, 1, 1, coupling}), kOptions);
     ExecutionOptions options = kOptions;
     options.recompute = c.recompute;
     RankModel rank(world, c.mesh, made_up_model(), objectives,
@@ -107,7 +106,7 @@ TEST_P(ExecutorOnAMesh, EveryValueAndGradientIsThatOfOneRank) {
 std::vector<Case> cases() {
   std::vector<Case> all;
   int turn = 0;
-  for (const char* schedule : {"gpipe", "1f1b", "looped", "there_and_back", "zb_h1"}) {
+  for (const char* schedule : {"gpipe", "1f1b", "looped", "there_and_back", "interleaved", "zb_h1", "zb_v"}) {
     for (const int pp : {1, 2, 3}) {
       for (const char* objectives : {"split", "coupled", "both", "masked"}) {
         for (const int microbatches : {1, 2, 4}) {
@@ -127,7 +126,7 @@ INSTANTIATE_TEST_SUITE_P(Grid, ExecutorOnAMesh, ::testing::ValuesIn(fewer_if_san
 TEST(Executor, ValuesAreTheRunsLossThenEachWithoutItsWeightThenScalars) {
   const std::unique_ptr<Group> self = make_self_group("test");
   const std::vector<ObjectiveSpec> objectives = objectives_of("both");
-  RankModel rank(*self, {}, made_up_model(), objectives, gpipe(1, 1, LossCoupling::kCoupled), kOptions);
+  RankModel rank(*self, {}, made_up_model(), objectives, gpipe({1, 1, 1, LossCoupling::kCoupled}), kOptions);
   std::vector<std::string> names;
   for (const StepValue& value : rank.executor.step_values()) names.push_back(value.name);
   EXPECT_EQ(names, (std::vector<std::string>{"loss", "loss.next", "loss.contrastive", "loss.classes", "temperature"}));
@@ -144,7 +143,7 @@ TEST(Executor, ValuesAreTheRunsLossThenEachWithoutItsWeightThenScalars) {
       {classes(1), 2}};
   for (std::size_t i = 0; i < alone.size(); ++i) {
     const std::vector<ObjectiveSpec> one{alone[i].first};
-    RankModel single(*self, {}, made_up_model(), one, gpipe(1, 1, coupling_of(one)), kOptions);
+    RankModel single(*self, {}, made_up_model(), one, gpipe({1, 1, 1, coupling_of(one)}), kOptions);
     EXPECT_EQ(single.executor.step_values().front().name, "loss");
     EXPECT_EQ(single.executor.step_values().size(), i == 1 ? 2u : 1u);
     const std::vector<Fields> same{batch_of(single, Targets::kRagged)};
@@ -166,8 +165,8 @@ TEST(Executor, ValuesAreTheRunsLossThenEachWithoutItsWeightThenScalars) {
 TEST(Executor, GradientsComeOutTimesTheLossScaleAndValuesDoNot) {
   const std::unique_ptr<Group> self = make_self_group("test");
   const std::vector<ObjectiveSpec> objectives = objectives_of("both");
-  RankModel plain(*self, {}, made_up_model(), objectives, gpipe(1, 2, LossCoupling::kCoupled), kOptions);
-  RankModel scaled(*self, {}, made_up_model(), objectives, gpipe(1, 2, LossCoupling::kCoupled), kOptions);
+  RankModel plain(*self, {}, made_up_model(), objectives, gpipe({1, 1, 2, LossCoupling::kCoupled}), kOptions);
+  RankModel scaled(*self, {}, made_up_model(), objectives, gpipe({1, 1, 2, LossCoupling::kCoupled}), kOptions);
   const float factor = 64;
   const Tensor loss_scale = Tensor::from<float>(scaled.device, Shape{1}, std::span(&factor, 1));
   const Tensor a = plain.executor.run_step(batch_of(plain, Targets::kRagged).cut(2), 1);
@@ -193,7 +192,7 @@ TEST(Executor, ABatchWithoutTargetsHasNoLossAndNoGradientOfIt) {
   const std::unique_ptr<Group> self = make_self_group("test");
   const auto run = [&](const std::vector<ObjectiveSpec>& objectives) {
     auto rank = std::make_unique<RankModel>(*self, MeshShape{}, made_up_model(), objectives,
-                                            gpipe(1, 2, coupling_of(objectives)), kOptions);
+                                            gpipe({1, 1, 2, coupling_of(objectives)}), kOptions);
     const Tensor summands = rank->executor.run_step(batch_of(*rank, Targets::kNone).cut(2), 1);
     return std::pair(step_values_of(*rank, summands), std::move(rank));
   };
@@ -247,7 +246,7 @@ TEST(Executor, InferenceOnAMeshIsThatOfOneRank) {
       run_ranks(8, [&](Group& world) {
         const std::unique_ptr<Group> self = make_self_group("reference");
         const std::vector<ObjectiveSpec> objectives = objectives_of("both");
-        RankModel reference(*self, {}, made_up_model(), objectives, gpipe(1, 1, LossCoupling::kCoupled), kOptions);
+        RankModel reference(*self, {}, made_up_model(), objectives, gpipe({1, 1, 1, LossCoupling::kCoupled}), kOptions);
         RankModel rank(world, {.pp = 2, .dp = 2, .tp = 2}, made_up_model(), objectives,
                        schedule_of(schedule, 2, 2, LossCoupling::kCoupled), kOptions, sequence_parallel);
         const Fields whole = batch_of(reference, Targets::kRagged), mine = batch_of(rank, Targets::kRagged);
@@ -271,7 +270,7 @@ TEST(Executor, InferenceOnAMeshIsThatOfOneRank) {
 
 TEST(Executor, FieldsAreThoseThatTheWantedSlotsNeed) {
   const std::unique_ptr<Group> self = make_self_group("test");
-  RankModel rank(*self, {}, made_up_model(), objectives_of("both"), gpipe(1, 1, LossCoupling::kCoupled), kOptions);
+  RankModel rank(*self, {}, made_up_model(), objectives_of("both"), gpipe({1, 1, 1, LossCoupling::kCoupled}), kOptions);
   const auto fields = [&](const std::vector<std::string>& outputs) { return rank.executor.fields(outputs); };
   using Names = std::vector<std::string>;
   EXPECT_EQ(fields({"side"}), Names{"tokens"});
@@ -282,7 +281,8 @@ TEST(Executor, FieldsAreThoseThatTheWantedSlotsNeed) {
 // A rank reads what its own stages need and no more: the first has the tokens, the last the targets.
 TEST(Executor, FieldsAreThoseOfTheRanksStages) {
   run_ranks(2, [&](Group& world) {
-    RankModel rank(world, {.pp = 2}, made_up_model(), {next_token(1)}, gpipe(2, 1, LossCoupling::kSplit), kOptions);
+    RankModel rank(world, {.pp = 2}, made_up_model(), {next_token(1)}, gpipe({2, 1, 1, LossCoupling::kSplit}),
+                   kOptions);
     const std::vector<std::string> names = rank.executor.fields();
     const auto reads = [&](const char* name) { return std::find(names.begin(), names.end(), name) != names.end(); };
     EXPECT_EQ(reads("tokens"), world.rank() == 0);

@@ -84,11 +84,11 @@ TEST_P(FrozenParts, LeaveTheRestTheGradientsOfARankThatTrainsAll) {
       const LossCoupling coupling = coupling_of(objectives);
       run_ranks(mesh.pp * mesh.dp * mesh.tp, [&](Group& world) {
         const std::unique_ptr<Group> self = make_self_group("reference");
-        RankModel reference(*self, {}, made_up_model(), objectives, gpipe(1, 1, coupling), kOptions);
+        RankModel reference(*self, {}, made_up_model(), objectives, gpipe({1, 1, 1, coupling}), kOptions);
         ExecutionOptions options = kOptions;
         options.recompute = recompute;
         RankModel rank(world, mesh, made_up_model(), objectives,
-                       make_schedule(schedule_name, mesh.pp, microbatches, coupling), options, sequence_parallel);
+                       make_schedule(schedule_name, {mesh.pp, 0, microbatches, coupling}), options, sequence_parallel);
         rank.executor.set_trained(matching(trained.patterns));
         const std::vector<Fields> whole{batch_of(reference)}, mine = batch_of(rank).cut(microbatches);
         const auto compare = [&](int64_t step) {
@@ -145,7 +145,7 @@ class FrozenClassifier : public ::testing::TestWithParam<bool> {
     options.recompute = GetParam();
     RankModel rank(*self, {}, classifier(config()),
                    {cross_entropy_objective({.name = "classify", .slot = "logits", .field = "label"})},
-                   gpipe(1, 1, LossCoupling::kSplit), options, false, adapters);
+                   gpipe({1, 1, 1, LossCoupling::kSplit}), options, false, adapters);
     Fields data(kBatch);
     data.set("pixels", Tensor::zeros(rank.device, DType::kUInt8, Shape{kBatch, 4, 4, 3}));
     data.set("label", Tensor::zeros(rank.device, DType::kInt32, Shape{kBatch}));
@@ -230,7 +230,7 @@ TEST(Frozen, AFrozenSlotIsNotComputedAgainBehindItsEmbedding) {
   const std::vector<ObjectiveSpec> objectives{contrastive_objective({})};
   std::vector<int64_t> flops;
   for (const Patterns& trained : {Patterns{"objective.*"}, Patterns{"end.right"}, Patterns{"*"}}) {
-    RankModel rank(*self, {}, made_up_model(), objectives, make_schedule("1f1b", 1, 2, LossCoupling::kCoupled),
+    RankModel rank(*self, {}, made_up_model(), objectives, make_schedule("1f1b", {1, 1, 2, LossCoupling::kCoupled}),
                    kOptions);
     rank.executor.set_trained(matching(trained));
     const int64_t before = product_count().flops;

@@ -212,6 +212,14 @@ def model_config():
             for name, config in configs.items()}
 
 
+def schedule():
+    return {name: text.encode() for name, text in {
+        "split": "# one forward, one backward\nF0 F1 B0 F2 B1 B2\n\nF0 B0 F1 B1 F2 B2\n",
+        "coupled": "E0 E1 F0 F1 B0 B1\nE0 E1 L F0 B0 F1 B1\n",
+        "there_and_back": "F0@0 F0@3 D0@3 W0@3 D0@0 W0@0\nF0@1 F0@2 D0@2 D0@1 W0@2 W0@1\n",
+    }.items()}
+
+
 def url():
     return {name: text.encode() for name, text in {
         "https": "https://host:8080/a/b%20c/\0shard_00000.h5",
@@ -334,8 +342,8 @@ def tokenizer_file():
 
 
 def main(folder):
-    for target in (coco, config, csv, index, pictures, lines, manifest, model_config, npy, run_files, safetensors, shard, tar,
-                   tokenizer, tokenizer_file, url):
+    for target in (coco, config, csv, index, pictures, lines, manifest, model_config, npy, run_files, safetensors, schedule,
+                   shard, tar, tokenizer, tokenizer_file, url):
         name = {"pictures": "image"}.get(target.__name__, target.__name__)
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ struct Rank : test::RankModel {
       : Rank(world, shape, task.model(), task.objectives(), reference) {}
   Rank(Group& world, const MeshShape& shape, ModelSpec spec, const std::vector<ObjectiveSpec>& objectives,
        const ReferenceFile& reference)
-      : RankModel(world, shape, std::move(spec), objectives, gpipe(shape.pp, 1, coupling_of(objectives))) {
+      : RankModel(world, shape, std::move(spec), objectives, gpipe({shape.pp, 1, 1, coupling_of(objectives)})) {
     reference.load(store, mesh);
   }
 

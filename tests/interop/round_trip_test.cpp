@@ -70,7 +70,7 @@ TEST_P(SmallModels, HaveTheModelsParameters) {
   const CheckpointReader checkpoint = CheckpointReader::open(folder_ / "ours", "latest");
   const std::unique_ptr<Group> self = make_self_group("test");
   RankModel rank(*self, {}, config.task->model(), config.task->objectives(),
-                 gpipe(1, 1, coupling_of(config.task->objectives())), {.seed = 3});
+                 gpipe({1, 1, 1, coupling_of(config.task->objectives())}), {.seed = 3});
   std::map<std::string, Dims> model, saved;
   for (const Parameter* parameter : rank.store.all()) model[parameter->name] = parameter->global_shape.to_vector();
   for (const auto& [name, tensor] : checkpoint.manifest().tensors) saved[name] = tensor.shape;

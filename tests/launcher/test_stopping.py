@@ -185,7 +185,7 @@ class Output(SmallRuns):
         for words in (["config", "check", config], ["config", "document"], ["--help"], ["train", "--help"], ["--version"],
                       ["inspect", self.data], ["eval", *trained], ["search", *trained, "--text", "red"], ["doctor"],
                       ["tokenizer", "encode", self.data / "tokenizer.model", "a red disc"],
-                      ["plan", "schedule", "--stages", "2"], ["ingest", "pairs", "--images", self.folder / "images",
+                      ["plan", "schedule", "--ranks", "2"], ["ingest", "pairs", "--images", self.folder / "images",
                       "--captions", self.folder / "images" / "captions.jsonl", "--out", self.folder / "again"]):
             with self.subTest(words[:2]):
                 result = self.shell('"$@" > /dev/full', words)

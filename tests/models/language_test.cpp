@@ -186,7 +186,7 @@ TEST(LanguageModel, NoStageIsIdle) {
   EXPECT_EQ(model.blocks.back().name, "text.scores");
   for (const int pp : {2, 3, 5}) {
     run_ranks(pp, [&](Group& world) {
-      RankModel rank(world, {.pp = pp}, model, {next_tokens()}, gpipe(pp, 1, LossCoupling::kSplit), {.seed = 5});
+      RankModel rank(world, {.pp = pp}, model, {next_tokens()}, gpipe({pp, 1, 1, LossCoupling::kSplit}), {.seed = 5});
       EXPECT_FALSE(rank.store.all().empty()) << "rank " << world.rank() << " of " << pp;
     });
   }

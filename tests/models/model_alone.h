@@ -24,7 +24,7 @@ struct Alone {
   /// With its initial values.
   Alone(const ModelSpec& model, const ObjectiveSpec& objective)
       : group(make_self_group("models")),
-        rank(*group, {}, model, {objective}, gpipe(1, 1, LossCoupling::kSplit), {.seed = 5}) {}
+        rank(*group, {}, model, {objective}, gpipe({1, 1, 1, LossCoupling::kSplit}), {.seed = 5}) {}
   /// With random values, to run to `slot`; nothing asks for the loss.
   Alone(const ModelSpec& model, const std::string& slot)
       : Alone(model, cross_entropy_objective({.name = "unused", .slot = slot, .field = "unused"})) {

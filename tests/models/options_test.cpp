@@ -116,10 +116,10 @@ TEST_P(ModelOptions, EveryGradientOnAMeshIsThatOfOneRank) {
     SCOPED_TRACE(fmt::format("pp {} dp {} tp {}", c.mesh.pp, c.mesh.dp, c.mesh.tp));
     run_ranks(c.mesh.pp * c.mesh.dp * c.mesh.tp, [&](Group& world) {
       const std::unique_ptr<Group> self = make_self_group("reference");
-      RankModel reference(*self, {}, model, objectives, gpipe(1, 1, coupling), {.seed = 3});
+      RankModel reference(*self, {}, model, objectives, gpipe({1, 1, 1, coupling}), {.seed = 3});
       ExecutionOptions options{.seed = 3, .bucket_bytes = 300};
       options.recompute = c.recompute;
-      RankModel rank(world, c.mesh, model, objectives, gpipe(c.mesh.pp, c.microbatches, coupling), options,
+      RankModel rank(world, c.mesh, model, objectives, gpipe({c.mesh.pp, 1, c.microbatches, coupling}), options,
                      c.sequence_parallel);
       const auto fields_of = [&](RankModel& of) {
         const int64_t rows = kRows / of.mesh.size(Axis::kDp);
@@ -185,7 +185,8 @@ TEST(Padding, IsReadWhereItIsAPartOfTheText) {
     text.reads_padding = reads;
     const ModelSpec model = two_tower({image_of(bert_like()), text, 5});
     const std::unique_ptr<Group> self = make_self_group("test");
-    RankModel rank(*self, {}, model, {contrastive_objective({})}, gpipe(1, 1, LossCoupling::kCoupled), {.seed = 3});
+    RankModel rank(*self, {}, model, {contrastive_objective({})}, gpipe({1, 1, 1, LossCoupling::kCoupled}),
+                   {.seed = 3});
     Inference inference(rank.device, rank.mesh, rank.executor, {});
     const auto embedding_of = [&](const std::vector<int32_t>& tokens) {
       Fields fields(1);
@@ -203,7 +204,8 @@ TEST(Padding, IsReadWhereItIsAPartOfTheText) {
 TEST(ParameterNames, FollowTheChoices) {
   const auto names_of = [](const ModelSpec& model, const std::string& prefix) {
     const std::unique_ptr<Group> self = make_self_group("test");
-    RankModel rank(*self, {}, model, {contrastive_objective({})}, gpipe(1, 1, LossCoupling::kCoupled), {.seed = 3});
+    RankModel rank(*self, {}, model, {contrastive_objective({})}, gpipe({1, 1, 1, LossCoupling::kCoupled}),
+                   {.seed = 3});
     std::string names;
     for (const Parameter* p : rank.store.named(prefix)) {
       names += fmt::format("{} {}\n", p->name.substr(prefix.size()), p->global_shape.to_string());

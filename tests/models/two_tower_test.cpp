@@ -126,7 +126,7 @@ TEST_P(TwoTower, EqualsItsDefinitionInDouble) {
   const TwoTowerConfig m = tiny_config(c);
   const std::unique_ptr<Group> group = make_self_group("test");
   const std::vector<ObjectiveSpec> objectives{contrastive_objective({.kind = c.objective, .initial_bias = -1})};
-  RankModel rank(*group, {}, two_tower(m), objectives, gpipe(1, c.microbatches, LossCoupling::kCoupled),
+  RankModel rank(*group, {}, two_tower(m), objectives, gpipe({1, 1, c.microbatches, LossCoupling::kCoupled}),
                  {.seed = kSeed});
   // Biases start at zero and norms at one: values of their own, so that each is seen to be used where it belongs.
   for (Parameter* p : rank.store.all()) {

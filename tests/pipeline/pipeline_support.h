@@ -88,30 +88,4 @@ inline Schedule looped_gpipe(int num_ranks, int stages_a_rank, int num_microbatc
   return gpipe_over(rank_of_stage, num_ranks, num_microbatches, coupling);
 }
 
-/// ZB-H1 of Qi et al. 2023, Zero bubble pipeline parallelism: 1F1B with its backwards in halves, where stage s does the
-/// weight half s backwards later than it could. So the time that other stages wait for a gradient holds no weight half,
-/// and the weight halves fill the end.
-inline Schedule zb_h1(int num_ranks, int num_microbatches, LossCoupling coupling) {
-  Schedule schedule = schedule_in_turn("zb-h1", num_ranks, num_ranks, num_microbatches, coupling);
-  for (int s = 0; s < num_ranks; ++s) {
-    StageActions stage(schedule, s);
-    if (coupling == LossCoupling::kCoupled) {
-      for (int m = 0; m < num_microbatches; ++m) stage.embed(m);
-      if (s + 1 == num_ranks) stage.loss();
-    }
-    int num_forwards = 0, num_weights = 0;
-    const auto forward = [&] {
-      if (num_forwards < num_microbatches) stage.forward(num_forwards++);
-    };
-    for (int m = s + 1; m < num_ranks; ++m) forward();
-    for (int m = 0; m < num_microbatches; ++m) {
-      forward();
-      stage.backward_input(m);
-      if (m >= s) stage.backward_weight(num_weights++);
-    }
-    while (num_weights < num_microbatches) stage.backward_weight(num_weights++);
-  }
-  return schedule;
-}
-
 }  // namespace triptych::test

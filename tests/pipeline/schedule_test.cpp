@@ -21,35 +21,35 @@ namespace {
 using test::words;
 
 TEST(Schedule, GPipeListsAllForwardsBeforeAllBackwards) {
-  const Schedule schedule = make_schedule("gpipe", 3, 2, LossCoupling::kSplit);
+  const Schedule schedule = make_schedule("gpipe", {3, 1, 2, LossCoupling::kSplit});
   EXPECT_EQ(words(schedule.ranks[0]), "F0 SF0 F1 SF1 RB0 B0 RB1 B1");
   EXPECT_EQ(words(schedule.ranks[1]), "RF0 F0 SF0 RF1 F1 SF1 RB0 B0 SB0 RB1 B1 SB1");
   EXPECT_EQ(words(schedule.ranks[2]), "RF0 F0 RF1 F1 B0 SB0 B1 SB1");
 }
 
 TEST(Schedule, OneForwardOneBackwardAlternatesAfterItsWarmUp) {
-  const Schedule schedule = make_schedule("1f1b", 2, 3, LossCoupling::kSplit);
+  const Schedule schedule = make_schedule("1f1b", {2, 1, 3, LossCoupling::kSplit});
   EXPECT_EQ(words(schedule.ranks[0]), "F0 SF0 F1 SF1 RB0 B0 F2 SF2 RB1 B1 RB2 B2");
   EXPECT_EQ(words(schedule.ranks[1]), "RF0 F0 B0 SB0 RF1 F1 B1 SB1 RF2 F2 B2 SB2");
 }
 
 TEST(Schedule, ACoupledLossStandsBetweenEveryEmbeddingAndEveryBackward) {
-  const Schedule gpipe = make_schedule("gpipe", 2, 2, LossCoupling::kCoupled);
+  const Schedule gpipe = make_schedule("gpipe", {2, 1, 2, LossCoupling::kCoupled});
   EXPECT_EQ(words(gpipe.ranks[0]), "F0 SF0 F1 SF1 RB0 B0 RB1 B1");
   EXPECT_EQ(words(gpipe.ranks[1]), "RF0 F0 RF1 F1 L B0 SB0 B1 SB1");
-  const Schedule alternating = make_schedule("1f1b", 2, 2, LossCoupling::kCoupled);
+  const Schedule alternating = make_schedule("1f1b", {2, 1, 2, LossCoupling::kCoupled});
   EXPECT_EQ(words(alternating.ranks[0]), "E0 SE0 E1 SE1 F0 SF0 F1 SF1 RB0 B0 RB1 B1");
   EXPECT_EQ(words(alternating.ranks[1]), "RE0 E0 RE1 E1 L RF0 F0 B0 SB0 RF1 F1 B1 SB1");
 }
 
 TEST(Schedule, OneStageSendsNothing) {
-  EXPECT_EQ(words(make_schedule("gpipe", 1, 1, LossCoupling::kCoupled).ranks[0]), "F0 L B0");
-  EXPECT_EQ(words(make_schedule("1f1b", 1, 2, LossCoupling::kSplit).ranks[0]), "F0 B0 F1 B1");
+  EXPECT_EQ(words(make_schedule("gpipe", {1, 1, 1, LossCoupling::kCoupled}).ranks[0]), "F0 L B0");
+  EXPECT_EQ(words(make_schedule("1f1b", {1, 1, 2, LossCoupling::kSplit}).ranks[0]), "F0 B0 F1 B1");
 }
 
 TEST(Schedule, RefusesSizesThatAreNoPipeline) {
   const auto make = [](int ranks, int microbatches) {
-    return make_schedule("1f1b", ranks, microbatches, LossCoupling::kSplit);
+    return make_schedule("1f1b", {ranks, 1, microbatches, LossCoupling::kSplit});
   };
   EXPECT_THROW(make(0, 1), UserError);
   EXPECT_THROW(make(1, 0), UserError);
@@ -60,7 +60,7 @@ TEST(Schedule, RefusesSizesThatAreNoPipeline) {
 
 TEST(Schedule, ANameThatIsNotInTheTableIsAnsweredWithThoseThatAre) {
   for (const ScheduleKind& kind : schedule_kinds()) {
-    const Schedule schedule = make_schedule(kind.name, 2, 3, LossCoupling::kSplit);
+    const Schedule schedule = make_schedule(kind.name, {2, 0, 3, LossCoupling::kSplit});
     EXPECT_EQ(schedule.name, kind.name);
     EXPECT_EQ(schedule.num_ranks, 2);
     EXPECT_EQ(schedule.num_microbatches, 3);
@@ -68,10 +68,11 @@ TEST(Schedule, ANameThatIsNotInTheTableIsAnsweredWithThoseThatAre) {
               std::string::npos);
   }
   try {
-    make_schedule("2f2b", 2, 3, LossCoupling::kSplit);
+    make_schedule("2f2b", {2, 1, 3, LossCoupling::kSplit});
     FAIL();
   } catch (const UserError& error) {
-    EXPECT_STREQ(error.what(), "[parallel.schedule] must be one of gpipe, 1f1b, found \"2f2b\".");
+    EXPECT_STREQ(error.what(),
+                 "[parallel.schedule] must be one of gpipe, 1f1b, interleaved, zb_h1, zb_v, found \"2f2b\".");
   }
 }
 
@@ -238,9 +239,10 @@ TEST(Schedule, EveryScheduleGivesTheGradientsOfOneRankWhenThreadsCarryItOut) {
     for (const int ranks : {1, 2, 3, 5}) {
       for (const int microbatches : {1, 2, 3, 7}) {
         for (const std::string& name : schedule_names()) {
-          expect_gradients_of_one_rank(make_schedule(name, ranks, microbatches, coupling));
+          expect_gradients_of_one_rank(make_schedule(name, {ranks, 0, microbatches, coupling}));
         }
-        expect_gradients_of_one_rank(test::zb_h1(ranks, microbatches, coupling));
+        expect_gradients_of_one_rank(make_schedule("interleaved", {ranks, 1, microbatches, coupling}));
+        if (ranks < 5) expect_gradients_of_one_rank(make_schedule("interleaved", {ranks, 3, microbatches, coupling}));
       }
     }
   }

@@ -14,11 +14,13 @@ namespace {
 
 using test::by_hand;
 
-constexpr LossCoupling kCouplings[] = {LossCoupling::kSplit, LossCoupling::kCoupled};
+constexpr LossCoupling kSplit = LossCoupling::kSplit, kCoupled = LossCoupling::kCoupled;
+constexpr LossCoupling kCouplings[] = {kSplit, kCoupled};
 
 Simulation run(std::string_view kind, int stages, int microbatches, LossCoupling coupling, double forward,
                double backward) {
-  return simulate(make_schedule(kind, stages, microbatches, coupling), StageCosts::uniform(stages, forward, backward));
+  return simulate(make_schedule(kind, {stages, 1, microbatches, coupling}),
+                  StageCosts::uniform(stages, forward, backward));
 }
 
 TEST(Simulate, BubbleAndPeakAreTheKnownOnes) {
@@ -83,7 +85,7 @@ TEST(Simulate, BackwardsInHalvesHaveTheBubbleOfZbH1) {
       for (const double share : {0.5, 0.75}) {
         const double forward = 4, backward = 8, weight = (1 - share) * backward;
         const Simulation split =
-            simulate(test::zb_h1(p, m, LossCoupling::kSplit), StageCosts::uniform(p, forward, backward, share));
+            simulate(make_schedule("zb_h1", {p, 1, m, kSplit}), StageCosts::uniform(p, forward, backward, share));
         const double bubble = (p - 1) * (forward + backward - 2 * weight);
         EXPECT_NEAR(split.makespan, m * (forward + backward) + bubble, 1e-9) << p << " " << m << " " << share;
         EXPECT_NEAR(split.bubble_fraction, bubble / split.makespan, 1e-12) << p << " " << m << " " << share;
@@ -91,6 +93,70 @@ TEST(Simulate, BackwardsInHalvesHaveTheBubbleOfZbH1) {
       }
     }
   }
+}
+
+TEST(Simulate, SeveralStagesARankDivideTheBubble) {
+  // Narayanan et al. 2021, section 2.2.2: (p-1)(F + B) / v. Stages cost a v-th of their rank.
+  for (const int p : {1, 2, 3, 4, 8}) {
+    for (const int v : {1, 2, 3, 4}) {
+      for (const int groups : {1, 2, 4}) {
+        const int m = groups * p;
+        const double forward = 12, backward = 24;
+        const Simulation split = simulate(make_schedule("interleaved", {p, v, m, kSplit}),
+                                          StageCosts::uniform(p * v, forward / v, backward / v));
+        EXPECT_NEAR(split.makespan, m * (forward + backward) + (p - 1) * (forward + backward) / v, 1e-9)
+            << p << " " << v << " " << m;
+        for (int r = 0; r < p; ++r) {
+          EXPECT_EQ(split.peak_activations[static_cast<std::size_t>(r)],
+                    std::min(v * m, (v - 1) * p + 2 * (p - 1 - r) + 1))
+              << p << " " << v << " " << m << " " << r;
+        }
+      }
+    }
+  }
+}
+
+TEST(Simulate, SeveralStagesARankTakeAnyNumberOfMicrobatches) {
+  for (int p = 1; p <= 8; ++p) {
+    for (const int v : {2, 3, 4}) {
+      for (int m = 1; m <= 4 * p + 3; ++m) {
+        const Simulation split =
+            simulate(make_schedule("interleaved", {p, v, m, kSplit}), StageCosts::uniform(p * v, 1, 2));
+        // Every rank has v m pieces of work each way, and waits for one to go through the others; fewer microbatches
+        // than ranks wait for each other in front of every stage.
+        EXPECT_NEAR(split.makespan, 3 * (v * std::max(m, p) + std::min(m, p) - 1), 1e-9) << p << " " << v << " " << m;
+        const int num_groups = std::max(1, m / p), group = (m + num_groups - 1) / num_groups;
+        for (int r = 0; r < p; ++r) {
+          EXPECT_EQ(split.peak_activations[static_cast<std::size_t>(r)],
+                    std::min(v * m, (v - 1) * group + 2 * (p - 1 - r) + 1))
+              << p << " " << v << " " << m << " " << r;
+        }
+      }
+    }
+  }
+}
+
+TEST(Simulate, AVWithBackwardsInHalvesLeavesNoRankIdle) {
+  // Qi et al. 2024, table 2: no bubble where F = D = W, and the activations of p whole microbatches.
+  for (const int p : {1, 2, 3, 4, 8}) {
+    for (const int m : {2 * p, 2 * p + 1, 4 * p}) {
+      const Simulation split = simulate(make_schedule("zb_v", {p, 2, m, kSplit}), StageCosts::uniform(2 * p, 1, 2));
+      EXPECT_NEAR(split.longest_span, 2 * 3 * m, 1e-9) << p << " " << m;
+      EXPECT_LE(*std::max_element(split.peak_activations.begin(), split.peak_activations.end()), 2 * p);
+    }
+  }
+}
+
+TEST(Simulate, ASpanIsARanksOwn) {
+  // 1F1B: rank 0 is the first to begin and the last to end, and rank s waits s forwards and s backwards less.
+  const Simulation split = run("1f1b", 4, 8, kSplit, 1, 2);
+  EXPECT_NEAR(split.longest_span, (8 + 3) * 3, 1e-12);
+  const Simulation alone = simulate(
+      by_hand(kSplit, {0, 1}, 1, {"F0 SF0 RB0 B0", "RF0 F0 B0 SB0"}),
+      StageCosts{
+          .forward = {5, 1}, .backward = {1, 1}, .embed = {0, 0}, .backward_input = {0, 0}, .backward_weight = {0, 0}});
+  EXPECT_NEAR(alone.longest_span, 5 + 2 + 1, 1e-12);
+  EXPECT_NEAR(alone.timeline[1].back().end - alone.timeline[1].front().start, 2, 1e-12);
 }
 
 TEST(Simulate, AGraphIsKeptUntilItsWeightHalf) {
@@ -105,7 +171,7 @@ TEST(Simulate, AGraphIsKeptUntilItsWeightHalf) {
 
 TEST(Simulate, TheSlowestStageSetsThePace) {
   // Stage 1 takes 3 + 5 for each of 10 microbatches; before it stands one forward of stage 0, behind it one backward.
-  const Schedule schedule = make_schedule("1f1b", 2, 10, LossCoupling::kSplit);
+  const Schedule schedule = make_schedule("1f1b", {2, 1, 10, kSplit});
   StageCosts costs = StageCosts::uniform(2, 1, 2);
   costs.forward[1] = 3;
   costs.backward[1] = 5;
@@ -115,7 +181,7 @@ TEST(Simulate, TheSlowestStageSetsThePace) {
 }
 
 TEST(Simulate, TheLossTakesItsTime) {
-  const Schedule schedule = make_schedule("gpipe", 1, 2, LossCoupling::kCoupled);
+  const Schedule schedule = make_schedule("gpipe", {1, 1, 2, kCoupled});
   StageCosts costs = StageCosts::uniform(1, 1, 2);
   costs.loss = 4;
   const Simulation simulation = simulate(schedule, costs);
@@ -130,9 +196,9 @@ TEST(Simulate, TheLossTakesItsTime) {
 TEST(Simulate, FindsEveryActionThatIsMissingOrThereTwice) {
   int num_broken = 0;
   for (const LossCoupling coupling : kCouplings) {
-    std::vector<Schedule> schedules{test::zb_h1(3, 4, coupling), test::looped_gpipe(2, 2, 3, coupling),
+    std::vector<Schedule> schedules{test::looped_gpipe(2, 2, 3, coupling),
                                     test::gpipe_over({0, 1, 1, 0}, 2, 3, coupling)};
-    for (const std::string& name : schedule_names()) schedules.push_back(make_schedule(name, 3, 4, coupling));
+    for (const std::string& name : schedule_names()) schedules.push_back(make_schedule(name, {3, 0, 4, coupling}));
     for (const Schedule& schedule : schedules) {
       const StageCosts costs = StageCosts::uniform(schedule.num_stages, 1, 1);
       ASSERT_NO_THROW(simulate(schedule, costs)) << schedule.name;
@@ -171,10 +237,8 @@ void expect_errors(const std::vector<Broken>& all) {
   for (const Broken& broken : all) EXPECT_EQ(error_of(broken.schedule), "[pipeline schedule] " + broken.error);
 }
 
-constexpr LossCoupling kSplit = LossCoupling::kSplit, kCoupled = LossCoupling::kCoupled;
-
 TEST(Simulate, NamesASizeThatFitsNothing) {
-  const Schedule good = make_schedule("gpipe", 2, 1, kSplit);
+  const Schedule good = make_schedule("gpipe", {2, 1, 1, kSplit});
   Schedule lists = good, stages = good, none = good;
   lists.num_ranks = 3;
   stages.rank_of_stage.pop_back();
@@ -321,7 +385,7 @@ TEST(Simulate, NamesWhatIsMissingAtTheEnd) {
 }
 
 TEST(Simulate, RefusesCostsThatAreNone) {
-  const Schedule schedule = make_schedule("gpipe", 2, 2, LossCoupling::kSplit);
+  const Schedule schedule = make_schedule("gpipe", {2, 1, 2, kSplit});
   EXPECT_THROW(simulate(schedule, StageCosts::uniform(3, 1, 1)), UserError);
   EXPECT_THROW(simulate(schedule, StageCosts::uniform(2, -1, 1)), UserError);
   EXPECT_THROW(simulate(schedule, StageCosts::uniform(2, 1, 1.0 / 0.0)), UserError);
@@ -370,7 +434,7 @@ TEST(Draw, NamesTheStageWhereARankOwnsSeveral) {
 }
 
 TEST(Draw, ShowsTheHalvesOfBackwards) {
-  EXPECT_EQ(draw(simulate(test::zb_h1(2, 3, LossCoupling::kSplit), StageCosts::uniform(2, 1, 2))),
+  EXPECT_EQ(draw(simulate(make_schedule("zb_h1", {2, 1, 3, kSplit}), StageCosts::uniform(2, 1, 2))),
             "stage 0  F0 F1 .  D0 W0 F2 D1 W1 D2 W2\n"
             "stage 1  .  F0 D0 F1 D1 W0 F2 D2 W1 W2\n"
             "\n"
@@ -381,8 +445,24 @@ TEST(Draw, ShowsTheHalvesOfBackwards) {
             "peak kept activations  2 2   (microbatches, by stage)\n");
 }
 
+TEST(Draw, APictureHasABoxForEveryActionWhereItStands) {
+  const std::string svg = draw_svg(simulate(make_schedule("zb_v", {1, 2, 1, kCoupled}), StageCosts::uniform(2, 1, 2)));
+  EXPECT_EQ(svg.find("<svg xmlns="), 0u);
+  std::size_t at = 0;
+  for (const char* title : {"E0@0, 0 to 1", "E0@1, 1 to 2", "L@1, 2 to 2", "F0@0, 2 to 3", "F0@1, 3 to 4",
+                            "D0@1, 4 to 5", "W0@1, 5 to 6", "D0@0, 6 to 7", "W0@0, 7 to 8"}) {
+    const std::size_t found = svg.find(std::string("<title>") + title + "</title>");
+    ASSERT_NE(found, std::string::npos) << title;
+    EXPECT_GT(found, at) << title;
+    at = found;
+  }
+  // Columns of 20 px behind the 64 of the names.
+  EXPECT_NE(svg.find(R"(<rect x="204.0" y="8.0" width="20.0" height="22" fill="#8fc08f")"), std::string::npos);
+  EXPECT_NE(svg.find("time 8, bubble 0.0 %</text>"), std::string::npos);
+}
+
 TEST(Draw, TakesFinerColumnsForUnevenCosts) {
-  const Schedule schedule = make_schedule("gpipe", 1, 1, LossCoupling::kSplit);
+  const Schedule schedule = make_schedule("gpipe", {1, 1, 1, kSplit});
   EXPECT_EQ(draw(simulate(schedule, StageCosts::uniform(1, 2, 3))).substr(0, 26), "stage 0  F0--- B0------\n\nF");
   EXPECT_EQ(draw(simulate(schedule, StageCosts::uniform(1, 0, 0))).substr(0, 9), "stage 0\n\n");
 }

@@ -28,7 +28,7 @@ struct Model {
                                           .vocabulary = kVocabulary,
                                           .sizes = {.width = 256, .layers = 6, .heads = 4, .feed_forward = 1024}}}),
                  {cross_entropy_objective({.name = "language", .slot = "logits", .field = "targets"})},
-                 gpipe(1, 1, LossCoupling::kSplit),
+                 gpipe({1, 1, 1, LossCoupling::kSplit}),
                  {.seed = 1}};
   Inference inference{rank.device, rank.mesh, rank.executor, {}};
 };

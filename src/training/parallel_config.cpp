@@ -1,0 +1,146 @@
+#include "training/parallel_config.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/file.h"
+#include "parallel/pipeline/schedule_text.h"
+#include "parallel/pipeline/schedules.h"
+
+namespace triptych::training {
+namespace {
+
+constexpr int kMostRanks = 65536;
+
+// The stages of all ranks, or 0 if the config has no such schedule, which is told to the reader.
+int64_t check_schedule(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use) {
+  const ParallelOptions& p = c.parallel;
+  if (is_schedule_file(p.schedule)) {
+    if (mesh_use != MeshUse::kSteps) return p.mesh.pp;
+    try {
+      return schedule_of(c).num_stages;
+    } catch (const Error& error) {
+      reader.problem("parallel.schedule", error.what(), "Name a schedule, or a file that fits the config");
+      return 0;
+    }
+  }
+  const std::vector<std::string> names = schedule_names();
+  if (std::ranges::find(names, p.schedule) == names.end()) {
+    reader.problem(
+        "parallel.schedule",
+        fmt::format("must be one of {}, or the path of a file, found \"{}\"", fmt::join(names, ", "), p.schedule),
+        "Name one of them");
+    return 0;
+  }
+  const ScheduleKind& kind = schedule_kind(p.schedule);
+  const int virtual_stages = p.virtual_stages == 0 ? kind.usual_virtual_stages() : p.virtual_stages;
+  if (!kind.can_have(virtual_stages)) {
+    reader.problem("parallel.virtual_stages",
+                   fmt::format("must be {} to {} with the schedule {}, found {}", kind.least_virtual_stages,
+                               kind.most_virtual_stages, kind.name, virtual_stages),
+                   "Leave it out, or use another schedule");
+    return 0;
+  }
+  return int64_t{p.mesh.pp} * virtual_stages;
+}
+
+}  // namespace
+
+void read_parallel(ConfigReader& reader, ParallelOptions& p, std::string& recompute) {
+  reader.read("parallel.pp", p.mesh.pp, "Pipeline stages.")
+      .at_least(1)
+      .at_most(kMostRanks)
+      .also_called({"pp_size", "pipeline_parallel", "pipeline_parallel_size", "pipeline_parallel_degree",
+                    "pipeline_model_parallel_size"});
+  reader.read("parallel.dp", p.mesh.dp, "Replicas of the model, each with its share of the batch.")
+      .at_least(1)
+      .at_most(kMostRanks)
+      .also_called({"dp_size", "data_parallel", "data_parallel_size", "data_parallel_degree"});
+  reader.read("parallel.tp", p.mesh.tp, "Ranks that share every block: heads, feed-forward, vocabulary.")
+      .at_least(1)
+      .at_most(kMostRanks)
+      .also_called({"tp_size", "tensor_parallel", "tensor_parallel_size", "tensor_parallel_degree",
+                    "tensor_model_parallel_size"});
+  reader.read("parallel.schedule", p.schedule,
+              fmt::format("Order of a step's work in the pipeline. {}. Or the path of a file that lists it "
+                          "(docs/parallelism.md).",
+                          describe_schedules()));
+  reader
+      .read("parallel.virtual_stages", p.virtual_stages,
+            "Stages of a rank, with a schedule that can have several; 0: 2 of those, else 1.")
+      .at_least(0)
+      .at_most(kMaxVirtualStages)
+      .also_called({"virtual_pipeline_model_parallel_size", "num_model_chunks", "num_layers_per_virtual_pipeline_stage",
+                    "stages_per_rank", "num_chunks"});
+  reader.read("parallel.microbatches", p.microbatches, "Pieces of a replica's batch that go through the pipeline.")
+      .at_least(1)
+      .at_most(65536)
+      .also_called({"accum_freq", "accumulation_steps", "gradient_accumulation_steps", "accumulate_grad_batches",
+                    "num_microbatches"});
+  reader.read("parallel.sequence_parallel", p.sequence_parallel,
+              "Between the blocks, share activations over tp by sequence.");
+  reader
+      .read("parallel.recompute", recompute,
+            "full keeps only the inputs of Transformer blocks and runs them again in backward.")
+      .one_of({"none", "full"})
+      .also_called({"grad_checkpointing", "gradient_checkpointing", "activation_checkpointing", "activation_checkpoint",
+                    "recompute_granularity"});
+  reader.read("parallel.bucket_mb", p.bucket_mb, "MiB of gradients that are reduced together.")
+      .positive()
+      .at_most(65536);
+}
+
+void check_parallel(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use, int num_ranks) {
+  const MeshShape& mesh = c.parallel.mesh;
+  const int64_t pieces = int64_t{mesh.dp} * c.parallel.microbatches;
+  if (c.training.global_batch % pieces != 0) {
+    reader.problem("training.global_batch",
+                   fmt::format("must be a multiple of parallel.dp * parallel.microbatches: {} / ({} * {})",
+                               c.training.global_batch, mesh.dp, c.parallel.microbatches),
+                   fmt::format("Set it to {}", (c.training.global_batch + pieces - 1) / pieces * pieces));
+  }
+  const int64_t num_stages = check_schedule(reader, c, mesh_use);
+  if (mesh_use != MeshUse::kSteps) return;
+  const auto num_blocks = static_cast<int64_t>(c.task->model().blocks.size());
+  if (num_stages > num_blocks) {
+    reader.problem("parallel.pp",
+                   fmt::format("must not make more stages than the model has blocks: {} stages on {} ranks, {} blocks",
+                               num_stages, mesh.pp, num_blocks),
+                   "Use fewer stages");
+  }
+  try {
+    check_mesh_shape(mesh, num_ranks);
+  } catch (const UserError& error) {
+    reader.problem("parallel", error.what(), "Change the mesh or the number of ranks");
+  }
+}
+
+void use_mesh(ParallelOptions& p, MeshUse mesh_use, int num_ranks) {
+  MeshShape& mesh = p.mesh;
+  const bool fits = int64_t{mesh.pp} * mesh.dp * mesh.cp * mesh.tp == num_ranks;
+  if (mesh_use == MeshUse::kSteps || (mesh_use == MeshUse::kForward && fits)) return;
+  mesh = mesh_use == MeshUse::kForward ? MeshShape{.dp = num_ranks} : MeshShape();
+  if (is_schedule_file(p.schedule)) p.schedule = ParallelOptions().schedule;
+}
+
+Schedule schedule_of(const RunConfig& config) {
+  const ParallelOptions& p = config.parallel;
+  const LossCoupling coupling = coupling_of(config.task->objectives());
+  if (!is_schedule_file(p.schedule)) {
+    return make_schedule(p.schedule, {.num_ranks = p.mesh.pp,
+                                      .virtual_stages = p.virtual_stages,
+                                      .num_microbatches = p.microbatches,
+                                      .coupling = coupling});
+  }
+  const Schedule schedule = parse_schedule(read_text_file(p.schedule, kMaxScheduleBytes), p.schedule, coupling);
+  const auto require = [&](std::string_view key, int wanted, int found) {
+    if (wanted == found) return;
+    throw UserError(p.schedule, fmt::format("must be made for {} = {}, found {}.", key, wanted, found));
+  };
+  require("parallel.pp", p.mesh.pp, schedule.num_ranks);
+  require("parallel.microbatches", p.microbatches, schedule.num_microbatches);
+  return schedule;
+}
+
+}  // namespace triptych::training

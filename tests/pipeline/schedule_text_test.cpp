@@ -1,0 +1,79 @@
+#include "parallel/pipeline/schedule_text.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "parallel/pipeline/schedules.h"
+#include "pipeline/pipeline_support.h"
+
+namespace triptych::test {
+namespace {
+
+constexpr LossCoupling kSplit = LossCoupling::kSplit, kCoupled = LossCoupling::kCoupled;
+
+TEST(ScheduleText, EveryKindIsReadBackAsItWas) {
+  for (const LossCoupling coupling : {kSplit, kCoupled}) {
+    for (const int ranks : {1, 2, 3}) {
+      for (const std::string& name : schedule_names()) {
+        const Schedule schedule = make_schedule(name, {ranks, 0, 5, coupling});
+        const Schedule again = parse_schedule(to_text(schedule), "mine", coupling);
+        EXPECT_EQ(again.ranks, schedule.ranks) << name << " " << ranks;
+        EXPECT_EQ(again.rank_of_stage, schedule.rank_of_stage) << name << " " << ranks;
+        EXPECT_EQ(again.num_microbatches, 5);
+        EXPECT_EQ(again.coupling, coupling);
+      }
+    }
+  }
+}
+
+TEST(ScheduleText, IsWhatComputesWithoutTheMessages) {
+  EXPECT_EQ(to_text(make_schedule("1f1b", {2, 1, 2, kSplit})), "F0 F1 B0 B1\nF0 B0 F1 B1\n");
+  EXPECT_EQ(to_text(make_schedule("zb_v", {1, 2, 1, kCoupled})), "E0@0 E0@1 L@1 F0@0 F0@1 D0@1 W0@1 D0@0 W0@0\n");
+}
+
+TEST(ScheduleText, MayHaveCommentsAndEmptyLines) {
+  const Schedule schedule = parse_schedule("# two ranks\n\n  F0 \t B0  # the first\r\nF0 B0", "mine", kSplit);
+  EXPECT_EQ(words(schedule.ranks[0]), "F0 SF0 RB0 B0");
+  EXPECT_EQ(words(schedule.ranks[1]), "RF0 F0 B0 SB0");
+}
+
+std::string error_of(const std::string& text, LossCoupling coupling = kSplit) {
+  try {
+    parse_schedule(text, "mine", coupling);
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(ScheduleText, NamesTheLineOfWhatIsNoAction) {
+  const auto refused = [](const std::string& word) {
+    return "[mine:2] must have words such as F0, B0, D0, W0, E0 or L, with @ and the stage where a rank has several, "
+           "found '" +
+           word + "'.";
+  };
+  for (const char* word : {"G0", "F", "F-1", "F0x", "F0@", "F0@x", "F0@-1", "L0", "f0", "SF0", "@0", "F65536",
+                           "F0@65536", "F99999999999"}) {
+    EXPECT_EQ(error_of("\nF0 " + std::string(word)), refused(word));
+  }
+}
+
+TEST(ScheduleText, RefusesWhatIsNoSchedule) {
+  EXPECT_EQ(error_of("# nothing\n"), "[mine] must have a line of actions for every rank, found none.");
+  EXPECT_EQ(error_of("F0@0 B0@0\nF0@2 B0@2"), "[mine] must name every stage from 0, found 2 of 3.");
+  EXPECT_EQ(error_of("F0@0 B0@0\nF0@0 B0@0"),
+            "[mine:2] stage 0 must be of one rank, found it on rank 0 and on rank 1.");
+  EXPECT_EQ(
+      error_of("F0 B0\nF0"),
+      "[mine] cannot be carried out: [pipeline schedule] rank 1, stage 1: B0 is missing. Sends (S) and receives (R) "
+      "stand behind and in front of what they pass.");
+  EXPECT_NE(error_of("F0 B0 F1 B1\nF0 F1 B0 B1").find("deadlock: "), std::string::npos);
+  EXPECT_NE(error_of("F0 F1 B0 B1\nF1 F0 B0 B1").find("sends and receives must have one order"), std::string::npos);
+  EXPECT_NE(error_of("F0 B0", kCoupled).find("the loss, which gives its seed, was not evaluated"), std::string::npos);
+  EXPECT_NE(error_of("F65535@1023 B0@0").find("must name every stage from 0"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace triptych::test
