@@ -105,8 +105,8 @@ void check_parallel(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use, 
   const auto num_blocks = static_cast<int64_t>(c.task->model().blocks.size());
   if (num_stages > num_blocks) {
     reader.problem("parallel.pp",
-                   fmt::format("must not make more stages than the model has blocks: {} stages on {} ranks, {} blocks",
-                               num_stages, mesh.pp, num_blocks),
+                   fmt::format("must not make more stages than the model has blocks: {} stages, {} blocks", num_stages,
+                               num_blocks),
                    "Use fewer stages");
   }
   try {

@@ -70,6 +70,10 @@ TEST(ScheduleText, RefusesWhatIsNoSchedule) {
       "[mine] cannot be carried out: [pipeline schedule] rank 1, stage 1: B0 is missing. Sends (S) and receives (R) "
       "stand behind and in front of what they pass.");
   EXPECT_NE(error_of("F0 B0 F1 B1\nF0 F1 B0 B1").find("deadlock: "), std::string::npos);
+  std::string many;
+  for (int r = 0; r < 500; ++r) many += r == 0 ? "B0 F0\n" : "F0 B0\n";
+  EXPECT_NE(error_of(many).find("; and 492 more ranks wait. Sends"), std::string::npos);
+  EXPECT_LT(error_of(many).size(), 2000u);
   EXPECT_NE(error_of("F0 F1 B0 B1\nF1 F0 B0 B1").find("sends and receives must have one order"), std::string::npos);
   EXPECT_NE(error_of("F0 B0", kCoupled).find("the loss, which gives its seed, was not evaluated"), std::string::npos);
   EXPECT_NE(error_of("F65535@1023 B0@0").find("must name every stage from 0"), std::string::npos);
