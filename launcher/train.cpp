@@ -44,6 +44,16 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       ->type_name("PATH");
   command->add_flag("--overwrite", request->overwrite,
                     "Let a new run replace the one in run.dir: its checkpoints by name, and its files; nothing else");
+  command
+      ->add_option("--trace-from", request->trace.first,
+                   "Trace what all ranks do from this step on, counted from 1, into run.dir/trace_STEP.json, which "
+                   "chrome://tracing and ui.perfetto.dev show: the schedule, blocks, backwards, operations of groups, "
+                   "waits (docs/watching.md)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--trace-steps", request->trace.count, "How many steps")
+      ->check(CLI::Range(1, 1000))
+      ->needs("--trace-from")
+      ->capture_default_str();
   command->footer(
       "Needs parallel.pp * dp * tp ranks: mpirun or launcher/run-ranks starts them; alone it is one.\n"
       "Examples:\n"

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "parallel/traced_pending.h"
 
 namespace triptych::parallel {
 namespace {
@@ -103,12 +104,17 @@ std::shared_ptr<Pending> Group::start_checked(Operation operation) {
     if (operation.tag < 0 || operation.tag > kMaxTag) refuse(fmt::format("has a tag outside [0, {}]", kMaxTag));
     auto& numbers = operation.kind == Operation::Kind::kSend ? num_sent_ : num_received_;
     operation.sequence = numbers[{operation.peer, operation.tag}]++;
-    return start(operation);
+    return start_traced(operation);
   }
   operation.sequence = num_collectives_++;
-  if (size() > 1) return start(operation);
+  if (size() > 1) return start_traced(operation);
   if (operation.send != nullptr && operation.count > 0) copy(operation.recv, operation.send, operation.bytes());
   return std::make_shared<Done>();
+}
+
+std::shared_ptr<Pending> Group::start_traced(const Operation& operation) {
+  if (trace_ == nullptr || !trace_->is_on()) return start(operation);
+  return traced(start(operation), *trace_, *identity_, operation);
 }
 
 void Group::copy(void* to, const void* from, std::size_t bytes) {

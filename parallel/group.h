@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "base/trace.h"
 
 namespace triptych::parallel {
 
@@ -128,6 +129,8 @@ class Group {
   /// Moves along what is in flight, in every group of this rank; called between kernels, since MPI moves nothing by
   /// itself. Cheap if nothing is.
   virtual void progress() = 0;
+  /// Operations that start from now on are seen by `trace`, which outlives them; null: by none.
+  void set_trace(Trace* trace) { trace_ = trace; }
   /// Ends all ranks of the world. Processes exit with `exit_code`; ranks that are threads get WorldError from their
   /// next operation or wait, and so does the caller.
   [[noreturn]] virtual void abort(int exit_code) = 0;
@@ -144,7 +147,9 @@ class Group {
 
  private:
   std::shared_ptr<Pending> start_checked(Operation operation);
+  std::shared_ptr<Pending> start_traced(const Operation& operation);
   std::shared_ptr<const GroupIdentity> identity_;
+  Trace* trace_ = nullptr;
   int64_t num_collectives_ = 0;
   std::map<std::pair<int, int>, int64_t> num_sent_, num_received_;  // by (peer, tag)
 };

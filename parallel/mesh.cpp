@@ -118,6 +118,10 @@ Mesh::Mesh(Group& world, const MeshShape& shape, Device& device) : world_(&world
   }
 }
 
+void Mesh::set_trace(Trace* trace) {
+  for (const std::unique_ptr<Group>& group : groups_) group->set_trace(trace);
+}
+
 // A group moves along what is in flight in all of its rank's groups, the host's too.
 void Mesh::progress() const {
   all_ranks_->progress();

@@ -117,6 +117,8 @@ class Mesh {
   Group& pp() const { return *pp_; }
   /// Moves along what is in flight in any group of this rank; throws WorldError where a peer is known to have failed.
   void progress() const;
+  /// Operations of all groups but the world's are seen by `trace` from now on, which outlives them; null: by none.
+  void set_trace(Trace* trace);
 
  private:
   Group* world_;

@@ -71,7 +71,10 @@ void backward(std::span<const Variable> roots, std::span<const Gradient> gradien
   }
   while (!ready.empty()) {
     const std::shared_ptr<Node> node = ready.pop();
-    const bool counts_later = run(*node, options);
+    const bool counts_later = [&] {
+      const TraceScope scope(options.trace, "backward", [&] { return std::string(node->name); });
+      return run(*node, options);
+    }();
     for (const Edge& edge : node->inputs) {
       if (edge.leaf && !counts_later) edge.leaf->count_use();
       if (edge.node && has_gradient(*edge.node)) ready.add(edge.node);

@@ -16,6 +16,7 @@ struct BackwardOptions {
   /// Where work on weights' gradients is put, to be run by `run_apart` (Qi et al. 2023, zero-bubble pipelines: backward
   /// is two halves, that of the activations and that of the weights); null: it is run at once.
   WorkApart* apart = nullptr;
+  Trace* trace = nullptr;  ///< sees every operation's backward
 };
 
 /// Runs the graph behind `roots` backwards from the given gradients, later operations first; each operation's memory is

@@ -87,6 +87,11 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
   set_trained([](const std::string&) { return true; });
 }
 
+void Executor::set_trace(Trace* trace) {
+  trace_ = trace;
+  mesh_->set_trace(trace);
+}
+
 void Executor::set_trained(const std::function<bool(const std::string&)>& is_trained) {
   for (Parameter* parameter : own_parameters_) parameter->is_trained = is_trained(parameter->name);
   flow_ = gradient_flow(*model_, route_, block_trainings(*model_, parameters_, is_trained));
@@ -140,7 +145,8 @@ Pass Executor::make_pass(int64_t step, int64_t first_sample, bool record, const 
               .recompute = options_.recompute,
               .seed = options_.seed,
               .step = step,
-              .first_sample = first_sample};
+              .first_sample = first_sample,
+              .trace = trace_};
 }
 
 // ---- Messages between stages
@@ -255,7 +261,7 @@ void Executor::do_backward(const Action& action) {
   arrived.clear();
   WorkApart apart;
   const bool is_split = action.kind == Action::kBackwardInput;
-  backward(roots, seeds, {.poll = [this] { reducer_->poll(); }, .apart = is_split ? &apart : nullptr});
+  backward(roots, seeds, {.poll = [this] { reducer_->poll(); }, .apart = is_split ? &apart : nullptr, .trace = trace_});
   if (is_split) apart_[place] = std::move(apart);
   if (action.stage == 0) return;
   const bool crosses = schedule_.crosses_ranks(action.stage - 1);
@@ -276,6 +282,7 @@ Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, co
   reducer_->begin_step();
   if (losses_) losses_->begin_step(microbatches, whole, loss_scale);
   for (const Action& action : schedule_.ranks[static_cast<std::size_t>(mesh_->coordinate().pp)]) {
+    const TraceScope scope(trace_, "schedule", [&] { return to_string(action, true); });
     const int m = action.microbatch;
     const Place place{action.stage, m};
     const Pass pass = make_pass(step, first + m * rows, !is_embed(action), *plan_);
@@ -292,7 +299,7 @@ Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, co
         break;
       case Action::kLoss: {
         std::vector<std::map<std::string, Gradient>> seeds =
-            losses_->coupled(microbatches, flow_.carried.back(), whole, {.poll = poll});
+            losses_->coupled(microbatches, flow_.carried.back(), whole, {.poll = poll, .trace = trace_});
         for (std::size_t i = 0; i < seeds.size(); ++i) {
           gradients_in_[{action.stage, static_cast<int>(i)}] = std::move(seeds[i]);
         }

@@ -51,6 +51,10 @@ class Executor {
   /// sends none. What was never trained has no gradient's memory; what was keeps it.
   void set_trained(const std::function<bool(const std::string&)>& is_trained);
 
+  /// What steps do is seen by `trace` from now on, which outlives this; null: by none.
+  void set_trace(Trace* trace);
+  Trace* trace() const { return trace_; }
+
   /// Forward and backward of one step; afterwards every trained parameter of this rank has its complete gradient.
   ///   microbatches   this rank's rows, cut into as many equal pieces as the schedule has microbatches
   ///   step           of the run: the key of its random numbers
@@ -141,6 +145,7 @@ class Executor {
   std::vector<PlacedParameter> parameters_;
   std::vector<Parameter*> own_parameters_;
   std::unique_ptr<Reducer> reducer_;
+  Trace* trace_ = nullptr;
 
   // Of the step that runs.
   std::map<Place, Values> arrived_, ready_;

@@ -38,6 +38,7 @@ Values Stage::forward(const Route& route, const Values& inputs, const Fields& fi
   for (std::size_t i = begin_; i < end_; ++i) {
     if (!route.runs[i]) continue;
     const BlockSpec& spec = model_->blocks[i];
+    const TraceScope scope(pass.trace, "block", [&] { return spec.name; });
     // What a decoder attends to is computed whole, before the first token, though it is in the same pass.
     Pass own = pass;
     const auto is_text = [](const Slot& slot) { return slot.is_text; };

@@ -30,6 +30,7 @@ struct Pass {
   int64_t first_sample = 0;  ///< of the microbatch, in the global batch
   /// Decoding: sequences are one token long, the one at its position, and attend to those before.
   DecodingCache* cache = nullptr;
+  Trace* trace = nullptr;               ///< sees every block
   AttentionSink* attentions = nullptr;  ///< sees every attention of this rank, of passes that are to be explained
 
   Variable use(Parameter& parameter) const { return Variable::of(parameter, record); }

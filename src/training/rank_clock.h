@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,13 @@ class RankClock {
 
   /// What follows is a step: before the first one, and after what is none, such as saving.
   void start() { begin_ = now(); }
+  /// Calls `wait`, which waits for the loader: all of that time is the loader's, also where it waits for what other
+  /// ranks say of their rows.
+  void for_loader(const std::function<void()>& wait) {
+    const double before = world_->waited_s();
+    wait();
+    begin_.waited_s += world_->waited_s() - before;
+  }
   /// A step has ended, and what follows is none until `add`.
   void stop() { end_ = now(); }
   /// Of the step that was stopped; another one begins.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <fstream>
 #include <random>
 #include <span>
 #include <system_error>
@@ -20,6 +21,7 @@
 #include "report/metrics.h"
 #include "report/report.h"
 #include "report/run_status.h"
+#include "report/trace_file.h"
 #include "training/run_checkpoint.h"
 
 namespace triptych::training {
@@ -99,6 +101,17 @@ bool is_of_ours(const fs::path& path) {
   if (name == kStatusName) return begins_with_format(*head, kStatusFormat);
   if (name == kEvaluationName) return begins_with_format(*head, kEvaluationFormat);
   return head->starts_with(kConfigBegin);
+}
+
+// What --trace-from wrote: by its name and how it begins.
+bool is_trace_file(const fs::path& path) {
+  const std::string name = path.filename().string();
+  if (!name.starts_with("trace_") || !name.ends_with(".json") || !fs::is_regular_file(fs::symlink_status(path))) {
+    return false;
+  }
+  std::string head(report::kTraceBegin.size(), '\0');
+  std::ifstream(path, std::ios::binary).read(head.data(), static_cast<std::streamsize>(head.size()));
+  return head == report::kTraceBegin;
 }
 
 // config_to_step_00000010.toml, config_to_step_00000010_2.toml
@@ -228,7 +241,7 @@ void RunFolder::remove_run() const {
   for (const char* name : kTold) files.push_back(dir_ / name);
   for (const char* name : {kConfigName, kIdentityName}) files.push_back(dir_ / name);
   for (const fs::path& path : list_folder(dir_)) {
-    if (is_earlier_config(path) || is_event_file(path)) files.push_back(path);
+    if (is_earlier_config(path) || is_event_file(path) || is_trace_file(path)) files.push_back(path);
   }
   for (const fs::path& file : files) {
     std::error_code error;

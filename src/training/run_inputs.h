@@ -13,6 +13,7 @@
 #include "parallel/world.h"
 #include "text/tokenizer.h"
 #include "training/run_config.h"
+#include "training/step_trace.h"
 
 namespace triptych::training {
 
@@ -20,6 +21,7 @@ struct TrainingRequest {
   std::string resume;                     ///< "latest", a step, a path, or "auto"; empty: a new run
   bool overwrite = false;                 ///< a new run may replace one in run.dir
   std::vector<std::string> allow_change;  ///< keys that may differ from the checkpoint's config (resume_rules.h)
+  TraceRequest trace;
 
   /// Called where set-up is over, before anything is written: from there on a signal need not end the process.
   std::function<void()> on_start;

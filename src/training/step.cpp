@@ -35,6 +35,7 @@ void TrainingStep::run(std::span<const Fields> microbatches, int64_t step, doubl
   const Mesh& mesh = session_->mesh();
   const Tensor values = session_->executor().run_step(microbatches, step, optimizer_->loss_scale());
 
+  const TraceScope scope(session_->executor().trace(), "optimizer", [] { return std::string("the update"); });
   // One sum over all ranks: the step's values, the squared norm, the wish to stop.
   flight.sums.fill_zero();
   double* sums = flight.sums.data<double>();

@@ -58,6 +58,7 @@ class Trainer {
       if (inputs_.checkpoint) restore(*inputs_.checkpoint);
     });
     together(group_, [&] { start_loader(); });
+    session_->executor().set_trace(&trace_.emplace(world_, session_->mesh(), request.trace).trace());
     steps_.emplace(*session_, *optimizer_);
     if (config_.evaluation.every > 0) {
       held_out_.emplace(config_, *session_, *optimizer_, inputs_.tokenizer,
@@ -74,6 +75,7 @@ class Trainer {
     parameters_ = session_->num_parameters();
     hosts_ = group_.all_gather_string(world_.host());
     const bool is_complete = start_.is_complete() || (held_out_ && held_out_->is_exhausted());
+    if (!is_complete) trace_->require_within(step_ + 1, end);
     together(group_, [&] {
       if (!is_first_) return;
       if (is_complete) {
@@ -103,14 +105,10 @@ class Trainer {
     const auto wants_to_stop = [this] { return request_.stop_signal && request_.stop_signal() != 0; };
     while (step_ < std::min(end, halt_at_)) {
       if (session_->treatments().thaws_at(step_)) thaw();
-      world_.doing(fmt::format("the batch of step {}", step_ + 1));
-      const Fields& batch = feeder_->next();
-      world_.doing(fmt::format("step {}", step_ + 1));
-      steps_->run(batch.cut(config_.parallel.microbatches), step_, learning_rate(config_.learning_rate, step_),
-                  wants_to_stop);
+      trace_->begin(step_ + 1);
+      run_step(wants_to_stop, step_ + 1 == end);
       ++step_;
       const bool save_now = step_ == end || (config_.checkpoint.every > 0 && step_ % config_.checkpoint.every == 0);
-      if (step_ < end) feeder_->prefetch();
       // Of the step before this one, or of this one too if it is done or its weights are to be saved. The first one's,
       // with which all ranks measure the peak together, comes on every rank before another step: who had queued one
       // already would wait in it for those who measure.
@@ -118,6 +116,11 @@ class Trainer {
       const bool waits = save_now || evaluate_now || step_ == first;
       while (const std::unique_ptr<StepReport> report = steps_->take(waits ? 0 : 1)) tell(log, *report);
       if (std::has_single_bit(static_cast<uint64_t>(step_ - first + 1))) gather_times();
+      if (trace_->is_last(step_)) {
+        write_trace();
+        log.start_clock();
+        clock_->start();
+      }
       const bool is_best = evaluate_now && evaluate();
       if (evaluate_now) {
         log.start_clock();
@@ -132,6 +135,7 @@ class Trainer {
       clock_->start();
     }
     while (const std::unique_ptr<StepReport> report = steps_->take(0)) tell(log, *report);
+    if (trace_->trace().is_on()) write_trace();  // the run ends before the last step that was asked for
     if (watch_->is_lost()) throw_lost();
     if (saved != step_) save();
     const TrainingEnd result{.step = step_, .stop_signal = step_ < end && !is_exhausted() ? agreed_signal() : 0};
@@ -147,6 +151,29 @@ class Trainer {
   }
 
  private:
+  // The next step, from the wait for its batch to that for the batch behind it.
+  void run_step(const std::function<bool()>& wants_to_stop, bool is_last) {
+    Trace* const trace = &trace_->trace();
+    const TraceScope scope(trace, "step", [&] { return fmt::format("step {}", step_ + 1); });
+    const auto wait = [&](const std::function<void()>& for_batch) {
+      const TraceScope waiting(trace, "loader", [] { return std::string("the next batch"); });
+      clock_->for_loader(for_batch);
+    };
+    world_.doing(fmt::format("the batch of step {}", step_ + 1));
+    const Fields* batch = nullptr;
+    wait([&] { batch = &feeder_->next(); });
+    world_.doing(fmt::format("step {}", step_ + 1));
+    steps_->run(batch->cut(config_.parallel.microbatches), step_, learning_rate(config_.learning_rate, step_),
+                wants_to_stop);
+    if (!is_last) wait([&] { feeder_->prefetch(); });
+  }
+
+  void write_trace() {
+    together(group_, [&] {
+      trace_->write(step_, config_.run.dir, [this](const std::string& text) { progress_->print(text); });
+    });
+  }
+
   // Parameters that were frozen until now begin to be trained.
   void thaw() {
     together(group_, [&] {
@@ -420,6 +447,7 @@ class Trainer {
   bool is_first_;
   RunStart start_;
   RunInputs& inputs_;
+  std::optional<StepTrace> trace_;  // outlives what it sees
   std::optional<Session> session_;
   std::optional<InitRecord> initial_;  // of a run that begins with another's parameters
   std::optional<AdamW> optimizer_;

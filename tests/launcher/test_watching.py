@@ -64,6 +64,53 @@ class Watching(SmallRuns):
             if "texts" in event:
                 self.assertIn(event["texts"]["config"].split("\n")[1], (run / "config.toml").read_text())
 
+    def test_a_trace_has_what_every_rank_did_in_the_steps_that_were_asked_for(self):
+        run = self.folder / "traced"
+        words = self.arguments(run, mesh={"pp": 2, "dp": 2}, training__steps=6, parallel__schedule='"interleaved"')
+        told = self.run_program(*words, "--trace-from", 3, "--trace-steps", 2, ranks=4)
+        events = json.loads((run / "trace_3.json").read_text())["traceEvents"]
+        self.assertIn("time of a rank, the mean of all: compute ", told.stdout + told.stderr)
+        names = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
+        self.assertEqual([names[rank].rpartition(",")[0] for rank in range(4)],
+                         [f"rank {rank}, pp {rank // 2}, dp {rank % 2}, tp 0" for rank in range(4)])
+        work = {rank: [event for event in events if event["pid"] == rank and event["ph"] == "X"] for rank in range(4)}
+        for rank, spans in work.items():
+            steps = [event for event in spans if event["cat"] == "step"]
+            self.assertEqual([event["name"] for event in steps], ["step 3", "step 4"])
+            actions = [event["name"] for event in spans if event["cat"] == "schedule"]
+            stages = {0: (0, 2), 1: (1, 3)}[rank // 2]
+            for kind in ("E", "F", "B"):  # twice two microbatches on two stages
+                self.assertEqual(sorted(name for name in actions if name[0] == kind),
+                                 sorted(2 * [f"{kind}{m}@{stage}" for stage in stages for m in range(2)]))
+            for span in spans:  # within a step, and either within each other or apart
+                self.assertTrue(any(step["ts"] <= span["ts"] + 1e-2 and
+                                    span["ts"] + span["dur"] <= step["ts"] + step["dur"] + 1e-2 for step in steps), span)
+        # Ranks of a group see the same operations, by their numbers.
+        def operations(rank, group):
+            return [(event["name"], event["args"]["details"]) for event in events
+                    if event["pid"] == rank and event["ph"] == "b" and event["cat"].startswith(group)]
+        self.assertTrue(operations(0, "dp["))
+        self.assertEqual(operations(0, "dp["), operations(1, "dp["))
+        self.assertEqual(operations(2, "dp["), operations(3, "dp["))
+        # A message is received after it began to be sent: the ranks' clocks are one.
+        def times(rank, name, phase):
+            return [event["ts"] for event in events if event["pid"] == rank and event["ph"] == phase
+                    and event["cat"].startswith("pp[") and event["name"].startswith(name)]
+        sent, received = times(0, "send(", "b"), times(2, "recv(", "e")
+        self.assertEqual(len(sent), len(received))
+        for begin, end in zip(sent, received):
+            self.assertLessEqual(begin, end + 1e-2)
+
+        late = self.arguments(run, training__steps=6)
+        self.assertIn("must be a step that is still to be trained, 1 to 6, found 7",
+                      self.program(*late, "--overwrite", "--trace-from", 7, expect=2))
+        self.assertTrue((run / "trace_3.json").exists())
+        (run / "trace_9.json").write_text("of somebody else")
+        self.program(*late, "--overwrite", "--trace-from", 5, "--trace-steps", 9)  # as far as the run goes
+        self.assertEqual(sorted(path.name for path in run.glob("trace_*")), ["trace_5.json", "trace_9.json"])
+        events = json.loads((run / "trace_5.json").read_text())["traceEvents"]
+        self.assertEqual([event["name"] for event in events if event.get("cat") == "step"], ["step 5", "step 6"])
+
     def test_the_report_says_how_the_run_goes_and_is_made_anew_the_same(self):
         run = self.folder / "reported"
         self.train(run, mesh={"pp": 2}, training__steps=6, training__stop_after=4)

@@ -202,5 +202,35 @@ TEST(Mesh, OfOneRankNeedsNoOther) {
   EXPECT_THROW(Mesh(*world, {.tp = 2}, device), UserError);
 }
 
+TEST(Mesh, ATraceSeesWhatGroupsDoWhileItIsOn) {
+  run_ranks(2, [&](Group& world) {
+    Device device(1);
+    Trace trace;
+    Mesh mesh(world, {.tp = 2}, device);
+    mesh.set_trace(&trace);
+    float value = 1;
+    const auto sum = [&] { mesh.group(Axis::kTp).all_reduce(&value, 1, DType::kFloat32, ReduceOp::kSum)->wait(); };
+    sum();
+    EXPECT_TRUE(trace.spans().empty());
+    trace.start();
+    sum();
+    trace.stop();
+    sum();
+    EXPECT_EQ(value, 8);
+    ASSERT_EQ(trace.spans().size(), 2u);
+    const Trace::Span &operation = trace.spans()[0], &wait = trace.spans()[1];
+    EXPECT_EQ(operation.track, Trace::Track::kInFlight);
+    EXPECT_EQ(operation.kind, "tp[pp=0,dp=0]");
+    EXPECT_EQ(operation.name, "all_reduce(sum, float32 x 1)");
+    EXPECT_EQ(operation.details, "4 bytes, number 1");
+    EXPECT_EQ(wait.track, Trace::Track::kWork);
+    EXPECT_EQ(wait.kind, "wait");
+    EXPECT_EQ(wait.name, "tp[pp=0,dp=0]: all_reduce(sum, float32 x 1)");
+    EXPECT_LE(operation.begin_ns, wait.begin_ns);
+    EXPECT_LE(operation.end_ns, wait.end_ns);
+    EXPECT_LE(wait.begin_ns, operation.end_ns);
+  });
+}
+
 }  // namespace
 }  // namespace triptych::test

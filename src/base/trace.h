@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/rooms.h"
+
+namespace triptych::base {
+
+/// What a rank does, and when, while it is on: spans of its clock, in the order in which they ended. One thread at a
+/// time uses it. Off, or not there (a null pointer to it), it costs a comparison.
+class Trace {
+ public:
+  enum class Track : uint8_t {
+    kWork,      ///< what the rank's thread does: one thing at a time, a span may lie in another
+    kInFlight,  ///< what goes on beside it: operations of groups, from their start until they are known to be done
+  };
+  struct Span {
+    Track track = Track::kWork;
+    std::string
+        kind;  ///< "step", "schedule", "block", "backward", "wait", "loader", "optimizer", "save", a group's name
+    std::string name;     ///< "F2@1", "image.blocks.3", "all_reduce(sum, float32 x 12)"
+    std::string details;  ///< more of it, for who looks at the span alone
+    int64_t begin_ns = 0, end_ns = 0;
+  };
+
+  bool is_on() const { return is_on_; }
+  /// Begins anew: what was seen before is forgotten.
+  void start() {
+    spans_.clear();
+    is_on_ = true;
+  }
+  void stop() { is_on_ = false; }
+  /// A span that has ended; forgotten if the trace is off by now.
+  void add(Span span) {
+    if (is_on_) spans_.push_back(std::move(span));
+  }
+  std::span<const Span> spans() const { return spans_; }
+
+  /// Of the clock that spans are on: steady, the same for all processes of a machine.
+  static int64_t now_ns();
+
+ private:
+  bool is_on_ = false;
+  std::vector<Span> spans_;
+};
+
+/// A span of a rank's work from here to the end of its scope, where `trace` is there and on.
+class TraceScope {
+ public:
+  /// `make_name` is called only if it is: a name may be long to make.
+  template <typename MakeName>
+  TraceScope(Trace* trace, std::string_view kind, MakeName&& make_name) : trace_(trace) {
+    if (trace_ == nullptr || !trace_->is_on()) {
+      trace_ = nullptr;
+      return;
+    }
+    span_ = {.kind = std::string(kind), .name = make_name(), .begin_ns = Trace::now_ns()};
+  }
+  ~TraceScope() {
+    if (trace_ == nullptr) return;
+    span_.end_ns = Trace::now_ns();
+    trace_->add(std::move(span_));
+  }
+  TraceScope(const TraceScope&) = delete;
+  TraceScope& operator=(const TraceScope&) = delete;
+
+ private:
+  Trace* trace_;
+  Trace::Span span_;
+};
+
+}  // namespace triptych::base

@@ -1,0 +1,93 @@
+#include "report/trace_file.h"
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace triptych::test {
+namespace {
+
+using report::times_by_part;
+using report::trace_events;
+using Json = nlohmann::json;
+
+Trace two_steps() {
+  Trace trace;
+  trace.start();
+  const auto work = [&](const char* kind, const char* name, int64_t begin, int64_t end) {
+    trace.add({.kind = kind, .name = name, .begin_ns = begin, .end_ns = end});
+  };
+  work("loader", "the next batch", 1'000, 3'000);
+  work("schedule", "F0@0", 3'000, 9'000);
+  trace.add({.track = Trace::Track::kInFlight,
+             .kind = "dp[pp=0]",
+             .name = "all_reduce(sum, float32 x 2)",
+             .details = "8 bytes, number 7",
+             .begin_ns = 4'000,
+             .end_ns = 11'500});
+  work("wait", "dp[pp=0]: all_reduce(sum, float32 x 2)", 9'000, 12'000);
+  work("step", "step \"1\"", 1'000, 13'000);
+  work("wait", "pp: recv", 13'000, 14'000);
+  work("step", "step 2", 13'000, 15'000);
+  return trace;
+}
+
+TEST(TraceFile, HasAnEventForEverySpanOnOneClock) {
+  const Trace trace = two_steps();
+  const std::string text = std::string(report::kTraceBegin) + trace_events(trace, 0, "rank 0", 0) + "," +
+                           trace_events(trace, 3, "rank 3, host \"b\"", 1'000) + std::string(report::kTraceEnd);
+  const Json events = Json::parse(text).at("traceEvents");
+  std::vector<Json> of_rank_3;
+  for (const Json& event : events) {
+    if (event.at("pid") == 3) of_rank_3.push_back(event);
+  }
+  ASSERT_EQ(events.size(), 2 * of_rank_3.size());
+  ASSERT_EQ(of_rank_3.size(), 3u + 6 + 2);
+  EXPECT_EQ(of_rank_3[0].at("args").at("name"), "rank 3, host \"b\"");
+  const Json& forward = of_rank_3[4];
+  EXPECT_EQ(forward.at("ph"), "X");
+  EXPECT_EQ(forward.at("name"), "F0@0");
+  EXPECT_EQ(forward.at("cat"), "schedule");
+  EXPECT_EQ(forward.at("ts"), 2.0);  // microseconds, on the first rank's clock
+  EXPECT_EQ(forward.at("dur"), 6.0);
+  const Json &begin = of_rank_3[5], &end = of_rank_3[6];
+  EXPECT_EQ(begin.at("ph"), "b");
+  EXPECT_EQ(begin.at("ts"), 3.0);
+  EXPECT_EQ(begin.at("args").at("details"), "8 bytes, number 7");
+  EXPECT_EQ(end.at("ph"), "e");
+  EXPECT_EQ(end.at("ts"), 10.5);
+  EXPECT_EQ(begin.at("id2"), end.at("id2"));
+  EXPECT_EQ(begin.at("cat"), end.at("cat"));
+}
+
+TEST(TraceFile, TimesAreOfThePartsThatHaveAName) {
+  const std::map<std::string, int64_t> expected{
+      {"all", 14'000}, {"loader", 2'000}, {"wait dp", 3'000}, {"wait pp", 1'000}};
+  EXPECT_EQ(times_by_part(two_steps()), expected);
+}
+
+TEST(TraceFile, NothingIsSeenWhileTheTraceIsOff) {
+  Trace trace;
+  bool named = false;
+  const auto name = [&] {
+    named = true;
+    return std::string("x");
+  };
+  {
+    const TraceScope off(&trace, "step", name);
+    const TraceScope none(nullptr, "step", name);
+  }
+  EXPECT_TRUE(trace.spans().empty());
+  EXPECT_FALSE(named);
+  trace.start();
+  { const TraceScope on(&trace, "step", name); }
+  ASSERT_EQ(trace.spans().size(), 1u);
+  EXPECT_LE(trace.spans()[0].begin_ns, trace.spans()[0].end_ns);
+  trace.start();
+  EXPECT_TRUE(trace.spans().empty());
+}
+
+}  // namespace
+}  // namespace triptych::test
