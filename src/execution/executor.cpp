@@ -14,18 +14,6 @@ namespace {
 
 constexpr int kActivationTag = 1, kGradientTag = 2;
 
-// Of the objectives of one coupling, or of all.
-std::vector<std::string> slots_of(std::span<const ObjectiveSpec> objectives, std::optional<LossCoupling> coupling) {
-  std::vector<std::string> names;
-  for (const ObjectiveSpec& objective : objectives) {
-    if (coupling && objective.coupling != *coupling) continue;
-    for (const std::string& name : objective.slots) {
-      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
-    }
-  }
-  return names;
-}
-
 std::vector<std::string> sorted_once(const std::vector<std::string>& names) {
   const std::set<std::string> once(names.begin(), names.end());
   return {once.begin(), once.end()};
@@ -48,12 +36,12 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
       model_(&model),
       schedule_(schedule),
       step_values_(execution::step_values(objectives)),
-      route_(route_to(model, slots_of(objectives, std::nullopt))),
+      route_(route_to(model, slots_of(objectives))),
       embed_route_(route_to(model, slots_of(objectives, LossCoupling::kCoupled))),
       split_slots_(slots_of(objectives, LossCoupling::kSplit)) {
   TRIPTYCH_CHECK(schedule.num_ranks == mesh.shape().pp, "a schedule of {} ranks on pp = {}", schedule.num_ranks,
                  mesh.shape().pp);
-  const Partition partition = partition_model(model, route_, schedule.num_stages);
+  const Partition partition = partition_model(model, objectives, schedule.num_stages, options.cuts);
   const auto rank_of = [&](int s) { return schedule.rank_of_stage[static_cast<std::size_t>(s)]; };
   std::vector<Link> links;
   const auto add_link = [&](const Link& link) {

@@ -25,6 +25,7 @@ struct ExecutionOptions {
   bool recompute = false;
   uint64_t seed = 0;
   int64_t bucket_bytes = 8 << 20;
+  std::vector<std::string> cuts = {};  ///< see partition_model
 };
 
 /// A forward pass whose attentions were seen, from which gradients can go back.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/text.h"
+
 namespace triptych::execution {
 namespace {
 
@@ -9,9 +11,53 @@ namespace {
 // operations. It only breaks ties between cuts of nearly equal work.
 constexpr double kFlopsPerElementSent = 128;
 
+Partition partition_at(const ModelSpec& model, int num_stages, std::span<const std::string> cuts) {
+  constexpr const char* kWhere = "parallel.cuts";
+  std::vector<std::string> names;
+  for (const BlockSpec& block : model.blocks) names.push_back(block.name);
+  if (cuts.size() + 1 != static_cast<std::size_t>(num_stages)) {
+    throw UserError(kWhere, fmt::format("must name the first block of every stage but the first: {} stages, found {} "
+                                        "names.",
+                                        num_stages, cuts.size()));
+  }
+  Partition partition{.begin = {0}};
+  for (const std::string& cut : cuts) {
+    const auto found = std::find(names.begin(), names.end(), cut);
+    if (found == names.end()) {
+      const std::string near = nearest_word(cut, names);
+      throw UserError(kWhere, fmt::format("must name blocks of the model, found \"{}\". {}", cut,
+                                          near.empty() ? "`triptych plan stages` lists them."
+                                                       : fmt::format("Did you mean {}?", near)));
+    }
+    const auto index = static_cast<int>(found - names.begin());
+    if (index <= partition.begin.back()) {
+      throw UserError(kWhere, fmt::format("must be in the model's order, behind its first block, found \"{}\" behind "
+                                          "\"{}\". `triptych plan stages` lists them.",
+                                          cut, names[static_cast<std::size_t>(partition.begin.back())]));
+    }
+    partition.begin.push_back(index);
+  }
+  partition.begin.push_back(static_cast<int>(names.size()));
+  return partition;
+}
+
 }  // namespace
 
-Partition partition_model(const ModelSpec& model, const Route& route, int num_stages) {
+std::vector<std::string> slots_of(std::span<const ObjectiveSpec> objectives, std::optional<LossCoupling> coupling) {
+  std::vector<std::string> names;
+  for (const ObjectiveSpec& objective : objectives) {
+    if (coupling && objective.coupling != *coupling) continue;
+    for (const std::string& name : objective.slots) {
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+  }
+  return names;
+}
+
+Partition partition_model(const ModelSpec& model, std::span<const ObjectiveSpec> objectives, int num_stages,
+                          std::span<const std::string> cuts) {
+  if (!cuts.empty()) return partition_at(model, num_stages, cuts);
+  const Route route = route_to(model, slots_of(objectives));
   std::vector<double> costs, boundaries;
   // A stage behind the last block that runs would have nothing to do.
   const std::size_t num_used =

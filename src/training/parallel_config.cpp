@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/file.h"
+#include "execution/partition_model.h"
 #include "parallel/pipeline/schedule_text.h"
 #include "parallel/pipeline/schedules.h"
 
@@ -13,11 +14,16 @@ namespace {
 
 constexpr int kMostRanks = 65536;
 
+// Whether the mesh is used as the config has it.
+bool is_kept(MeshUse use) {
+  return use == MeshUse::kSteps || use == MeshUse::kPlan;
+}
+
 // The stages of all ranks, or 0 if the config has no such schedule, which is told to the reader.
 int64_t check_schedule(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use) {
   const ParallelOptions& p = c.parallel;
   if (is_schedule_file(p.schedule)) {
-    if (mesh_use != MeshUse::kSteps) return p.mesh.pp;
+    if (!is_kept(mesh_use)) return p.mesh.pp;
     try {
       return schedule_of(c).num_stages;
     } catch (const Error& error) {
@@ -73,6 +79,12 @@ void read_parallel(ConfigReader& reader, ParallelOptions& p, std::string& recomp
       .at_most(kMaxVirtualStages)
       .also_called({"virtual_pipeline_model_parallel_size", "num_model_chunks", "num_layers_per_virtual_pipeline_stage",
                     "stages_per_rank", "num_chunks"});
+  reader
+      .read("parallel.cuts", p.cuts,
+            "Names of the blocks with which all stages but the first begin, in order; none: stages are cut where the "
+            "slowest is fastest, by FLOPs. `triptych plan stages` lists blocks and stages.")
+      .also_called({"pipeline_parallel_split_points", "module_fqns_per_model_part", "split_points",
+                    "num_layers_in_first_pipeline_stage"});
   reader.read("parallel.microbatches", p.microbatches, "Pieces of a replica's batch that go through the pipeline.")
       .at_least(1)
       .at_most(65536)
@@ -101,14 +113,21 @@ void check_parallel(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use, 
                    fmt::format("Set it to {}", (c.training.global_batch + pieces - 1) / pieces * pieces));
   }
   const int64_t num_stages = check_schedule(reader, c, mesh_use);
-  if (mesh_use != MeshUse::kSteps) return;
+  if (!is_kept(mesh_use)) return;
   const auto num_blocks = static_cast<int64_t>(c.task->model().blocks.size());
   if (num_stages > num_blocks) {
     reader.problem("parallel.pp",
                    fmt::format("must not make more stages than the model has blocks: {} stages, {} blocks", num_stages,
                                num_blocks),
                    "Use fewer stages");
+  } else if (num_stages > 0 && !c.parallel.cuts.empty()) {
+    try {
+      partition_model(c.task->model(), c.task->objectives(), static_cast<int>(num_stages), c.parallel.cuts);
+    } catch (const UserError& error) {
+      reader.problem("parallel.cuts", error.what(), "Name as many as there are stages but one, or leave it out");
+    }
   }
+  if (mesh_use == MeshUse::kPlan) return;
   try {
     check_mesh_shape(mesh, num_ranks);
   } catch (const UserError& error) {
@@ -119,9 +138,10 @@ void check_parallel(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use, 
 void use_mesh(ParallelOptions& p, MeshUse mesh_use, int num_ranks) {
   MeshShape& mesh = p.mesh;
   const bool fits = int64_t{mesh.pp} * mesh.dp * mesh.cp * mesh.tp == num_ranks;
-  if (mesh_use == MeshUse::kSteps || (mesh_use == MeshUse::kForward && fits)) return;
+  if (is_kept(mesh_use) || (mesh_use == MeshUse::kForward && fits)) return;
   mesh = mesh_use == MeshUse::kForward ? MeshShape{.dp = num_ranks} : MeshShape();
   if (is_schedule_file(p.schedule)) p.schedule = ParallelOptions().schedule;
+  p.cuts.clear();
 }
 
 Schedule schedule_of(const RunConfig& config) {

@@ -32,6 +32,7 @@ struct ParallelOptions {
   MeshShape mesh;
   std::string schedule = "gpipe";  ///< a name of schedule_kinds()
   int virtual_stages = 0;          ///< stages a rank; 0: as many as the schedule usually has
+  std::vector<std::string> cuts;   ///< blocks with which stages begin; none: by cost
   int microbatches = 1;
   bool sequence_parallel = false;
   bool recompute = false;
@@ -115,6 +116,7 @@ struct RunConfig {
 enum class MeshUse {
   kNone,     ///< nothing: it is taken as one rank
   kSteps,    ///< training: it must have as many ranks as were started
+  kPlan,     ///< nothing is started: it is kept as it is, whatever the number of ranks
   kForward,  ///< forward passes: where it has another number of ranks, all that were started become replicas
 };
 

@@ -75,7 +75,8 @@ Session::Session(const RunConfig& config, Group& world, const RankPlace& place, 
   const ExecutionOptions options{.dtype = config.training.precision,
                                  .recompute = config.parallel.recompute,
                                  .seed = config.run.seed,
-                                 .bucket_bytes = static_cast<int64_t>(config.parallel.bucket_mb * (1 << 20))};
+                                 .bucket_bytes = static_cast<int64_t>(config.parallel.bucket_mb * (1 << 20)),
+                                 .cuts = config.parallel.cuts};
   // A rank may lack the memory for its part of the model.
   together(world, [&] {
     executor_ = std::make_unique<Executor>(device_, mesh_, plan_, store_, model_, objectives, schedule, options);

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
+#include "execution/partition_model.h"
 #include "support/user_error.h"
 #include "tasks/standard_tasks.h"
 #include "training/run_config.h"
@@ -98,6 +99,31 @@ TEST(Configuration, AMeshIsHeldAgainstTheRanksWhereStepsRunOnIt) {
   EXPECT_EQ(load(MeshUse::kNone, 1).parallel.mesh.pp, 1);
   expect_parts(user_error_of([&] { load_run_config(file, {"parallel.pp=99"}, standard_tasks(), MeshUse::kSteps, 99); }),
                {"parallel.pp", "99 stages, 9 blocks"});
+}
+
+TEST(Configuration, CutsNameTheFirstBlocksOfStages) {
+  const std::filesystem::path file = kRoot / "configs/verify.toml";
+  const auto load = [&](const std::string& cuts, MeshUse use = MeshUse::kPlan) {
+    return load_run_config(file, {"parallel.pp=3", "parallel.cuts=" + cuts}, standard_tasks(), use, 3);
+  };
+  const RunConfig config = load(R"(["image.blocks.1", "text.blocks.0"])", MeshUse::kSteps);
+  const ModelSpec model = config.task->model();
+  const Partition partition =
+      execution::partition_model(model, config.task->objectives(), 3, std::span(config.parallel.cuts));
+  ASSERT_EQ(partition.begin.size(), 4u);
+  EXPECT_EQ(model.blocks[static_cast<std::size_t>(partition.begin[1])].name, "image.blocks.1");
+  EXPECT_EQ(model.blocks[static_cast<std::size_t>(partition.begin[2])].name, "text.blocks.0");
+  const auto refused = [&](const std::string& cuts, const std::vector<std::string>& parts) {
+    expect_parts(user_error_of([&] { load(cuts); }), parts);
+  };
+  refused(R"(["image.blocks.1"])", {"the first block of every stage but the first: 3 stages, found 1 names"});
+  refused(R"(["image.block.1", "text.blocks.0"])",
+          {"must name blocks of the model, found \"image.block.1\"", "Did you mean image.blocks.1?"});
+  refused(R"(["text.blocks.0", "image.blocks.1"])",
+          {"in the model's order", "\"image.blocks.1\" behind \"text.blocks.0\""});
+  refused(R"(["image.embed", "image.blocks.1"])", {"in the model's order"});
+  // They are made for a mesh, and where each rank becomes a replica there is none.
+  EXPECT_TRUE(load(R"(["a", "b"])", MeshUse::kNone).parallel.cuts.empty());
 }
 
 }  // namespace

@@ -156,6 +156,19 @@ auto cases(const std::vector<Case>& all) {
   return ::testing::ValuesIn(fewer_if_sanitized(all, 7));
 }
 
+TEST(ParallelEqualsSerial, WhereTheConfigSaysWhereStagesBegin) {
+  RunConfig config = parse_run_config(config_of("contrastive", 0), "case", standard_tasks());
+  const std::vector<BlockSpec> blocks = config.task->model().blocks;
+  // The first stage has one block, the last but one nearly all.
+  config.parallel = {
+      .mesh = {.pp = 3}, .schedule = "1f1b", .cuts = {blocks[1].name, blocks.back().name}, .microbatches = 2};
+  run_ranks(3, [&](Group& world) {
+    const VerifyResult result = verify(config, world, RankPlace{});
+    EXPECT_LT(result.loss_error, kBetweenMeshes);
+    EXPECT_LT(result.worst_error, kBetweenMeshes) << result.worst_parameter;
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(FrozenParts, ParallelEqualsSerial, cases(frozen_parts()), name_of);
 INSTANTIATE_TEST_SUITE_P(Grid, ParallelEqualsSerial, cases(grid()), name_of);
 INSTANTIATE_TEST_SUITE_P(LongPipelines, ParallelEqualsSerial, cases(long_pipelines()), name_of);
