@@ -59,7 +59,7 @@ std::map<std::string, int64_t> times_by_part(const Trace& trace) {
       times["all"] += duration;
     } else if (span.kind == "wait") {
       times[fmt::format("wait {}", kind_of_group(span.name))] += duration;
-    } else if (span.kind == "loader" || span.kind == "optimizer" || span.kind == "save") {
+    } else if (span.kind == "loader" || span.kind == "optimizer") {
       times[span.kind] += duration;
     }
   }

@@ -395,6 +395,7 @@ class Trainer {
 
   // Where the last steps changed nothing nobody knows what the parameters are good for: nothing older gives way.
   void save() {
+    const TraceScope scope(&trace_->trace(), "save", [&] { return fmt::format("the checkpoint of step {}", step_); });
     world_.doing(fmt::format("saving step {}", step_));
     const int64_t keep = watch_->is_sound() ? config_.checkpoint.keep : 0;
     const Dataset& dataset = *inputs_.dataset;

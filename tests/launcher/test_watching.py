@@ -82,9 +82,12 @@ class Watching(SmallRuns):
             for kind in ("E", "F", "B"):  # twice two microbatches on two stages
                 self.assertEqual(sorted(name for name in actions if name[0] == kind),
                                  sorted(2 * [f"{kind}{m}@{stage}" for stage in stages for m in range(2)]))
-            for span in spans:  # within a step, and either within each other or apart
-                self.assertTrue(any(step["ts"] <= span["ts"] + 1e-2 and
-                                    span["ts"] + span["dur"] <= step["ts"] + step["dur"] + 1e-2 for step in steps), span)
+            saves = [event["name"] for event in spans if event["cat"] == "save"]
+            self.assertEqual(saves, ["the checkpoint of step 3"])
+            for span in spans:  # within a step or the saving of a checkpoint between two
+                self.assertTrue(any(outer["ts"] <= span["ts"] + 1e-2 and
+                                    span["ts"] + span["dur"] <= outer["ts"] + outer["dur"] + 1e-2
+                                    for outer in spans if outer["cat"] in ("step", "save")), span)
         # Ranks of a group see the same operations, by their numbers.
         def operations(rank, group):
             return [(event["name"], event["args"]["details"]) for event in events
