@@ -43,6 +43,8 @@ CharsMap::CharsMap(std::string_view bytes, std::string_view where) {
   if (replacements_.empty() || replacements_.back() != '\0' || !is_utf8(replacements_)) {
     refuse("replacements that are no texts");
   }
+  // A walk begins at the root whatever it is; from there on it goes by labels, which a value has none of.
+  if ((units_[0] & kValueBit) != 0) refuse("a value in place of the trie's root");
   // The array is whole blocks of 256, so where the first child of a node is inside, all of them are.
   for (std::size_t i = 0; i < units_.size(); ++i) {
     const uint32_t unit = units_[i];

@@ -146,6 +146,9 @@ TEST(CharsMap, RefusesTablesThatLeadOutside) {
   far = units;
   far[(1 ^ 'a') ^ 2] = kValue | 7;
   EXPECT_THROW(CharsMap(charsmap(far, text), "x"), UserError) << "a text outside";
+  far = units;
+  far[0] = 0x80000000 | 0x3ff << 10;
+  EXPECT_THROW(CharsMap(charsmap(far, text), "x"), UserError) << "a value as the root, children outside";
 }
 
 // A model that is no longer sealed is checked instead: whatever a bit of it becomes, it is refused or it works.
