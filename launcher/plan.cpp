@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include "base/console.h"
 #include "base/file.h"
@@ -31,11 +32,18 @@ struct ScheduleOptions {
   double backward_cost = 2;
   double input_share = 0.5;
   std::string out;
+  std::vector<std::string> sizes;  // options that say how large the schedule is
 };
 
 Schedule schedule_of(const ScheduleOptions& options) {
   const LossCoupling coupling = options.objective == "coupled" ? LossCoupling::kCoupled : LossCoupling::kSplit;
   if (is_schedule_file(options.schedule)) {
+    if (!options.sizes.empty()) {
+      throw UserError(options.sizes.front(),
+                      fmt::format("must be left out where a file says it, found {} and --schedule "
+                                  "{}. Leave it out.",
+                                  fmt::join(options.sizes, ", "), options.schedule));
+    }
     return parse_schedule(read_text_file(options.schedule, kMaxScheduleBytes), options.schedule, coupling);
   }
   return make_schedule(options.schedule, {.num_ranks = options.ranks,
@@ -153,17 +161,19 @@ void register_plan(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       ->add_option("--schedule", options->schedule,
                    describe_schedules() + "; or the path of a file that lists it (docs/parallelism.md)")
       ->capture_default_str();
-  schedule->add_option("--ranks", options->ranks, "ranks of the pipeline (parallel.pp)")
-      ->check(CLI::Range(1, kMaxPipelineRanks))
-      ->capture_default_str();
-  schedule
-      ->add_option("--virtual-stages", options->virtual_stages,
-                   "stages of a rank (parallel.virtual_stages); 0: 2 where the schedule can have several, else 1")
-      ->check(CLI::Range(0, kMaxVirtualStages))
-      ->capture_default_str();
-  schedule->add_option("--microbatches", options->microbatches, "microbatches of a step (parallel.microbatches)")
-      ->check(CLI::Range(1, kMaxMicrobatches))
-      ->capture_default_str();
+  CLI::Option* const ranks = schedule->add_option("--ranks", options->ranks, "ranks of the pipeline (parallel.pp)")
+                                 ->check(CLI::Range(1, kMaxPipelineRanks))
+                                 ->capture_default_str();
+  CLI::Option* const virtual_stages =
+      schedule
+          ->add_option("--virtual-stages", options->virtual_stages,
+                       "stages of a rank (parallel.virtual_stages); 0: 2 where the schedule can have several, else 1")
+          ->check(CLI::Range(0, kMaxVirtualStages))
+          ->capture_default_str();
+  CLI::Option* const microbatches =
+      schedule->add_option("--microbatches", options->microbatches, "microbatches of a step (parallel.microbatches)")
+          ->check(CLI::Range(1, kMaxMicrobatches))
+          ->capture_default_str();
   schedule
       ->add_option(
           "--objective", options->objective,
@@ -193,7 +203,12 @@ void register_plan(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       "A row is a rank, time goes to the right: F2 is the forward of microbatch 2, B2 its backward, E2 a forward\n"
       "that keeps no graph; D2 and W2 are the backward of the inputs and of the weights; F2@5 is of stage 5 where a\n"
       "rank has several. For a wide grid, pipe the output into `less -S`.");
-  schedule->callback([options, &run] { run = [options] { return plan_schedule(*options); }; });
+  schedule->callback([=, &run] {
+    for (const CLI::Option* size : {ranks, virtual_stages, microbatches}) {
+      if (size->count() > 0) options->sizes.push_back(size->get_name());
+    }
+    run = [options] { return plan_schedule(*options); };
+  });
 }
 
 }  // namespace triptych::launcher

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "execution/partition_model.h"
 #include "parallel/pipeline/schedule_text.h"
 #include "parallel/pipeline/schedules.h"
@@ -23,6 +24,12 @@ bool is_kept(MeshUse use) {
 int64_t check_schedule(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use) {
   const ParallelOptions& p = c.parallel;
   if (is_schedule_file(p.schedule)) {
+    if (p.virtual_stages != 0) {
+      reader.problem("parallel.virtual_stages",
+                     fmt::format("must be 0 with a schedule out of a file, which says who has which stage, found {}",
+                                 p.virtual_stages),
+                     "Leave it out");
+    }
     if (!is_kept(mesh_use)) return p.mesh.pp;
     try {
       return schedule_of(c).num_stages;
@@ -33,10 +40,11 @@ int64_t check_schedule(ConfigReader& reader, const RunConfig& c, MeshUse mesh_us
   }
   const std::vector<std::string> names = schedule_names();
   if (std::ranges::find(names, p.schedule) == names.end()) {
+    const std::string near = nearest_word(p.schedule, names);
     reader.problem(
         "parallel.schedule",
         fmt::format("must be one of {}, or the path of a file, found \"{}\"", fmt::join(names, ", "), p.schedule),
-        "Name one of them");
+        near.empty() ? "Name one of them" : fmt::format("Did you mean {}", near));
     return 0;
   }
   const ScheduleKind& kind = schedule_kind(p.schedule);

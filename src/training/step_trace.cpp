@@ -16,11 +16,6 @@ namespace {
 
 constexpr int kClockTag = 1, kTextTag = 2;
 
-template <typename T>
-void send_to(Group& group, const T* data, int64_t count, DType dtype, int peer, int tag) {
-  group.send(data, count, dtype, peer, tag)->wait();
-}
-
 // How much this rank's clock is ahead of the first rank's: of a few questions and answers the one that took the least
 // time. Both are one clock on one machine. Called by both at once.
 int64_t clock_ahead(Group& group, int rank, bool is_one_machine) {
@@ -31,11 +26,11 @@ int64_t clock_ahead(Group& group, int rank, bool is_one_machine) {
     if (group.rank() == rank) {
       group.recv(&there, 1, DType::kInt64, 0, kClockTag)->wait();
       there = Trace::now_ns();
-      send_to(group, &there, 1, DType::kInt64, 0, kClockTag);
+      group.send(&there, 1, DType::kInt64, 0, kClockTag)->wait();
       continue;
     }
     const int64_t before = Trace::now_ns();
-    send_to(group, &before, 1, DType::kInt64, rank, kClockTag);
+    group.send(&before, 1, DType::kInt64, rank, kClockTag)->wait();
     group.recv(&there, 1, DType::kInt64, rank, kClockTag)->wait();
     const int64_t after = Trace::now_ns();
     if (after - before >= least) continue;
@@ -88,14 +83,14 @@ void StepTrace::write(int64_t step, const std::filesystem::path& folder,
     group.recv(&ahead, 1, DType::kInt64, 0, kClockTag)->wait();
     const std::string mine = report::trace_events(trace_, group.rank(), label, ahead);
     const auto length = static_cast<int64_t>(mine.size());
-    send_to(group, &length, 1, DType::kInt64, 0, kTextTag);
-    send_to(group, mine.data(), length, DType::kUInt8, 0, kTextTag);
+    group.send(&length, 1, DType::kInt64, 0, kTextTag)->wait();
+    group.send(mine.data(), length, DType::kUInt8, 0, kTextTag)->wait();
   }
   std::string all{report::kTraceBegin};
   if (group.rank() == 0) all += report::trace_events(trace_, 0, label, 0);
   for (int rank = 1; group.rank() == 0 && rank < group.size(); ++rank) {
     const int64_t ahead = clock_ahead(group, rank, hosts[static_cast<std::size_t>(rank)] == world_->host());
-    send_to(group, &ahead, 1, DType::kInt64, rank, kClockTag);
+    group.send(&ahead, 1, DType::kInt64, rank, kClockTag)->wait();
     int64_t length = 0;
     group.recv(&length, 1, DType::kInt64, rank, kTextTag)->wait();
     std::string theirs(static_cast<std::size_t>(length), ' ');

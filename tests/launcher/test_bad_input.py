@@ -119,6 +119,14 @@ class BadInput(unittest.TestCase):
         self.refused(2, ["model.image.heads", "multiple of parallel.tp: 2 heads, tp = 3", "model.text.vocabulary"],
                      "train", self.config, "--set", "parallel.tp=3")
 
+    def test_a_schedule_of_a_file_has_its_own_size(self):
+        file = self.root / "mine.txt"
+        file.write_text("E0 F0 B0\nE0 L F0 B0\n")
+        self.refused(2, ["--microbatches", "must be left out where a file says it"], "plan", "schedule", "--schedule", file,
+                     "--microbatches", 3)
+        self.refused(2, ["mine.txt", "made for parallel.pp = 1, found 2"], "train", self.config, "--set",
+                     f'parallel.schedule="{file}"')
+
     def test_more_stages_than_blocks(self):
         self.refused(2, ["parallel.pp", "7 stages, 6 blocks"], "train", self.config, "--set", "parallel.pp=7")
 
