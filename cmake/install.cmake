@@ -4,6 +4,7 @@
 #   lib/                 libtriptych.a and libtriptych-cuda.a: all rooms, each with one backend
 #   include/triptych/    the rooms' headers, which include each other as in the sources: "tasks/task.h"
 #   lib/cmake/Triptych/  find_package(Triptych)
+#   share/triptych/launcher          what triptych-run-ranks is made of besides
 #   share/triptych/configs, share/doc/triptych
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -51,6 +52,7 @@ endforeach()
 install(FILES launcher/program.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/triptych/launcher)
 
 install(PROGRAMS launcher/run-ranks DESTINATION ${CMAKE_INSTALL_BINDIR} RENAME triptych-run-ranks)
+install(FILES launcher/rank_hosts.py launcher/rank_watch.py DESTINATION ${CMAKE_INSTALL_DATADIR}/triptych/launcher)
 install(DIRECTORY configs DESTINATION ${CMAKE_INSTALL_DATADIR}/triptych)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
 install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

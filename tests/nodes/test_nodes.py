@@ -1,0 +1,165 @@
+#!/usr/bin/python3
+"""Ranks on several hosts, which are network namespaces: they learn what one host's ranks learn, save when they are
+asked to, and end when the link between the hosts is cut, with the names of those that are gone.
+
+usage: test_nodes.py TRIPTYCH   the program to test
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.append(str(Path(__file__).parents[1] / "launcher"))
+import namespace_hosts  # noqa: E402  (found beside this file)
+from small_runs import RUN_RANKS, SmallRuns, losses  # noqa: E402  (found in the folder above)
+
+STOPPED = 75
+SECONDS_TO_END = 30
+LONG = {"training__steps": 200000, "checkpoint__every": 0}
+TOLERANCE = 1e-6  # of losses around 3: sums over hosts may be taken in another order
+
+
+def say(text):
+    print(text, flush=True)
+
+
+class Nodes(SmallRuns):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        namespace_hosts.make_hosts(cls.folder)
+        cls.hosts = cls.folder / "hosts"
+        cls.hosts.write_text("hosta slots=2\nhostb slots=2  # the other one\n")
+
+    def start(self, words, hosts=None):
+        begin = [RUN_RANKS, "--hosts", hosts or self.hosts, "--interface", namespace_hosts.CARD]
+        return subprocess.Popen(namespace_hosts.on_host("hosta", [*begin, *words]), stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True)
+
+    def on_hosts(self, words, hosts=None, expect=0):
+        process = self.start(words, hosts)
+        said = process.communicate(timeout=120)[0]
+        self.assertEqual(process.returncode, expect, said)
+        return said
+
+    def start_training(self, run, **options):
+        """A long run that has done some steps."""
+        process = self.start([self.triptych, *self.arguments(run, **LONG, **options)])
+        deadline = time.monotonic() + 60
+        while not (run / "metrics.jsonl").exists() or (run / "metrics.jsonl").read_text().count("\n") < 3:
+            self.assertIsNone(process.poll(), process.stdout.read() if process.poll() is not None else "")
+            self.assertLess(time.monotonic(), deadline, "no three steps in a minute")
+            time.sleep(0.05)
+        return process
+
+    def test_ranks_fill_the_hosts_in_the_files_order(self):
+        script = 'echo "$OMPI_COMM_WORLD_RANK $(hostname)"'
+        for order in (("hosta", "hostb"), ("hostb", "hosta")):
+            file = self.folder / "order"
+            file.write_text(f"{order[0]} slots=3\n\n{order[1]} slots=1\n")
+            places = [f"{rank} {host}" for rank, host in enumerate([order[0]] * 3 + [order[1]])]
+            self.assertEqual(sorted(self.on_hosts(["sh", "-c", script], file).splitlines()), places)
+
+    def test_two_hosts_learn_what_one_does(self):
+        say(f"{'mesh of 4 ranks':22}  step {'one host':>20}  {'two hosts':>20}  difference")
+        for mesh in ({"dp": 2, "tp": 2}, {"pp": 2, "tp": 2}, {"dp": 4}):
+            name = " x ".join(f"{axis} {size}" for axis, size in mesh.items())
+            one, two = self.folder / f"one {name}", self.folder / f"two {name}"
+            self.train(one, mesh=mesh)
+            self.on_hosts([self.triptych, *self.arguments(two, mesh=mesh)])
+            expected, found = losses(one), losses(two)
+            self.assertEqual(list(found), list(expected))
+            self.assertEqual(len(found), 6)
+            for step, loss in expected.items():
+                difference = abs(float(found[step]) - float(loss))
+                say(f"{name:22}  {step:4} {loss:>20}  {found[step]:>20}  {difference:.1e}")
+                self.assertLess(difference, TOLERANCE)
+
+    def test_a_signal_saves_on_all_hosts_and_one_host_goes_on(self):
+        run, mesh = self.folder / "signal", {"dp": 2, "tp": 2}
+        process = self.start_training(run, mesh=mesh)
+        os.kill(self.run_ranks_process(), signal.SIGTERM)
+        said = process.communicate(timeout=60)[0]
+        self.assertEqual(process.returncode, STOPPED, said)
+        last = max(losses(run))
+        self.assertIn(f"stopped after step {last} of 200000, as signal SIGUSR1 asked", said)
+        more = LONG | {"training__stop_after": last + 2}
+        self.train(run, mesh={"pp": 2}, resume="latest", **more)
+        self.assertEqual(max(losses(run)), last + 2)
+
+    def run_ranks_process(self):
+        """Its number: what was started is on its way through `ip` and `unshare`."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if len(words) > 1 and words[1] == os.fsencode(RUN_RANKS):
+                return int(folder.name)
+        raise AssertionError("no run-ranks")
+
+    def test_a_cut_link_ends_all_and_names_who_is_gone(self):
+        run = self.folder / "cut"
+        process = self.start_training(run, mesh={"dp": 2, "tp": 2})
+        namespace_hosts.set_link("hostb", "down")
+        begin = time.monotonic()
+        try:
+            said = process.communicate(timeout=3 * SECONDS_TO_END)[0]
+            seconds = time.monotonic() - begin
+            while self.programs() and time.monotonic() < begin + 3 * SECONDS_TO_END:
+                time.sleep(0.1)
+            seconds_there = time.monotonic() - begin
+        finally:
+            namespace_hosts.set_link("hostb", "up")
+        say(f"the link was cut; {seconds:.1f} s later run-ranks ended with {process.returncode}, after {seconds_there:.1f} s "
+            f"all ranks had, on both hosts. It said:\n{said}")
+        self.assertEqual(process.returncode, 1, said)
+        self.assertIn("hostb (ranks 2-3)", said)
+        self.assertLess(seconds, SECONDS_TO_END)
+        self.assertLess(seconds_there, SECONDS_TO_END)
+
+    def programs(self):
+        """The processes of Triptych and Open MPI that have not ended."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                program = os.path.basename((folder / "cmdline").read_bytes().split(b"\0")[0])
+            except OSError:
+                continue
+            if program in (b"triptych", b"orted", b"mpirun"):
+                found.append(program)
+        return found
+
+
+class HostFiles(unittest.TestCase):
+    def test_what_is_wrong_is_told(self):
+        for text, says in (("hosta\n", "line 1: a line must be `HOST slots=RANKS`, found 'hosta'"),
+                           ("# none\n\n", "must have 1 to 99999 slots in all, found 0"),
+                           ("a slots=2\n-oProxyCommand=x slots=2\n", "line 2: a line must be"),
+                           ("a slots=2\nb slots=1\na slots=1\n", "line 3: a host must stand there once, a is in line 1 too"),
+                           ("a slots=99999\nb slots=1\n", "found 100000"), ("a slots=0\n", "line 1"),
+                           ("\xfc slots=1\n", "ASCII")):
+            with self.subTest(text), tempfile.NamedTemporaryFile("w", encoding="latin-1") as file:
+                file.write(text)
+                file.flush()
+                self.refused(["--hosts", file.name, "true"], says)
+        self.refused(["--hosts", "/no/such/file", "true"], "must be a file that lists hosts: No such file")
+        self.refused(["--hosts", "/dev/null", "--interface", "-x", "true"], "[interface]")
+        self.refused(["--hosts", "/dev/null"], "--hosts FILE and a COMMAND must be given")
+        self.refused(["--hosts"], "--hosts FILE and a COMMAND must be given")
+
+    def refused(self, words, says):
+        result = subprocess.run([RUN_RANKS, *words], capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn(says, result.stderr)
+
+
+if __name__ == "__main__":
+    namespace_hosts.enter()
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    SmallRuns.triptych = Path(sys.argv.pop(1)).resolve()
+    unittest.main()
