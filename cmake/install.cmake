@@ -5,7 +5,7 @@
 #   include/triptych/    the rooms' headers, which include each other as in the sources: "tasks/task.h"
 #   lib/cmake/Triptych/  find_package(Triptych)
 #   share/triptych/launcher          what triptych-run-ranks is made of besides
-#   share/triptych/configs, share/doc/triptych
+#   share/triptych/slurm, share/triptych/configs, share/doc/triptych
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(TRIPTYCH_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/Triptych)
@@ -53,6 +53,7 @@ install(FILES launcher/program.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/triptyc
 
 install(PROGRAMS launcher/run-ranks DESTINATION ${CMAKE_INSTALL_BINDIR} RENAME triptych-run-ranks)
 install(FILES launcher/rank_hosts.py launcher/rank_watch.py DESTINATION ${CMAKE_INSTALL_DATADIR}/triptych/launcher)
+install(DIRECTORY launcher/slurm DESTINATION ${CMAKE_INSTALL_DATADIR}/triptych USE_SOURCE_PERMISSIONS)
 install(DIRECTORY configs DESTINATION ${CMAKE_INSTALL_DATADIR}/triptych)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
 install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -22,7 +22,8 @@ from small_runs import RUN_RANKS, SmallRuns, losses  # noqa: E402  (found in the
 STOPPED = 75
 SECONDS_TO_END = 30
 LONG = {"training__steps": 200000, "checkpoint__every": 0}
-TOLERANCE = 1e-6  # of losses around 3: sums over hosts may be taken in another order
+# Relative, of a loss whose gradients were summed over the hosts in another order: some tens of roundings of float32.
+TOLERANCE = 2e-6
 
 
 def say(text):
@@ -67,7 +68,7 @@ class Nodes(SmallRuns):
             self.assertEqual(sorted(self.on_hosts(["sh", "-c", script], file).splitlines()), places)
 
     def test_two_hosts_learn_what_one_does(self):
-        say(f"{'mesh of 4 ranks':22}  step {'one host':>20}  {'two hosts':>20}  difference")
+        say(f"{'mesh of 4 ranks':22}  step {'one host':>20}  {'two hosts':>20}  relative difference")
         for mesh in ({"dp": 2, "tp": 2}, {"pp": 2, "tp": 2}, {"dp": 4}):
             name = " x ".join(f"{axis} {size}" for axis, size in mesh.items())
             one, two = self.folder / f"one {name}", self.folder / f"two {name}"
@@ -77,9 +78,10 @@ class Nodes(SmallRuns):
             self.assertEqual(list(found), list(expected))
             self.assertEqual(len(found), 6)
             for step, loss in expected.items():
-                difference = abs(float(found[step]) - float(loss))
+                difference = abs(float(found[step]) / float(loss) - 1)
                 say(f"{name:22}  {step:4} {loss:>20}  {found[step]:>20}  {difference:.1e}")
-                self.assertLess(difference, TOLERANCE)
+                # Only a group of more than two ranks over both hosts has an order that is not the ranks'.
+                self.assertLessEqual(difference, TOLERANCE if mesh == {"dp": 4} else 0)
 
     def test_a_signal_saves_on_all_hosts_and_one_host_goes_on(self):
         run, mesh = self.folder / "signal", {"dp": 2, "tp": 2}
@@ -114,8 +116,8 @@ class Nodes(SmallRuns):
             seconds_there = time.monotonic() - begin
         finally:
             namespace_hosts.set_link("hostb", "up")
-        say(f"the link was cut; {seconds:.1f} s later run-ranks ended with {process.returncode}, after {seconds_there:.1f} s "
-            f"all ranks had, on both hosts. It said:\n{said}")
+        say(f"the link was cut; run-ranks ended with {process.returncode} {seconds:.1f} s later, and all ranks on both hosts had "
+            f"after {seconds_there:.1f} s. It said:\n{said}")
         self.assertEqual(process.returncode, 1, said)
         self.assertIn("hostb (ranks 2-3)", said)
         self.assertLess(seconds, SECONDS_TO_END)
