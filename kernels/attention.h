@@ -25,8 +25,9 @@ struct AttentionShape {
   int64_t head_dim = 0;     ///< D, 1 to max_attention_head_dim()
   float scale = 1.0f;       ///< usually 1 / sqrt(D)
   bool causal = false;      ///< query i sees keys j <= i + T - S
-  /// [B], or null for all: sample b's keys are the first key_lengths[b] of T (clamped to 0..T).
+  /// [B], or null for all: sample b's keys are the first key_lengths[b] - first_key of T (clamped to 0..T).
   const int32_t* key_lengths = nullptr;
+  int64_t first_key = 0;  ///< where these T keys begin in the sequence that the lengths are of
   /// Of q, k, v, o and their gradients: float32, bfloat16 or (on a GPU) float16. Sums and the softmax are float32; on a
   /// GPU the products' inputs are of `dtype`, the probabilities too.
   DType dtype = DType::kFloat32;
@@ -73,6 +74,28 @@ struct AttentionBackward {
 void attention_forward(Stream& stream, const AttentionForward& call);
 
 /// Recomputes the probabilities from lse. Cost: 10*B*N*S*T*D FLOPs.
+///
+/// Where the call's keys are some of those that the queries attended to, and o and lse are of all of them: dk and dv
+/// are those keys' whole gradients from these queries, and dq is their summand of it.
 void attention_backward(Stream& stream, const AttentionBackward& call);
+
+/// The attention over some keys, joined with the attention of the same queries over others.
+struct AttentionMerge {
+  int64_t batch = 0;                  ///< B
+  int64_t num_heads = 0;              ///< N
+  int64_t num_queries = 0;            ///< S
+  int64_t head_dim = 0;               ///< D
+  const void* o = nullptr;            ///< [B, S, N, D], packed: as attention_forward left it for some keys
+  const float* lse = nullptr;         ///< [B, N, S], packed; as all of these
+  DType dtype = DType::kFloat32;      ///< of o
+  float* merged = nullptr;            ///< [B, S, N, D], packed: for the keys before; becomes that for all
+  const float* lse_before = nullptr;  ///< of merged
+  float* merged_lse = nullptr;        ///< assigned; must not overlap the others
+};
+
+/// Before the first keys, merged may be anything finite, with lse_before = -infinity. A query without a key in either
+/// gives 0 and -infinity.
+/// Source: Milakov and Gimelshein 2018, Online normalizer calculation for softmax; Liu et al. 2023, Ring Attention.
+void attention_merge(Stream& stream, const AttentionMerge& call);
 
 }  // namespace triptych::kernels

@@ -47,7 +47,9 @@ class VisibleKeys {
  public:
   VisibleKeys(const AttentionShape& shape, int64_t sample)
       : causal_(shape.causal), offset_(shape.num_keys - shape.num_queries), length_(shape.num_keys) {
-    if (shape.key_lengths != nullptr) length_ = std::clamp<int64_t>(shape.key_lengths[sample], 0, shape.num_keys);
+    if (shape.key_lengths != nullptr) {
+      length_ = std::clamp<int64_t>(shape.key_lengths[sample] - shape.first_key, 0, shape.num_keys);
+    }
   }
   /// Never decreases with the query.
   int64_t operator()(int64_t query) const {

@@ -28,7 +28,9 @@ class VisibleKeys {
       : causal_(shape.causal),
         offset_(static_cast<int>(shape.num_keys - shape.num_queries)),
         length_(static_cast<int>(shape.num_keys)) {
-    if (shape.key_lengths != nullptr) length_ = min(max(shape.key_lengths[sample], 0), length_);
+    if (shape.key_lengths != nullptr) {
+      length_ = min(max(shape.key_lengths[sample] - static_cast<int>(shape.first_key), 0), length_);
+    }
   }
   /// Never decreases with the query.
   __device__ int operator()(int query) const { return causal_ ? min(max(query + 1 + offset_, 0), length_) : length_; }
