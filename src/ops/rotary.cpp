@@ -30,9 +30,9 @@ Tensor turned(const Tensor& x, const Tensor& table, int64_t rotated, bool invers
 Variable rotary(const Variable& x, const Tensor& table, int64_t rotated) {
   const int rank = x.global_shape().rank();
   TRIPTYCH_CHECK(rank == 3 || rank == 4, "rotary of {}", x.global_shape().to_string());
-  TRIPTYCH_CHECK(table.size(0) == x.global_shape()[1], "rotary of {} positions, the table has {}", x.global_shape()[1],
+  TRIPTYCH_CHECK(table.size(0) == x.tensor().size(1), "rotary of {} positions, the table has {}", x.tensor().size(1),
                  table.size(0));
-  const IndexRule::Applied rule = IndexRule("rotary", rank == 3 ? "bs!h->bsh" : "bs!p!h->bsph").apply({&x});
+  const IndexRule::Applied rule = IndexRule("rotary", rank == 3 ? "bsh->bsh" : "bsp!h->bsph").apply({&x});
   const Tensor angles = table.contiguous();
   return record("rotary", {x}, turned(x.tensor(), angles, rotated, false), x.global_shape(), rule.layout(),
                 [rule, angles, rotated](const Gradient& dy, InputGradients& in) {
