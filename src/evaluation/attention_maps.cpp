@@ -179,8 +179,8 @@ std::vector<AttentionWeights> all_attention_weights(const AttentionSink& sink, i
                                                     const std::function<bool(const std::string&)>& is_wanted) {
   std::vector<Staged> mine;
   for (const SeenAttention& seen : sink.all()) {
-    // The other replicas have computed the same.
-    if (mesh.rank(Axis::kDp) == 0 && is_wanted(seen.name)) {
+    // The other replicas have computed the same, and so have the ranks that share out sequences.
+    if (mesh.rank(Axis::kDp) == 0 && mesh.rank(Axis::kCp) == 0 && is_wanted(seen.name)) {
       mine.push_back({seen.stage, attention_weights(seen, sample)});
     }
   }

@@ -7,6 +7,7 @@
 #include "execution/partition_model.h"
 #include "nn/attention_sink.h"
 #include "nn/decoding.h"
+#include "ops/ring_attention.h"
 #include "parallel/redistribute.h"
 
 namespace triptych::execution {
@@ -56,6 +57,7 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
     add_link({.from = rank_of(s + 1), .to = rank_of(s), .tag = kGradientTag});
   }
   mesh.pp().open_links(links);  // collective: before a rank may find that it lacks memory
+  mesh.group(Axis::kCp).open_links(ring_links(mesh.size(Axis::kCp)));
   for (int s = 0; s < schedule.num_stages; ++s) {
     if (rank_of(s) == mesh.coordinate().pp) stages_.emplace_back(model, partition, s, store);
   }
@@ -317,21 +319,21 @@ Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, co
   return losses_ ? losses_->values(whole) : Tensor();
 }
 
-Pass Executor::make_inference_pass(bool record) const {
-  Pass pass = make_pass(0, 0, record, inference_plan_);
+Pass Executor::make_inference_pass(bool record, const Plan& plan) const {
+  Pass pass = make_pass(0, 0, record, plan);
   pass.training = false;
   pass.recompute = false;
   return pass;
 }
 
 Values Executor::infer(const Fields& data, std::span<const std::string> outputs) {
-  return infer(data, route_to(*model_, outputs), make_inference_pass(false));
+  return infer(data, route_to(*model_, outputs), make_inference_pass(false, inference_plan_));
 }
 
 Tensor Executor::measure_losses(std::span<const Fields> microbatches) {
   const int64_t rows = microbatches[0].num_samples();
   const int64_t first = rows * static_cast<int64_t>(microbatches.size()) * mesh_->rank(Axis::kDp);
-  Pass pass = make_inference_pass(false);
+  Pass pass = make_inference_pass(false, inference_plan_);
   pass.measures_loss = true;
   pass.first_sample = first;
   if (losses_) losses_->begin_step(microbatches, pass, nullptr);
@@ -348,13 +350,13 @@ Tensor Executor::measure_losses(std::span<const Fields> microbatches) {
 Values Executor::decode(const Fields& data, const std::string& output, const std::string& memory,
                         DecodingCache& cache) {
   const std::span<const std::string> outputs(&output, 1), given(&memory, cache.position() > 0 ? 1 : 0);
-  Pass pass = make_inference_pass(false);
+  Pass pass = make_inference_pass(false, decoding_plan_);
   pass.cache = &cache;
   return infer(data, route_to(*model_, outputs, given), pass);
 }
 
 Observation Executor::observe(const Fields& data, std::span<const std::string> outputs, AttentionSink& attentions) {
-  Pass pass = make_inference_pass(true);
+  Pass pass = make_inference_pass(true, decoding_plan_);
   pass.attentions = &attentions;
   Observation seen{.outputs = {}, .route = route_to(*model_, outputs), .stages = {}};
   Values values;

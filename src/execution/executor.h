@@ -109,7 +109,7 @@ class Executor {
   };
 
   Pass make_pass(int64_t step, int64_t first_sample, bool record, const Plan& plan) const;
-  Pass make_inference_pass(bool record) const;
+  Pass make_inference_pass(bool record, const Plan& plan) const;
   Values infer(const Fields& data, const Route& route, const Pass& pass);
   Stage& stage(int index);
   const Route& route_of(const Action& action) const;
@@ -130,8 +130,8 @@ class Executor {
   Device* device_;
   Mesh* mesh_;
   const Plan* plan_;
-  // Of forward passes alone: in one that writes a text a token at a time, its sequence cannot be shared out.
-  Plan inference_plan_ = tensor_parallel_plan();
+  Plan inference_plan_ = tensor_parallel_plan();  // of forward passes alone
+  Plan decoding_plan_ = whole_sequence_plan();    // of those whose sequences cannot be shared out
   ExecutionOptions options_;
   const ModelSpec* model_;
   Schedule schedule_;

@@ -40,7 +40,8 @@ void append_decoder(std::vector<BlockSpec>& blocks, const LanguageConfig& config
 void append_target_scores(std::vector<BlockSpec>& blocks, const TextStackConfig& text) {
   struct Nothing {};
   const auto forward = [](const Nothing&, std::span<const Variable> inputs, const Fields& fields, const Pass& pass) {
-    return target_scores(inputs[0], fields["targets"], pass.mesh);
+    const Variable targets = pass.rows_of(inputs[0], fields["targets"]);
+    return pass.laid_out(target_scores(inputs[0], targets.tensor(), pass.mesh), "batch");
   };
   blocks.push_back(
       {.name = "text.scores",

@@ -42,7 +42,7 @@ void append_masked_token_logits(std::vector<BlockSpec>& blocks, const Slot& stre
   const auto forward = [](const MaskedTokenOutput& parts, std::span<const Variable> inputs, const Fields& fields,
                           const Pass& pass) {
     const Variable chosen = gather(pass.laid_out(inputs[0], "batch"), pass.rows(fields["masked_positions"]));
-    const Variable x = parts.norm.forward(chosen, pass);
+    const Variable x = parts.norm.forward(pass.laid_out(chosen, "tokens"), pass);
     if (!parts.transform) return parts.table.logits(x, pass);
     const OutputTransform& t = *parts.transform;
     const Variable h = gelu(linear(x, pass.use(*t.weight), pass.use(*t.bias), pass.dtype));

@@ -105,7 +105,7 @@ void append_token_logits(std::vector<BlockSpec>& blocks, const std::string& name
   const std::string block_name = name + ".output", table = is_tied ? name + ".embed" : block_name;
   const double flops = 2.0 * static_cast<double>(config.length * config.sizes.width * config.vocabulary);
   const auto forward = [](const TokenOutput& parts, std::span<const Variable> inputs, const Fields&, const Pass& pass) {
-    return parts.table.logits(pass.laid_out(parts.norm.forward(inputs[0], pass), "batch"), pass);
+    return parts.table.logits(pass.laid_out(parts.norm.forward(inputs[0], pass), "tokens"), pass);
   };
   blocks.push_back(
       {.name = block_name,

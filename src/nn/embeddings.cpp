@@ -61,7 +61,7 @@ Variable SegmentTable::add_one(const Variable& x, int64_t segment, const Pass& p
 }
 
 Variable SegmentTable::add_each(const Variable& x, const Tensor& segments, const Pass& pass) const {
-  const Variable rows = embedding(pass.rows(segments), pass.use(*table_), pass.mesh);
+  const Variable rows = embedding(pass.tokens(segments), pass.use(*table_), pass.mesh);
   return add(pass.laid_out(x, "stream"), pass.laid_out(rows, "stream"));
 }
 
@@ -89,7 +89,7 @@ TokenTable::TokenTable(ParameterStore& store, const std::string& name, int64_t v
                         {.standard_deviation = kSmall, .decay = true, .in_compute_dtype = true, .is_tied = is_tied})) {}
 
 Variable TokenTable::embed(const Tensor& ids, const Pass& pass) const {
-  return embedding(pass.rows(ids), pass.use(*table_), pass.mesh);
+  return embedding(pass.tokens(ids), pass.use(*table_), pass.mesh);
 }
 
 Variable TokenTable::logits(const Variable& x, const Pass& pass, const Variable& bias) const {

@@ -13,17 +13,21 @@ namespace triptych::nn {
 
 /// The parallel plan of the embeddings and of what is tied to them.
 inline constexpr PlanRow kEmbeddingsPlan[] = {
-    {"tokens.weight", on_tp(0)},   // [V, H] by rows: the vocabulary
-    {"patch.weight", kWhole},      // [H, 3 P P]
-    {"patch.bias", kWhole},        // [H]
-    {"class_token", kWhole},       // [H]
-    {"positions", kWhole},         // [S, H]
-    {"segments", kWhole},          // [kinds, H]
-    {"logits", on_tp(2, kBatch)},  // [B, S, V]
-    {"logits.bias", on_tp(0)},     // [V]
+    {"tokens.weight", on_tp(0)},                                 // [V, H] by rows: the vocabulary
+    {"patch.weight", kWhole},                                    // [H, 3 P P]
+    {"patch.bias", kWhole},                                      // [H]
+    {"class_token", kWhole},                                     // [H]
+    {"positions", kWhole.with(Axis::kCp, Placement::shard(0))},  // [S, H], as the stream that they are added to
+    {"segments", kWhole},                                        // [kinds, H]
+    {"logits", on_tp(2, kTokens)},                               // [B, S, V]
+    {"logits.bias", on_tp(0)},                                   // [V]
 };
 inline constexpr PlanRow kEmbeddingsSequencePlan[] = {
-    {"positions", on_tp(0)},  // as the stream that they are added to
+    {"positions", on_cp_then_tp(0)},
+};
+inline constexpr PlanRow kEmbeddingsWholePlan[] = {
+    {"positions", kWhole},
+    {"logits", on_tp(2, kBatch)},
 };
 
 // Of the images that CLIP was trained on; what matters is that the network's input is near zero mean, unit variance.

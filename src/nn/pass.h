@@ -45,6 +45,17 @@ struct Pass {
   Variable rows(const Tensor& local) const {
     return Variable::constant(local, local.shape().with(0, local.size(0) * mesh.size(Axis::kDp)), layout("batch"));
   }
+  /// The same of a field that has something for each token of a sequence, [B, S, ...]: of this rank's tokens.
+  Variable tokens(const Tensor& local) const { return laid_out(rows(local), "tokens"); }
+  /// The same of a field with the dims that `x` begins with, laid out as these.
+  Variable rows_of(const Variable& x, const Tensor& local) const {
+    Layout layout;
+    for (const Axis axis : kAxes) {
+      const Placement& placement = x.layout()[axis];
+      if (placement.is_shard() && placement.dim < local.shape().rank()) layout = layout.with(axis, placement);
+    }
+    return redistribute(rows(local), layout, mesh);
+  }
 
   /// The dropout of one place in the model, the residual branch that `part` ends: "<part>.dropout" of elements,
   /// "<part>.drop_path" of samples (stochastic depth).

@@ -25,4 +25,8 @@ Plan sequence_parallel_plan() {
   return Plan({kCommonPlan, kTransformerBlockPlan, kEmbeddingsPlan, kCommonSequencePlan, kEmbeddingsSequencePlan});
 }
 
+Plan whole_sequence_plan() {
+  return Plan({kCommonPlan, kTransformerBlockPlan, kEmbeddingsPlan, kCommonWholePlan, kEmbeddingsWholePlan});
+}
+
 }  // namespace triptych::nn

@@ -11,16 +11,35 @@
 #include "ops/multiply.h"
 #include "ops/repeat_heads.h"
 #include "ops/reshape.h"
+#include "ops/ring_attention.h"
 #include "ops/rotary.h"
 #include "ops/tanh.h"
 
 namespace triptych::nn {
 namespace {
 
+// Whether `cp` has pieces of the sequences.
+bool is_shared_out(const Variable& x) {
+  return x.layout()[Axis::kCp].is_shard(1);
+}
+
+Variable attend_within(const Variable& qkv, int64_t num_heads, const AttentionMask& mask, const Pass& pass) {
+  return is_shared_out(qkv) ? ring_self_attention(qkv, num_heads, mask, pass.mesh)
+                            : self_attention(qkv, num_heads, mask);
+}
+
+Variable attend_across(const Variable& q, const Variable& kv, int64_t num_heads, const AttentionMask& mask,
+                       const Pass& pass) {
+  return is_shared_out(q) ? ring_cross_attention(q, kv, num_heads, mask, pass.mesh)
+                          : cross_attention(q, kv, num_heads, mask);
+}
+
 // What an attention of `num_heads` over all ranks has made, shown to who wants to see it.
 Variable seen(const std::string& name, int64_t num_heads, const AttentionMask& mask, const Tensor& q, const Tensor& kv,
               const Variable& o, const Pass& pass) {
   if (pass.attentions == nullptr) return o;
+  TRIPTYCH_CHECK(!is_shared_out(o), "{}: who sees attentions needs whole sequences, found {}", name,
+                 o.layout().to_string());
   return pass.attentions->see({.name = name,
                                .num_heads = num_heads * q.size(2) / o.global_shape()[2],
                                .causal = mask.causal,
@@ -72,7 +91,7 @@ SelfAttention::SelfAttention(ParameterStore& store, const std::string& name, con
 
 Variable SelfAttention::forward(const Variable& x, const Tensor& lengths, const Pass& pass) const {
   const auto turned = [&](const Variable& of, int64_t parts) {
-    return angles_.defined() ? rotary(of, angles(x.global_shape()[1], pass), parts) : of;
+    return angles_.defined() ? rotary(of, angles(of, pass), parts) : of;
   };
   const AttentionMask mask{.causal = config_.causal, .lengths = lengths};
   Variable o;
@@ -83,7 +102,7 @@ Variable SelfAttention::forward(const Variable& x, const Tensor& lengths, const 
   } else {
     const Variable qkv = turned(linear(x, pass.use(*qkv_weight_), pass.use(qkv_bias_), pass.dtype), 2);
     if (pass.cache == nullptr) {
-      o = self_attention(qkv, config_.num_heads, mask);
+      o = attend_within(qkv, config_.num_heads, mask, pass);
       if (pass.attentions != nullptr) {
         const Tensor q = qkv.tensor().slice(2, 0, 1).contiguous().view(o.tensor().shape());
         o = seen(name_, config_.num_heads, mask, q, qkv.tensor().slice(2, 1, 2), o, pass);
@@ -100,8 +119,10 @@ Variable SelfAttention::forward(const Variable& x, const Tensor& lengths, const 
   return linear(o, pass.use(*out_weight_), Variable(), pass.dtype);
 }
 
-Tensor SelfAttention::angles(int64_t count, const Pass& pass) const {
-  return pass.cache == nullptr ? angles_ : angles_.slice(0, pass.cache->first(name_), count);
+Tensor SelfAttention::angles(const Variable& x, const Pass& pass) const {
+  Shape begin;
+  const Shape local = local_shape(x.global_shape(), x.layout(), pass.mesh, &begin);
+  return angles_.slice(0, pass.cache == nullptr ? begin[1] : pass.cache->first(name_), local[1]);
 }
 
 Variable SelfAttention::keys_and_values(const Variable& kv, const Pass& pass) const {
@@ -121,7 +142,7 @@ Variable SelfAttention::attend(const Variable& q, const Variable& kv, const Tens
   // before.
   if (pass.cache == nullptr || pass.cache->position() == 0) {
     const AttentionMask mask{.causal = config_.causal, .lengths = lengths};
-    const Variable o = cross_attention(q, all, config_.num_heads, mask);
+    const Variable o = attend_across(q, all, config_.num_heads, mask, pass);
     return seen(name_, config_.num_heads, mask, q.tensor(), all.tensor(), o, pass);
   }
   const Tensor& num_tokens = pass.cache->num_tokens(name_, pass.device, kv.tensor().size(0));
@@ -158,7 +179,7 @@ Variable CrossAttention::forward(const Variable& x, const Variable& memory, cons
   const Variable kv = keys_and_values(memory, pass);
   const AttentionMask mask{.causal = false, .lengths = lengths};
   const Variable o =
-      seen(name_, num_heads_, mask, q.tensor(), kv.tensor(), cross_attention(q, kv, num_heads_, mask), pass);
+      seen(name_, num_heads_, mask, q.tensor(), kv.tensor(), attend_across(q, kv, num_heads_, mask, pass), pass);
   return linear(o, pass.use(*out_weight_), Variable(), pass.dtype);
 }
 
@@ -234,19 +255,19 @@ Variable TransformerBlock::run(const Variable& x, const Variable& memory, const 
     input = made.normalized;
   };
   if (within_) {
-    const Variable z = within_->attention.forward(pass.laid_out(input, "batch"), lengths.own, pass);
+    const Variable z = within_->attention.forward(pass.laid_out(input, "tokens"), lengths.own, pass);
     const NormParameters& next = across_ ? across_->norm : feed_forward_norm_;
     go_on(add(stream, branch_of(z, within_->attention.out_bias(), within_->gate), "attention",
               post ? within_->norm : next));
   }
   if (across_) {
     // Undefined where a decoder's cache has the keys and values of it.
-    const Variable whole = memory.defined() ? pass.laid_out(memory, "batch") : memory;
-    const Variable z = across_->attention.forward(pass.laid_out(input, "batch"), whole, lengths.memory, pass);
+    const Variable given = memory.defined() ? pass.laid_out(memory, "tokens") : memory;
+    const Variable z = across_->attention.forward(pass.laid_out(input, "tokens"), given, lengths.memory, pass);
     go_on(add(stream, branch_of(z, across_->attention.out_bias(), across_->gate), "cross_attention",
               post ? across_->norm : feed_forward_norm_));
   }
-  const Variable z = feed_forward_.forward(pass.laid_out(input, "batch"), pass);
+  const Variable z = feed_forward_.forward(pass.laid_out(input, "tokens"), pass);
   const Branch fed = branch_of(z, feed_forward_.out_bias(), feed_forward_gate_);
   if (post) return add(stream, fed, "feed_forward", feed_forward_norm_).normalized;
   return residual(stream, fed.z, fed.bias, dropout("feed_forward"), pass.mesh);

@@ -45,7 +45,8 @@ struct TransformerBlockConfig {
 };
 
 /// The parallel plan of a Transformer block over `tp` (Shoeybi et al. 2019, Megatron-LM): attention by heads, the
-/// feed-forward layer by its inner width. Activations enter each part whole, "batch", and leave it as the "stream".
+/// feed-forward layer by its inner width. Activations enter each part as "tokens" and leave it as the "stream". Where
+/// these share sequences out over `cp`, attention is the one operation that needs other ranks' tokens: ring_attention.
 inline constexpr PlanRow kTransformerBlockPlan[] = {
     {"attention.qkv.weight", on_tp(1)},          // [3, H, H] by heads
     {"attention.qkv.bias", on_tp(1)},            // [3, H]
@@ -79,7 +80,7 @@ class SelfAttention {
   /// `scale` of the initial output weights.
   SelfAttention(ParameterStore& store, const std::string& name, const TransformerBlockConfig& config, float scale);
 
-  /// x [B, S, H], whole; returns [B, S, H], Partial on `tp`.
+  /// x [B, S, H], "tokens"; returns [B, S, H], Partial on `tp`.
   ///   lengths   int32 [B]: keys at and beyond are masked; undefined if all count
   Variable forward(const Variable& x, const Tensor& lengths, const Pass& pass) const;
   /// Null where the products have none.
@@ -89,8 +90,8 @@ class SelfAttention {
   static double forward_flops(const TransformerBlockConfig& config, int64_t sequence);
 
  private:
-  // The angles of the sequence's positions, or of the `count` that are being decoded.
-  Tensor angles(int64_t count, const Pass& pass) const;
+  // The angles of the positions of x [B, S, ...], of this rank's tokens.
+  Tensor angles(const Variable& x, const Pass& pass) const;
   // Keys and values [B, T, 2, K] for the attention: those of all tokens so far where there is a cache.
   Variable keys_and_values(const Variable& kv, const Pass& pass) const;
   Variable attend(const Variable& q, const Variable& kv, const Tensor& lengths, const Pass& pass) const;
@@ -111,7 +112,7 @@ class CrossAttention {
   CrossAttention(ParameterStore& store, const std::string& name, int64_t width, int64_t memory_width, int64_t num_heads,
                  float scale, bool biases = true);
 
-  /// x [B, S, H] and memory [B, T, M], whole; returns [B, S, H], Partial on `tp`.
+  /// x [B, S, H] and memory [B, T, M], both "tokens" or both "batch"; returns [B, S, H], Partial on `tp`.
   ///   lengths   int32 [B]: memory at and beyond is masked; undefined if all counts
   Variable forward(const Variable& x, const Variable& memory, const Tensor& lengths, const Pass& pass) const;
   /// Null where the products have none.

@@ -19,8 +19,8 @@ class CrossEntropy : public Objective {
   }
 
   Variable loss(std::span<const Variable> slots, const Fields& fields, const Pass& pass) override {
-    return cross_entropy(slots[0], targets_of_present_samples(fields, config_.field, config_.needs), 1, pass.mesh,
-                         config_.label_smoothing);
+    const Variable targets = pass.rows_of(slots[0], targets_of_present_samples(fields, config_.field, config_.needs));
+    return cross_entropy(slots[0], targets.tensor(), 1, pass.mesh, config_.label_smoothing);
   }
 
  private:

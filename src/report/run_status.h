@@ -16,7 +16,7 @@ namespace triptych::report {
 struct RankTime {
   int64_t rank = 0;
   std::string host;
-  std::string place;         ///< on the mesh: "pp 0, dp 1, tp 0"
+  std::string place;         ///< on the mesh: "pp 0, dp 1, cp 0, tp 0"
   int64_t steps = 0;         ///< that the times are of
   double steps_s = 0;        ///< wall clock
   double loader_wait_s = 0;  ///< of them, waiting for the loader

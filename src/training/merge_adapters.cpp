@@ -74,7 +74,7 @@ MergeResult merge_adapters(const RunConfig& config, World& world, const std::str
   together(group, [&] { state = CheckpointReader::open(model.folder(), kLatestName).manifest().run; });
   state.model = config.task->model().fingerprint;
   const MeshShape& mesh = session.mesh().shape();
-  state.mesh = {{"pp", mesh.pp}, {"dp", mesh.dp}, {"tp", mesh.tp}};
+  state.mesh = {{"pp", mesh.pp}, {"dp", mesh.dp}, {"cp", mesh.cp}, {"tp", mesh.tp}};
   CheckpointWriter writer(out, 0, group);
   const OwnedPieces owned = owned_pieces(session.mesh(), plain);
   result.folder = writer.save(state, owned.pieces, extra_files(model.tokenizer().get())).folder;

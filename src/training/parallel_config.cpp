@@ -71,6 +71,13 @@ void read_parallel(ConfigReader& reader, ParallelOptions& p, std::string& recomp
       .at_least(1)
       .at_most(kMostRanks)
       .also_called({"dp_size", "data_parallel", "data_parallel_size", "data_parallel_degree"});
+  reader
+      .read("parallel.cp", p.mesh.cp,
+            "Ranks that share out every sequence: long texts, images of many patches. Attention's keys and values go "
+            "round them.")
+      .at_least(1)
+      .at_most(kMostRanks)
+      .also_called({"cp_size", "context_parallel", "context_parallel_size", "context_parallel_degree"});
   reader.read("parallel.tp", p.mesh.tp, "Ranks that share every block: heads, feed-forward, vocabulary.")
       .at_least(1)
       .at_most(kMostRanks)

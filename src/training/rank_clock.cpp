@@ -20,7 +20,7 @@ double cpu_seconds() {
 RankClock::RankClock(const World& world, int rank, const MeshCoordinate& place) : world_(&world) {
   sum_.rank = rank;
   sum_.host = world.host();
-  sum_.place = fmt::format("pp {}, dp {}, tp {}", place.pp, place.dp, place.tp);
+  sum_.place = fmt::format("pp {}, dp {}, cp {}, tp {}", place.pp, place.dp, place.cp, place.tp);
   start();
 }
 

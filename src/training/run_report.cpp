@@ -77,7 +77,7 @@ std::vector<std::pair<std::string, std::string>> report_facts(const RunConfig& c
     for (const std::string& machine : machines) ranks += (machine == *machines.begin() ? "" : ", ") + machine;
   }
   return {{"parameters", std::to_string(parameters)},
-          {"mesh", fmt::format("pp {} x dp {} x tp {}", mesh.pp, mesh.dp, mesh.tp)},
+          {"mesh", fmt::format("pp {} x dp {} x cp {} x tp {}", mesh.pp, mesh.dp, mesh.cp, mesh.tp)},
           {"ranks", ranks},
           {"schedule", fmt::format("{}, {} microbatches", config.parallel.schedule, config.parallel.microbatches)},
           {"device", config.run.device},

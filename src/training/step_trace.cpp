@@ -75,8 +75,8 @@ void StepTrace::write(int64_t step, const std::filesystem::path& folder,
   Group& group = world_->group();
   const MeshCoordinate& place = mesh_->coordinate();
   const std::vector<std::string> hosts = group.all_gather_string(world_->host());
-  const std::string label =
-      fmt::format("rank {}, pp {}, dp {}, tp {}, {}", group.rank(), place.pp, place.dp, place.tp, world_->host());
+  const std::string label = fmt::format("rank {}, pp {}, dp {}, cp {}, tp {}, {}", group.rank(), place.pp, place.dp,
+                                        place.cp, place.tp, world_->host());
   if (group.rank() > 0) {
     clock_ahead(group, group.rank(), hosts[0] == world_->host());
     int64_t ahead = 0;

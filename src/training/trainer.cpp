@@ -260,10 +260,10 @@ class Trainer {
 
   void announce(int64_t end) {
     const MeshShape& m = config_.parallel.mesh;
-    progress_->print(
-        fmt::format("{} parameters, {} samples, pp {} x dp {} x tp {}, {}, {} microbatches, batch {}, steps {} to {}",
-                    parameters_, inputs_.dataset->size(), m.pp, m.dp, m.tp, config_.parallel.schedule,
-                    config_.parallel.microbatches, config_.training.global_batch, step_ + 1, end));
+    progress_->print(fmt::format(
+        "{} parameters, {} samples, pp {} x dp {} x cp {} x tp {}, {}, {} microbatches, batch {}, steps {} to {}",
+        parameters_, inputs_.dataset->size(), m.pp, m.dp, m.cp, m.tp, config_.parallel.schedule,
+        config_.parallel.microbatches, config_.training.global_batch, step_ + 1, end));
     for (const std::string& note : notes_of_sources(*inputs_.dataset, inputs_.weights, batch_size())) {
       progress_->print(note);
     }
@@ -417,7 +417,7 @@ class Trainer {
     }
     if (held_out_) held_out_->save(state.extra);
     const MeshShape& m = config_.parallel.mesh;
-    state.mesh = {{"pp", m.pp}, {"dp", m.dp}, {"tp", m.tp}};
+    state.mesh = {{"pp", m.pp}, {"dp", m.dp}, {"cp", m.cp}, {"tp", m.tp}};
     together(group_, [&] {
       const std::string bad = first_not_finite(session_->device(), optimizer_->states());
       if (!bad.empty()) {

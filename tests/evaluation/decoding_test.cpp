@@ -175,7 +175,7 @@ TEST_P(Decode, TextsAreThoseThatFullForwardPassesFind) {
       for (int64_t i = 0; i < parameter->value.num_elements(); ++i) values[i] *= parameter->decay ? 6.0f : 1.0f;
     }
   };
-  run_ranks(shape.pp * shape.dp * shape.tp, [&](Group& world) {
+  run_ranks(shape.pp * shape.dp * shape.cp * shape.tp, [&](Group& world) {
     const std::unique_ptr<Group> self = make_self_group("reference");
     RankModel reference(*self, {}, small_captioner(), objectives, gpipe({1, 1, 1, LossCoupling::kSplit}), {.seed = 2});
     RankModel rank(world, shape, small_captioner(), objectives, gpipe({shape.pp, 1, 1, LossCoupling::kSplit}),
@@ -249,9 +249,11 @@ TEST_P(Decode, TextsAreThoseThatFullForwardPassesFind) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Meshes, Decode,
-                         ::testing::Values(MeshShape{}, MeshShape{.tp = 2}, MeshShape{.pp = 2, .dp = 2}),
+                         ::testing::Values(MeshShape{}, MeshShape{.tp = 2}, MeshShape{.pp = 2, .dp = 2},
+                                           MeshShape{.dp = 2, .cp = 2}),
                          [](const auto& mesh) {
-                           return fmt::format("pp{}dp{}tp{}", mesh.param.pp, mesh.param.dp, mesh.param.tp);
+                           return fmt::format("pp{}dp{}cp{}tp{}", mesh.param.pp, mesh.param.dp, mesh.param.cp,
+                                              mesh.param.tp);
                          });
 
 }  // namespace

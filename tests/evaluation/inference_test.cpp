@@ -121,7 +121,7 @@ TEST_P(InferenceOverADataSet, EveryItemHasItsRowOnEveryRank) {
   const ScratchFolder folder;
   const std::shared_ptr<const Dataset> dataset = small_set(folder);
   const double bound = 2 * tolerance(DType::kFloat32).summed;
-  run_ranks(shape.pp * shape.dp * shape.tp, [&](Group& world) {
+  run_ranks(shape.pp * shape.dp * shape.cp * shape.tp, [&](Group& world) {
     const std::unique_ptr<Group> self = make_self_group("reference");
     Ready reference(*self, {}, 1), ready(world, shape, 5);
 
@@ -203,9 +203,10 @@ TEST(Inference, AModelMayReadWhatIsPresentItself) {
 
 INSTANTIATE_TEST_SUITE_P(Meshes, InferenceOverADataSet,
                          ::testing::Values(MeshShape{}, MeshShape{.dp = 2}, MeshShape{.dp = 3}, MeshShape{.pp = 2},
-                                           MeshShape{.pp = 2, .dp = 2, .tp = 2}),
+                                           MeshShape{.pp = 2, .dp = 2, .tp = 2}, MeshShape{.dp = 2, .cp = 2}),
                          [](const auto& mesh) {
-                           return fmt::format("pp{}dp{}tp{}", mesh.param.pp, mesh.param.dp, mesh.param.tp);
+                           return fmt::format("pp{}dp{}cp{}tp{}", mesh.param.pp, mesh.param.dp, mesh.param.cp,
+                                              mesh.param.tp);
                          });
 
 }  // namespace

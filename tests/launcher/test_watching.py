@@ -128,13 +128,13 @@ class Watching(SmallRuns):
             self.assertGreater(rank["rss_mb"], 1)
         self.assertAlmostEqual(status["ranks"][0]["steps_s"], sum(line["step_ms"] for line in lines_of(run)) / 1e3, 5)
         page = (run / "report.html").read_text()
-        for part in ("Stopped</b> step 4 of 6", "As training.stop_after says.", "pp 2 x dp 1 x tp 1", "Time by rank"):
+        for part in ("Stopped</b> step 4 of 6", "As training.stop_after says.", "pp 2 x dp 1 x cp 1 x tp 1", "Time by rank"):
             self.assertIn(part, page)
         self.assertIn(f"report: {run}/report.html", self.output("report", run))
         self.assertEqual((run / "report.html").read_text(), page)
         self.train(run, training__steps=6, resume="latest")  # on one rank
         page = (run / "report.html").read_text()
-        for part in ("Finished</b> 6 steps", "pp 1 x dp 1 x tp 1"):
+        for part in ("Finished</b> 6 steps", "pp 1 x dp 1 x cp 1 x tp 1"):
             self.assertIn(part, page)
 
     def test_an_evaluation_stays_in_the_report_and_tells_what_its_names_mean(self):
@@ -151,7 +151,7 @@ class Watching(SmallRuns):
         results = json.loads((run / "evaluation.json").read_text())
         self.assertEqual(results["step"], 4)
         for part in ("Shapes that were &lt;drawn&gt;.", "No model at all.", "raw pixels", "Measured at step 4",
-                     "pp 1 x dp 1 x tp 1", "<h2>Training</h2>", 'class="hits"'):
+                     "pp 1 x dp 1 x cp 1 x tp 1", "<h2>Training</h2>", 'class="hits"'):
             self.assertIn(part, page)
         self.assertLess(page.index("Recall@1"), page.index("<h2>Training</h2>"))
         self.assertLess(page.index("<h2>Training</h2>"), page.index('class="hits"'), "curves before the cards")

@@ -102,8 +102,11 @@ struct Case {
   bool sequence_parallel = false, recompute = false;
 };
 
-const std::vector<Case> kCases{
-    {{.tp = 2}, 2, true, true}, {{.dp = 2}, 2}, {{.pp = 2}, 2, false, true}, {{.pp = 2, .dp = 2, .tp = 2}, 2, true}};
+const std::vector<Case> kCases{{{.tp = 2}, 2, true, true},
+                               {{.dp = 2}, 2},
+                               {{.pp = 2}, 2, false, true},
+                               {{.pp = 2, .dp = 2, .tp = 2}, 2, true},
+                               {{.cp = 2, .tp = 2}, 2, true, true}};
 
 class ModelOptions : public ::testing::TestWithParam<std::string> {};
 
@@ -113,8 +116,8 @@ TEST_P(ModelOptions, EveryGradientOnAMeshIsThatOfOneRank) {
   const LossCoupling coupling = coupling_of(objectives);
   const std::vector<FieldSource> sources{pixels_field(6), text_fields(nullptr, 7, 18, {.targets = true})};
   for (const Case& c : kCases) {
-    SCOPED_TRACE(fmt::format("pp {} dp {} tp {}", c.mesh.pp, c.mesh.dp, c.mesh.tp));
-    run_ranks(c.mesh.pp * c.mesh.dp * c.mesh.tp, [&](Group& world) {
+    SCOPED_TRACE(fmt::format("pp {} dp {} cp {} tp {}", c.mesh.pp, c.mesh.dp, c.mesh.cp, c.mesh.tp));
+    run_ranks(c.mesh.pp * c.mesh.dp * c.mesh.cp * c.mesh.tp, [&](Group& world) {
       const std::unique_ptr<Group> self = make_self_group("reference");
       RankModel reference(*self, {}, model, objectives, gpipe({1, 1, 1, coupling}), {.seed = 3});
       ExecutionOptions options{.seed = 3, .bucket_bytes = 300};

@@ -43,7 +43,7 @@ TEST(TokenTableTest, EmbedsAndScoresWithOneMatrixOnEveryMesh) {
       const Tensor ids = Tensor::from<int32_t>(pass.device, Shape{kBatch, kSequence}, kIds);
       const Variable x = positions.add_to(embeds.embed(ids.slice(0, rows.begin, rows.length), pass), pass);
       EXPECT_EQ(x.layout(), pass.layout("stream"));
-      const Variable y = scores_again.logits(pass.laid_out(x, "batch"), pass);
+      const Variable y = scores_again.logits(pass.laid_out(x, "tokens"), pass);
       EXPECT_EQ(y.layout(), pass.layout("logits"));
       return y;
     };
@@ -57,15 +57,20 @@ TEST(TokenTableTest, EmbedsAndScoresWithOneMatrixOnEveryMesh) {
 }
 
 TEST(LearnedPositionsTest, LieAsTheStreamThatTheyAreAddedTo) {
-  run_ranks(2, [](Group& world) {
+  const auto layout_of = [](Mesh& mesh, Device& device, const Plan& plan) {
+    ParameterStore store(device, mesh, plan, 1, DType::kFloat32);
+    const LearnedPositions positions(store, "text", {.sequence = kSequence}, kWidth);
+    return store.all()[0]->layout;
+  };
+  run_ranks(4, [&](Group& world) {
     Device device(1);
-    Mesh mesh(world, {.tp = 2}, device);
-    for (const bool sequence_parallel : {false, true}) {
-      const Plan plan = sequence_parallel ? sequence_parallel_plan() : tensor_parallel_plan();
-      ParameterStore store(device, mesh, plan, 1, DType::kFloat32);
-      const LearnedPositions positions(store, "text", {.sequence = kSequence}, kWidth);
-      EXPECT_EQ(store.all()[0]->layout, sequence_parallel ? on_tp(0) : kWhole);
-    }
+    Mesh mesh(world, {.dp = 2, .tp = 2}, device), with_cp(world, {.cp = 2, .tp = 2}, device);
+    const Layout by_cp = Layout().with(Axis::kCp, Placement::shard(0));
+    EXPECT_EQ(layout_of(mesh, device, tensor_parallel_plan()), kWhole);
+    EXPECT_EQ(layout_of(mesh, device, sequence_parallel_plan()), on_tp(0));
+    EXPECT_EQ(layout_of(with_cp, device, tensor_parallel_plan()), by_cp);
+    EXPECT_EQ(layout_of(with_cp, device, sequence_parallel_plan()), by_cp.with(Axis::kTp, Placement::shard(0, 1)));
+    EXPECT_EQ(layout_of(with_cp, device, whole_sequence_plan()), kWhole);
   });
 }
 

@@ -41,8 +41,9 @@ struct ParallelRun {
   DType dtype = DType::kFloat32;  ///< of activations and of what operations read of the weights
 
   std::string to_string() const {
-    return fmt::format("dp {} tp {}{}{} {}", mesh.dp, mesh.tp, sequence_parallel ? ", sequence parallel" : "",
-                       recompute ? ", recomputed" : "", dtype_name(dtype));
+    return fmt::format("dp {} cp {} tp {}{}{} {}", mesh.dp, mesh.cp, mesh.tp,
+                       sequence_parallel ? ", sequence parallel" : "", recompute ? ", recomputed" : "",
+                       dtype_name(dtype));
   }
 };
 
@@ -52,7 +53,10 @@ inline const std::vector<ParallelRun> kParallelRuns{{{}},
                                                     {{.tp = 2}, true},
                                                     {{.tp = 2}, true, true},
                                                     {{.dp = 2}},
-                                                    {{.dp = 2, .tp = 2}, true, true}};
+                                                    {{.dp = 2, .tp = 2}, true, true},
+                                                    {{.cp = 2}},
+                                                    {{.cp = 4}},
+                                                    {{.cp = 2, .tp = 2}, true, true}};
 
 inline Tensor piece_of(Device& device, const std::vector<float>& values, const Shape& shape, const Layout& layout,
                        const Mesh& mesh, DType dtype = DType::kFloat32) {
@@ -81,7 +85,7 @@ inline std::vector<double> whole_of(const Tensor& piece, const Shape& shape, con
 /// and the gradients of sum(dy * y), dy random. The second step's gradients are reduced while backward goes on.
 inline void run_module(const ModuleSetup& setup, const ParallelRun& run,
                        const std::function<void(const Wholes&, const std::vector<Parameter*>&)>& see) {
-  run_ranks(run.mesh.dp * run.mesh.tp, [&](Group& world) {
+  run_ranks(run.mesh.dp * run.mesh.cp * run.mesh.tp, [&](Group& world) {
     Device device(1);
     Mesh mesh(world, run.mesh, device);
     const Plan plan = run.sequence_parallel ? sequence_parallel_plan() : tensor_parallel_plan();

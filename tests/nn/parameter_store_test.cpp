@@ -155,16 +155,26 @@ TEST(PlanTest, LaterTablesTakeThePlaceOfEarlierRows) {
 TEST(PlanTest, SequenceParallelismMovesTheStreamAlone) {
   const Plan tensor = tensor_parallel_plan(), sequence = sequence_parallel_plan();
   const Layout batch = Layout().with(Axis::kDp, Placement::shard(0));
-  EXPECT_EQ(tensor("stream"), batch);
-  EXPECT_EQ(sequence("stream"), batch.with(Axis::kTp, Placement::shard(1)));
-  EXPECT_EQ(tensor("positions"), Layout());
-  EXPECT_EQ(sequence("positions"), Layout().with(Axis::kTp, Placement::shard(0)));
+  const Layout tokens = batch.with(Axis::kCp, Placement::shard(1));
+  EXPECT_EQ(tensor("stream"), tokens);
+  EXPECT_EQ(sequence("stream"), tokens.with(Axis::kTp, Placement::shard(1, 1)));
+  EXPECT_EQ(tensor("positions"), Layout().with(Axis::kCp, Placement::shard(0)));
+  EXPECT_EQ(sequence("positions"), tensor("positions").with(Axis::kTp, Placement::shard(0, 1)));
   for (const Plan* plan : {&tensor, &sequence}) {
     EXPECT_EQ((*plan)("batch"), batch);
+    EXPECT_EQ((*plan)("tokens"), tokens);
     EXPECT_EQ((*plan)("replicated"), Layout());
-    EXPECT_EQ((*plan)("logits"), batch.with(Axis::kTp, Placement::shard(2)));
+    EXPECT_EQ((*plan)("logits"), tokens.with(Axis::kTp, Placement::shard(2)));
   }
   for (const PlanRow& row : kTransformerBlockPlan) EXPECT_EQ(tensor(row.name), sequence(row.name)) << row.name;
+}
+
+// Who decodes has whole sequences on every rank of cp, and of tp what tensor parallelism gives it.
+TEST(PlanTest, AWholeSequencePlanUsesNoContextParallelism) {
+  const Plan whole = whole_sequence_plan(), tensor = tensor_parallel_plan();
+  for (const std::string_view name : {"stream", "tokens", "batch", "positions", "logits"}) {
+    EXPECT_EQ(whole(name), tensor(name).with(Axis::kCp, Placement::replicate())) << name;
+  }
 }
 
 }  // namespace

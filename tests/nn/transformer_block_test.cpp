@@ -42,10 +42,10 @@ TEST(TransformerBlockTest, DropsOutTheSameOnEveryMesh) {
 
 // Nobody declares how gradients come out: where ranks see pieces of the stream, norms and biases get summands there.
 TEST(TransformerBlockTest, GradientsComeOutAsTheStreamIsLaidOut) {
-  const Layout dp = Layout().with(Axis::kDp, Placement::partial());
+  const Layout dp = Layout().with(Axis::kDp, Placement::partial()).with(Axis::kCp, Placement::partial());
   for (const bool sequence_parallel : {false, true}) {
     const Layout of_stream = sequence_parallel ? dp.with(Axis::kTp, Placement::partial()) : dp;
-    run_module(block_setup(config_of(false, true)), {{.dp = 2, .tp = 2}, sequence_parallel},
+    run_module(block_setup(config_of(false, true)), {{.dp = 2, .cp = 2, .tp = 2}, sequence_parallel},
                [&](const Wholes&, const std::vector<Parameter*>& parameters) {
                  for (const Parameter* p : parameters) {
                    const Layout expected = p->layout == Layout() ? of_stream : dp.with(Axis::kTp, p->layout[Axis::kTp]);

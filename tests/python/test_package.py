@@ -76,7 +76,7 @@ class Package(small_runs.SmallRuns):
 
     def test_a_checkpoint_of_a_mesh_is_what_the_documented_reader_finds(self):
         checkpoint = triptych.Checkpoint(self.base)
-        self.assertEqual(checkpoint.mesh, {"pp": 2, "dp": 1, "tp": 2})
+        self.assertEqual(checkpoint.mesh, {"pp": 2, "dp": 1, "cp": 1, "tp": 2})
         self.assertEqual((checkpoint.step, checkpoint.config["model"]["image"]["width"]), (6, 24))
         document = (ROOT / "docs" / "checkpoint-format.md").read_text(encoding="utf-8")
         reader = {}

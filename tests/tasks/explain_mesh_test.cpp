@@ -84,7 +84,7 @@ std::vector<std::byte> picture() {
 
 // What every rank finds.
 std::vector<Explanation> explained(const Case& one, const MeshShape& mesh = {}) {
-  const int num_ranks = mesh.pp * mesh.dp * mesh.tp;
+  const int num_ranks = mesh.pp * mesh.dp * mesh.cp * mesh.tp;
   std::vector<Explanation> found(static_cast<std::size_t>(num_ranks));
   run_ranks(num_ranks, [&](Group& world) {
     RunConfig config = parse_run_config(one.config, "run.toml", standard_tasks());
@@ -142,8 +142,8 @@ TEST_P(ExplainOnMeshes, EveryRankHasTheMapsOfOne) {
   EXPECT_EQ(names, one.maps);
   EXPECT_TRUE(one.has_words || alone.words.empty());
   for (const MeshShape& mesh : {MeshShape{.dp = 3}, MeshShape{.tp = 2}, MeshShape{.pp = 2}, MeshShape{.pp = 3},
-                                MeshShape{.pp = 2, .dp = 2, .tp = 2}}) {
-    SCOPED_TRACE(fmt::format("pp {} dp {} tp {}", mesh.pp, mesh.dp, mesh.tp));
+                                MeshShape{.pp = 2, .dp = 2, .tp = 2}, MeshShape{.cp = 2, .tp = 2}}) {
+    SCOPED_TRACE(fmt::format("pp {} dp {} cp {} tp {}", mesh.pp, mesh.dp, mesh.cp, mesh.tp));
     for (const Explanation& found : explained(one, mesh)) {
       EXPECT_EQ(found.subject, alone.subject);
       EXPECT_EQ(found.text, alone.text);

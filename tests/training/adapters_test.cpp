@@ -54,7 +54,7 @@ TEST_F(Adapters, LearnInPlaceOfTheirMatricesAlikeOnEveryMesh) {
   EXPECT_EQ(num_adapted, 3 * 2 + 2 * 2 + 1);
   int turn = 0;
   for (const MeshShape& mesh : fewer_if_sanitized<MeshShape>(
-           {{.tp = 2}, {.dp = 2, .tp = 2}, {.pp = 2}, {.pp = 4}, {.pp = 2, .dp = 2, .tp = 2}}, 4)) {
+           {{.tp = 2}, {.dp = 2, .tp = 2}, {.pp = 2}, {.pp = 4}, {.pp = 2, .dp = 2, .tp = 2}, {.cp = 2, .tp = 2}}, 4)) {
     const std::string dir = fmt::format("mesh{}", turn);
     run(adapted(dir, mesh,
                 {turn % 2 == 0 ? "parallel.sequence_parallel=true" : "parallel.sequence_parallel=false",
@@ -187,8 +187,13 @@ TEST(VerifiedAdapters, HaveTheGradientsOfOneRank) {
   int turn = 0;
   for (const char* task : {"contrastive", "caption", "coca"}) {
     const auto first = static_cast<std::size_t>(turn);
-    for (const MeshShape& mesh : fewer_if_sanitized<MeshShape>(
-             {{.tp = 2}, {.pp = 2, .dp = 2}, {.dp = 2, .tp = 2}, {.pp = 4}, {.pp = 2, .dp = 2, .tp = 2}}, 3, first)) {
+    for (const MeshShape& mesh : fewer_if_sanitized<MeshShape>({{.tp = 2},
+                                                                {.pp = 2, .dp = 2},
+                                                                {.dp = 2, .tp = 2},
+                                                                {.pp = 4},
+                                                                {.pp = 2, .dp = 2, .tp = 2},
+                                                                {.cp = 2, .tp = 2}},
+                                                               3, first)) {
       const bool freezes = turn % 2 == 0;
       RunConfig c = parse_run_config(
           config_of(task, turn) + "\n[[adapters]]\nmatch = [\"*.weight\"]\nrank = 3\nalpha = 1.5\n" +
@@ -204,7 +209,7 @@ TEST(VerifiedAdapters, HaveTheGradientsOfOneRank) {
                     .bucket_mb = 0.003};
       SCOPED_TRACE(fmt::format("{} pp{}dp{}tp{}", task, mesh.pp, mesh.dp, mesh.tp));
       ++turn;
-      run_ranks(mesh.pp * mesh.dp * mesh.tp, [&](Group& world) {
+      run_ranks(mesh.pp * mesh.dp * mesh.cp * mesh.tp, [&](Group& world) {
         const VerifyResult result = verify(c, world, RankPlace{});
         EXPECT_LT(result.loss_error, kBetweenMeshes);
         EXPECT_LT(result.worst_error, kBetweenMeshes) << result.worst_parameter;

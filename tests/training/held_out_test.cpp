@@ -33,7 +33,7 @@ class HeldOutRun : public Training {
   std::vector<std::pair<std::string, double>> measured(const RunConfig& c, const std::string& which) {
     const MeshShape& mesh = c.parallel.mesh;
     std::vector<std::pair<std::string, double>> metrics;
-    run_ranks(mesh.pp * mesh.dp * mesh.tp, [&](Group& group) {
+    run_ranks(mesh.pp * mesh.dp * mesh.cp * mesh.tp, [&](Group& group) {
       ThreadWorld world(group);
       TrainedModel model(c, world, which);
       const EvaluationResults results =
@@ -52,11 +52,11 @@ class HeldOutRun : public Training {
   }
 };
 
-const std::vector<MeshShape> kMeshes{{}, {.dp = 2}, {.tp = 2}, {.pp = 2}};
+const std::vector<MeshShape> kMeshes{{}, {.dp = 2}, {.tp = 2}, {.pp = 2}, {.cp = 2}};
 
 TEST_F(HeldOutRun, ChangesNoBitOfTheTrainingAndFindsWhatEvalFinds) {
   for (const MeshShape& mesh : kMeshes) {
-    const std::string name = fmt::format("pp{}dp{}tp{}", mesh.pp, mesh.dp, mesh.tp);
+    const std::string name = fmt::format("pp{}dp{}cp{}tp{}", mesh.pp, mesh.dp, mesh.cp, mesh.tp);
     SCOPED_TRACE(name);
     run(config(name + "without", mesh));
     const RunConfig c = config(name, mesh, evaluating());
@@ -75,7 +75,8 @@ TEST_F(HeldOutRun, EveryMeshFindsTheSame) {
   const RunConfig c = config("run", {}, evaluating({"training.stop_after=5"}));
   run(c);
   const EvaluationLine one = evaluations("run").at(1);
-  for (const MeshShape& mesh : {MeshShape{.dp = 3}, MeshShape{.dp = 2}, MeshShape{.tp = 2}, MeshShape{.pp = 2}}) {
+  for (const MeshShape& mesh :
+       {MeshShape{.dp = 3}, MeshShape{.dp = 2}, MeshShape{.tp = 2}, MeshShape{.pp = 2}, MeshShape{.cp = 3}}) {
     RunConfig other = c;
     other.parallel.mesh = mesh;  // the batch of 8 does not divide by 3
     const auto found = measured(other, "5");

@@ -160,16 +160,18 @@ TEST_P(ResumedTraining, HasTheBitsOfARunThatNeverStopped) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Meshes, ResumedTraining,
-                         ::testing::Values(MeshShape{}, MeshShape{.dp = 2}, MeshShape{.pp = 2, .tp = 2}),
+                         ::testing::Values(MeshShape{}, MeshShape{.dp = 2}, MeshShape{.pp = 2, .tp = 2},
+                                           MeshShape{.cp = 2}),
                          [](const auto& param) {
-                           return fmt::format("pp{}dp{}tp{}", param.param.pp, param.param.dp, param.param.tp);
+                           const MeshShape& mesh = param.param;
+                           return fmt::format("pp{}dp{}cp{}tp{}", mesh.pp, mesh.dp, mesh.cp, mesh.tp);
                          });
 
 TEST_F(Training, GoesOnOnAnotherMesh) {
   run(config("one"));
   const std::vector<StepMetrics> expected = metrics("one");
-  for (const MeshShape& mesh : {MeshShape{.tp = 2}, MeshShape{.pp = 2, .dp = 2}}) {
-    const std::string dir = fmt::format("pp{}dp{}tp{}", mesh.pp, mesh.dp, mesh.tp);
+  for (const MeshShape& mesh : {MeshShape{.tp = 2}, MeshShape{.pp = 2, .dp = 2}, MeshShape{.cp = 2, .tp = 2}}) {
+    const std::string dir = fmt::format("pp{}dp{}cp{}tp{}", mesh.pp, mesh.dp, mesh.cp, mesh.tp);
     std::filesystem::create_directories(folder_ / dir);
     std::filesystem::copy(folder_ / "one", folder_ / dir, std::filesystem::copy_options::recursive);
     run(config(dir, mesh), {.resume = "10"});
@@ -179,6 +181,17 @@ TEST_F(Training, GoesOnOnAnotherMesh) {
       EXPECT_NEAR(found[i].loss, expected[i].loss, kBetweenMeshes * expected[i].loss)
           << dir << " step " << found[i].step;
     }
+  }
+}
+
+TEST_F(Training, GoesOnWithoutTheRanksThatSharedOutItsSequences) {
+  run(config("one"));
+  run(config("shared", {.cp = 3}, {"training.stop_after=10"}));
+  run(config("shared"), {.resume = "latest"});
+  const std::vector<StepMetrics> expected = metrics("one"), found = metrics("shared");
+  ASSERT_EQ(found.size(), expected.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    EXPECT_NEAR(found[i].loss, expected[i].loss, kBetweenMeshes * expected[i].loss) << "step " << found[i].step;
   }
 }
 

@@ -105,12 +105,13 @@ class Training : public ::testing::Test {
     set("data.path", '"' + data_set().string() + '"');
     set("parallel.pp", std::to_string(mesh.pp));
     set("parallel.dp", std::to_string(mesh.dp));
+    set("parallel.cp", std::to_string(mesh.cp));
     set("parallel.tp", std::to_string(mesh.tp));
-    return load_run_config(file, overrides, standard_tasks(), MeshUse::kSteps, mesh.pp * mesh.dp * mesh.tp);
+    return load_run_config(file, overrides, standard_tasks(), MeshUse::kSteps, mesh.pp * mesh.dp * mesh.cp * mesh.tp);
   }
   void run(const RunConfig& c, const TrainingRequest& request = {}) {
     const MeshShape& mesh = c.parallel.mesh;
-    run_ranks(mesh.pp * mesh.dp * mesh.tp, [&](Group& group) {
+    run_ranks(mesh.pp * mesh.dp * mesh.cp * mesh.tp, [&](Group& group) {
       ThreadWorld world(group);
       train(c, world, request);
     });

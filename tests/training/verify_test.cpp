@@ -32,7 +32,7 @@ struct Case {
 
 std::string name_of(const ::testing::TestParamInfo<Case>& info) {
   const Case& c = info.param;
-  return fmt::format("{}_pp{}dp{}tp{}_{}_m{}{}{}{}", c.task, c.mesh.pp, c.mesh.dp, c.mesh.tp, c.schedule,
+  return fmt::format("{}_pp{}dp{}cp{}tp{}_{}_m{}{}{}{}", c.task, c.mesh.pp, c.mesh.dp, c.mesh.cp, c.mesh.tp, c.schedule,
                      c.microbatches, c.sequence_parallel() ? "_sp" : "", c.recompute() ? "_recompute" : "",
                      c.frozen.empty() ? "" : fmt::format("_frozen{}", info.index));
 }
@@ -56,7 +56,7 @@ TEST_P(ParallelEqualsSerial, LossAndEveryGradient) {
   for (const std::string& pattern : c.frozen) {
     config.treatment.groups.push_back({.pattern = pattern, .frozen = true});
   }
-  run_ranks(c.mesh.pp * c.mesh.dp * c.mesh.tp, [&](Group& world) {
+  run_ranks(c.mesh.pp * c.mesh.dp * c.mesh.cp * c.mesh.tp, [&](Group& world) {
     const VerifyResult result = verify(config, world, RankPlace{});
     EXPECT_LT(result.loss_error, kBetweenMeshes);
     EXPECT_LT(result.worst_error, kBetweenMeshes) << result.worst_parameter;
@@ -149,6 +149,24 @@ std::vector<Case> frozen_parts() {
   return possible(all);
 }
 
+// Sequences shared out, beside every other axis: also over more ranks than divide them, or than there are tokens.
+std::vector<Case> shared_out() {
+  std::vector<Case> all;
+  int turn = 0;
+  const std::vector<std::string> schedules = schedule_names();
+  for (const char* task : kTasks) {
+    for (const MeshShape& mesh :
+         {MeshShape{.cp = 2}, MeshShape{.cp = 3}, MeshShape{.cp = 2, .tp = 2}, MeshShape{.dp = 2, .cp = 2},
+          MeshShape{.pp = 2, .cp = 2}, MeshShape{.pp = 2, .dp = 2, .cp = 2}}) {
+      const std::string& schedule = schedules[static_cast<std::size_t>(turn + turn / 5) % schedules.size()];
+      all.push_back({task, mesh, schedule, 1 << turn % 3, turn});
+      ++turn;
+    }
+    all.push_back({task, {.cp = 4}, "1f1b", 2, turn++, {"*.blocks.0.*", "*.bias"}});
+  }
+  return possible(all);
+}
+
 // Seven shares no factor with the lengths of the loops above: 11 tasks; 8 meshes with 9 cases each; 3 meshes and 5
 // schedules; 3 choices of frozen parts and 5 meshes. So what is left under the address sanitizer has every task, and
 // every mesh under every schedule.
@@ -171,6 +189,7 @@ TEST(ParallelEqualsSerial, WhereTheConfigSaysWhereStagesBegin) {
 
 INSTANTIATE_TEST_SUITE_P(FrozenParts, ParallelEqualsSerial, cases(frozen_parts()), name_of);
 INSTANTIATE_TEST_SUITE_P(Grid, ParallelEqualsSerial, cases(grid()), name_of);
+INSTANTIATE_TEST_SUITE_P(SharedOut, ParallelEqualsSerial, cases(shared_out()), name_of);
 INSTANTIATE_TEST_SUITE_P(LongPipelines, ParallelEqualsSerial, cases(long_pipelines()), name_of);
 
 }  // namespace
