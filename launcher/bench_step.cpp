@@ -4,6 +4,7 @@
 #include <chrono>
 #include <limits>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -12,9 +13,11 @@
 #include <sys/resource.h>
 
 #include "base/console.h"
+#include "base/trace.h"
 #include "kernels/gemm_peak.h"
 #include "launcher/ranks.h"
 #include "optim/adamw.h"
+#include "report/trace_file.h"
 #include "training/session.h"
 #include "training/step.h"
 #include "training/step_log.h"
@@ -28,7 +31,10 @@ struct StepOptions {
   ConfigArguments config;
   int steps = 12;
   int warmup = 2;
+  int traced = 2;
 };
+
+using Json = nlohmann::ordered_json;
 
 double peak_rss_mb() {
   rusage usage{};
@@ -40,72 +46,122 @@ double megabytes(std::size_t bytes) {
   return static_cast<double>(bytes) / (1 << 20);
 }
 
-int bench_step(const StepOptions& options) {
-  return run_on_ranks(options.config, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
+/// Steps of a session on the same data, one after the other. Bringing data to the device is the loader's benchmark.
+class Steps {
+ public:
+  Steps(Session& session, const RunConfig& config)
+      : session_(session),
+        config_(config),
+        optimizer_(session.device(), session.store().all(), config.adamw, session.treatments()),
+        steps_(session, optimizer_),
+        data_(synthetic_fields(session, config)) {}
+
+  /// Seconds of each of the next `count` steps: from the report before it to its own, since on a GPU the next step is
+  /// queued meanwhile. With a trace, which a GPU must not fall behind, every report is waited for.
+  std::vector<double> run(int count, Trace* trace = nullptr) {
     using Clock = std::chrono::steady_clock;
-    Group& group = world.group();
-    Session session(config, group, rank_place(config, world));
-    AdamW optimizer(session.device(), session.store().all(), config.adamw, session.treatments());
-    TrainingStep steps(session, optimizer);
-    // Once: bringing data to the device is the loader's benchmark.
-    const Fields data = synthetic_fields(session, config);
     std::vector<double> times;
-    double first_loss = 0, loss = 0;
-    int64_t allocations = 0;
-    const int num_steps = options.warmup + options.steps;
     Clock::time_point last = Clock::now();
-    for (int i = 0; i < num_steps; ++i) {
-      if (i == options.warmup) {
-        allocations = session.device().memory().num_system_allocations;
-        session.device().profile(true);
-      }
-      steps.run(data.cut(config.parallel.microbatches), i, config.learning_rate.peak);
-      // A step's time is that from the report before it to its own; on a GPU the next step is queued meanwhile.
-      while (const std::unique_ptr<StepReport> report = steps.take(i + 1 == num_steps ? 0 : 1)) {
+    for (int i = 0; i < count; ++i) {
+      const TraceScope scope(trace, "step", [&] { return fmt::format("step {}", num_done_ + 1); });
+      steps_.run(data_.cut(config_.parallel.microbatches), num_done_++, config_.learning_rate.peak);
+      const std::size_t newer = trace != nullptr || i + 1 == count ? 0 : 1;
+      while (const std::unique_ptr<StepReport> report = steps_.take(newer)) {
         const Clock::time_point now = Clock::now();
-        if (report->step == 1) first_loss = report->loss();
-        if (report->step > options.warmup) times.push_back(std::chrono::duration<double>(now - last).count());
-        loss = report->loss();
+        times.push_back(std::chrono::duration<double>(now - last).count());
         last = now;
+        if (report->step == 1) first_loss_ = report->loss();
+        last_loss_ = report->loss();
       }
     }
+    return times;
+  }
+  double first_loss() const { return first_loss_; }
+  double last_loss() const { return last_loss_; }
+
+ private:
+  Session& session_;
+  const RunConfig& config_;
+  AdamW optimizer_;
+  TrainingStep steps_;
+  Fields data_;
+  int64_t num_done_ = 0;
+  double first_loss_ = 0, last_loss_ = 0;
+};
+
+/// What one rank's memory held at most, and where the time of its traced steps went, a step.
+Json describe_rank(const MemoryStats& memory, double rss_mb, const Trace& trace, int num_traced) {
+  Json rank;
+  rank["peak_rss_mb"] = rss_mb;
+  rank["pool_peak_mb"] = megabytes(memory.peak_used_bytes);
+  for (std::size_t i = 0; i < kNumMemoryParts; ++i) {
+    const auto part = static_cast<MemoryPart>(i);
+    rank["pool_peak_mb_by_part"][memory_part_name(part)] = megabytes(memory.peak_by_part[part]);
+  }
+  for (const auto& [part, time] : report::times_by_part(trace)) {
+    rank["traced_step_ms"][part] = static_cast<double>(time) / 1e6 / num_traced;
+  }
+  return rank;
+}
+
+int bench_step(const StepOptions& options) {
+  return run_on_ranks(options.config, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
+    Group& group = world.group();
+    Session session(config, group, rank_place(config, world));
+    Steps steps(session, config);
+    steps.run(options.warmup);
+    const int64_t allocations = session.device().memory().num_system_allocations;
+    session.device().profile(true);
+    std::vector<double> times = steps.run(options.steps);
     session.device().profile(false);
+    const int64_t new_allocations = session.device().memory().num_system_allocations - allocations;
+    // Before the peak is measured: that has buffers of its own.
+    const double rss = peak_rss_mb();
+    const MemoryStats memory = session.device().memory();
+    const double first_loss = steps.first_loss(), last_loss = steps.last_loss();
+    Trace trace;
+    if (options.traced > 0) {
+      session.executor().set_trace(&trace);
+      trace.start();
+      steps.run(options.traced, &trace);
+      trace.stop();
+    }
+    const std::vector<std::string> ranks =
+        group.all_gather_string(describe_rank(memory, rss, trace, options.traced).dump());
+    const double peak = gemm_peak_of_all_ranks(session, config.training.precision);
+    const int64_t count = session.num_parameters();
+    if (group.rank() != 0) return 0;
+
     std::sort(times.begin(), times.end());
     const auto quantile = [&](double q) {
       return times[static_cast<std::size_t>(q * static_cast<double>(times.size() - 1))];
     };
-    // Before the peak is measured: that has buffers of its own.
-    const double rss = peak_rss_mb();
-    const MemoryStats memory = session.device().memory();
-    const double peak = gemm_peak_of_all_ranks(session, config.training.precision);
-    const int64_t count = session.num_parameters();
-    if (group.rank() != 0) return 0;
-    const double flops = session.executor().flops() * static_cast<double>(config.training.global_batch);
-    nlohmann::ordered_json line;
+    const auto batch = static_cast<double>(config.training.global_batch);
+    const double flops = session.executor().flops() * batch;
+    const MeshShape& mesh = config.parallel.mesh;
+    Json line;
     line["device"] = session.device().description();
     line["precision"] = precision_name(config.training.precision);
     line["ranks"] = group.size();
+    line["mesh"] = {{"pp", mesh.pp}, {"dp", mesh.dp}, {"tp", mesh.tp}};
     line["threads"] = session.device().stream().num_threads();
     line["parameters"] = count;
+    line["global_batch"] = config.training.global_batch;
     line["gflop_per_step"] = flops / 1e9;
     line["step_ms"] = {{"min", times.front() * 1e3},
                        {"p25", quantile(0.25) * 1e3},
                        {"median", quantile(0.5) * 1e3},
                        {"max", times.back() * 1e3}};
+    line["samples_per_s_median"] = batch / quantile(0.5);
     line["gflops_best"] = flops / times.front() / 1e9;
     line["gflops_p25"] = flops / quantile(0.25) / 1e9;
     line["gemm_peak_gflops"] = peak / 1e9;
     line["peak_share_best"] = flops / times.front() / peak;
     line["peak_share_p25"] = flops / quantile(0.25) / peak;
-    line["peak_rss_mb"] = rss;
-    line["pool_peak_mb"] = megabytes(memory.peak_used_bytes);
-    for (std::size_t i = 0; i < kNumMemoryParts; ++i) {
-      const auto part = static_cast<MemoryPart>(i);
-      line["pool_peak_mb_by_part"][memory_part_name(part)] = megabytes(memory.peak_by_part[part]);
-    }
-    line["system_allocations_in_timed_steps"] = memory.num_system_allocations - allocations;
+    line["system_allocations_in_timed_steps"] = new_allocations;
     line["first_loss"] = first_loss;
-    line["last_loss"] = loss;
+    line["last_loss"] = last_loss;
+    for (const std::string& rank : ranks) line["by_rank"].push_back(Json::parse(rank));
     print("{}\n", line.dump());
     return 0;
   });
@@ -143,9 +199,16 @@ void register_bench_step(CLI::App& bench, std::function<int()>& run, TaskTable t
   command->add_option("--warmup", options->warmup, "Steps before these")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
+  command->add_option("--traced", options->traced, "Steps behind them, of which is told where their time goes")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1000));
   command->footer(
       "Prints one JSON object: time a step, FLOP/s of the model's matrix products (backward counts twice forward,\n"
-      "recomputation not at all), beside the GEMM peak of the same ranks in the same run, and memory.\n"
+      "recomputation not at all), beside the GEMM peak of the same ranks in the same run; of each rank\n"
+      "the memory at its peak, and the time of a traced step by part: compute, starts of operations of groups and "
+      "waits\n"
+      "for them by the kind of group (wait pp: the pipeline's bubble and messages), poll (moves of data between\n"
+      "the model's operations), optimizer. Needs parallel.pp * dp * tp ranks.\n"
       "Example:\n"
       "  triptych bench step configs/bench_clip_small.toml --set training.precision=bf16");
   command->callback([options, &run] { run = [options] { return bench_step(*options); }; });

@@ -114,7 +114,12 @@ std::shared_ptr<Pending> Group::start_checked(Operation operation) {
 
 std::shared_ptr<Pending> Group::start_traced(const Operation& operation) {
   if (trace_ == nullptr || !trace_->is_on()) return start(operation);
-  return traced(start(operation), *trace_, *identity_, operation);
+  std::shared_ptr<Pending> pending;
+  {
+    const TraceScope scope(trace_, "start", [&] { return identity_->name + ": " + operation.to_string(); });
+    pending = start(operation);
+  }
+  return traced(std::move(pending), *trace_, *identity_, operation);
 }
 
 void Group::copy(void* to, const void* from, std::size_t bytes) {

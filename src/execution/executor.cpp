@@ -251,7 +251,7 @@ void Executor::do_backward(const Action& action) {
   arrived.clear();
   WorkApart apart;
   const bool is_split = action.kind == Action::kBackwardInput;
-  backward(roots, seeds, {.poll = [this] { reducer_->poll(); }, .apart = is_split ? &apart : nullptr, .trace = trace_});
+  backward(roots, seeds, {.poll = [this] { poll(); }, .apart = is_split ? &apart : nullptr, .trace = trace_});
   if (is_split) apart_[place] = std::move(apart);
   if (action.stage == 0) return;
   const bool crosses = schedule_.crosses_ranks(action.stage - 1);
@@ -262,13 +262,18 @@ void Executor::do_backward(const Action& action) {
   }
 }
 
+void Executor::poll() {
+  const TraceScope scope(trace_, "poll", [] { return std::string("reductions"); });
+  reducer_->poll();
+}
+
 Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, const float* loss_scale) {
   TRIPTYCH_CHECK(static_cast<int>(microbatches.size()) == schedule_.num_microbatches, "{} microbatches for {}",
                  microbatches.size(), schedule_.num_microbatches);
   const int64_t rows = microbatches[0].num_samples();
   const int64_t first = rows * schedule_.num_microbatches * mesh_->rank(Axis::kDp);
   const Pass whole = make_pass(step, first, true, *plan_);
-  const auto poll = [this] { reducer_->poll(); };
+  const auto poll = [this] { this->poll(); };
   reducer_->begin_step();
   if (losses_) losses_->begin_step(microbatches, whole, loss_scale);
   for (const Action& action : schedule_.ranks[static_cast<std::size_t>(mesh_->coordinate().pp)]) {

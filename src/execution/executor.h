@@ -123,6 +123,7 @@ class Executor {
 
   void do_forward(const Action& action, const Fields& data, const Pass& pass);
   void do_backward(const Action& action);
+  void poll();
   void receive_gradients(const Action& action);
   Gradient receive_gradient(const Variable& output, int from_stage);
   Gradient gradient_to_send(const Variable& input) const;

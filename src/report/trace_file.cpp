@@ -1,5 +1,7 @@
 #include "report/trace_file.h"
 
+#include <vector>
+
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
@@ -52,16 +54,30 @@ std::string trace_events(const Trace& trace, int rank, std::string_view label, i
 }
 
 std::map<std::string, int64_t> times_by_part(const Trace& trace) {
+  const auto part_of = [](const Trace::Span& span) -> std::string {
+    if (span.track != Trace::Track::kWork) return "";
+    if (span.kind == "step") return "compute";
+    if (span.kind == "wait" || span.kind == "start") return fmt::format("{} {}", span.kind, kind_of_group(span.name));
+    return span.kind == "loader" || span.kind == "optimizer" || span.kind == "save" || span.kind == "poll" ? span.kind
+                                                                                                           : "";
+  };
+  // A span's time is of its part but for that of spans within it, which end before it does and so stand before it.
+  struct Seen {
+    int64_t begin_ns, duration_ns;
+  };
+  std::vector<Seen> within;  // that none of the spans so far has around it
   std::map<std::string, int64_t> times;
   for (const Trace::Span& span : trace.spans()) {
+    const std::string part = part_of(span);
+    if (part.empty()) continue;
     const int64_t duration = span.end_ns - span.begin_ns;
-    if (span.kind == "step") {
-      times["all"] += duration;
-    } else if (span.kind == "wait") {
-      times[fmt::format("wait {}", kind_of_group(span.name))] += duration;
-    } else if (span.kind == "loader" || span.kind == "optimizer") {
-      times[span.kind] += duration;
+    int64_t own = duration;
+    for (; !within.empty() && within.back().begin_ns >= span.begin_ns; within.pop_back()) {
+      own -= within.back().duration_ns;
     }
+    within.push_back({span.begin_ns, duration});
+    times[part] += own;
+    if (span.kind == "step") times["all"] += duration;
   }
   return times;
 }

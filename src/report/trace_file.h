@@ -21,8 +21,10 @@ std::string trace_events(const Trace& trace, int rank, std::string_view label, i
 inline constexpr std::string_view kTraceBegin = R"({"displayTimeUnit":"ms","traceEvents":[)";
 inline constexpr std::string_view kTraceEnd = "]}\n";
 
-/// Where the time of a rank's steps goes, in ns, by part: "all" of it, "loader", "optimizer", "save", and "wait tp" and
-/// the like for each kind of group that it waits for. What is left over is computation.
+/// Where the time of a rank's steps goes, in ns, by part: "loader", "optimizer", "save"; "start tp", "wait tp" and the
+/// like, the starts of operations and the waits for them, by the kind of their group; "poll", the moves of data between
+/// operations of the model; and the rest of the steps, "compute". "all" is the steps, and the sum of the parts within
+/// them: a part has no time of one that lies in it.
 std::map<std::string, int64_t> times_by_part(const Trace& trace);
 
 }  // namespace triptych::report

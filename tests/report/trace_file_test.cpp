@@ -64,8 +64,32 @@ TEST(TraceFile, HasAnEventForEverySpanOnOneClock) {
 
 TEST(TraceFile, TimesAreOfThePartsThatHaveAName) {
   const std::map<std::string, int64_t> expected{
-      {"all", 14'000}, {"loader", 2'000}, {"wait dp", 3'000}, {"wait pp", 1'000}};
+      {"all", 14'000}, {"compute", 8'000}, {"loader", 2'000}, {"wait dp", 3'000}, {"wait pp", 1'000}};
   EXPECT_EQ(times_by_part(two_steps()), expected);
+}
+
+TEST(TraceFile, ATimeIsOfTheInnermostPart) {
+  Trace trace;
+  trace.start();
+  const auto work = [&](const char* kind, const char* name, int64_t begin, int64_t end) {
+    trace.add({.kind = kind, .name = name, .begin_ns = begin, .end_ns = end});
+  };
+  work("start", "dp[pp=0]: all_reduce(x)", 10, 13);
+  work("poll", "reductions", 9, 15);
+  work("poll", "reductions", 20, 21);
+  work("backward", "linear", 5, 30);  // no part: of the step
+  work("start", "all ranks: all_reduce(x)", 41, 43);
+  work("wait", "all ranks: all_reduce(x)", 43, 48);
+  work("optimizer", "the update", 40, 60);
+  work("step", "step 1", 0, 100);
+  const std::map<std::string, int64_t> expected{{"all", 100},
+                                                {"start dp", 3},
+                                                {"poll", 3 + 1},
+                                                {"start all ranks", 2},
+                                                {"wait all ranks", 5},
+                                                {"optimizer", 13},
+                                                {"compute", 100 - 3 - 4 - 2 - 5 - 13}};
+  EXPECT_EQ(times_by_part(trace), expected);
 }
 
 TEST(TraceFile, NothingIsSeenWhileTheTraceIsOff) {
