@@ -18,6 +18,7 @@
 #include "launcher/backend.h"
 #include "launcher/bench_collectives.h"
 #include "launcher/bench_loader.h"
+#include "launcher/bench_scaling.h"
 #include "launcher/bench_step.h"
 #include "launcher/config.h"
 #include "launcher/doctor.h"
@@ -106,9 +107,10 @@ int run_subcommand(int argc, char** argv, TaskTable tasks) {
   register_tokenizer(app, run);
   register_plan(app, run, tasks);
   register_config(app, run, tasks);
-  CLI::App* bench = app.add_subcommand("bench", "Measures a part: step, gemm, loader, collectives");
+  CLI::App* bench = app.add_subcommand("bench", "Measures a part: step, scaling, gemm, loader, collectives");
   bench->require_subcommand(1);
   register_bench_step(*bench, run, tasks);
+  register_bench_scaling(*bench, run, tasks);
   register_bench_gemm(*bench, run);
   register_bench_loader(*bench, run);
   register_bench_collectives(*bench, run);

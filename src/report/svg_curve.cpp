@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "report/html.h"
+#include "report/svg_file.h"
 
 namespace triptych::report {
 
@@ -16,6 +17,10 @@ namespace {
 // In the units of the viewBox; on a page a figure is 300 to 500 pixels wide.
 constexpr double kWidth = 400, kHeight = 210, kLeft = 46, kRight = 12, kTop = 10, kBottom = 34;
 constexpr double kLabelHeight = 14;  // of a second line of labels
+
+bool is_finite(const CurvePoint& point) {
+  return std::isfinite(point.y);
+}
 
 struct Frame {
   double x_low = std::numeric_limits<double>::infinity(), x_high = -x_low, y_low = 0, y_high = 0;
@@ -102,6 +107,73 @@ std::vector<CurvePoint> smoothed(std::span<const CurvePoint> points, double y_hi
   return means;
 }
 
+// Axes, ticks and lines, some point of which is finite, within a viewBox of kWidth by kHeight or, with a second label,
+// kLabelHeight more.
+std::string drawing(std::span<const CurveLine> lines, const Frame& frame, const CurveStyle& style) {
+  std::string text;
+  for (const double tick : ticks(frame.y_low, frame.y_high)) {
+    const double y = frame.y(tick);
+    text += fmt::format("<path class=\"grid\" d=\"M{} {:.1f}H{}\"/><text x=\"{}\" y=\"{:.1f}\" class=\"y\">{}</text>\n",
+                        kLeft, y, kWidth - kRight, kLeft - 6, y + 4, short_number(tick));
+  }
+  // The last label must leave room for the axis's name.
+  const double name_x = kWidth - kRight, name_width = 6.0 * static_cast<double>(style.x_name.size());
+  for (const double tick : ticks(frame.x_low, frame.x_high)) {
+    const double x = frame.x(tick);
+    text += fmt::format("<path class=\"tick\" d=\"M{:.1f} {}v4\"/>", x, kHeight - kBottom);
+    const auto put = [&](const std::string& label, double y) {
+      const double half = 3.2 * static_cast<double>(label.size());
+      if (x + half > name_x - name_width) return;
+      text += fmt::format("<text x=\"{:.1f}\" y=\"{}\" class=\"x\">{}</text>\n", x, y, escape_html(label));
+    };
+    put(short_number(tick), kHeight - kBottom + 16);
+    if (style.x_below) put(style.x_below(tick), kHeight - kBottom + 16 + kLabelHeight);
+  }
+  text += fmt::format("<path class=\"axis\" d=\"M{} {}H{}\"/><text x=\"{}\" y=\"{}\" class=\"name\">{}</text>\n", kLeft,
+                      kHeight - kBottom, kWidth - kRight, name_x, kHeight - kBottom + 16, escape_html(style.x_name));
+  if (style.x_below) {
+    text += fmt::format("<text x=\"{}\" y=\"{}\" class=\"name\">time</text>\n", name_x,
+                        kHeight - kBottom + 16 + kLabelHeight);
+  }
+
+  // An inner SVG cuts what leaves the frame, without an id that two figures on a page could share.
+  const double inner_width = kWidth - kLeft - kRight, inner_height = kHeight - kTop - kBottom;
+  text += fmt::format("<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\">\n", kLeft,
+                      kTop, inner_width, inner_height);
+  for (const CurveLine& line : lines) {
+    const std::size_t color = line.color % kNumCurveColors;
+    const auto num_finite = std::count_if(line.points.begin(), line.points.end(), is_finite);
+    if (num_finite == 1 || line.is_marked) {
+      for (const CurvePoint& point : thin_out(line.points, kMaxCurvePoints)) {
+        if (is_finite(point))
+          text += fmt::format("<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"/>\n", color,
+                              frame.x(point.x), frame.y(point.y));
+      }
+    }
+    if (num_finite == 1) continue;
+    const bool smooth = style.smooth && num_finite >= 40;
+    if (!smooth || lines.size() == 1) {
+      text += fmt::format("<path class=\"{} c{}\" d=\"{}\"/>\n", smooth ? "pale" : "line", color,
+                          path(thin_out(line.points, kMaxCurvePoints), frame));
+    }
+    if (smooth) {
+      text += fmt::format(
+          "<path class=\"line c{}\" d=\"{}\"/>\n", color,
+          path(thin_out(smoothed(line.means.empty() ? line.points : line.means, frame.y_high), kMaxCurvePoints),
+               frame));
+    }
+  }
+  return text + "</svg>\n";
+}
+
+std::vector<CurveLine> finite_lines(std::span<const CurveLine> all_lines) {
+  std::vector<CurveLine> lines;
+  for (const CurveLine& line : all_lines) {
+    if (std::any_of(line.points.begin(), line.points.end(), is_finite)) lines.push_back(line);
+  }
+  return lines;
+}
+
 }  // namespace
 
 std::string short_number(double value) {
@@ -175,11 +247,7 @@ std::string svg_curve(std::span<const CurvePoint> points, const CurveStyle& styl
 }
 
 std::string svg_curve(std::span<const CurveLine> all_lines, const CurveStyle& style) {
-  const auto is_finite = [](const CurvePoint& point) { return std::isfinite(point.y); };
-  std::vector<CurveLine> lines;
-  for (const CurveLine& line : all_lines) {
-    if (std::any_of(line.points.begin(), line.points.end(), is_finite)) lines.push_back(line);
-  }
+  const std::vector<CurveLine> lines = finite_lines(all_lines);
   if (lines.empty()) return "";
   const Frame frame = frame_of(lines, style);
   const bool is_alone = all_lines.size() == 1;
@@ -212,59 +280,18 @@ std::string svg_curve(std::span<const CurveLine> all_lines, const CurveStyle& st
   text +=
       fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n", kWidth, height, escape_html(words));
 
-  for (const double tick : ticks(frame.y_low, frame.y_high)) {
-    const double y = frame.y(tick);
-    text += fmt::format("<path class=\"grid\" d=\"M{} {:.1f}H{}\"/><text x=\"{}\" y=\"{:.1f}\" class=\"y\">{}</text>\n",
-                        kLeft, y, kWidth - kRight, kLeft - 6, y + 4, short_number(tick));
-  }
-  // The last label must leave room for the axis's name.
-  const double name_x = kWidth - kRight, name_width = 6.0 * static_cast<double>(style.x_name.size());
-  for (const double tick : ticks(frame.x_low, frame.x_high)) {
-    const double x = frame.x(tick);
-    text += fmt::format("<path class=\"tick\" d=\"M{:.1f} {}v4\"/>", x, kHeight - kBottom);
-    const auto put = [&](const std::string& label, double y) {
-      const double half = 3.2 * static_cast<double>(label.size());
-      if (x + half > name_x - name_width) return;
-      text += fmt::format("<text x=\"{:.1f}\" y=\"{}\" class=\"x\">{}</text>\n", x, y, escape_html(label));
-    };
-    put(short_number(tick), kHeight - kBottom + 16);
-    if (style.x_below) put(style.x_below(tick), kHeight - kBottom + 16 + kLabelHeight);
-  }
-  text += fmt::format("<path class=\"axis\" d=\"M{} {}H{}\"/><text x=\"{}\" y=\"{}\" class=\"name\">{}</text>\n", kLeft,
-                      kHeight - kBottom, kWidth - kRight, name_x, kHeight - kBottom + 16, escape_html(style.x_name));
-  if (style.x_below) {
-    text += fmt::format("<text x=\"{}\" y=\"{}\" class=\"name\">time</text>\n", name_x,
-                        kHeight - kBottom + 16 + kLabelHeight);
-  }
+  return text + drawing(lines, frame, style) + "</svg></figure>\n";
+}
 
-  // An inner SVG cuts what leaves the frame, without an id that two figures on a page could share.
-  const double inner_width = kWidth - kLeft - kRight, inner_height = kHeight - kTop - kBottom;
-  text += fmt::format("<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\">\n", kLeft,
-                      kTop, inner_width, inner_height);
-  for (const CurveLine& line : lines) {
-    const std::size_t color = line.color % kNumCurveColors;
-    const auto num_finite = std::count_if(line.points.begin(), line.points.end(), is_finite);
-    if (num_finite == 1 || line.is_marked) {
-      for (const CurvePoint& point : thin_out(line.points, kMaxCurvePoints)) {
-        if (is_finite(point))
-          text += fmt::format("<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"/>\n", color,
-                              frame.x(point.x), frame.y(point.y));
-      }
-    }
-    if (num_finite == 1) continue;
-    const bool smooth = style.smooth && num_finite >= 40;
-    if (!smooth || is_alone || lines.size() == 1) {
-      text += fmt::format("<path class=\"{} c{}\" d=\"{}\"/>\n", smooth ? "pale" : "line", color,
-                          path(thin_out(line.points, kMaxCurvePoints), frame));
-    }
-    if (smooth) {
-      text += fmt::format(
-          "<path class=\"line c{}\" d=\"{}\"/>\n", color,
-          path(thin_out(smoothed(line.means.empty() ? line.points : line.means, frame.y_high), kMaxCurvePoints),
-               frame));
-    }
+std::string svg_curve_file(std::span<const CurveLine> all_lines, const CurveStyle& style) {
+  const std::vector<CurveLine> lines = finite_lines(all_lines);
+  if (lines.empty()) return "";
+  std::vector<LegendEntry> legend;
+  if (all_lines.size() > 1) {
+    for (const CurveLine& line : lines) legend.push_back({line.name, line.color});
   }
-  return text + "</svg>\n</svg></figure>\n";
+  return svg_file(style.title, legend, kWidth, style.x_below ? kHeight + kLabelHeight : kHeight,
+                  drawing(lines, frame_of(lines, style), style));
 }
 
 }  // namespace triptych::report

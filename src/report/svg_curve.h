@@ -42,6 +42,9 @@ std::string svg_curve(std::span<const CurveLine> lines, const CurveStyle& style)
 /// Of one line.
 std::string svg_curve(std::span<const CurvePoint> points, const CurveStyle& style);
 
+/// The same lines as an SVG file of its own, with title and legend, which depends on no page. "" if no point is finite.
+std::string svg_curve_file(std::span<const CurveLine> lines, const CurveStyle& style);
+
 /// At most `max_points` points that keep the outline: of each group of neighbours the least and the largest, in their
 /// order. Points that are not finite are left out of a group.
 std::vector<CurvePoint> thin_out(std::span<const CurvePoint> points, std::size_t max_points);

@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "report/html.h"
 #include "report/svg_curve.h"
+#include "report/svg_file.h"
 
 namespace triptych::test {
 namespace {
@@ -107,6 +108,34 @@ TEST(SvgCurve, PutsPointsWhereTheyBelong) {
   EXPECT_NE(svg.find("d=\"M46.0 176.0L217.0 97.0L388.0 17.9\""), std::string::npos) << svg;
   EXPECT_NE(svg.find("A &lt;b&gt; title"), std::string::npos);
   EXPECT_NE(svg.find("last <b>10</b>"), std::string::npos);
+}
+
+TEST(SvgFile, HasTheSameCurvesWithTitleAndLegend) {
+  const std::vector<CurveLine> lines{{.name = "a <b>", .points = {{0, 0}, {10, 5}, {20, 10}}, .is_marked = true},
+                                     {.name = "alone", .points = {{20, 1}}, .color = 9}};
+  const std::string file = svg_curve_file(lines, {"Speed & more", "ranks", true, false});
+  EXPECT_NE(file.find("d=\"M46.0 176.0L217.0 97.0L388.0 17.9\""), std::string::npos) << file;
+  EXPECT_EQ(file.find("<figure"), std::string::npos);
+  EXPECT_TRUE(file.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""));
+  EXPECT_NE(file.find(">Speed &amp; more<"), std::string::npos);
+  EXPECT_NE(file.find(">a &lt;b&gt;<"), std::string::npos);
+  EXPECT_NE(file.find("<circle class=\"dot c1\" cx=\"388.0\""), std::string::npos);
+  EXPECT_EQ(svg_curve_file({}, {"t"}), "");
+}
+
+TEST(SvgFile, StackedBarsAreAsLongAsTheirParts) {
+  const std::vector<std::string> parts{"compute", "wait <tp>"};
+  const std::vector<StackedBar> bars{{"1 rank", {30, 0}}, {"tp=2", {25, 15}}};
+  const std::string file = svg_stacked_bars("Time", "ms", parts, bars);
+  // The longest bar, 40, is 410 long, and begins behind names of 8 letters at most.
+  EXPECT_NE(file.find("x=\"55.00\" y=\"4.0\" width=\"307.50\" height=\"16\"><title>compute: 30 ms<"), std::string::npos)
+      << file;
+  EXPECT_NE(file.find("x=\"55.00\" y=\"28.0\" width=\"256.25\""), std::string::npos);
+  EXPECT_NE(file.find("x=\"311.25\" y=\"28.0\" width=\"153.75\" height=\"16\"><title>wait &lt;tp&gt;: 15 ms<"),
+            std::string::npos);
+  EXPECT_NE(file.find(">40 ms<"), std::string::npos);
+  EXPECT_EQ(file.find("wait &lt;tp&gt;: 0 ms"), std::string::npos);
+  EXPECT_EQ(svg_stacked_bars("Time", "ms", parts, {}), "");
 }
 
 TEST(SvgCurve, LeavesGapsAndSurvivesAnyNumbers) {

@@ -1,0 +1,168 @@
+#include "launcher/bench_scaling.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+#include "base/console.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "interop/new_folder.h"
+#include "launcher/measured_run.h"
+#include "launcher/ranks.h"
+#include "launcher/scaling_plan.h"
+#include "launcher/scaling_result.h"
+
+namespace triptych::launcher {
+namespace {
+
+struct ScalingOptions {
+  explicit ScalingOptions(TaskTable tasks) : config(tasks) {}
+
+  ConfigArguments config;
+  std::vector<int> ranks{1, 2};
+  std::vector<std::string> meshes{"dp"};
+  std::string mode = "weak";
+  int threads = 1;
+  int rounds = 3;
+  int steps = 6;
+  int warmup = 2;
+  std::filesystem::path out = "scaling";
+};
+
+std::vector<std::string> overrides_of(const ScalingOptions& options, const ScalingPoint& point) {
+  std::vector<std::string> overrides = options.config.overrides;
+  overrides.push_back(fmt::format("run.threads={}", options.threads));
+  overrides.insert(overrides.end(), point.overrides.begin(), point.overrides.end());
+  return overrides;
+}
+
+// Before anything is measured: every mesh must be one that the config can be trained on.
+std::vector<ScalingPoint> plan(const ScalingOptions& options) {
+  const ConfigArguments& config = options.config;
+  const RunConfig alone = load_run_config(config.file, config.overrides, config.tasks);
+  const ScalingMode mode = options.mode == "weak" ? ScalingMode::kWeak : ScalingMode::kStrong;
+  std::vector<ScalingPoint> points = plan_scaling(options.meshes, options.ranks, mode, alone.training.global_batch);
+  for (const ScalingPoint& point : points) {
+    load_run_config(config.file, overrides_of(options, point), config.tasks, MeshUse::kSteps, point.num_ranks);
+  }
+  return points;
+}
+
+int bench_scaling(const ScalingOptions& options) {
+  for (const char* const variable : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"}) {
+    if (std::getenv(variable) == nullptr) continue;
+    throw UserError("bench scaling", fmt::format("must be one process, which starts the ranks itself, found {} in the "
+                                                 "environment. Start it without mpirun and run-ranks",
+                                                 variable));
+  }
+  std::vector<ScalingRuns> runs;
+  for (ScalingPoint& point : plan(options)) runs.push_back({std::move(point), {}});
+  const std::filesystem::path starter = rank_starter();
+  interop::NewFolder folder(options.out);
+  std::filesystem::create_directory(folder.path() / "runs");
+  const int most_busy = runs.back().point.num_ranks * options.threads;
+  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+  if (most_busy > cores) {
+    print_warning(
+        fmt::format("[bench scaling] {} threads take turns on {} cores, so efficiencies say little of a machine "
+                    "with enough. Measure with fewer --ranks or --threads",
+                    most_busy, cores));
+  }
+  for (int round = 1; round <= options.rounds; ++round) {
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+      const ScalingPoint& point = runs[i].point;
+      std::vector<std::string> arguments{"bench",
+                                         "step",
+                                         options.config.file.string(),
+                                         "--steps",
+                                         std::to_string(options.steps),
+                                         "--warmup",
+                                         std::to_string(options.warmup)};
+      for (const std::string& override : overrides_of(options, point)) {
+        arguments.insert(arguments.end(), {"--set", override});
+      }
+      const std::filesystem::path file = folder.path() / "runs" / fmt::format("mesh_{}_round_{}.json", i + 1, round);
+      runs[i].rounds.push_back(
+          run_and_read(starter, point.num_ranks, arguments, file, fmt::format("the run on {}", point.name)));
+      print_progress(fmt::format("round {} of {}, {}: {:.1f} ms a step\n", round, options.rounds, point.name,
+                                 runs[i].rounds.back().at("step_ms").at("median").get<double>()));
+    }
+  }
+  const std::vector<ScalingSummary> summaries = summarize(runs);
+  write_file_atomically(folder.path() / "scaling.csv", scaling_csv(runs, summaries));
+  write_file_atomically(folder.path() / "ranks.csv", ranks_csv(runs));
+  for (const auto& [name, svg] : scaling_plots(runs, summaries)) write_file_atomically(folder.path() / name, svg);
+  folder.commit();
+  const nlohmann::json& first = runs.front().rounds.front();
+  print(
+      "{}, {}, {} scaling, {} {} a rank\n\n{}\nwritten to {}: scaling.csv, ranks.csv, throughput.svg, efficiency.svg, "
+      "time.svg, memory.svg, runs/\n",
+      first.value("device", ""), first.value("precision", ""), options.mode, options.threads,
+      options.threads == 1 ? "thread" : "threads", scaling_table(runs, summaries), options.out.string());
+  return 0;
+}
+
+}  // namespace
+
+void register_bench_scaling(CLI::App& bench, std::function<int()>& run, TaskTable tasks) {
+  CLI::App* command = bench.add_subcommand(
+      "scaling", "Times steps of a config on several meshes of this machine, and says what each more rank brings");
+  const auto options = std::make_shared<ScalingOptions>(tasks);
+  add_config_arguments(*command, options->config);
+  command
+      ->add_option("--ranks", options->ranks,
+                   "Numbers of ranks of a --mesh that does not say its own; 1: the config on one rank, to compare with")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command
+      ->add_option("--mesh", options->meshes,
+                   "dp, tp or pp, which gets all ranks, or a mesh such as dp=2,tp=2; other keys of [parallel] may "
+                   "follow, for more than one rank: pp,microbatches=8,schedule=1f1b (repeatable)")
+      ->type_name("MESH")
+      ->allow_extra_args(false)
+      ->capture_default_str();
+  command
+      ->add_option("--mode", options->mode,
+                   "weak: training.global_batch is that of one rank, N ranks have N times as much; strong: all have it")
+      ->check(CLI::IsMember({"weak", "strong"}))
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "Threads of a rank (run.threads)")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command->add_option("--rounds", options->rounds, "How often each mesh is measured, all by turns")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--steps", options->steps, "Timed steps of a round")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  command->add_option("--warmup", options->warmup, "Steps before these")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--out", options->out, "The folder that is made, with tables and plots")
+      ->type_name("FOLDER")
+      ->capture_default_str();
+  command->footer(
+      "Starts `triptych bench step` on each mesh itself, by turns, so that what else the machine does hits all alike.\n"
+      "Data are synthetic: the loader has no part in it, `triptych bench loader` measures that.\n"
+      "Efficiency is samples a second and rank over those of the mesh with fewest ranks: 1 is ideal in either mode.\n"
+      "\n"
+      "Writes into FOLDER: scaling.csv, a row a mesh; ranks.csv, each rank's time and memory by part; throughput.svg,\n"
+      "efficiency.svg, time.svg, memory.svg; runs/, what each run printed. docs/performance.md explains the columns.\n"
+      "\n"
+      "Examples:\n"
+      "  triptych bench scaling configs/bench_clip_512.toml --ranks 1,2 --mesh dp --mesh tp\n"
+      "  triptych bench scaling configs/bench_clip_512.toml --ranks 1,2,4 --mesh pp,microbatches=8 --mesh dp=2,tp=2\n"
+      "  triptych bench scaling configs/bench_clip_512.toml --ranks 1,2,4,8 --mode strong --out runs/strong");
+  command->callback([options, &run] { run = [options] { return bench_scaling(*options); }; });
+}
+
+}  // namespace triptych::launcher

@@ -1,0 +1,140 @@
+#!/usr/bin/python3
+"""`triptych bench scaling`: what it writes says what the runs that it starts print, and what cannot be measured is refused
+before anything is.
+
+usage: test_scaling.py TRIPTYCH   the program to test
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree as xml
+from pathlib import Path
+from statistics import mean, median
+
+sys.dont_write_bytecode = True
+from small_runs import TASKS  # noqa: E402  (found beside this file)
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def rows_of(file):
+    with open(file, newline="") as table:
+        return list(csv.DictReader(table))
+
+
+class Scaling(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.config = self.folder / "run.toml"
+        self.config.write_text(f'task = "classify"\n{TASKS["classify"]}')
+        self.out = self.folder / "scaling"
+
+    def bench(self, *words, environment=None):
+        return subprocess.run([PROGRAM, "bench", "scaling", self.config, "--out", self.out, "--steps", "3", "--warmup", "1",
+                               "--rounds", "2", *words], capture_output=True, text=True, timeout=120,
+                              env={**os.environ, **(environment or {})})
+
+    def refused(self, code, parts, *words, environment=None):
+        told = self.bench(*words, environment=environment)
+        self.assertEqual(told.returncode, code, told.stderr)
+        for part in parts:
+            self.assertIn(part, told.stderr)
+        self.assertEqual([entry.name for entry in self.folder.iterdir()], ["run.toml"])
+
+    def test_what_it_writes_is_what_the_runs_say(self):
+        told = self.bench("--ranks", "1,2", "--mesh", "dp", "--mesh", "tp=2,sequence_parallel=true")
+        self.assertEqual(told.returncode, 0, told.stderr)
+        rows = rows_of(self.out / "scaling.csv")
+        names = ["1 rank", "dp=2", "tp=2,sequence_parallel=true"]
+        self.assertEqual([row["mesh"] for row in rows], names)
+        self.assertEqual([row["ranks"] for row in rows], ["1", "2", "2"])
+        rounds = [[json.loads((self.out / "runs" / f"mesh_{i + 1}_round_{r}.json").read_text()) for r in (1, 2)]
+                  for i in range(3)]
+        meshes = [{"pp": 1, "dp": 1, "tp": 1}, {"pp": 1, "dp": 2, "tp": 1}, {"pp": 1, "dp": 1, "tp": 2}]
+        of_ranks = rows_of(self.out / "ranks.csv")
+        for i, (row, runs) in enumerate(zip(rows, rounds)):
+            ranks = len(runs[0]["by_rank"])
+            self.assertEqual([run["mesh"] for run in runs], [meshes[i]] * 2)
+            self.assertEqual([run["threads"] for run in runs], [1, 1])
+            self.assertEqual(ranks, int(row["ranks"]))
+            # Weak: the batch of the config is one rank's.
+            self.assertEqual({run["global_batch"] for run in runs}, {4 * ranks})
+            self.assertEqual(int(row["global_batch"]), 4 * ranks)
+            times, least = [[run["step_ms"][key] for run in runs] for key in ("median", "min")]
+            close = lambda key, value: self.assertAlmostEqual(float(row[key]) / value, 1, 4, key)
+            close("step_ms_median", median(times))
+            close("step_ms_best", min(least))
+            close("samples_per_s_median", 4 * ranks / median(times) * 1e3)
+            base = rounds[0]  # of 1 rank: per rank the same batch
+            close("efficiency_median", median(b["step_ms"]["median"] / t for b, t in zip(base, times)))
+            close("efficiency_best", min(b["step_ms"]["min"] for b in base) / min(least))
+            close("pool_peak_mb", max(rank["pool_peak_mb"] for run in runs for rank in run["by_rank"]))
+            shares = [float(row[key + "_share"]) for key in ("compute", "communication", "pipeline", "optimizer")]
+            self.assertAlmostEqual(sum(shares), 1, 4)
+            self.assertEqual(shares[1] > 0.02, ranks > 1)  # one rank's is the time that a trace takes to see none
+            self.assertEqual(shares[2], 0)
+            for rank in range(ranks):
+                mine = {(one["unit"], one["part"]): float(one["value"]) for one in of_ranks
+                        if one["mesh"] == row["mesh"] and one["rank"] == str(rank)}
+                said = [run["by_rank"][rank] for run in runs]
+                self.assertAlmostEqual(mine["MB", "gradients"], said[0]["pool_peak_mb_by_part"]["gradients"], 4)
+                self.assertAlmostEqual(mine["ms", "step"] / mean(one["traced_step_ms"]["all"] for one in said), 1, 4)
+                parts = sum(value for (unit, part), value in mine.items() if unit == "ms" and part != "step")
+                self.assertAlmostEqual(parts / mine["ms", "step"], 1, 4)
+            self.assertIn(f"{row['mesh']} ", told.stdout)
+        self.assertEqual(len(of_ranks), len({(one["mesh"], one["rank"], one["unit"], one["part"]) for one in of_ranks}))
+        self.assertIn("weak scaling, 1 thread a rank", told.stdout)
+        for name in ("throughput", "efficiency", "time", "memory"):
+            root = xml.parse(self.out / f"{name}.svg").getroot()
+            self.assertEqual(root.tag, f"{SVG}svg")
+            texts = [text.text for text in root.iter(f"{SVG}text")]
+            for expected in names if name in ("time", "memory") else ["ideal", "dp", "tp=2,sequence_parallel=true"]:
+                self.assertIn(expected, texts)
+
+    def test_strong_scaling_keeps_the_batch_and_a_full_folder_is_left_alone(self):
+        words = ("--mode", "strong", "--mesh", "pp,microbatches=2")
+        told = self.bench(*words)
+        self.assertEqual(told.returncode, 0, told.stderr)
+        rows = rows_of(self.out / "scaling.csv")
+        self.assertEqual([(row["mesh"], row["global_batch"]) for row in rows], [("1 rank", "4"), ("pp=2,microbatches=2", "4")])
+        alone, both = [float(row["step_ms_best"]) for row in rows]
+        self.assertAlmostEqual(float(rows[1]["efficiency_best"]), alone / both / 2, 4)
+        self.assertGreater(float(rows[1]["pipeline_share"]), 0)
+        before = (self.out / "scaling.csv").read_bytes()
+        again = self.bench(*words)
+        self.assertEqual(again.returncode, 2)
+        self.assertIn("must be a new or an empty folder", again.stderr)
+        self.assertEqual((self.out / "scaling.csv").read_bytes(), before)
+
+    def test_what_cannot_be_measured_is_refused(self):
+        self.refused(2, ["[--mesh]", "must be an axis of the mesh", "`sp`", "Write dp, tp or pp"], "--mesh", "sp")
+        self.refused(2, ["one axis may stand alone", "`dp,tp`"], "--mesh", "dp,tp")
+        self.refused(2, ["an axis of the mesh must be named", "`microbatches=2`"], "--mesh", "microbatches=2")
+        self.refused(2, ["must be there once", "`dp=2,dp=2`"], "--mesh", "dp=2,dp=2")
+        self.refused(2, ["must be there once", "`dp,dp=2`"], "--mesh", "dp,dp=2")
+        self.refused(2, ["must have a number of ranks", "`tp=two`"], "--mesh", "tp=two")
+        self.refused(2, ["at least one rank", "`tp=0`"], "--mesh", "tp=0")
+        self.refused(2, ["at most 1024 ranks"], "--mesh", "dp=1024,tp=1024,pp=1024")
+        self.refused(2, ["at least two meshes", "found 1 rank", "Name more --ranks"], "--ranks", "1")
+        self.refused(2, ["--ranks"], "--ranks", "0")
+        self.refused(2, ["--mode"], "--mode", "medium")
+        # What the config cannot be, as it says it itself.
+        self.refused(2, ["parallel.microbatchs", "parallel.microbatches"], "--mesh", "pp=2,microbatchs=2")
+        self.refused(2, ["must be a multiple of parallel.dp * parallel.microbatches"], "--mesh", "dp=3", "--mode", "strong")
+        self.refused(2, ["must be one process", "found OMPI_COMM_WORLD_RANK"], environment={"OMPI_COMM_WORLD_RANK": "0"})
+
+    def test_a_run_that_fails_leaves_nothing(self):
+        self.refused(1, ["mpirun is not installed", "every run must end well, the run on 1 rank ended with exit code 1"],
+                     environment={"PATH": "/nowhere"})
+
+
+if __name__ == "__main__":
+    PROGRAM = sys.argv.pop(1)
+    unittest.main()
