@@ -46,6 +46,7 @@ struct RankState {
   double clock = 0;
   double busy = 0;
   int num_kept = 0;
+  double kept_graphs = 0;
 };
 
 class Simulator {
@@ -59,6 +60,7 @@ class Simulator {
     result_.timeline.resize(ranks_.size());
     result_.peak_activations.resize(ranks_.size());
     result_.peak_stage_activations.resize(stages_.size());
+    result_.peak_graphs.resize(ranks_.size());
   }
 
   Simulation run() {
@@ -129,6 +131,7 @@ class Simulator {
     check(costs_.backward_input, "backward_input");
     check(costs_.backward_weight, "backward_weight");
     check_cost(costs_.loss, "loss");
+    check_cost(costs_.graph_between_halves, "graph_between_halves");
   }
 
   std::string place_within(size_t r, size_t index) const {
@@ -225,6 +228,7 @@ class Simulator {
       int& stage_peak = result_.peak_stage_activations[index];
       peak = std::max(peak, ++ranks_[r].num_kept);
       stage_peak = std::max(stage_peak, ++stages_[index].num_kept);
+      keep_graphs(r, 1);
     }
     spend(r, action, embed ? costs_.embed[index] : costs_.forward[index]);
   }
@@ -258,7 +262,11 @@ class Simulator {
       need(cell(s + 1, action.microbatch).has_input_gradient(), r,
            "its gradient was not computed by the stage behind, on this rank.");
     }
-    if (whole) free_graph(r, action);
+    if (whole) {
+      free_graph(r, action, 1);
+    } else {
+      keep_graphs(r, costs_.graph_between_halves - 1);
+    }
     spend(r, action, (whole ? costs_.backward : costs_.backward_input)[static_cast<size_t>(s)]);
   }
 
@@ -267,13 +275,20 @@ class Simulator {
     need(!here.backward, r, "its weight half was done before; a backward is whole or in halves.");
     once(here.backward_weight, r);
     need(here.backward_input, r, "its input half was not done.");
-    free_graph(r, action);
+    free_graph(r, action, costs_.graph_between_halves);
     spend(r, action, costs_.backward_weight[static_cast<size_t>(action.stage)]);
   }
 
-  void free_graph(size_t r, const Action& action) {
+  void free_graph(size_t r, const Action& action, double memory) {
     --ranks_[r].num_kept;
     --stage_of(action).num_kept;
+    keep_graphs(r, -memory);
+  }
+
+  void keep_graphs(size_t r, double memory) {
+    double& kept = ranks_[r].kept_graphs;
+    kept += memory;
+    result_.peak_graphs[r] = std::max(result_.peak_graphs[r], kept);
   }
 
   // The stage at the other end of a message: the one it goes to or comes from.

@@ -17,6 +17,9 @@ struct StageCosts {
   std::vector<double> forward, backward, embed;         ///< [num_stages]
   std::vector<double> backward_input, backward_weight;  ///< [num_stages]
   double loss = 0;                                      ///< of kLoss
+  /// Memory of a graph between the halves of its backward, of that which it takes before: it then holds the inputs of
+  /// products and the gradients of their results (Qi et al. 2023 name the two M_W and M_B).
+  double graph_between_halves = 1;
 
   /// The same on every stage. An embedding pass costs as much as a forward; `input_share` is the part of the backward
   /// that its input half takes, the weight half takes the rest.
@@ -39,6 +42,8 @@ struct Simulation {
   /// its kBackward or kBackwardWeight.
   std::vector<int> peak_activations;        ///< [num_ranks]: over all of the rank's stages
   std::vector<int> peak_stage_activations;  ///< [num_stages]
+  /// The most memory of these, in graphs of a stage before their backward: see StageCosts::graph_between_halves.
+  std::vector<double> peak_graphs;  ///< [num_ranks]
 };
 
 /// Carries out `schedule` on paper. Checks that

@@ -169,6 +169,20 @@ TEST(Simulate, AGraphIsKeptUntilItsWeightHalf) {
   EXPECT_EQ(peak("F0 D0 F1 D1 F2 D2 W0 W1 W2"), 3);
 }
 
+TEST(Simulate, AGraphMayTakeMoreOrLessBetweenItsHalves) {
+  const auto peak = [](const std::string& actions, double between) {
+    StageCosts costs = StageCosts::uniform(1, 1, 2);
+    costs.graph_between_halves = between;
+    return simulate(by_hand(LossCoupling::kSplit, {0}, 3, {actions}), costs).peak_graphs[0];
+  };
+  for (const double between : {0.25, 1.0, 1.5}) {
+    EXPECT_DOUBLE_EQ(peak("F0 B0 F1 B1 F2 B2", between), 1);
+    EXPECT_DOUBLE_EQ(peak("F0 D0 W0 F1 D1 W1 F2 D2 W2", between), std::max(1.0, between));
+    EXPECT_DOUBLE_EQ(peak("F0 F1 D0 D1 W0 W1 F2 B2", between), std::max(2.0, 2 * between));
+    EXPECT_DOUBLE_EQ(peak("F0 D0 F1 D1 F2 D2 W0 W1 W2", between), std::max(2 * between + 1, 3 * between));
+  }
+}
+
 TEST(Simulate, TheSlowestStageSetsThePace) {
   // Stage 1 takes 3 + 5 for each of 10 microbatches; before it stands one forward of stage 0, behind it one backward.
   const Schedule schedule = make_schedule("1f1b", {2, 1, 10, kSplit});
@@ -390,6 +404,9 @@ TEST(Simulate, RefusesCostsThatAreNone) {
   EXPECT_THROW(simulate(schedule, StageCosts::uniform(2, -1, 1)), UserError);
   EXPECT_THROW(simulate(schedule, StageCosts::uniform(2, 1, 1.0 / 0.0)), UserError);
   EXPECT_THROW(simulate(schedule, StageCosts::uniform(2, 1, 1, 1.5)), UserError);
+  StageCosts negative = StageCosts::uniform(2, 1, 1);
+  negative.graph_between_halves = -1;
+  EXPECT_THROW(simulate(schedule, negative), UserError);
 }
 
 TEST(Simulate, ManyMicrobatchesTakeLinearTime) {
