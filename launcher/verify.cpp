@@ -24,9 +24,9 @@ struct VerifyOptions {
 
 std::string describe(const RunConfig& config) {
   const ParallelOptions& p = config.parallel;
-  return fmt::format("pp {} dp {} cp {} tp {}  {}  {} microbatches  sequence_parallel {}  recompute {}", p.mesh.pp,
-                     p.mesh.dp, p.mesh.cp, p.mesh.tp, p.schedule, p.microbatches, p.sequence_parallel,
-                     p.recompute ? "full" : "none");
+  return fmt::format("pp {} dp {} cp {} tp {}  {}  {} microbatches  sequence_parallel {}  recompute {}  zero {}",
+                     p.mesh.pp, p.mesh.dp, p.mesh.cp, p.mesh.tp, p.schedule, p.microbatches, p.sequence_parallel,
+                     p.recompute ? "full" : "none", p.zero);
 }
 
 // Every schedule whose stages the model has blocks for, 1, 2 and 4 microbatches, with and without sequence parallelism

@@ -1,6 +1,7 @@
 #include "parallel/layout.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/checked.h"
 
@@ -87,6 +88,30 @@ Layout on_mesh(Layout layout, const MeshShape& shape) {
   }
   check_levels(result);
   return result;
+}
+
+Layout split_further(const Layout& layout, const Shape& global_shape, Axis axis, const MeshShape& shape) {
+  if (!layout[axis].is_replicate() || global_shape.rank() == 0) {
+    throw LayoutError(axis_name(axis),
+                      fmt::format("cannot split {} {} further", layout.to_string(), global_shape.to_string()));
+  }
+  std::optional<Layout> best;
+  int64_t best_elements = 0;
+  for (int dim = 0; dim < global_shape.rank(); ++dim) {
+    const auto level = static_cast<int>(
+        std::count_if(kAxes.begin(), kAxes.end(), [&](Axis other) { return layout[other].is_shard(dim); }));
+    const Layout candidate = layout.with(axis, Placement::shard(dim, level));
+    Shape piece = global_shape;  // of the first rank, which has the largest one
+    for (const Axis other : kAxes) {
+      if (!candidate[other].is_shard()) continue;
+      int64_t& length = piece[candidate[other].dim];
+      length = ceil_div(length, shape.size(other));
+    }
+    if (best && piece.num_elements() >= best_elements) continue;
+    best = candidate;
+    best_elements = piece.num_elements();
+  }
+  return *best;
 }
 
 bool holds_first_copy(const Layout& layout, const Mesh& mesh) {

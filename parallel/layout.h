@@ -71,6 +71,11 @@ inline Layout on_mesh(const Layout& layout, const Mesh& mesh) {
   return on_mesh(layout, mesh.shape());
 }
 
+/// `layout` with `axis`, which it must replicate, as the innermost level of one more dim: the one that leaves the
+/// smallest largest piece, of such dims the first. Throws LayoutError unless the axis replicates, and for a tensor
+/// without dims. Under `on_mesh` an axis of one rank makes no difference, as ever.
+Layout split_further(const Layout& layout, const Shape& global_shape, Axis axis, const MeshShape& shape);
+
 /// Whether this rank's piece of a tensor is one that counts where the pieces of all ranks are put together and each
 /// element may come once: of a sharded or Partial tensor every rank's, of copies the first rank's.
 bool holds_first_copy(const Layout& layout, const Mesh& mesh);

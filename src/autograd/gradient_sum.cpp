@@ -52,6 +52,13 @@ std::optional<Gradient> GradientSum::take() {
   return gradient;
 }
 
+Gradient GradientSum::drain() {
+  TRIPTYCH_CHECK(!empty() && !has_memory_, "{} has no gradient to give away", name_);
+  Gradient gradient{std::exchange(tensor_, Tensor()), *layout_};
+  layout_.reset();
+  return gradient;
+}
+
 // What every summand must meet.
 void GradientSum::begin(std::string_view operation, const Layout& layout) {
   TRIPTYCH_CHECK(!is_closed_,

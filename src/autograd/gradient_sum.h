@@ -45,6 +45,9 @@ class GradientSum {
   /// Where a kernel may add its summand, of local shape `shape`, itself.
   GradientTarget target(std::string_view operation, Device& device, const Shape& shape, const Layout& layout);
 
+  /// What has been summed up so far, of a sum that is not empty and has no memory that was given. It is empty then, and
+  /// its uses go on counting.
+  Gradient drain();
   /// Forgets the sum and its uses; memory that was given stays.
   void reset();
   /// From now on the sum is in `memory`, float32; what was summed up is moved there.

@@ -32,7 +32,8 @@ struct Parameter {
 
   std::string name;  ///< global and stable: "image.blocks.3.attention.qkv.weight"
   Shape global_shape;
-  Layout layout;           ///< of the value; never Partial
+  Layout layout;           ///< as operations read it; never Partial
+  Layout kept;             ///< of the value and of what the optimizer keeps: `layout`, or that split further over dp
   bool decay = false;      ///< whether weight decay applies
   bool is_trained = true;  ///< false: frozen. Its variables are constants then, and nothing is kept of a gradient
   float maximum = std::numeric_limits<float>::infinity();  ///< the optimizer keeps every element at or below
@@ -42,9 +43,15 @@ struct Parameter {
   std::optional<Adapter> adapter;
   std::optional<PositionGrid> grid;  ///< of learned positions of an image
 
-  Tensor value;          ///< float32 master
-  Tensor compute;        ///< what operations read: `value` itself, or its copy in 16 bits
+  Tensor value;          ///< float32 master, laid out as `kept`
+  Tensor compute;        ///< what operations read: `value` itself, its copy in 16 bits, or what ShardedWeights gathers
   GradientSum gradient;  ///< laid out as backward leaves it, Partial where ranks hold summands, until it is reduced
+  Tensor reduced;        ///< the complete gradient that a Reducer leaves: float32, laid out as `kept`
+
+  /// Whether ranks of dp keep a piece each of what operations read whole.
+  bool is_sharded() const { return !(kept == layout); }
+  /// Sets both layouts.
+  void lay_out(const Layout& everywhere) { layout = kept = everywhere; }
 };
 
 }  // namespace triptych::autograd

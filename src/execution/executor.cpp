@@ -66,7 +66,17 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
   for (const Stage& one : stages_) mine.insert(mine.end(), one.parameters().begin(), one.parameters().end());
   mine.push_back({model.blocks.size(), store.take_given()});
   parameters_ = gather_parameters(mesh.pp(), mine, store);
-  reducer_ = std::make_unique<Reducer>(device, mesh, store.all(), options.bucket_bytes);
+  const bool is_sharded = options.zero != Zero::kNone && mesh.size(Axis::kDp) > 1;
+  reducer_ = make_reducer(device, mesh, store.all(), options.bucket_bytes,
+                          !is_sharded                             ? GradientsAre::kWhole
+                          : options.zero == Zero::kOptimizerState ? GradientsAre::kScattered
+                                                                  : GradientsAre::kDispersed);
+  if (is_sharded) {
+    std::vector<std::vector<Parameter*>> units;
+    for (const BlockParameters& block : mine) units.push_back(block.parameters);
+    store.gather_in(units, options.zero == Zero::kWeights);
+    weights_ = store.sharded_weights();
+  }
   is_embedded_.resize(static_cast<std::size_t>(schedule.num_microbatches));
   for (const std::vector<Action>& rank : schedule.ranks) {
     for (const Action& action : rank) {
@@ -89,6 +99,7 @@ void Executor::set_trained(const std::function<bool(const std::string&)>& is_tra
   for (const Slot& slot : flow_.carried.back()) again.push_back(slot.name);
   again_route_ = route_to(*model_, again);
   reducer_->relearn();
+  if (weights_ != nullptr) weights_->relearn();
 }
 
 const Route& Executor::route_of(const Action& action) const {
@@ -136,6 +147,7 @@ Pass Executor::make_pass(int64_t step, int64_t first_sample, bool record, const 
               .seed = options_.seed,
               .step = step,
               .first_sample = first_sample,
+              .weights = weights_,
               .trace = trace_};
 }
 
@@ -262,9 +274,11 @@ void Executor::do_backward(const Action& action) {
   }
 }
 
+// After every operation of backward.
 void Executor::poll() {
   const TraceScope scope(trace_, "poll", [] { return std::string("reductions"); });
   reducer_->poll();
+  if (weights_ != nullptr) weights_->tick();
 }
 
 Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, const float* loss_scale) {
@@ -275,6 +289,7 @@ Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, co
   const Pass whole = make_pass(step, first, true, *plan_);
   const auto poll = [this] { this->poll(); };
   reducer_->begin_step();
+  if (weights_ != nullptr) weights_->begin_step();
   if (losses_) losses_->begin_step(microbatches, whole, loss_scale);
   for (const Action& action : schedule_.ranks[static_cast<std::size_t>(mesh_->coordinate().pp)]) {
     const TraceScope scope(trace_, "schedule", [&] { return to_string(action, true); });
@@ -320,6 +335,7 @@ Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, co
     }
   }
   reducer_->finish();
+  if (weights_ != nullptr) weights_->end_step();
   finish_sends();
   return losses_ ? losses_->values(whole) : Tensor();
 }

@@ -19,12 +19,22 @@
 
 namespace triptych::execution {
 
+/// What ranks of dp keep a piece of each, instead of all of it (Rajbhandari et al. 2020), each with what is before it.
+/// `parallel.zero` has the numbers 0 to 3.
+enum class Zero : uint8_t {
+  kNone,
+  kOptimizerState,  ///< the masters and what the optimizer keeps
+  kGradients,       ///< the gradients: no rank has all of them at any time
+  kWeights,         ///< the weights: gathered for their use and given up after it
+};
+
 /// How steps are run; the same on every rank.
 struct ExecutionOptions {
   DType dtype = DType::kFloat32;
   bool recompute = false;
   uint64_t seed = 0;
   int64_t bucket_bytes = 8 << 20;
+  Zero zero = Zero::kNone;
   std::vector<std::string> cuts = {};  ///< see partition_model
 };
 
@@ -147,6 +157,7 @@ class Executor {
   std::vector<PlacedParameter> parameters_;
   std::vector<Parameter*> own_parameters_;
   std::unique_ptr<Reducer> reducer_;
+  ShardedWeights* weights_ = nullptr;  // the store's; null where every rank has all
   Trace* trace_ = nullptr;
 
   // Of the step that runs.

@@ -54,6 +54,7 @@ Values Stage::forward(const Route& route, const Values& inputs, const Fields& fi
     TRIPTYCH_CHECK(written.size() == spec.writes.size(), "block {} writes {} slots, its spec says {}", spec.name,
                    written.size(), spec.writes.size());
     for (std::size_t k = 0; k < written.size(); ++k) values[spec.writes[k].name] = std::move(written[k]);
+    if (pass.weights != nullptr) pass.weights->tick();
     pass.mesh.progress();
   }
   Values outputs;

@@ -1,6 +1,8 @@
 #include "nn/parameter_store.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "base/philox.h"
@@ -21,20 +23,34 @@ void initialize(Device& device, const Parameter& parameter, const ParameterSpec&
   }
   const Shape& local = parameter.value.shape();
   const Shape& global = parameter.global_shape;
-  // Rows of the flattened [outer, inner] view; only one dim of a parameter is sharded.
-  int dim = 0;
+  if (local.num_elements() == 0) return;
+  // Rows of the flattened [outer, inner] view, of the last dim that is sharded. Where a dim before it is sharded too,
+  // the rows of one index of the dims up to that are neighbours.
+  int dim = 0, before = -1;
   for (int i = 0; i < local.rank(); ++i) {
     if (local[i] != global[i]) dim = i;
   }
-  const int64_t inner = global.product(dim + 1, global.rank());
-  fill_normal(device.stream(), {.out = parameter.value.data<float>(),
-                                .rows = local.product(0, dim),
-                                .cols = local[dim] * inner,
-                                .begin = begin[dim] * inner,
-                                .row_stride = global[dim] * inner,
-                                .key = random_key(seed, "init/" + parameter.name, 0),
-                                .mean = spec.mean,
-                                .std = spec.standard_deviation});
+  for (int i = 0; i < dim; ++i) {
+    if (local[i] != global[i]) before = i;
+  }
+  const int64_t inner = global.product(dim + 1, global.rank()), stride = global[dim] * inner;
+  const int64_t num_rows = local.product(before + 1, dim), num_cols = local[dim] * inner;
+  for (int64_t outer = 0; outer < local.product(0, before + 1); ++outer) {
+    int64_t first = 0, left = outer, size = global.product(before + 1, dim);  // row of the whole tensor
+    for (int i = before; i >= 0; --i) {
+      first += (begin[i] + left % local[i]) * size;
+      left /= local[i];
+      size *= global[i];
+    }
+    fill_normal(device.stream(), {.out = parameter.value.data<float>() + outer * num_rows * num_cols,
+                                  .rows = num_rows,
+                                  .cols = num_cols,
+                                  .begin = first * stride + begin[dim] * inner,
+                                  .row_stride = stride,
+                                  .key = random_key(seed, "init/" + parameter.name, 0),
+                                  .mean = spec.mean,
+                                  .std = spec.standard_deviation});
+  }
 }
 
 }  // namespace
@@ -76,7 +92,10 @@ Parameter& ParameterStore::make(const std::string& name, const Shape& global_sha
                                 const ParameterSpec& spec) {
   auto parameter = std::make_unique<Parameter>(name);
   parameter->global_shape = global_shape;
-  parameter->layout = layout;
+  parameter->lay_out(layout);
+  if (shards_state_) {
+    parameter->kept = on_mesh(split_further(layout, global_shape, Axis::kDp, mesh_->shape()), *mesh_);
+  }
   parameter->decay = spec.decay;
   parameter->maximum = spec.maximum;
   parameter->is_tied = spec.is_tied;
@@ -90,18 +109,36 @@ Parameter& ParameterStore::make(const std::string& name, const Shape& global_sha
 
 void ParameterStore::take_memory(Parameter& parameter, const ParameterSpec& spec) {
   Shape begin;
-  const Shape local = local_shape(parameter.global_shape, parameter.layout, *mesh_, &begin);
-  parameter.value = Tensor::empty(*device_, DType::kFloat32, local, MemoryPart::kParameters);
+  const Shape piece = local_shape(parameter.global_shape, parameter.kept, *mesh_, &begin);
+  parameter.value = Tensor::empty(*device_, DType::kFloat32, piece, MemoryPart::kParameters);
   ParameterSpec values = spec;
   if (values_ == InitialValues::kAllDifferent && values.standard_deviation == 0)
     values.standard_deviation = kDifference;
   initialize(*device_, parameter, values, begin, seed_);
-  parameter.compute = parameter.value;
-  if (spec.in_compute_dtype && compute_dtype_ != DType::kFloat32) {
-    parameter.compute = Tensor::empty(*device_, compute_dtype_, local, MemoryPart::kComputeCopies);
-    cast(device_->stream(), parameter.value.raw(), DType::kFloat32, parameter.compute.raw(), compute_dtype_,
+  const DType dtype = spec.in_compute_dtype ? compute_dtype_ : DType::kFloat32;
+  if (parameter.is_sharded()) {
+    const Shape local = local_shape(parameter.global_shape, parameter.layout, *mesh_);
+    parameter.compute = Tensor::without_memory(*device_, dtype, local);
+  } else if (dtype == DType::kFloat32) {
+    parameter.compute = parameter.value;
+  } else {
+    parameter.compute = Tensor::empty(*device_, dtype, piece, MemoryPart::kComputeCopies);
+    cast(device_->stream(), parameter.value.raw(), DType::kFloat32, parameter.compute.raw(), dtype,
          parameter.value.num_elements());
   }
+}
+
+void ParameterStore::gather_in(std::span<const std::vector<Parameter*>> units, bool is_freed) {
+  if (!shards_state_) return;
+  std::set<const Parameter*> known;
+  std::vector<std::vector<Parameter*>> once;
+  for (const std::vector<Parameter*>& unit : units) {
+    std::vector<Parameter*> fresh;
+    std::ranges::copy_if(unit, std::back_inserter(fresh),
+                         [&](const Parameter* one) { return known.insert(one).second; });
+    if (!fresh.empty()) once.push_back(std::move(fresh));
+  }
+  sharded_weights_ = std::make_unique<ShardedWeights>(*device_, *mesh_, once, is_freed);
 }
 
 std::vector<Parameter*> ParameterStore::all() const {
@@ -121,8 +158,9 @@ std::vector<Parameter*> ParameterStore::take_given() {
 }
 
 void ParameterStore::refresh_compute_copies() {
+  if (sharded_weights_) sharded_weights_->values_changed();
   for (const auto& parameter : parameters_) {
-    if (parameter->compute.dtype() == DType::kFloat32) continue;
+    if (parameter->is_sharded() || parameter->compute.dtype() == DType::kFloat32) continue;
     cast(device_->stream(), parameter->value.raw(), DType::kFloat32, parameter->compute.raw(),
          parameter->compute.dtype(), parameter->value.num_elements());
   }

@@ -4,12 +4,14 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "autograd/parameter.h"
+#include "autograd/sharded_weights.h"
 #include "nn/adapter.h"
 #include "nn/plan.h"
 #include "parallel/mesh.h"
@@ -44,16 +46,20 @@ enum class InitialValues {
 class ParameterStore {
  public:
   /// The device, the mesh and the plan outlive this.
-  ///   adapters   of the matrices that match; their parameters are made, and given, behind the matrix
+  ///   adapters      of the matrices that match; their parameters are made, and given, behind the matrix
+  ///   shards_state  each rank of dp keeps its piece of every parameter; what operations read is gathered, once
+  ///                 `gather_in` has said how (ZeRO)
   ParameterStore(Device& device, Mesh& mesh, const Plan& plan, uint64_t seed, DType compute_dtype,
-                 std::vector<AdapterOptions> adapters = {}, InitialValues values = InitialValues::kAsSpecified)
+                 std::vector<AdapterOptions> adapters = {}, InitialValues values = InitialValues::kAsSpecified,
+                 bool shards_state = false)
       : device_(&device),
         mesh_(&mesh),
         plan_(&plan),
         seed_(seed),
         compute_dtype_(compute_dtype),
         adapters_(std::move(adapters)),
-        values_(values) {}
+        values_(values),
+        shards_state_(shards_state && mesh.size(Axis::kDp) > 1) {}
 
   /// `place` is the parameter's name in the plan. The reference stays valid for the store's life. A tied parameter that
   /// is there is given again. Throws InternalError if another parameter has the name.
@@ -69,7 +75,12 @@ class ParameterStore {
   bool is_linear(const Parameter& parameter) const { return linear_.contains(&parameter); }
   /// What `create` has given, made or given again, since this was last called: what a block has, once it is made.
   std::vector<Parameter*> take_given();
-  /// Writes the compute copies from the masters, after these were changed.
+  /// How whole parameters come to operations, of a store that shards state over several ranks: see ShardedWeights. A
+  /// parameter of several units comes with the first of them.
+  void gather_in(std::span<const std::vector<Parameter*>> units, bool is_freed);
+  /// What gathers; null where every rank has all.
+  ShardedWeights* sharded_weights() const { return sharded_weights_.get(); }
+  /// Operations read what the masters hold from now on, after these were changed.
   void refresh_compute_copies();
 
  private:
@@ -85,9 +96,11 @@ class ParameterStore {
   DType compute_dtype_;
   std::vector<AdapterOptions> adapters_;
   InitialValues values_;
+  bool shards_state_;
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::vector<Parameter*> given_;
   std::set<const Parameter*> linear_;
+  std::unique_ptr<ShardedWeights> sharded_weights_;  // goes before the parameters
 };
 
 }  // namespace triptych::nn

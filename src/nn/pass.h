@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "autograd/parameter.h"
+#include "autograd/sharded_weights.h"
 #include "autograd/variable.h"
 #include "base/philox.h"
 #include "nn/plan.h"
@@ -30,6 +31,7 @@ struct Pass {
   int64_t first_sample = 0;  ///< of the microbatch, in the global batch
   /// Decoding: sequences are one token long, the one at its position, and attend to those before.
   DecodingCache* cache = nullptr;
+  ShardedWeights* weights = nullptr;    ///< learns of every block that has run; null where every rank has all
   Trace* trace = nullptr;               ///< sees every block
   AttentionSink* attentions = nullptr;  ///< sees every attention of this rank, of passes that are to be explained
 

@@ -93,7 +93,7 @@ class Contrastive : public Objective {
   Variable loss(std::span<const Variable> slots, const Fields& fields, const Pass& pass) override;
 
   void write_scalars(Stream& stream, double* scalars) const override {
-    widen(stream, log_scale_->value.data<float>(), scalars, 1);
+    add_doubles(stream, scalars, log_scale_of_loss_.data<double>(), 1);
     if (num_pairs_.defined()) add_doubles(stream, scalars + 1, num_pairs_.data<double>(), 1);
   }
 
@@ -108,8 +108,10 @@ class Contrastive : public Objective {
   ContrastiveConfig config_;
   Parameter* log_scale_;
   Parameter* bias_ = nullptr;
-  Tensor sums_;       // of the last loss: ContrastiveSums
-  Tensor num_pairs_;  // of the last loss: float64 [1], in the global batch; undefined where every sample is one
+  // Of the last loss. One rank alone tells its scalars, and does not read a parameter for it, which may be shared out.
+  Tensor log_scale_of_loss_;  // float64 [1]
+  Tensor sums_;               // ContrastiveSums
+  Tensor num_pairs_;          // float64 [1], in the global batch; undefined where every sample is one
 };
 
 Variable Contrastive::loss(std::span<const Variable> slots, const Fields& fields, const Pass& pass) {
@@ -122,8 +124,10 @@ Variable Contrastive::loss(std::span<const Variable> slots, const Fields& fields
   const Tensor image_rows = image.tensor().contiguous(), text_rows = text.tensor().contiguous();
   const bool symmetric = config_.kind == ContrastiveConfig::Kind::kInfoNce;
   sums_ = Tensor::zeros(pass.device, DType::kFloat64, Shape{kNumContrastiveSums});
-  ContrastiveBlockArgs common{.log_scale = log_scale_->value.data<float>(),
-                              .bias = symmetric ? nullptr : bias_->value.data<float>(),
+  log_scale_of_loss_ = Tensor::empty(pass.device, DType::kFloat64, Shape{1});
+  widen(pass.device.stream(), log_scale_->compute.data<float>(), log_scale_of_loss_.data<double>(), 1);
+  ContrastiveBlockArgs common{.log_scale = log_scale_->compute.data<float>(),
+                              .bias = symmetric ? nullptr : bias_->compute.data<float>(),
                               .coefficient = symmetric ? 0.5 : 1.0,
                               .sums = reinterpret_cast<ContrastiveSums*>(sums_.data<double>())};
   const Tensor own_pairs = present_samples(fields, config_.needs);

@@ -35,7 +35,8 @@ class Objective {
   ///                   rank's batch; of a split one: a microbatch's, and the sum of its terms
   virtual Variable loss(std::span<const Variable> slots, const Fields& fields, const Pass& pass) = 0;
 
-  /// Copies its scalars, as ScalarSpecs name them, to float64 device memory.
+  /// Copies its scalars of the last loss, as ScalarSpecs name them, to float64 device memory that holds zeros. Reads no
+  /// parameter: one rank alone calls it.
   virtual void write_scalars(Stream& stream, double* scalars) const;
 
   /// Of the last loss, on this rank: for a scalar parameter's gradient the sum of its terms' magnitudes. The terms

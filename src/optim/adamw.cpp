@@ -95,13 +95,13 @@ void AdamW::step(double learning_rate, const double* loss, const double* squared
   for (const State& state : states_) {
     const Parameter& p = *state.parameter;
     if (!p.is_trained) continue;
-    const bool has_copy = p.compute.dtype() != DType::kFloat32;
+    const bool has_copy = !p.is_sharded() && p.compute.dtype() != DType::kFloat32;
     const float rate = static_cast<float>(learning_rate * state.treatment.learning_rate_scale);
     const float weight_decay = state.treatment.weight_decay.value_or(options_.weight_decay);
     tensors[state.treatment.first_step][rate].push_back({.master = p.value.data<float>(),
                                                          .m = state.first_moment.data<float>(),
                                                          .v = state.second_moment.data<float>(),
-                                                         .grad = p.gradient.tensor().data<float>(),
+                                                         .grad = p.reduced.data<float>(),
                                                          .copy = has_copy ? p.compute.raw() : nullptr,
                                                          .copy_dtype = p.compute.dtype(),
                                                          .n = p.value.num_elements(),
@@ -137,8 +137,8 @@ void AdamW::average_weights() {
 void sum_of_squared_gradients(Device& device, const Mesh& mesh, std::span<Parameter* const> parameters, double* sum) {
   std::vector<FloatSpan> mine;
   for (const Parameter* p : parameters) {
-    if (p->is_trained && p->is_first_copy && holds_first_copy(p->layout, mesh)) {
-      mine.push_back({p->gradient.tensor().data<float>(), p->gradient.tensor().num_elements()});
+    if (p->is_trained && p->is_first_copy && holds_first_copy(p->kept, mesh)) {
+      mine.push_back({p->reduced.data<float>(), p->reduced.num_elements()});
     }
   }
   sum_of_squares(device.stream(), mine, sum);

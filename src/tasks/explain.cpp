@@ -201,7 +201,7 @@ std::vector<std::pair<std::string, double>> gate_values(const std::vector<Parame
   std::vector<std::pair<std::string, double>> gates;
   for (const Parameter* parameter : parameters) {
     if (!parameter->name.ends_with("gate") || parameter->global_shape.num_elements() != 1) continue;
-    gates.emplace_back(parameter->name, parameter->value.to_vector<float>().at(0));
+    gates.emplace_back(parameter->name, parameter->compute.to_vector<float>().at(0));
   }
   return gates;
 }

@@ -50,6 +50,16 @@ Tensor Tensor::empty(Device& device, DType dtype, const Shape& shape, MemoryPart
   return result;
 }
 
+Tensor Tensor::without_memory(Device& device, DType dtype, const Shape& shape) {
+  Tensor result;
+  result.dtype_ = dtype;
+  result.shape_ = shape;
+  result.strides_ = row_major_strides(shape);
+  result.storage_ = std::make_shared<Storage>(device, Buffer());
+  result.storage_->missing_bytes = result.num_bytes();
+  return result;
+}
+
 Tensor Tensor::zeros(Device& device, DType dtype, const Shape& shape, MemoryPart part) {
   Tensor result = empty(device, dtype, shape, part);
   result.fill_zero();
@@ -131,12 +141,30 @@ void Tensor::fill_zero() {
 
 void* Tensor::raw() const {
   wait();
+  TRIPTYCH_CHECK(storage_->missing_bytes == 0, "a tensor {} was used without its memory", shape_.to_string());
   return storage_->buffer.data() + offset_ * static_cast<int64_t>(dtype_bytes(dtype_));
 }
 
 void Tensor::set_pending(std::function<void()> complete) {
   TRIPTYCH_CHECK(!storage_->pending, "a tensor can wait for one operation at a time");
   storage_->pending = std::move(complete);
+}
+
+void Tensor::clear_pending() {
+  storage_->pending = {};
+}
+
+void Tensor::drop_memory() {
+  TRIPTYCH_CHECK(!storage_->pending, "the memory of a tensor that waits for an operation is not dropped");
+  if (storage_->missing_bytes != 0) return;
+  storage_->missing_bytes = storage_->buffer.size();
+  storage_->buffer = Buffer();
+}
+
+void Tensor::provide_memory(MemoryPart part) {
+  if (storage_->missing_bytes == 0) return;
+  storage_->buffer = storage_->device->allocate(storage_->missing_bytes, part);
+  storage_->missing_bytes = 0;
 }
 
 void Tensor::wait() const {

@@ -24,6 +24,8 @@ class Tensor {
   /// Undefined contents.
   static Tensor empty(Device& device, DType dtype, const Shape& shape, MemoryPart part = MemoryPart::kOther);
   static Tensor zeros(Device& device, DType dtype, const Shape& shape, MemoryPart part = MemoryPart::kOther);
+  /// One whose memory is not there: `provide_memory` brings it, before the first use.
+  static Tensor without_memory(Device& device, DType dtype, const Shape& shape);
   template <typename T>
   static Tensor from(Device& device, const Shape& shape, std::span<const T> values);
 
@@ -72,7 +74,14 @@ class Tensor {
   /// `complete` runs before the memory is first used, once. It may wait for a collective and unpack what came. It must
   /// not hold this tensor (it would keep itself alive), only the address that `raw` gave.
   void set_pending(std::function<void()> complete);
+  /// What is pending will not run.
+  void clear_pending();
   void wait() const;
+
+  /// Gives the memory back that this tensor and all that share it have. Before the next use it is to be provided again,
+  /// by what is pending then; its contents are undefined. Of a tensor that was empty(), zeros() or without_memory().
+  void drop_memory();
+  void provide_memory(MemoryPart part);
 
  private:
   struct Storage {
@@ -81,6 +90,7 @@ class Tensor {
     Device* device;  // outlives every tensor: the rank owns it
     Buffer buffer;
     std::function<void()> pending;
+    std::size_t missing_bytes = 0;  // of memory that was dropped
   };
   std::shared_ptr<Storage> storage_;
   DType dtype_ = DType::kFloat32;

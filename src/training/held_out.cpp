@@ -42,6 +42,22 @@ class AveragesInPlace {
   std::vector<std::pair<Parameter*, Tensor>> kept_;
 };
 
+// Whole weights on every rank while this lives: replicas may need different numbers of passes for what they decode.
+class WeightsHeld {
+ public:
+  explicit WeightsHeld(Session& session) : weights_(session.store().sharded_weights()) {
+    if (weights_ != nullptr) weights_->hold();
+  }
+  ~WeightsHeld() {
+    if (weights_ != nullptr) weights_->release();
+  }
+  WeightsHeld(const WeightsHeld&) = delete;
+  WeightsHeld& operator=(const WeightsHeld&) = delete;
+
+ private:
+  ShardedWeights* weights_;
+};
+
 const double* find(const std::vector<std::pair<std::string, double>>& metrics, const std::string& name) {
   for (const auto& [key, value] : metrics) {
     if (key == name) return &value;
@@ -139,9 +155,11 @@ EvaluationLine HeldOut::measure(int64_t step) {
   std::optional<AveragesInPlace> averages;
   if (config_->evaluation.weights == SavedWeights::kAverage) averages.emplace(*session_, *optimizer_);
   EvaluationLine line{.step = step, .seconds = 0, .is_best = false, .metrics = {}};
+  std::optional<WeightsHeld> held(std::in_place, *session_);
   line.metrics = measure_sets(*config_, inference_,
                               {.sets = config_->evaluation.sets, .tokenizer = tokenizer_, .baselines = {}, .maps = 0})
                      .metrics;
+  held.reset();
   averages.reset();
   judge(line);
   line.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

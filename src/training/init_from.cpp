@@ -92,7 +92,7 @@ void read_interpolated(CheckpointReader& reader, const Source& source, const Mes
   reader.read(whole_tensor(source.tensor, DType::kFloat32, source.shape), reinterpret_cast<std::byte*>(rows.data()));
   const std::vector<float> resized = interpolate_positions(rows, *source.grid, *parameter.grid, source.shape[1]);
   Shape begin;
-  const Shape local = local_shape(parameter.global_shape, parameter.layout, mesh, &begin);
+  const Shape local = local_shape(parameter.global_shape, parameter.kept, mesh, &begin);
   Tensor piece = Tensor::from<float>(parameter.value.device(), parameter.global_shape, resized);
   for (int dim = 0; dim < local.rank(); ++dim) piece = piece.slice(dim, begin[dim], local[dim]);
   parameter.value.copy_from(piece);

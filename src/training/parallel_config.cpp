@@ -113,6 +113,14 @@ void read_parallel(ConfigReader& reader, ParallelOptions& p, std::string& recomp
       .one_of({"none", "full"})
       .also_called({"grad_checkpointing", "gradient_checkpointing", "activation_checkpointing", "activation_checkpoint",
                     "recompute_granularity"});
+  reader
+      .read("parallel.zero", p.zero,
+            "What the ranks of dp keep a piece of each (ZeRO), instead of all of it: 0 nothing, 1 master weights and "
+            "optimizer state, 2 gradients too, 3 weights too, gathered for their use.")
+      .at_least(0)
+      .at_most(3)
+      .also_called({"zero_stage", "zero_optimization", "zero_optimization_stage", "sharding_strategy", "fsdp",
+                    "use_distributed_optimizer", "data_parallel_shard_degree"});
   reader.read("parallel.bucket_mb", p.bucket_mb, "MiB of gradients that are reduced together.")
       .positive()
       .at_most(65536);
@@ -151,12 +159,20 @@ void check_parallel(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use, 
 }
 
 void use_mesh(ParallelOptions& p, MeshUse mesh_use, int num_ranks) {
+  // Replicas that evaluate may need different numbers of passes, so each has the weights whole.
+  if (!is_kept(mesh_use)) p.zero = 0;
   MeshShape& mesh = p.mesh;
   const bool fits = int64_t{mesh.pp} * mesh.dp * mesh.cp * mesh.tp == num_ranks;
   if (is_kept(mesh_use) || (mesh_use == MeshUse::kForward && fits)) return;
   mesh = mesh_use == MeshUse::kForward ? MeshShape{.dp = num_ranks} : MeshShape();
   if (is_schedule_file(p.schedule)) p.schedule = ParallelOptions().schedule;
   p.cuts.clear();
+}
+
+std::string mesh_text(const ParallelOptions& parallel) {
+  const MeshShape& m = parallel.mesh;
+  const std::string text = fmt::format("pp {} x dp {} x cp {} x tp {}", m.pp, m.dp, m.cp, m.tp);
+  return parallel.zero > 0 && m.dp > 1 ? fmt::format("{}, ZeRO {}", text, parallel.zero) : text;
 }
 
 Schedule schedule_of(const RunConfig& config) {

@@ -13,7 +13,7 @@ constexpr const char* kAverage = ".average";
 
 TensorBox box_of(const Parameter& parameter, const Mesh& mesh, const std::string& name) {
   Shape begin;
-  local_shape(parameter.global_shape, parameter.layout, mesh, &begin);
+  local_shape(parameter.global_shape, parameter.kept, mesh, &begin);
   return {.name = name,
           .dtype = DType::kFloat32,
           .global_shape = parameter.global_shape.to_vector(),
@@ -22,6 +22,7 @@ TensorBox box_of(const Parameter& parameter, const Mesh& mesh, const std::string
 }
 
 void read_into(CheckpointReader& reader, const TensorBox& box, const Tensor& tensor) {
+  if (tensor.num_elements() == 0) return;
   std::vector<std::byte> bytes(tensor.num_bytes());
   reader.read(box, bytes.data());
   tensor.device().write(tensor.raw(), bytes.data(), bytes.size());
@@ -31,7 +32,8 @@ OwnedPieces owned_pieces(const Mesh& mesh, std::span<AdamW::State> states) {
   OwnedPieces result;
   for (const AdamW::State& state : states) {
     const Parameter& parameter = *state.parameter;
-    if (!parameter.is_first_copy || !holds_first_copy(parameter.layout, mesh)) continue;
+    if (!parameter.is_first_copy || !holds_first_copy(parameter.kept, mesh)) continue;
+    if (parameter.value.num_elements() == 0) continue;  // a dim of fewer indices than ranks
     const auto add = [&](const std::string& name, const Tensor& tensor) {
       TensorPiece piece;
       static_cast<TensorBox&>(piece) = box_of(parameter, mesh, name);

@@ -36,8 +36,12 @@ struct ParallelOptions {
   int microbatches = 1;
   bool sequence_parallel = false;
   bool recompute = false;
+  int zero = 0;  ///< a number of execution::Zero
   double bucket_mb = 8;
 };
+
+/// "pp 1 x dp 4 x cp 1 x tp 2, ZeRO 2"; without the last where ranks of dp share nothing out.
+std::string mesh_text(const ParallelOptions& parallel);
 
 struct TrainingOptions {
   int64_t steps = 1000;

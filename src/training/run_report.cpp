@@ -68,7 +68,6 @@ std::string text_of_sources(const DataOptions& data) {
 
 std::vector<std::pair<std::string, std::string>> report_facts(const RunConfig& config, int64_t parameters,
                                                               uint64_t samples, const std::vector<std::string>& hosts) {
-  const MeshShape& mesh = config.parallel.mesh;
   const std::set<std::string> machines(hosts.begin(), hosts.end());
   std::string ranks = fmt::format("{} on ", hosts.size());
   if (machines.size() > 4) {
@@ -77,7 +76,7 @@ std::vector<std::pair<std::string, std::string>> report_facts(const RunConfig& c
     for (const std::string& machine : machines) ranks += (machine == *machines.begin() ? "" : ", ") + machine;
   }
   return {{"parameters", std::to_string(parameters)},
-          {"mesh", fmt::format("pp {} x dp {} x cp {} x tp {}", mesh.pp, mesh.dp, mesh.cp, mesh.tp)},
+          {"mesh", mesh_text(config.parallel)},
           {"ranks", ranks},
           {"schedule", fmt::format("{}, {} microbatches", config.parallel.schedule, config.parallel.microbatches)},
           {"device", config.run.device},

@@ -67,7 +67,8 @@ Session::Session(const RunConfig& config, Group& world, const RankPlace& place, 
       mesh_(world, config.parallel.mesh, device_),
       plan_(config.parallel.sequence_parallel ? sequence_parallel_plan() : tensor_parallel_plan()),
       model_(config.task->model()),
-      store_(device_, mesh_, plan_, config.run.seed, config.training.precision, config.adapters, values) {
+      store_(device_, mesh_, plan_, config.run.seed, config.training.precision, config.adapters, values,
+             config.parallel.zero > 0) {
   model_.fingerprint += adapters_text(config.adapters);
   if (config.training.tf32) allow_tf32(device_.stream(), true);
   const std::vector<ObjectiveSpec> objectives = config.task->objectives();
@@ -76,6 +77,7 @@ Session::Session(const RunConfig& config, Group& world, const RankPlace& place, 
                                  .recompute = config.parallel.recompute,
                                  .seed = config.run.seed,
                                  .bucket_bytes = static_cast<int64_t>(config.parallel.bucket_mb * (1 << 20)),
+                                 .zero = static_cast<Zero>(config.parallel.zero),
                                  .cuts = config.parallel.cuts};
   // A rank may lack the memory for its part of the model.
   together(world, [&] {

@@ -50,6 +50,7 @@ void TrainingStep::run(std::span<const Fields> microbatches, int64_t step, doubl
       .all_reduce(sums, static_cast<int64_t>(num_values_ + kNumSummed), DType::kFloat64, ReduceOp::kSum)
       ->wait();
   optimizer_->step(learning_rate, sums, squared_norm, norm);
+  if (ShardedWeights* const weights = session_->store().sharded_weights()) weights->values_changed();
 
   device.download(flight.sums_on_host, sums, (num_values_ + kNumMore) * sizeof(double));
   flight.arrived = device.download(flight.update_on_host, optimizer_->update_state(), sizeof(UpdateState));

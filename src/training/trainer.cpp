@@ -259,11 +259,10 @@ class Trainer {
   }
 
   void announce(int64_t end) {
-    const MeshShape& m = config_.parallel.mesh;
-    progress_->print(fmt::format(
-        "{} parameters, {} samples, pp {} x dp {} x cp {} x tp {}, {}, {} microbatches, batch {}, steps {} to {}",
-        parameters_, inputs_.dataset->size(), m.pp, m.dp, m.cp, m.tp, config_.parallel.schedule,
-        config_.parallel.microbatches, config_.training.global_batch, step_ + 1, end));
+    progress_->print(fmt::format("{} parameters, {} samples, {}, {}, {} microbatches, batch {}, steps {} to {}",
+                                 parameters_, inputs_.dataset->size(), mesh_text(config_.parallel),
+                                 config_.parallel.schedule, config_.parallel.microbatches,
+                                 config_.training.global_batch, step_ + 1, end));
     for (const std::string& note : notes_of_sources(*inputs_.dataset, inputs_.weights, batch_size())) {
       progress_->print(note);
     }

@@ -62,13 +62,13 @@ VerifyResult verify(const RunConfig& config, Group& world, const RankPlace& plac
   std::map<std::string, const Parameter*> mine;
   for (const Parameter* parameter : session.store().all()) {
     mine[parameter->name] = parameter;
-    TRIPTYCH_CHECK(parameter->is_trained || !parameter->gradient.tensor().defined(), "{} is frozen and has a gradient",
+    TRIPTYCH_CHECK(parameter->is_trained || !parameter->reduced.defined(), "{} is frozen and has a gradient",
                    parameter->name);
   }
   const std::map<std::string, double> magnitudes = reference.executor().gradient_magnitudes();
   for (const Parameter* expected : reference.store().all()) {
     if (!expected->is_trained) {
-      TRIPTYCH_CHECK(!expected->gradient.tensor().defined(), "{} is frozen and has a gradient", expected->name);
+      TRIPTYCH_CHECK(!expected->reduced.defined(), "{} is frozen and has a gradient", expected->name);
       continue;
     }
     std::vector<double> sums(3, 0);
@@ -76,8 +76,8 @@ VerifyResult verify(const RunConfig& config, Group& world, const RankPlace& plac
     if (found != mine.end()) {
       const Parameter& parameter = *found->second;
       Shape begin;
-      const Shape shape = local_shape(parameter.global_shape, parameter.layout, mesh, &begin);
-      const Errors errors = compare(parameter.gradient.tensor(), box(expected->gradient.tensor(), begin, shape));
+      const Shape shape = local_shape(parameter.global_shape, parameter.kept, mesh, &begin);
+      const Errors errors = compare(parameter.reduced, box(expected->reduced, begin, shape));
       sums = {errors.difference, errors.reference, 1};
     }
     world.all_reduce(sums.data(), 3, DType::kFloat64, ReduceOp::kSum)->wait();

@@ -1,4 +1,4 @@
-#include "autograd/reducer.h"
+#include "autograd/all_reducer.h"
 
 #include <algorithm>
 #include <cmath>
@@ -85,7 +85,7 @@ TEST_P(ReducerTest, SumsOverTheRanksInOneOrderOfBuckets) {
     Device device(1);
     Mesh mesh(world, {.dp = n}, device);
     const Owned owned = make_parameters(device);
-    Reducer reducer(device, mesh, pointers(owned), bytes);
+    AllReducer reducer(device, mesh, pointers(owned), bytes);
     for (int step = 0; step < 3; ++step) {
       constexpr int kMicrobatches = 2;
       reducer.begin_step();
@@ -126,7 +126,7 @@ TEST(ReducerBuckets, HoldNeighboursUpToTheirSize) {
     Device device(1);
     Mesh mesh(world, {.dp = 2}, device);
     const Owned owned = make_parameters(device);
-    Reducer reducer(device, mesh, pointers(owned), 100);  // 25 elements: p6 (19), p5 (16), p4 + p3 (23), p2 + p1 + p0
+    AllReducer reducer(device, mesh, pointers(owned), 100);  // 25 elements: p6 (19), p5 (16), p4 + p3 (23), p2 + p1 + p0
     const auto use_one = [&](int i) {
       use(*owned[static_cast<std::size_t>(i)], kOverDp, world.rank(), i, 0, [&] { reducer.poll(); });
     };
@@ -168,7 +168,7 @@ TEST(ReducerBuckets, BeginEveryGradientAtAMultipleOf256Bytes) {
     for (const int64_t size : sizes) {
       owned.push_back(make_parameter(device, "p" + std::to_string(owned.size()), Shape{size}));
     }
-    Reducer reducer(device, mesh, pointers(owned), 1 << 20);
+    AllReducer reducer(device, mesh, pointers(owned), 1 << 20);
     for (int step = 0; step < 3; ++step) {
       reducer.begin_step();
       for (int i = 4; i >= 0; --i) {
@@ -198,7 +198,7 @@ TEST(ReducerBuckets, LeaveOutWhatIsNotTrained) {
     Device device(1);
     Mesh mesh(world, {.dp = 2}, device);
     const Owned owned = make_parameters(device);
-    Reducer reducer(device, mesh, pointers(owned), 100);
+    AllReducer reducer(device, mesh, pointers(owned), 100);
     const auto both = [&](int i) { return summand(0, i, 0, 0) + summand(1, i, 0, 0); };
     for (const int num_trained : {0, 3, 7}) {
       for (int i = 0; i < kParameters; ++i) owned[static_cast<std::size_t>(i)]->is_trained = i < num_trained;
@@ -228,7 +228,7 @@ TEST(ReducerBuckets, AreReducedWhileBackwardGoesOnFromTheSecondStepOn) {
     Device device(1);
     Mesh mesh(world, {.dp = 2}, device);
     const Owned owned = make_parameters(device);
-    Reducer reducer(device, mesh, pointers(owned), 1);  // each parameter is a bucket
+    AllReducer reducer(device, mesh, pointers(owned), 1);  // each parameter is a bucket
     const auto use_one = [&](int i) {
       use(*owned[static_cast<std::size_t>(i)], kOverDp, world.rank(), i, 0, [&] { reducer.poll(); });
     };
@@ -268,7 +268,7 @@ TEST(ReducerBuckets, WaitForEveryUseOfAParameter) {
     Device device(1);
     Mesh mesh(world, {.dp = 2}, device);
     const Owned owned = make_parameters(device);
-    Reducer reducer(device, mesh, pointers(owned), 1);
+    AllReducer reducer(device, mesh, pointers(owned), 1);
     const int last = kParameters - 1;
     Parameter& shared = *owned[static_cast<std::size_t>(last)];
     const auto use_it = [&](int which) { use(shared, kOverDp, world.rank(), last, which, [&] { reducer.poll(); }); };
@@ -300,7 +300,7 @@ TEST(ReducerBuckets, RefuseAUseThatTheFirstStepDidNotHave) {
   const std::unique_ptr<Group> world = make_self_group("test");
   Mesh mesh(*world, {}, device);
   const Owned owned = make_parameters(device);
-  Reducer reducer(device, mesh, pointers(owned), 1);
+  AllReducer reducer(device, mesh, pointers(owned), 1);
   for (int step = 0; step < 2; ++step) {
     reducer.begin_step();
     const auto use_it = [&] { use(*owned[6], Layout(), 0, 6, 0, [&] { reducer.poll(); }); };
@@ -323,7 +323,7 @@ TEST(ReducerBuckets, RefuseAGradientThatComesOutOtherwiseThanInTheFirstStep) {
     Device device(1);
     Mesh mesh(world, {.dp = 2}, device);
     const Owned owned = make_parameters(device);
-    Reducer reducer(device, mesh, pointers(owned), 1 << 20);
+    AllReducer reducer(device, mesh, pointers(owned), 1 << 20);
     reducer.begin_step();
     use(*owned[3], kOverDp, world.rank(), 3, 0, {});
     reducer.finish();
@@ -351,7 +351,7 @@ TEST(ReducerGroups, EachGradientIsSummedOverTheAxesOnWhichItIsPartial) {
     layouts[3] = Layout();
     layouts[4] = kOverTp.with(Axis::kCp, Placement::partial());
     layouts[5] = kOverDp.with(Axis::kTp, Placement::shard(0));
-    Reducer reducer(device, mesh, pointers(owned), 1 << 20);
+    AllReducer reducer(device, mesh, pointers(owned), 1 << 20);
     const MeshCoordinate me = mesh.coordinate();
     for (int step = 0; step < 2; ++step) {
       reducer.begin_step();
@@ -381,7 +381,7 @@ TEST(ReducerSteps, AreCompletedBeforeTheNextBegins) {
     Device device(1);
     Mesh mesh(world, {.dp = 2}, device);
     const Owned owned = make_parameters(device);
-    Reducer reducer(device, mesh, pointers(owned), 1);
+    AllReducer reducer(device, mesh, pointers(owned), 1);
     const auto step = [&] {
       reducer.begin_step();
       use(*owned[6], kOverDp, world.rank(), 6, 0, [&] { reducer.poll(); });
@@ -419,7 +419,7 @@ void check_tied(int pp, const std::vector<TiedParameter>& tied) {
       owned.back()->is_tied = true;
       kinds.push_back(&one);
     }
-    Reducer reducer(device, mesh, pointers(owned), 1);
+    AllReducer reducer(device, mesh, pointers(owned), 1);
     for (int step = 0; step < 3; ++step) {
       reducer.begin_step();
       for (int m = 0; m < 2; ++m) {

@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include "autograd/reducer.h"
+#include "autograd/all_reducer.h"
 #include "nn/parameter_store.h"
 #include "nn/pass.h"
 #include "parallel/in_process_group.h"
@@ -97,7 +97,7 @@ inline void run_module(const ModuleSetup& setup, const ParallelRun& run,
       p->value.copy_from(piece_of(device, values, p->global_shape, p->layout, mesh));
     }
     store.refresh_compute_copies();
-    Reducer reducer(device, mesh, parameters, 64);
+    AllReducer reducer(device, mesh, parameters, 64);
     const Range rows = shard_range(setup.batch, run.mesh.dp, mesh.rank(Axis::kDp));
     const Pass pass{.device = device,
                     .mesh = mesh,

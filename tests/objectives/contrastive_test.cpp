@@ -3,7 +3,7 @@
 #include <cmath>
 #include <vector>
 
-#include "autograd/reducer.h"
+#include "autograd/all_reducer.h"
 #include "parallel/in_process_group.h"
 #include "support/gradient_check.h"
 
@@ -157,7 +157,7 @@ void check(const MeshShape& shape, const Batch& batch, Kind kind, const Expected
     EXPECT_EQ(spec.fields, config.needs);
     const std::unique_ptr<Objective> objective = spec.make(store);
     const std::vector<Parameter*> parameters = store.all();
-    Reducer reducer(device, mesh, parameters, 1 << 20);
+    AllReducer reducer(device, mesh, parameters, 1 << 20);
     reducer.begin_step();
     const Pass pass{.device = device, .mesh = mesh, .plan = plan};
     const Layout batch_layout = pass.layout("batch");
@@ -250,7 +250,7 @@ TEST_P(Contrastive, IsNothingOfFewerThanTwoPairs) {
       Batch batch = make_batch(6, 5);
       batch.is_pair.assign(6, false);
       if (num_pairs == 1) batch.is_pair[4] = true;
-      Reducer reducer(device, mesh, store.all(), 1 << 20);
+      AllReducer reducer(device, mesh, store.all(), 1 << 20);
       reducer.begin_step();
       const Pass pass{.device = device, .mesh = mesh, .plan = plan};
       const Range mine = shard_range(6, 2, mesh.rank(Axis::kDp));
@@ -288,6 +288,9 @@ TEST_P(Contrastive, StartsAtItsConfiguredScale) {
   EXPECT_EQ(spec.weight, 0.25);
   EXPECT_EQ(spec.coupling, LossCoupling::kCoupled);
   ASSERT_EQ(spec.scalars.size(), 1u);
+  const Variable rows = Variable::constant(Tensor::zeros(rank.device, DType::kFloat32, Shape{4, 3}), Shape{4, 3}, {});
+  const Variable both[] = {rows, rows};
+  objective->loss(both, Fields(), Pass{.device = rank.device, .mesh = rank.mesh, .plan = plan});
   const Tensor held = Tensor::zeros(rank.device, DType::kFloat64, Shape{1});
   objective->write_scalars(rank.device.stream(), held.data<double>());
   EXPECT_NEAR(spec.scalars[0].shown(held.item<double>()), 1.0 / 8, 1e-6 / 8);

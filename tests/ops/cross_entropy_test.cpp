@@ -236,7 +236,7 @@ TEST(CrossEntropy, TrainsAVocabularyShardedWeightAsOneRankDoes) {
         const Tensor whole_targets = Tensor::from<int32_t>(device, Shape{kBatch, kSequence}, targets);
         Parameter weight("head");
         weight.global_shape = w_shape;
-        weight.layout = by_classes;
+        weight.lay_out(by_classes);
         weight.value = weight.compute = piece_of(whole_tensor<float>(device, w_shape, w), by_classes, mesh);
         const Variable input =
             Variable::leaf(piece_of(whole_tensor<float>(device, x_shape, x), batch, mesh), x_shape, batch);

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "autograd/record.h"
-#include "autograd/reducer.h"
+#include "autograd/all_reducer.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/redistribute.h"
@@ -100,11 +100,11 @@ TEST(MadeWeight, GetsTheGradientsThatOneRankGets) {
       Parameter first("w"), second("u");
       for (Parameter* p : {&first, &second}) {
         p->global_shape = w_shape;
-        p->layout = c.stored;
+        p->lay_out(c.stored);
         p->value = p->compute = piece_of(device, p == &first ? w : u, w_shape, c.stored, mesh);
       }
       std::vector<Parameter*> parameters{&first, &second};
-      Reducer reducer(device, mesh, parameters, 1);
+      AllReducer reducer(device, mesh, parameters, 1);
       for (int step = 0; step < 2; ++step) {
         reducer.begin_step();
         const Variable input = Variable::leaf(piece_of(device, x, x_shape, c.x, mesh), x_shape, c.x);

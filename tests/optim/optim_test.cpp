@@ -19,7 +19,7 @@ Parameter make_parameter(Device& device, const std::string& name, const Shape& s
   Parameter p(name);
   p.global_shape = shape;
   p.value = p.compute = Tensor::from<float>(device, shape, random_values(name, shape.num_elements()));
-  p.gradient.move_to(Tensor::empty(device, DType::kFloat32, shape));
+  p.reduced = Tensor::empty(device, DType::kFloat32, shape);
   return p;
 }
 
@@ -74,7 +74,7 @@ TEST(AdamWTest, FollowsItsDefinitionOverSeveralSteps) {
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       std::vector<float> g = random_values(fmt::format("gradient{}{}", i, update), parameters[i].value.num_elements());
       if (i == 2) g[0] = -1;  // pushes upwards, into its maximum
-      std::copy(g.begin(), g.end(), parameters[i].gradient.tensor().data<float>());
+      std::copy(g.begin(), g.end(), parameters[i].reduced.data<float>());
       reference_step(references[i], g, options, rate, scale, i == 0, parameters[i].maximum, update);
     }
     step(optimizer, rate, options.clip_norm / static_cast<double>(scale));  // clips to `scale` times the gradient
@@ -96,7 +96,7 @@ TEST(AdamWTest, TheFirstUpdateIsTheLearningRateWhateverTheGradientsSize) {
   Parameter p = make_parameter(rank.device, "p", Shape{4});
   p.value.fill_zero();
   const std::vector<float> gradient{1e-3f, -1e-3f, 5.0f, -700.0f};
-  std::copy(gradient.begin(), gradient.end(), p.gradient.tensor().data<float>());
+  std::copy(gradient.begin(), gradient.end(), p.reduced.data<float>());
   Parameter* all[] = {&p};
   AdamW optimizer(rank.device, all, {});
   step(optimizer, 0.125f, 1);
@@ -116,7 +116,7 @@ TEST(AdamWTest, TrainsEachParameterAsItsTreatmentSays) {
     all.push_back(&p);
     p.decay = !p.name.ends_with("norm");
     for (std::size_t i = 0; i < 2; ++i) p.value.data<float>()[i] = 2;
-    for (std::size_t i = 0; i < 2; ++i) p.gradient.tensor().data<float>()[i] = i == 0 ? 3.0f : -0.5f;
+    for (std::size_t i = 0; i < 2; ++i) p.reduced.data<float>()[i] = i == 0 ? 3.0f : -0.5f;
   }
   const NamedParameter named[] = {{"head.weight", 0}, {"body.weight", 1}, {"body.norm", 1}};
   const Treatments treatments(
@@ -172,7 +172,7 @@ TEST(AdamWTest, AThawedParameterBeginsAsANewOne) {
     }
     for (std::size_t k = 0; k < 2; ++k) {
       const std::vector<float> g = random_values(fmt::format("gradient{}{}", k, i), 5);
-      std::copy(g.begin(), g.end(), parameters[k].gradient.tensor().data<float>());
+      std::copy(g.begin(), g.end(), parameters[k].reduced.data<float>());
       if (!parameters[k].is_trained || i == kSkipped) continue;
       reference_step(references[k], g, options, 0.01, 1, false, parameters[k].maximum, ++updates[k]);
     }
@@ -190,7 +190,7 @@ TEST(AdamWTest, AThawedParameterBeginsAsANewOne) {
 TEST(AdamWTest, CountsAndLeavesOutAStepThatIsNotFinite) {
   OneRank rank;
   Parameter p = make_parameter(rank.device, "p", Shape{3});
-  p.gradient.move_to(Tensor::from<float>(rank.device, Shape{3}, std::vector<float>{1, 2, 3}));
+  p.reduced = Tensor::from<float>(rank.device, Shape{3}, std::vector<float>{1, 2, 3});
   Parameter* all[] = {&p};
   AdamW optimizer(rank.device, all, {});
   const std::vector<float> before = p.value.to_vector<float>();
@@ -207,7 +207,7 @@ TEST(AdamWTest, WritesTheComputeCopyToo) {
   const Plan plan = tensor_parallel_plan();
   ParameterStore store(rank.device, rank.mesh, plan, 1, DType::kBFloat16);
   Parameter& p = store.create("w", Shape{6, 3}, "replicated", {.standard_deviation = 1, .in_compute_dtype = true});
-  p.gradient.move_to(Tensor::from<float>(rank.device, Shape{6, 3}, random_values("g", 18)));
+  p.reduced = Tensor::from<float>(rank.device, Shape{6, 3}, random_values("g", 18));
   AdamW optimizer(rank.device, store.all(), {});
   step(optimizer, 0.5f, 1);
   const std::vector<float> master = p.value.to_vector<float>();
@@ -274,7 +274,8 @@ TEST(LearningRate, StaysConstantOrUntilItDecays) {
   EXPECT_EQ(rates({3, 4, 5, 6, 7, 8, 9, 10, 90}), (std::vector<double>{8, 8, 7, 6, 5, 4, 3, 2, 2}));
 }
 
-// One parameter of each kind on every mesh; its gradient is a function of the global element.
+// One parameter of each kind on every mesh, kept whole or in pieces over dp; its gradient is a function of the global
+// element.
 TEST(SumOfSquaredGradients, CountsEachGlobalElementOnce) {
   const Shape matrix{6, 5}, vector{7};
   const auto row_of = [](int64_t i) { return static_cast<float>(i % 11) - 4.5f; };
@@ -283,41 +284,42 @@ TEST(SumOfSquaredGradients, CountsEachGlobalElementOnce) {
     for (int64_t i = 0; i < count; ++i) expected += static_cast<double>(row_of(i)) * row_of(i);
   }
   for (const MeshShape& shape : {MeshShape{}, MeshShape{.tp = 2}, MeshShape{.dp = 3}, MeshShape{.dp = 2, .tp = 2}}) {
-    run_ranks(shape.dp * shape.tp, [&](Group& world) {
-      Device device(1);
-      Mesh mesh(world, shape, device);
-      const PlanRow rows[] = {{"rows", on_tp(0)}, {"columns", on_tp(1)}, {"whole", kWhole}};
-      const Plan plan({rows});
-      ParameterStore store(device, mesh, plan, 1, DType::kFloat32);
-      store.create("rows", matrix, "rows", {});
-      store.create("columns", matrix, "columns", {});
-      store.create("whole", vector, "whole", {});
-      for (Parameter* p : store.all()) {
-        p->gradient.move_to(Tensor::empty(device, DType::kFloat32, p->value.shape()));
-        Shape begin;
-        const Shape local = local_shape(p->global_shape, p->layout, mesh, &begin);
-        float* g = p->gradient.tensor().data<float>();
-        const int64_t columns = local.rank() == 2 ? local[1] : 1;
-        for (int64_t r = 0; r < local[0]; ++r) {
-          for (int64_t c = 0; c < columns; ++c) {
-            const int64_t global =
-                local.rank() == 2 ? (begin[0] + r) * p->global_shape[1] + begin[1] + c : begin[0] + r;
-            g[r * columns + c] = row_of(global);
+    for (const bool shards_state : {false, true})
+      run_ranks(shape.dp * shape.tp, [&](Group& world) {
+        Device device(1);
+        Mesh mesh(world, shape, device);
+        const PlanRow rows[] = {{"rows", on_tp(0)}, {"columns", on_tp(1)}, {"whole", kWhole}};
+        const Plan plan({rows});
+        ParameterStore store(device, mesh, plan, 1, DType::kFloat32, {}, InitialValues::kAsSpecified, shards_state);
+        store.create("rows", matrix, "rows", {});
+        store.create("columns", matrix, "columns", {});
+        store.create("whole", vector, "whole", {});
+        for (Parameter* p : store.all()) {
+          p->reduced = Tensor::empty(device, DType::kFloat32, p->value.shape());
+          Shape begin;
+          const Shape local = local_shape(p->global_shape, p->kept, mesh, &begin);
+          float* g = p->reduced.data<float>();
+          const int64_t columns = local.rank() == 2 ? local[1] : 1;
+          for (int64_t r = 0; r < local[0]; ++r) {
+            for (int64_t c = 0; c < columns; ++c) {
+              const int64_t global =
+                  local.rank() == 2 ? (begin[0] + r) * p->global_shape[1] + begin[1] + c : begin[0] + r;
+              g[r * columns + c] = row_of(global);
+            }
           }
         }
-      }
-      const std::vector<Parameter*> all = store.all();
-      const Tensor value = Tensor::zeros(device, DType::kFloat64, Shape{1});
-      sum_of_squared_gradients(device, mesh, all, value.data<double>());
-      double sum = value.item<double>();
-      world.all_reduce(&sum, 1, DType::kFloat64, ReduceOp::kSum)->wait();
-      EXPECT_DOUBLE_EQ(sum, expected);
-      store.all()[0]->gradient.tensor().data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
-      sum_of_squared_gradients(device, mesh, all, value.data<double>());
-      double bad = value.item<double>();
-      world.all_reduce(&bad, 1, DType::kFloat64, ReduceOp::kSum)->wait();
-      EXPECT_FALSE(std::isfinite(bad));
-    });
+        const std::vector<Parameter*> all = store.all();
+        const Tensor value = Tensor::zeros(device, DType::kFloat64, Shape{1});
+        sum_of_squared_gradients(device, mesh, all, value.data<double>());
+        double sum = value.item<double>();
+        world.all_reduce(&sum, 1, DType::kFloat64, ReduceOp::kSum)->wait();
+        EXPECT_DOUBLE_EQ(sum, expected);
+        store.all()[0]->reduced.data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+        sum_of_squared_gradients(device, mesh, all, value.data<double>());
+        double bad = value.item<double>();
+        world.all_reduce(&bad, 1, DType::kFloat64, ReduceOp::kSum)->wait();
+        EXPECT_FALSE(std::isfinite(bad));
+      });
   }
 }
 

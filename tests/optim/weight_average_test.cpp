@@ -13,7 +13,7 @@ Parameter make_parameter(Device& device, const std::string& name) {
   Parameter p(name);
   p.global_shape = Shape{5};
   p.value = p.compute = Tensor::from<float>(device, Shape{5}, random_values(name, 5));
-  p.gradient.move_to(Tensor::empty(device, DType::kFloat32, Shape{5}));
+  p.reduced = Tensor::empty(device, DType::kFloat32, Shape{5});
   return p;
 }
 
@@ -43,7 +43,7 @@ TEST(WeightAverageTest, FollowsTheParametersFromTheirFirstUpdateOn) {
     for (Parameter& p : parameters) {
       p.is_trained = treatments.is_trained(p.name, i);
       const std::vector<float> g = random_values(p.name + std::to_string(i), 5);
-      std::copy(g.begin(), g.end(), p.gradient.tensor().data<float>());
+      std::copy(g.begin(), g.end(), p.reduced.data<float>());
     }
     const double loss = i == kSkipped ? std::numeric_limits<double>::quiet_NaN() : 1;
     const Tensor numbers = Tensor::from<double>(rank.device, Shape{3}, std::vector<double>{loss, 1, 0});

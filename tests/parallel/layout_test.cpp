@@ -113,5 +113,22 @@ TEST(LocalShape, FollowsTheDefinitionForEveryLayout) {
   });
 }
 
+TEST(SplitFurther, TakesTheDimThatLeavesTheSmallestPieces) {
+  const MeshShape mesh{.dp = 4, .tp = 2};
+  const Layout rows = Layout().with(Axis::kTp, Placement::shard(0));
+  const auto dp_of = [&](const Shape& shape, const Layout& layout) {
+    return split_further(layout, shape, Axis::kDp, mesh)[Axis::kDp];
+  };
+  EXPECT_EQ(dp_of(Shape{8, 12}, {}), Placement::shard(0));       // both divide: the first
+  EXPECT_EQ(dp_of(Shape{3, 12}, {}), Placement::shard(1));       // 3 / 4 leaves a whole row of 12, 12 / 4 three of 3
+  EXPECT_EQ(dp_of(Shape{3, 2}, {}), Placement::shard(0));        // 1 x 2 rather than 3 x 1
+  EXPECT_EQ(dp_of(Shape{1}, {}), Placement::shard(0));           // the first rank has it
+  EXPECT_EQ(dp_of(Shape{16, 9}, rows), Placement::shard(0, 1));  // 8 rows of a tp rank by 4
+  EXPECT_EQ(dp_of(Shape{6, 8}, rows), Placement::shard(1));      // 3 rows of a tp rank
+  EXPECT_EQ(split_further(rows, Shape{16, 9}, Axis::kDp, mesh)[Axis::kTp], Placement::shard(0));
+  EXPECT_THROW(split_further(rows, Shape{16, 9}, Axis::kTp, mesh), LayoutError);
+  EXPECT_THROW(split_further({}, Shape{}, Axis::kDp, mesh), LayoutError);
+}
+
 }  // namespace
 }  // namespace triptych::test

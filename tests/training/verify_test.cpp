@@ -25,6 +25,7 @@ struct Case {
   int microbatches;
   int turn;
   std::vector<std::string> frozen = {};  // patterns
+  int zero = 0;
 
   bool sequence_parallel() const { return turn % 2 == 1; }
   bool recompute() const { return turn / 2 % 2 == 1; }
@@ -32,8 +33,9 @@ struct Case {
 
 std::string name_of(const ::testing::TestParamInfo<Case>& info) {
   const Case& c = info.param;
-  return fmt::format("{}_pp{}dp{}cp{}tp{}_{}_m{}{}{}{}", c.task, c.mesh.pp, c.mesh.dp, c.mesh.cp, c.mesh.tp, c.schedule,
-                     c.microbatches, c.sequence_parallel() ? "_sp" : "", c.recompute() ? "_recompute" : "",
+  return fmt::format("{}_pp{}dp{}cp{}tp{}_{}_m{}{}{}{}{}", c.task, c.mesh.pp, c.mesh.dp, c.mesh.cp, c.mesh.tp,
+                     c.schedule, c.microbatches, c.sequence_parallel() ? "_sp" : "", c.recompute() ? "_recompute" : "",
+                     c.zero > 0 ? fmt::format("_zero{}", c.zero) : "",
                      c.frozen.empty() ? "" : fmt::format("_frozen{}", info.index));
 }
 
@@ -52,7 +54,9 @@ TEST_P(ParallelEqualsSerial, LossAndEveryGradient) {
                      .microbatches = c.microbatches,
                      .sequence_parallel = c.sequence_parallel(),
                      .recompute = c.recompute(),
-                     .bucket_mb = 0.003};  // many buckets
+                     .zero = c.zero,
+                     .bucket_mb = 0.003};                 // many buckets
+  if (c.mesh.dp == 3) config.training.global_batch = 36;  // whole groups of what `align` mismatches, in any microbatch
   for (const std::string& pattern : c.frozen) {
     config.treatment.groups.push_back({.pattern = pattern, .frozen = true});
   }
@@ -167,6 +171,27 @@ std::vector<Case> shared_out() {
   return possible(all);
 }
 
+// ZeRO 1 to 3 with every other kind of parallelism; every other case with a part of the model frozen.
+std::vector<Case> sharded_state() {
+  std::vector<Case> all;
+  int turn = 0;
+  for (const char* task : kTasks) {
+    for (const MeshShape& mesh :
+         {MeshShape{.dp = 2}, MeshShape{.dp = 3}, MeshShape{.dp = 2, .tp = 2}, MeshShape{.pp = 2, .dp = 2},
+          MeshShape{.dp = 2, .cp = 2}, MeshShape{.pp = 2, .dp = 2, .tp = 2}}) {
+      for (const int zero : {1, 2, 3}) {
+        const std::vector<std::string> schedules = schedule_names();
+        const std::string& schedule = schedules[static_cast<std::size_t>(turn) % schedules.size()];
+        const std::vector<std::string> frozen = {"*.bias", "*.blocks.0.feed_forward.*"};
+        all.push_back(
+            {task, mesh, schedule, 1 << turn % 3, turn, turn % 2 == 1 ? frozen : std::vector<std::string>(), zero});
+        ++turn;
+      }
+    }
+  }
+  return possible(all);
+}
+
 // Seven shares no factor with the lengths of the loops above: 11 tasks; 8 meshes with 9 cases each; 3 meshes and 5
 // schedules; 3 choices of frozen parts and 5 meshes. So what is left under the address sanitizer has every task, and
 // every mesh under every schedule.
@@ -190,6 +215,7 @@ TEST(ParallelEqualsSerial, WhereTheConfigSaysWhereStagesBegin) {
 INSTANTIATE_TEST_SUITE_P(FrozenParts, ParallelEqualsSerial, cases(frozen_parts()), name_of);
 INSTANTIATE_TEST_SUITE_P(Grid, ParallelEqualsSerial, cases(grid()), name_of);
 INSTANTIATE_TEST_SUITE_P(SharedOut, ParallelEqualsSerial, cases(shared_out()), name_of);
+INSTANTIATE_TEST_SUITE_P(ShardedState, ParallelEqualsSerial, cases(sharded_state()), name_of);
 INSTANTIATE_TEST_SUITE_P(LongPipelines, ParallelEqualsSerial, cases(long_pipelines()), name_of);
 
 }  // namespace

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "autograd/parameter.h"
+#include "parallel/layout.h"
+#include "tensor/tensor.h"
+
+namespace triptych::autograd {
+
+/// Where the pieces of sharded parameters lie in memory that one collective over dp moves: a row a rank, in it the
+/// rank's piece of each parameter, one after the other, each at a multiple of 256 bytes. All of one type.
+class PieceRows {
+ public:
+  /// Of a mesh with `num_ranks` ranks on dp; the parameters are sharded or whole everywhere (on dp = 1).
+  PieceRows(std::vector<Parameter*> parameters, int num_ranks);
+
+  const std::vector<Parameter*>& parameters() const { return parameters_; }
+  /// Elements of a row.
+  int64_t row_elements() const { return row_elements_; }
+  /// Parameter i's piece of `rank` in the rank's row, a tensor [row_elements()].
+  Tensor in_row(const Tensor& row, std::size_t i, int rank) const;
+  /// The same piece in the tensor that operations read, or in its gradient.
+  Tensor in_whole(const Tensor& whole, std::size_t i, int rank) const;
+
+ private:
+  Range range(std::size_t i, int rank) const;
+
+  std::vector<Parameter*> parameters_;
+  int num_ranks_;
+  std::vector<int64_t> offsets_;
+  int64_t row_elements_ = 0;
+};
+
+}  // namespace triptych::autograd

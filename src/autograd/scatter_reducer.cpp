@@ -1,0 +1,196 @@
+#include "autograd/scatter_reducer.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "kernels/elementwise.h"
+
+namespace triptych::autograd {
+namespace {
+
+// Buckets that may be on their way at once; each has memory for its gradients and for what comes back.
+constexpr std::size_t kMostFlights = 2;
+
+AxisSet without_dp(AxisSet axes) {
+  AxisSet result;
+  for (const Axis axis : axes) {
+    if (axis != Axis::kDp) result = result.with(axis);
+  }
+  return result;
+}
+
+}  // namespace
+
+ScatterReducer::ScatterReducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters, int64_t bucket_bytes,
+                               bool is_dispersed)
+    : device_(&device),
+      mesh_(&mesh),
+      tied_(mesh, parameters),
+      bucket_elements_(std::max<int64_t>(1, bucket_bytes / 4)),
+      is_dispersed_(is_dispersed) {
+  for (auto it = parameters.rbegin(); it != parameters.rend(); ++it) places_.push_back({.parameter = *it});
+}
+
+ScatterReducer::~ScatterReducer() {
+  for (const Flight& flight : flights_) {  // of a step that failed
+    try {
+      flight.pending->wait();
+    } catch (const Error&) {
+    }
+  }
+}
+
+void ScatterReducer::relearn() {
+  for (Place& place : places_) place.num_uses = 0;
+}
+
+void ScatterReducer::begin_step() {
+  TRIPTYCH_CHECK(flights_.empty(), "a step began before the last one's gradients were complete");
+  for (Place& place : places_) {
+    place.parameter->gradient.reset();
+    place.others.reset();
+    place.has_sum = false;
+  }
+}
+
+bool ScatterReducer::may_leave(const Place& place) const {
+  const GradientSum& gradient = place.parameter->gradient;
+  if (gradient.empty()) return false;
+  return is_dispersed_ || (place.num_uses > 0 && gradient.num_uses() >= place.num_uses);
+}
+
+void ScatterReducer::poll() {
+  mesh_->progress();
+  while (!flights_.empty() && flights_.front().pending->test()) land();
+  std::array<int64_t, 8> elements{};  // that may leave, by the axes over which they are to be summed
+  std::array<std::vector<std::size_t>, 8> ready;
+  for (std::size_t i = 0; i < places_.size(); ++i) {
+    if (!may_leave(places_[i])) continue;
+    const GradientSum& gradient = places_[i].parameter->gradient;
+    const std::size_t axes = gradient.layout().partial_axes().index();
+    ready[axes].push_back(i);
+    elements[axes] += gradient.tensor().num_elements();
+  }
+  for (std::size_t axes = 0; axes < ready.size(); ++axes) {
+    if (elements[axes] >= bucket_elements_) scatter(AxisSet::of_index(axes), ready[axes]);
+  }
+}
+
+// Sends what there is of these gradients, all Partial on `axes`, on its way.
+void ScatterReducer::scatter(AxisSet axes, const std::vector<std::size_t>& places) {
+  const AxisSet others = without_dp(axes);
+  std::vector<Parameter*> parameters;
+  std::vector<Tensor> gradients;
+  for (const std::size_t i : places) {
+    Place& place = places_[i];
+    TRIPTYCH_CHECK(!place.others || *place.others == others,
+                   "the gradient of {} comes out Partial on {}, before in this step also on {}", place.parameter->name,
+                   axes.to_string(), place.others->to_string());
+    place.others = others;
+    parameters.push_back(place.parameter);
+    gradients.push_back(place.parameter->gradient.drain().tensor.contiguous());
+  }
+  PieceRows rows(std::move(parameters), mesh_->size(Axis::kDp));
+  const int num_ranks = mesh_->size(Axis::kDp), own = mesh_->rank(Axis::kDp);
+  if (!axes.contains(Axis::kDp)) {  // every rank has the same
+    for (std::size_t k = 0; k < places.size(); ++k) {
+      add_piece(places_[places[k]], rows.in_whole(gradients[k], k, own).contiguous());
+    }
+    return;
+  }
+  while (flights_.size() >= kMostFlights) land();
+  const int64_t row = rows.row_elements();
+  // What lies between the pieces is summed with them: zeros.
+  const Tensor sent = Tensor::zeros(*device_, DType::kFloat32, Shape{num_ranks * row}, MemoryPart::kGradients);
+  for (int rank = 0; rank < num_ranks; ++rank) {
+    const Tensor of_rank = sent.slice(0, rank * row, row);
+    for (std::size_t k = 0; k < places.size(); ++k) {
+      rows.in_row(of_rank, k, rank).copy_from(rows.in_whole(gradients[k], k, rank));
+    }
+  }
+  const Tensor received = Tensor::empty(*device_, DType::kFloat32, Shape{row}, MemoryPart::kGradients);
+  std::shared_ptr<Pending> pending =
+      mesh_->group(Axis::kDp).reduce_scatter(sent.raw(), received.raw(), row, DType::kFloat32, ReduceOp::kSum);
+  flights_.push_back({std::move(rows), places, sent, received, std::move(pending)});
+}
+
+// The oldest on its way has come.
+void ScatterReducer::land() {
+  const Flight flight = std::move(flights_.front());
+  flights_.pop_front();
+  flight.pending->wait();
+  for (std::size_t k = 0; k < flight.places.size(); ++k) {
+    add_piece(places_[flight.places[k]], flight.rows.in_row(flight.received, k, mesh_->rank(Axis::kDp)));
+  }
+}
+
+void ScatterReducer::add_piece(Place& place, const Tensor& piece) {
+  Tensor& sum = place.parameter->reduced;
+  if (!sum.defined()) sum = Tensor::empty(*device_, DType::kFloat32, piece.shape(), MemoryPart::kGradients);
+  if (std::exchange(place.has_sum, true)) {
+    add_into(device_->stream(), sum.raw(), piece.raw(), sum.num_elements(), DType::kFloat32);
+  } else {
+    sum.copy_from(piece);
+  }
+}
+
+// Of those that ranks of other axes have summands of as well, as norms have under sequence parallelism: their pieces
+// together, once a step.
+void ScatterReducer::sum_over_others() {
+  for (std::size_t axes = 1; axes < 8; ++axes) {
+    std::vector<const Tensor*> pieces;
+    int64_t count = 0;
+    for (const Place& place : places_) {
+      if (!place.others || place.others->index() != axes) continue;
+      pieces.push_back(&place.parameter->reduced);
+      count += pieces.back()->num_elements();
+    }
+    if (pieces.empty()) continue;
+    const Tensor all = Tensor::empty(*device_, DType::kFloat32, Shape{count}, MemoryPart::kGradients);
+    const auto each = [&](const auto& visit) {
+      int64_t offset = 0;
+      for (const Tensor* piece : pieces) {
+        visit(*piece, all.slice(0, offset, piece->num_elements()).view(piece->shape()));
+        offset += piece->num_elements();
+      }
+    };
+    each([](const Tensor& piece, Tensor place) { place.copy_from(piece); });
+    mesh_->group(AxisSet::of_index(axes)).all_reduce(all.raw(), count, DType::kFloat32, ReduceOp::kSum)->wait();
+    each([](Tensor piece, const Tensor& place) { piece.copy_from(place); });
+  }
+}
+
+void ScatterReducer::finish() {
+  std::array<std::vector<std::size_t>, 8> left;
+  for (std::size_t i = 0; i < places_.size(); ++i) {
+    Place& place = places_[i];
+    const GradientSum& gradient = place.parameter->gradient;
+    place.num_uses = std::max(1, gradient.num_uses());
+    if (!gradient.empty()) left[gradient.layout().partial_axes().index()].push_back(i);
+  }
+  for (std::size_t axes = 0; axes < left.size(); ++axes) {
+    std::vector<std::size_t> bucket;
+    int64_t elements = 0;
+    for (const std::size_t i : left[axes]) {
+      const int64_t count = places_[i].parameter->gradient.tensor().num_elements();
+      if (!bucket.empty() && elements + count > bucket_elements_) {
+        scatter(AxisSet::of_index(axes), std::exchange(bucket, {}));
+        elements = 0;
+      }
+      bucket.push_back(i);
+      elements += count;
+    }
+    if (!bucket.empty()) scatter(AxisSet::of_index(axes), bucket);
+  }
+  while (!flights_.empty()) land();
+  for (Place& place : places_) {
+    Parameter& parameter = *place.parameter;
+    if (place.has_sum || !parameter.is_trained) continue;
+    add_piece(place, Tensor::zeros(*device_, DType::kFloat32, parameter.value.shape(), MemoryPart::kGradients));
+  }
+  sum_over_others();
+  tied_.sum();
+}
+
+}  // namespace triptych::autograd

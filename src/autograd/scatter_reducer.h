@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "autograd/piece_rows.h"
+#include "autograd/reducer.h"
+#include "autograd/tied_gradients.h"
+#include "parallel/group.h"
+
+namespace triptych::autograd {
+
+/// Gradients of which every rank of dp keeps its piece alone (Rajbhandari et al. 2020, ZeRO): reduce-scatters of what
+/// is there, a bucket's worth at a time, whose results are added to the pieces. What leaves a rank has no memory there
+/// any more.
+///
+/// What may leave, and when, is decided by the order of the work alone, which is one on all ranks of dp: so they start
+/// the same collectives in the same order.
+class ScatterReducer final : public Reducer {
+ public:
+  ///   is_dispersed   a gradient leaves as soon as a bucket's worth is there, be it in summands, as those of several
+  ///                  microbatches; else once all uses of its parameter in the step have run, which the first step
+  ///                  shows
+  ScatterReducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters, int64_t bucket_bytes,
+                 bool is_dispersed);
+  ~ScatterReducer() override;
+
+  void relearn() override;
+  void begin_step() override;
+  void poll() override;
+  void finish() override;
+
+ private:
+  struct Place {
+    Parameter* parameter;
+    int num_uses = 0;                    // a step; 0: not seen yet
+    std::optional<AxisSet> others = {};  // beside dp: the axes over which its pieces are still to be summed
+    bool has_sum = false;                // whether `reduced` holds something of this step
+  };
+  struct Flight {
+    PieceRows rows;
+    std::vector<std::size_t> places;
+    Tensor sent, received;
+    std::shared_ptr<Pending> pending;
+  };
+
+  bool may_leave(const Place& place) const;
+  void scatter(AxisSet axes, const std::vector<std::size_t>& places);
+  void land();
+  void add_piece(Place& place, const Tensor& piece);
+  void sum_over_others();
+
+  Device* device_;
+  Mesh* mesh_;
+  std::vector<Place> places_;  // last parameters first, as backward reaches them
+  TiedGradients tied_;
+  int64_t bucket_elements_;
+  bool is_dispersed_;
+  std::deque<Flight> flights_;
+};
+
+}  // namespace triptych::autograd
