@@ -65,7 +65,8 @@ std::string memory_remedy(std::size_t asked_bytes, MemoryPart part, const Memory
   const std::size_t model = needed[MemoryPart::kParameters] + needed[MemoryPart::kComputeCopies] +
                             needed[MemoryPart::kGradients] + needed[MemoryPart::kOptimizerState];
   if (model >= std::max(batches, other)) {
-    return "Most of it is the model and what trains it: split it further with parallel.tp or parallel.pp";
+    return "Most of it is the model and what trains it: split it further with parallel.tp or parallel.pp, or over "
+           "parallel.dp with parallel.zero";
   }
   if (batches >= other) return "Most of it is batches: use a smaller batch or a larger parallel.dp";
   return "Most of it is activations and workspace: use a smaller batch, more parallel.microbatches, parallel.recompute "

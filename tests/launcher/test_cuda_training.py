@@ -108,6 +108,17 @@ class CudaTraining(SmallRuns):
                     first = first or losses(run)
                     self.assertEqual(losses(run), first, "equal seeds give equal bits")
 
+    def test_trains_in_pieces_over_dp_as_with_all_on_every_rank(self):
+        for zero, mesh, mode in ((1, {"dp": 2, "tp": 2}, "random"), (2, {"dp": 2}, "deferred"),
+                                 (3, {"dp": 2, "tp": 2}, "others-first"), (3, {"dp": 2, "pp": 2}, "random")):
+            for mesh in self.fitting(mesh):
+                with self.subTest(zero=zero, mesh=mesh, mode=mode):
+                    run = self.folder / f"cuda-zero{zero}-{mode}"
+                    self.train_cuda(run, mesh=mesh, parallel__zero=zero, parallel__bucket_mb=0.01,
+                                    training__steps=STEPS, checkpoint__every=0,
+                                    environment={"TRIPTYCH_EMULATOR_STREAMS": mode} if GPUS is None else {})
+                    self.compare(run, self.reference(mesh, "fp32"), "fp32")
+
     def test_trains_in_bf16_as_the_cpu_does(self):
         mesh = {"dp": 2, "tp": 2} if GPUS is None or GPUS >= 4 else {}
         run = self.folder / "cuda-bf16"
