@@ -16,6 +16,8 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "launcher/ranks.h"
+#include "parallel/layout.h"
+#include "parallel/reduce.h"
 #include "parallel/shared_segment.h"
 #include "parallel/world.h"
 
@@ -63,9 +65,8 @@ class SharedRegions {
     }
   }
   std::byte* mine() const { return segment_.data() + static_cast<std::size_t>(rank_) * bytes_; }
-  const std::byte* neighbours() const {
-    return segment_.data() + static_cast<std::size_t>((rank_ + 1) % size_) * bytes_;
-  }
+  const std::byte* neighbours() const { return of((rank_ + 1) % size_); }
+  std::byte* of(int rank) const { return segment_.data() + static_cast<std::size_t>(rank) * bytes_; }
 
  private:
   SharedSegment segment_;
@@ -99,7 +100,9 @@ class Bench {
       print(
           "\nMedians of {} rounds; a round's time is its slowest rank's. size: a rank's larger buffer. bus: what the\n"
           "best algorithm would have to move through each rank. copy: every rank at once copies `size` from shared\n"
-          "memory that its neighbour has just written. share: bus / copy.\n",
+          "memory that its neighbour has just written. share: bus / copy. plain sum: an all-reduce written plainly, "
+          "of\n"
+          "data that all ranks put into shared memory whole.\n",
           options_.rounds);
     }
   }
@@ -148,6 +151,38 @@ class Bench {
     return slowest_rank(group_, seconds / repeats);
   }
 
+  // What anybody would write who has shared memory: all ranks put their data there, then each sums its part of it over
+  // all, then each takes all parts; of two ranks each sums everything.
+  double time_plain_all_reduce(int64_t count, int repeats) {
+    const int n = group_.size(), rank = group_.rank();
+    const std::size_t bytes = static_cast<std::size_t>(count) * kElementBytes;
+    const auto sum = [&](int64_t begin, int64_t length, void* to) {
+      std::vector<const void*> sources;
+      for (int r = 0; r < n; ++r) sources.push_back(regions_.of(r) + begin * kElementBytes);
+      reduce_rows(sources, to, length, DType::kFloat32, ReduceOp::kMax);
+    };
+    group_.barrier();
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < repeats; ++i) {
+      std::memcpy(regions_.mine(), a_.data(), bytes);
+      group_.barrier();
+      if (n == 2) {
+        sum(0, count, a_.data());
+      } else {
+        const Range mine = shard_range(count, n, rank);
+        sum(mine.begin, mine.length, regions_.mine() + mine.begin * kElementBytes);
+        group_.barrier();
+        for (int r = 0; r < n; ++r) {
+          const Range part = shard_range(count, n, r);
+          std::memcpy(a_.data() + part.begin, regions_.of(r) + part.begin * kElementBytes,
+                      static_cast<std::size_t>(part.length) * kElementBytes);
+        }
+      }
+      group_.barrier();
+    }
+    return slowest_rank(group_, seconds_since(start) / repeats);
+  }
+
   double time_collective(const Collective& collective, int64_t count, int repeats) {
     group_.barrier();
     const auto start = std::chrono::steady_clock::now();
@@ -161,11 +196,13 @@ class Bench {
     const int repeats = std::clamp(static_cast<int>(kRoundBytes / static_cast<double>(bytes)), 1, kMostRepeats);
     const int64_t count = static_cast<int64_t>(bytes) / kElementBytes;
     const std::vector<Collective> all = collectives();
-    std::vector<double> copy_times;
+    std::vector<double> copy_times, plain_times;
     std::vector<std::vector<double>> times(all.size());
     for (int round = -2; round < options_.rounds; ++round) {  // two to warm up
       const double copy_time = time_copy(bytes, repeats);
+      const double plain_time = time_plain_all_reduce(count, repeats);
       if (round >= 0) copy_times.push_back(copy_time);
+      if (round >= 0) plain_times.push_back(plain_time);
       for (std::size_t i = 0; i < all.size(); ++i) {
         const double time = time_collective(all[i], count, repeats);
         if (round >= 0) times[i].push_back(time);
@@ -181,6 +218,9 @@ class Bench {
             i == 0 ? human_bytes(static_cast<double>(bytes)) : "", all[i].name, time * 1e6, algorithm_rate / 1e9,
             bus_rate / 1e9, copy_rate / 1e9, 100 * bus_rate / copy_rate);
     }
+    const double plain = median(plain_times);
+    print("{:>10}  {:<14} {:>11.1f}   all_reduce takes {:.2f} times as long\n", "", "plain sum", plain * 1e6,
+          median(times[0]) / plain);
   }
 
   BenchCollectivesOptions options_;
