@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "kernels/elementwise.h"
+#include "kernels/strided.h"
 #include "parallel/group.h"
 #include "parallel/redistribute_plan.h"
 
@@ -56,12 +57,60 @@ std::byte* bytes_of(const Tensor& tensor) {
   return static_cast<std::byte*>(tensor.raw());
 }
 
+bool is_half(DType dtype) {
+  return dtype == DType::kBFloat16 || dtype == DType::kFloat16;
+}
+
 // Sums are taken in float32, and so are maxima, which loses nothing.
 DType sum_dtype(DType dtype) {
-  return dtype == DType::kBFloat16 || dtype == DType::kFloat16 ? DType::kFloat32 : dtype;
+  return is_half(dtype) ? DType::kFloat32 : dtype;
+}
+
+// Of 16-bit summands [ranks, count]: their sum in float32, in the order of the ranks, rounded once to `dtype`.
+void sum_summands(const Tensor& summands, void* to, DType dtype) {
+  const int64_t dims[] = {summands.size(1), summands.size(0)}, strides[] = {1, summands.size(1)};
+  sum_strided(summands.device().stream(), {.x = summands.raw(),
+                                           .dims = dims,
+                                           .strides = strides,
+                                           .num_kept = 1,
+                                           .out = to,
+                                           .dtype = summands.dtype(),
+                                           .out_dtype = dtype});
+}
+
+// 16-bit summands travel as they are, and each rank sums: half the bytes of a reduction in float32, and the same bits.
+Tensor all_reduce_halves(const Tensor& local, Group& group, DType dtype) {
+  const int64_t count = local.num_elements(), piece = ceil_div(count, group.size());
+  Tensor result = Tensor::empty(local.device(), dtype, local.shape());
+  if (group.size() == 2) {  // the whole of the other's is no more than a half of both and a half of the sum
+    const Tensor summands = Tensor::empty(local.device(), local.dtype(), Shape{2, count});
+    std::shared_ptr<Pending> pending = group.all_gather(local.raw(), summands.raw(), count, local.dtype());
+    result.set_pending([pending, local, summands, to = result.raw(), dtype] {
+      pending->wait();
+      sum_summands(summands, to, dtype);
+    });
+    return result;
+  }
+  Tensor sent = local;
+  if (piece * group.size() != count) {
+    sent = Tensor::zeros(local.device(), local.dtype(), Shape{piece * group.size()});
+    sent.slice(0, 0, count).copy_from(local.view(Shape{count}));
+  }
+  const Tensor summands = Tensor::empty(local.device(), local.dtype(), Shape{group.size(), piece});
+  group.all_to_all(sent.raw(), summands.raw(), piece, local.dtype())->wait();
+  const Tensor sum = Tensor::empty(local.device(), dtype, Shape{piece});
+  sum_summands(summands, sum.raw(), dtype);
+  const Tensor sums = Tensor::empty(local.device(), dtype, Shape{piece * group.size()});
+  std::shared_ptr<Pending> pending = group.all_gather(sum.raw(), sums.raw(), piece, dtype);
+  result.set_pending([pending, sum, sums, to = result.raw(), bytes = result.num_bytes()] {
+    pending->wait();
+    sums.device().copy(to, sums.raw(), bytes);
+  });
+  return result;
 }
 
 Tensor all_reduce(const Tensor& local, ReduceOp reduce, Group& group, DType dtype) {
+  if (is_half(local.dtype()) && reduce == ReduceOp::kSum) return all_reduce_halves(local, group, dtype);
   Tensor sum = local.dtype() == sum_dtype(dtype) ? local.clone() : local.to(sum_dtype(dtype));
   std::shared_ptr<Pending> pending = group.all_reduce(sum.raw(), sum.num_elements(), sum.dtype(), reduce);
   if (sum.dtype() == dtype) {
@@ -110,7 +159,8 @@ Tensor all_gather(const Tensor& local, int64_t total, int dim, Group& group) {
 }
 
 Tensor reduce_scatter(const Tensor& local, ReduceOp reduce, int dim, Group& group, DType dtype) {
-  const Tensor summand = local.to(sum_dtype(dtype));
+  const bool travels_as_is = is_half(local.dtype()) && reduce == ReduceOp::kSum;
+  const Tensor summand = travels_as_is ? local : local.to(sum_dtype(dtype));
   const Around whole = around(local.shape(), dim, summand.dtype());
   const int64_t piece = ceil_div(whole.size, group.size());
   const int64_t inner = local.shape().product(dim + 1, local.shape().rank());
@@ -121,6 +171,21 @@ Tensor reduce_scatter(const Tensor& local, ReduceOp reduce, int dim, Group& grou
     pack(local.device().stream(), bytes_of(summand), bytes_of(blocks), whole, group.size());
   }
   const Range mine = shard_range(whole.size, group.size(), group.rank());
+  if (travels_as_is) {
+    const Tensor summands = Tensor::empty(local.device(), local.dtype(), Shape{group.size(), count});
+    std::shared_ptr<Pending> pending = group.all_to_all(blocks.raw(), summands.raw(), count, local.dtype());
+    Tensor result = Tensor::empty(local.device(), dtype, local.shape().with(dim, mine.length));
+    result.set_pending(
+        [pending, blocks, summands, dim, mine, to = result.raw(), dtype, full = local.shape().with(dim, piece)] {
+          pending->wait();
+          if (mine.length == full[dim]) return sum_summands(summands, to, dtype);
+          const Tensor sum = Tensor::empty(summands.device(), dtype, full);
+          sum_summands(summands, sum.raw(), dtype);
+          const Tensor valid = sum.slice(dim, 0, mine.length).contiguous();
+          valid.device().copy(to, valid.raw(), valid.num_bytes());
+        });
+    return result;
+  }
   const Tensor sum = Tensor::empty(local.device(), summand.dtype(), local.shape().with(dim, piece));
   std::shared_ptr<Pending> pending = group.reduce_scatter(blocks.raw(), sum.raw(), count, summand.dtype(), reduce);
   Tensor result = Tensor::empty(local.device(), dtype, local.shape().with(dim, mine.length));

@@ -19,7 +19,8 @@ namespace triptych::parallel {
 ///   local         this rank's piece, of shape local_shape(global_shape, from, mesh)
 ///   global_shape  of the whole tensor; a sharded dim need not divide by the axes
 ///   returns       this rank's piece under `to`; shares memory with `local` where nothing changes. It may still be on
-///                 its way: its first reader waits. Sums of 16-bit types are taken in float32 and rounded once.
+///                 its way: its first reader waits. Summands of 16-bit types travel as they are; their sum is taken
+///                 in float32, in the order of the ranks, and rounded once.
 ///
 /// Collective over each axis of a step: every rank of the axis calls it in the same order.
 /// Throws LayoutError for a change that the table does not have and for levels that check_levels refuses.

@@ -82,6 +82,51 @@ TEST(Redistribute, SumsOfBfloat16AreTakenInFloat32AndRoundedOnce) {
   });
 }
 
+// Of pieces that come out even and ragged, whole or as a slice: the sum in float32 of what the ranks have, in their
+// order, rounded once; and no rank starts an operation on more than two bytes an element.
+TEST(Redistribute, Bfloat16TravelsAsItIs) {
+  for (const int size : {2, 3, 4}) {
+    for (const Shape& shape : {Shape{12}, Shape{7}, Shape{5, 8}, Shape{1, 3}}) {
+      run_ranks(size, [&](Group& world) {
+        Device device(1);
+        Mesh mesh(world, MeshShape{.tp = size}, device);
+        const auto value = [](int rank, int64_t i) {
+          return BFloat16(static_cast<float>((i * 37 + rank * 101) % 211 - 100) / 64.0f);
+        };
+        std::vector<BFloat16> mine, sums;
+        for (int64_t i = 0; i < shape.num_elements(); ++i) {
+          mine.push_back(value(world.rank(), i));
+          float sum = 0;
+          for (int rank = 0; rank < size; ++rank) sum += static_cast<float>(value(rank, i));
+          sums.emplace_back(sum);
+        }
+        const Layout partial = Layout().with(Axis::kTp, Placement::partial());
+        const Tensor piece = Tensor::from<BFloat16>(device, shape, mine);
+        const Tensor expected = Tensor::from<BFloat16>(device, shape, sums);
+        Trace trace;
+        trace.start();
+        mesh.set_trace(&trace);
+        const auto check = [&](const Layout& to) {
+          const Tensor found = redistribute(piece, shape, partial, to, mesh);
+          const Tensor wanted = redistribute(expected, shape, Layout(), to, mesh);
+          const auto a = found.to_vector<BFloat16>(), b = wanted.to_vector<BFloat16>();
+          ASSERT_EQ(a.size(), b.size());
+          for (std::size_t i = 0; i < a.size(); ++i) EXPECT_EQ(static_cast<float>(a[i]), static_cast<float>(b[i])) << i;
+        };
+        check(Layout());
+        for (int dim = 0; dim < shape.rank(); ++dim) check(Layout().with(Axis::kTp, Placement::shard(dim)));
+        mesh.set_trace(nullptr);
+        ASSERT_FALSE(trace.spans().empty());
+        for (const Trace::Span& span : trace.spans()) {
+          if (span.track == Trace::Track::kInFlight) {
+            EXPECT_NE(span.name.find("bfloat16"), std::string::npos);
+          }
+        }
+      });
+    }
+  }
+}
+
 // Negative numbers, so that a sum, or a padding of zeros, would be another's; the largest are on no one rank.
 TEST(Redistribute, AMaximumIsTakenOverTheRanks) {
   const Layout maximum = Layout().with(Axis::kTp, Placement::partial(ReduceOp::kMax));
