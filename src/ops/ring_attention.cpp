@@ -2,8 +2,10 @@
 
 #include <array>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "autograd/record.h"
@@ -27,22 +29,28 @@ void* part_of(const Tensor& tensor, int64_t part) {
   return static_cast<std::byte*>(tensor.raw()) + static_cast<std::size_t>(part) * width * dtype_bytes(tensor.dtype());
 }
 
-// Tensors under way to the next rank, and those that come from the one before.
+// A tensor that goes to another rank, or comes from it.
+struct Message {
+  Tensor tensor;
+  int peer;
+};
+
+// Messages under way.
 class Exchange {
  public:
   Exchange() = default;
-  Exchange(Group& ring, std::vector<Tensor> sent, std::vector<Tensor> arriving)
-      : sent_(std::move(sent)), arriving_(std::move(arriving)) {
-    const int next = (ring.rank() + 1) % ring.size(), last = (ring.rank() + ring.size() - 1) % ring.size();
-    for (const Tensor& tensor : sent_) {
-      sends_.push_back(ring.send(tensor.raw(), tensor.num_elements(), tensor.dtype(), next, kTag));
+  Exchange(Group& group, std::vector<Message> sent, std::vector<Message> arriving) : sent_(std::move(sent)) {
+    for (const auto& [tensor, peer] : sent_) {
+      sends_.push_back(group.send(tensor.raw(), tensor.num_elements(), tensor.dtype(), peer, kTag));
     }
-    for (Tensor& tensor : arriving_) {
-      std::shared_ptr<Pending> pending = ring.recv(tensor.raw(), tensor.num_elements(), tensor.dtype(), last, kTag);
+    for (auto& [tensor, peer] : arriving) {
+      const std::shared_ptr<Pending> pending =
+          group.recv(tensor.raw(), tensor.num_elements(), tensor.dtype(), peer, kTag);
       tensor.set_pending([pending] { pending->wait(); });
+      arriving_.push_back(tensor);
     }
   }
-  // Both have come to their end.
+  // What has come, when all has come and gone.
   std::vector<Tensor> finish() {
     for (const Tensor& tensor : arriving_) tensor.wait();
     for (const std::shared_ptr<Pending>& send : sends_) send->wait();
@@ -50,15 +58,27 @@ class Exchange {
   }
 
  private:
-  std::vector<Tensor> sent_, arriving_;
+  std::vector<Message> sent_;
+  std::vector<Tensor> arriving_;
   std::vector<std::shared_ptr<Pending>> sends_;
 };
 
-// Some of a sequence's tokens, which follow each other.
-struct Piece {
-  Range tokens;
-  Tensor rows;  // [B, tokens, ...], packed
-};
+// A causal mask would leave the first ranks little to do. So each rank's tokens are cut into two halves, and of the 2
+// cp halves rank r computes the attention of numbers r and 2 cp - 1 - r: with each rank's keys then two pairs of halves
+// are to do, whatever the rank.
+int computing_rank(int half, int num_ranks) {
+  return half < num_ranks ? half : 2 * num_ranks - 1 - half;
+}
+std::array<int, 2> computed_halves(int rank, int num_ranks) {
+  return {rank, 2 * num_ranks - 1 - rank};
+}
+std::array<int, 2> held_halves(int rank) {
+  return {2 * rank, 2 * rank + 1};
+}
+Range tokens_of_half(int64_t total, int num_ranks, int half) {
+  const Range both = shard_range(total, num_ranks, half / 2), mine = shard_range(both.length, 2, half % 2);
+  return {both.begin + mine.begin, mine.length};
+}
 
 // One attention on the ring: its sizes, and who has which tokens.
 class Ring {
@@ -70,6 +90,31 @@ class Ring {
         shape_(shape),
         lengths_(lengths),
         width_(shape.num_heads * shape.head_dim) {}
+
+  // From this rank's rows of a sequence of `total` to the pieces of which it computes the attention, and back.
+  std::vector<Tensor> pieces_of(const Tensor& rows, int64_t total) const {
+    if (!shape_.causal) return {rows};
+    std::vector<Tensor> halves;
+    int64_t begin = 0;
+    for (const int half : held_halves(group_->rank())) {
+      const int64_t length = tokens(total, half).length;
+      halves.push_back(rows.slice(1, begin, length).contiguous());
+      begin += length;
+    }
+    return moved(halves, total, true);
+  }
+  Tensor rows_of(std::vector<Tensor> pieces, int64_t total) const {
+    if (!shape_.causal) return pieces[0];
+    const std::vector<Tensor> halves = moved(pieces, total, false);
+    const int64_t first = halves[0].size(1), second = halves[1].size(1);
+    const Tensor rows = Tensor::empty(halves[0].device(), halves[0].dtype(), halves[0].shape().with(1, first + second));
+    rows.slice(1, 0, first).copy_from(halves[0]);
+    rows.slice(1, first, second).copy_from(halves[1]);
+    return rows;
+  }
+
+  int64_t num_queries() const { return num_queries_; }
+  int64_t num_keys() const { return num_keys_; }
 
   // What forward leaves for backward, by this rank's pieces of queries.
   struct Attended {
@@ -196,8 +241,41 @@ class Ring {
   int owner(int step) const { return (group_->rank() - step + group_->size()) % group_->size(); }
   std::vector<Range> keys_after(int step) const { return ranges(num_keys_, owner(step)); }
 
-  // The tokens that a rank has.
-  std::vector<Range> ranges(int64_t total, int rank) const { return {shard_range(total, group_->size(), rank)}; }
+  Range tokens(int64_t total, int half) const { return tokens_of_half(total, group_->size(), half); }
+
+  // The tokens of the pieces that a rank computes with.
+  std::vector<Range> ranges(int64_t total, int rank) const {
+    if (!shape_.causal) return {shard_range(total, group_->size(), rank)};
+    const std::array<int, 2> halves = computed_halves(rank, group_->size());
+    return {tokens(total, halves[0]), tokens(total, halves[1])};
+  }
+
+  // Halves go from the ranks that hold them to those that compute with them, or back. Between two ranks in the order of
+  // the halves.
+  std::vector<Tensor> moved(const std::vector<Tensor>& pieces, int64_t total, bool is_out) const {
+    const int rank = group_->rank(), size = group_->size();
+    const std::array<int, 2> held = held_halves(rank), computed = computed_halves(rank, size);
+    const std::array<int, 2>&from = is_out ? held : computed, &to = is_out ? computed : held;
+    std::vector<Message> sent, arriving;
+    std::vector<Tensor> result(2);
+    for (std::size_t i = 0; i < 2; ++i) {
+      const int peer = is_out ? computing_rank(from[i], size) : from[i] / 2;
+      if (peer != rank) {
+        sent.push_back({pieces[i], peer});
+      } else {
+        result[from[i] == to[0] ? 0 : 1] = pieces[i];
+      }
+    }
+    for (std::size_t i = 0; i < 2; ++i) {
+      const int peer = is_out ? to[i] / 2 : computing_rank(to[i], size);
+      if (peer == rank) continue;
+      result[i] =
+          Tensor::empty(pieces[0].device(), pieces[0].dtype(), pieces[0].shape().with(1, tokens(total, to[i]).length));
+      arriving.push_back({result[i], peer});
+    }
+    Exchange(*group_, std::move(sent), std::move(arriving)).finish();
+    return result;
+  }
 
   bool is_visible(const Range& queries, const Range& keys) const {
     if (queries.length == 0 || keys.length == 0) return false;
@@ -224,11 +302,14 @@ class Ring {
   }
 
   Exchange pass_on(const std::vector<Tensor>& kv, const std::vector<Range>& arriving, DType dtype) const {
-    std::vector<Tensor> next;
+    const int rank = group_->rank(), size = group_->size();
+    std::vector<Message> sent, next;
+    for (const Tensor& piece : kv) sent.push_back({piece, (rank + 1) % size});
     for (const Range& range : arriving) {
-      next.push_back(Tensor::empty(kv[0].device(), dtype, Shape{shape_.batch, range.length, 2, width_}));
+      next.push_back({Tensor::empty(kv[0].device(), dtype, Shape{shape_.batch, range.length, 2, width_}),
+                      (rank + size - 1) % size});
     }
-    return {*group_, kv, std::move(next)};
+    return {*group_, std::move(sent), std::move(next)};
   }
 
   static void add_to(const Tensor& sum, const Tensor& summand) {
@@ -242,6 +323,22 @@ class Ring {
   Tensor lengths_;
   int64_t width_;
 };
+
+// The attention of this rank's rows, and how a gradient of it comes back to these.
+struct AttendedRing {
+  Tensor o;
+  std::function<std::pair<Tensor, Tensor>(const Tensor& d_o)> backward;
+};
+
+AttendedRing attend(const Ring& ring, const Tensor& q, const Tensor& kv) {
+  const std::vector<Tensor> of_q = ring.pieces_of(q, ring.num_queries()), of_kv = ring.pieces_of(kv, ring.num_keys());
+  const Ring::Attended attended = ring.forward(of_q, of_kv);
+  return {ring.rows_of(attended.o, ring.num_queries()), [ring, of_q, of_kv, attended](const Tensor& d_o) {
+            const Ring::Gradients d =
+                ring.backward(of_q, of_kv, attended, ring.pieces_of(d_o.contiguous(), ring.num_queries()));
+            return std::pair(ring.rows_of(d.q, ring.num_queries()), ring.rows_of(d.kv, ring.num_keys()));
+          }};
+}
 
 // That `cp` splits the sequence, and nothing else does.
 void check_ring(std::string_view name, const Variable& x) {
@@ -274,13 +371,13 @@ Variable ring_self_attention(const Variable& qkv, int64_t num_heads, const Atten
   const Tensor q = qkv.tensor().slice(2, 0, 1).contiguous().view(Shape{shape[0], shape[1], shape[3]});
   const Tensor kv = qkv.tensor().slice(2, 1, 2).contiguous();
   const Ring ring(mesh, global[1], global[1], shape_of(q, global[3], num_heads, mask), mask.lengths);
-  const Ring::Attended attended = ring.forward({q}, {kv});
-  return record("ring_self_attention", {qkv}, attended.o[0], rule.global_shape(), rule.layout(),
-                [rule, ring, q, kv, attended, shape](const Gradient& dy, InputGradients& in) {
-                  const Ring::Gradients d = ring.backward({q}, {kv}, attended, {dy.tensor.contiguous()});
-                  const Tensor dqkv = Tensor::empty(q.device(), q.dtype(), shape);
-                  dqkv.slice(2, 0, 1).copy_from(d.q[0].view(shape.with(2, 1)));
-                  dqkv.slice(2, 1, 2).copy_from(d.kv[0]);
+  AttendedRing made = attend(ring, q, kv);
+  return record("ring_self_attention", {qkv}, made.o, rule.global_shape(), rule.layout(),
+                [rule, backward = std::move(made.backward), shape](const Gradient& dy, InputGradients& in) {
+                  const auto [dq, dkv] = backward(dy.tensor);
+                  const Tensor dqkv = Tensor::empty(dq.device(), dq.dtype(), shape);
+                  dqkv.slice(2, 0, 1).copy_from(dq.view(shape.with(2, 1)));
+                  dqkv.slice(2, 1, 2).copy_from(dkv);
                   in.add(0, dqkv, rule.gradient(0, dy.layout));
                 });
 }
@@ -299,21 +396,28 @@ Variable ring_cross_attention(const Variable& q, const Variable& kv, int64_t num
   TRIPTYCH_CHECK(!mask.causal || queries[1] == keys[1], "a causal ring of {} queries and {} keys", queries[1], keys[1]);
   const Tensor q_rows = q.tensor().contiguous(), kv_rows = kv.tensor().contiguous();
   const Ring ring(mesh, queries[1], keys[1], shape_of(q_rows, queries[2], num_heads, mask), mask.lengths);
-  const Ring::Attended attended = ring.forward({q_rows}, {kv_rows});
-  return record("ring_cross_attention", {q, kv}, attended.o[0], rule.global_shape(), rule.layout(),
-                [rule, ring, q_rows, kv_rows, attended](const Gradient& dy, InputGradients& in) {
-                  const Ring::Gradients d = ring.backward({q_rows}, {kv_rows}, attended, {dy.tensor.contiguous()});
-                  in.add(0, d.q[0], rule.gradient(0, dy.layout));
-                  in.add(1, d.kv[0], rule.gradient(1, dy.layout).with(kRing, Placement::shard(1)));
+  AttendedRing made = attend(ring, q_rows, kv_rows);
+  return record("ring_cross_attention", {q, kv}, made.o, rule.global_shape(), rule.layout(),
+                [rule, backward = std::move(made.backward)](const Gradient& dy, InputGradients& in) {
+                  const auto [dq, dkv] = backward(dy.tensor);
+                  in.add(0, dq, rule.gradient(0, dy.layout));
+                  in.add(1, dkv, rule.gradient(1, dy.layout).with(kRing, Placement::shard(1)));
                 });
 }
 
 std::vector<Link> ring_links(int size) {
-  std::vector<Link> links;
-  for (int rank = 0; size > 1 && rank < size; ++rank) {
-    links.push_back({.from = rank, .to = (rank + 1) % size, .tag = kTag});
+  std::set<Link> links;
+  const auto add = [&](int from, int to) {
+    if (from != to) links.insert({.from = from, .to = to, .tag = kTag});
+  };
+  for (int rank = 0; rank < size; ++rank) {
+    add(rank, (rank + 1) % size);
+    for (const int half : held_halves(rank)) {
+      add(rank, computing_rank(half, size));
+      add(computing_rank(half, size), rank);
+    }
   }
-  return links;
+  return {links.begin(), links.end()};
 }
 
 }  // namespace triptych::ops

@@ -15,10 +15,13 @@ namespace triptych::ops {
 ///   returns o [B, S, H], laid out as the queries; each row as the same operation gives it for the whole sequence, but
 ///                      for the order of sums, which are float32
 ///
+/// With a causal mask each rank computes the attention of another half of its tokens, so that all have as much to do
+/// with each rank's keys: rank r that of the r-th half and of the r-th from the end.
+///
 /// Backward: they go round once more, and their gradients with them, in float32. Keeps this rank's queries, keys and
-/// values, its output and B*N*S/cp floats; at any time two ranks' keys and values are here.
-/// Cost: of cp ranks, each computes 1/cp of the FLOPs and sends (cp - 1)/cp * 2*B*T*H elements forward and the same
-/// and 2*B*T*H floats backward.
+/// values, its output (with a causal mask twice) and B*N*S/cp floats; at any time two ranks' keys and values are here.
+/// Cost: of cp ranks, each computes 1/cp of the FLOPs and sends (cp - 1)/cp * 2*B*T*H elements forward and the same and
+/// 2*B*T*H floats backward; with a causal mask up to 4*B*S/cp*H elements more, forward and backward each.
 /// Collective over `cp`, whose links `ring_links` names. Throws LayoutError for other layouts.
 /// Source: Liu et al. 2023, Ring Attention with Blockwise Transformers, algorithm 1.
 Variable ring_self_attention(const Variable& qkv, int64_t num_heads, const AttentionMask& mask, Mesh& mesh);
