@@ -135,7 +135,7 @@ Variable SelfAttention::keys_and_values(const Variable& kv, const Pass& pass) co
 
 Variable SelfAttention::attend(const Variable& q, const Variable& kv, const Tensor& lengths, const Pass& pass) const {
   Variable all = keys_and_values(kv, pass);
-  if (config_.has_grouped_queries()) {
+  if (config_.has_grouped_queries() && !is_shared_out(q)) {  // round a ring the few go
     all = repeat_heads(all, config_.num_heads / config_.kv_heads, config_.head_dim());
   }
   // What comes with the first token attends to what is before it in the same pass; a later token to itself and to all

@@ -13,4 +13,8 @@ namespace triptych::ops {
 /// Source: Ainslie et al. 2023, GQA.
 Variable repeat_heads(const Variable& x, int64_t times, int64_t head_dim);
 
+/// The same of a rank's tensor, and the sum of its copies' heads: for operations that have the heads repeated within.
+Tensor repeated_heads(const Tensor& x, int64_t times, int64_t head_dim);
+Tensor summed_heads(const Tensor& x, int64_t times, int64_t head_dim);
+
 }  // namespace triptych::ops

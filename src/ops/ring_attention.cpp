@@ -12,6 +12,7 @@
 #include "kernels/attention.h"
 #include "kernels/elementwise.h"
 #include "ops/index_rule.h"
+#include "ops/repeat_heads.h"
 
 namespace triptych::ops {
 namespace {
@@ -83,12 +84,15 @@ Range tokens_of_half(int64_t total, int num_ranks, int half) {
 // One attention on the ring: its sizes, and who has which tokens.
 class Ring {
  public:
-  Ring(Mesh& mesh, int64_t num_queries, int64_t num_keys, const AttentionShape& shape, const Tensor& lengths)
+  // times   so many heads of queries share one of keys and values
+  Ring(Mesh& mesh, int64_t num_queries, int64_t num_keys, const AttentionShape& shape, const Tensor& lengths,
+       int64_t times = 1)
       : group_(&mesh.group(kRing)),
         num_queries_(num_queries),
         num_keys_(num_keys),
         shape_(shape),
         lengths_(lengths),
+        times_(times),
         width_(shape.num_heads * shape.head_dim) {}
 
   // From this rank's rows of a sequence of `total` to the pieces of which it computes the attention, and back.
@@ -137,8 +141,9 @@ class Ring {
       const bool is_last = step + 1 == group_->size();
       Exchange next = is_last ? Exchange() : pass_on(kv, keys_after(step + 1), kv[0].dtype());
       const std::vector<Range> keys = ranges(num_keys_, owner(step));
-      for (std::size_t i = 0; i < q.size(); ++i) {
-        for (std::size_t j = 0; j < kv.size(); ++j) {
+      for (std::size_t j = 0; j < kv.size(); ++j) {
+        const Tensor all = for_every_head(kv[j]);
+        for (std::size_t i = 0; i < q.size(); ++i) {
           if (!is_visible(queries[i], keys[j])) continue;
           const AttentionShape shape = shape_of(queries[i], keys[j]);
           const Tensor o = Tensor::empty(device, q[i].dtype(), q[i].shape());
@@ -146,8 +151,8 @@ class Ring {
           const Tensor both = Tensor::empty(device, DType::kFloat32, lse[i].shape());
           attention_forward(device.stream(), {.shape = shape,
                                               .q = q[i].raw(),
-                                              .k = part_of(kv[j], 0),
-                                              .v = part_of(kv[j], 1),
+                                              .k = part_of(all, 0),
+                                              .v = part_of(all, 1),
                                               .q_strides = query_strides(shape),
                                               .k_strides = key_strides(shape),
                                               .v_strides = key_strides(shape),
@@ -193,16 +198,17 @@ class Ring {
       const std::vector<Range> keys = ranges(num_keys_, owner(step));
       std::vector<Tensor> dkv;
       for (std::size_t j = 0; j < kv.size(); ++j) {
+        const Tensor all = for_every_head(kv[j]);
         dkv.push_back(Tensor::zeros(device, DType::kFloat32, kv[j].shape()));
         for (std::size_t i = 0; i < q.size(); ++i) {
           if (!is_visible(queries[i], keys[j])) continue;
           const AttentionShape shape = shape_of(queries[i], keys[j]);
           const Tensor dq_here = Tensor::empty(device, q[i].dtype(), q[i].shape());
-          const Tensor dkv_here = Tensor::empty(device, kv[j].dtype(), kv[j].shape());
+          const Tensor dkv_here = Tensor::empty(device, all.dtype(), all.shape());
           attention_backward(device.stream(), {.shape = shape,
                                                .q = q[i].raw(),
-                                               .k = part_of(kv[j], 0),
-                                               .v = part_of(kv[j], 1),
+                                               .k = part_of(all, 0),
+                                               .v = part_of(all, 1),
                                                .q_strides = query_strides(shape),
                                                .k_strides = key_strides(shape),
                                                .v_strides = key_strides(shape),
@@ -218,7 +224,7 @@ class Ring {
                                                .dk_strides = key_strides(shape),
                                                .dv_strides = key_strides(shape)});
           add_to(dq[i], dq_here);
-          add_to(dkv[j], dkv_here);
+          add_to(dkv[j], times_ == 1 ? dkv_here : summed_heads(dkv_here, times_, shape_.head_dim));
         }
       }
       group_->progress();
@@ -301,12 +307,16 @@ class Ring {
     return strides_of(shape.num_keys, 2, width_, shape.head_dim);
   }
 
+  Tensor for_every_head(const Tensor& kv) const {
+    return times_ == 1 ? kv : repeated_heads(kv, times_, shape_.head_dim);
+  }
+
   Exchange pass_on(const std::vector<Tensor>& kv, const std::vector<Range>& arriving, DType dtype) const {
     const int rank = group_->rank(), size = group_->size();
     std::vector<Message> sent, next;
     for (const Tensor& piece : kv) sent.push_back({piece, (rank + 1) % size});
     for (const Range& range : arriving) {
-      next.push_back({Tensor::empty(kv[0].device(), dtype, Shape{shape_.batch, range.length, 2, width_}),
+      next.push_back({Tensor::empty(kv[0].device(), dtype, Shape{shape_.batch, range.length, 2, width_ / times_}),
                       (rank + size - 1) % size});
     }
     return {*group_, std::move(sent), std::move(next)};
@@ -321,7 +331,8 @@ class Ring {
   int64_t num_queries_, num_keys_;
   AttentionShape shape_;  // of all, without the numbers of queries and keys
   Tensor lengths_;
-  int64_t width_;
+  int64_t times_;
+  int64_t width_;  // of all heads of queries
 };
 
 // The attention of this rank's rows, and how a gradient of it comes back to these.
@@ -388,14 +399,17 @@ Variable ring_cross_attention(const Variable& q, const Variable& kv, int64_t num
   check_ring("ring_cross_attention", kv);
   // What the keys' axis is to the rule they are whole: their pieces all come here.
   const Layout whole = kv.layout().with(kRing, Placement::replicate());
-  const std::array operands{IndexRule::Operand{q.global_shape(), q.layout()},
-                            IndexRule::Operand{kv.global_shape(), whole}};
-  const IndexRule::Applied rule = IndexRule("ring_cross_attention", "bsh,bt!n!h->bsh").apply(operands);
   const Shape &queries = q.global_shape(), &keys = kv.global_shape();
+  const Shape all_heads = keys.with(3, queries[2]);
+  const std::array operands{IndexRule::Operand{queries, q.layout()}, IndexRule::Operand{all_heads, whole}};
+  const IndexRule::Applied rule = IndexRule("ring_cross_attention", "bsh,bt!n!h->bsh").apply(operands);
   TRIPTYCH_CHECK(keys[2] == 2, "ring_cross_attention needs 2 rows side by side, found {}", keys.to_string());
   TRIPTYCH_CHECK(!mask.causal || queries[1] == keys[1], "a causal ring of {} queries and {} keys", queries[1], keys[1]);
   const Tensor q_rows = q.tensor().contiguous(), kv_rows = kv.tensor().contiguous();
-  const Ring ring(mesh, queries[1], keys[1], shape_of(q_rows, queries[2], num_heads, mask), mask.lengths);
+  const AttentionShape shape = shape_of(q_rows, queries[2], num_heads, mask);
+  TRIPTYCH_CHECK(queries[2] % keys[3] == 0 && kv_rows.size(3) % shape.head_dim == 0,
+                 "{} columns of queries, heads of {}, and {} of keys", queries[2], shape.head_dim, keys[3]);
+  const Ring ring(mesh, queries[1], keys[1], shape, mask.lengths, queries[2] / keys[3]);
   AttendedRing made = attend(ring, q_rows, kv_rows);
   return record("ring_cross_attention", {q, kv}, made.o, rule.global_shape(), rule.layout(),
                 [rule, backward = std::move(made.backward)](const Gradient& dy, InputGradients& in) {

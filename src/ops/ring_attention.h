@@ -26,7 +26,8 @@ namespace triptych::ops {
 /// Source: Liu et al. 2023, Ring Attention with Blockwise Transformers, algorithm 1.
 Variable ring_self_attention(const Variable& qkv, int64_t num_heads, const AttentionMask& mask, Mesh& mesh);
 
-/// The same of q [B, S, H] and kv [B, T, 2, H], both Shard(1) on `cp`. A causal mask needs S = T.
+/// The same of q [B, S, H] and kv [B, T, 2, H], both Shard(1) on `cp`. A causal mask needs S = T. Keys and values may
+/// have fewer heads, each for as many of the queries' that follow each other (Ainslie et al. 2023, GQA): these travel.
 Variable ring_cross_attention(const Variable& q, const Variable& kv, int64_t num_heads, const AttentionMask& mask,
                               Mesh& mesh);
 

@@ -24,7 +24,7 @@ from small_runs import (REPOSITORY, TASKS, SmallRuns, draw, losses,  # noqa: E40
 TRIPTYCH_CUDA = None
 GPUS = None  # None: as many as wanted, emulated
 STEPS = 5
-MESHES = ({}, {"tp": 2, "pp": 2}, {"dp": 2, "tp": 2}, {"dp": 2, "pp": 2}, {"dp": 2, "tp": 2, "pp": 2})
+MESHES = ({}, {"tp": 2, "pp": 2}, {"dp": 2, "tp": 2}, {"dp": 2, "pp": 2}, {"cp": 2, "tp": 2}, {"dp": 2, "tp": 2, "pp": 2})
 # In which order the emulated device takes what several streams hold: each mesh in the first, one rank in the first two,
 # the last mesh in all.
 STREAM_MODES = ("random", "deferred", "eager", "others-first")

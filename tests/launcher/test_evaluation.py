@@ -237,7 +237,7 @@ class Evaluation(SmallRuns):
     def test_embeddings_are_the_same_on_any_mesh_and_of_half_the_size_but_for_rounding(self):
         for what in ("--images", "--texts"):
             rows, ids = self.embedded("contrastive", what, "one")
-            for ranks, mesh in ((2, {"dp": 2}), (3, {"dp": 3}), (2, {"tp": 2}), (2, {"pp": 2})):
+            for ranks, mesh in ((2, {"dp": 2}), (3, {"dp": 3}), (2, {"tp": 2}), (2, {"pp": 2}), (2, {"cp": 2})):
                 words = [w for axis, size in mesh.items() for w in ("--set", f"parallel.{axis}={size}")]
                 words += ["--set", "training.global_batch=12"] if ranks == 3 else []
                 again, same = self.embedded("contrastive", what, "several", *words, ranks=ranks)

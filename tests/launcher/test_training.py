@@ -28,7 +28,7 @@ class Training(SmallRuns):
     def test_goes_on_on_any_mesh(self):
         expected = losses(self.base)
         self.assertEqual(sorted(expected), list(range(1, 7)))
-        for mesh in ({"dp": 2}, {"tp": 2}, {"pp": 2}, {"tp": 2, "pp": 2}):
+        for mesh in ({"dp": 2}, {"tp": 2}, {"pp": 2}, {"cp": 2}, {"tp": 2, "pp": 2}):
             with self.subTest(mesh):
                 run = self.copy_of_base("-".join(f"{axis}{size}" for axis, size in mesh.items()))
                 self.train(run, mesh=mesh, resume="3")

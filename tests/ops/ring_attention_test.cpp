@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "autograd/backward.h"
+#include "ops/repeat_heads.h"
 #include "parallel/in_process_group.h"
 #include "parallel/redistribute.h"
 #include "support/gradient_check.h"
@@ -23,15 +24,17 @@ struct Case {
   bool causal = false;
   std::vector<int32_t> lengths = {};
   DType dtype = DType::kFloat32;
-  MeshShape mesh() const { return {.cp = cp, .tp = 2}; }  // a rank of tp has one of two heads
+  int64_t times = 1;                                      // heads of queries that share one of keys and values
+  MeshShape mesh() const { return {.cp = cp, .tp = 2}; }  // a rank of tp has half of the heads
 
   std::string to_string() const {
     return fmt::format("cp {}, {} queries, {} keys{}{} {}", cp, queries, keys, causal ? ", causal" : "",
-                       lengths.empty() ? "" : ", lengths", dtype_name(dtype));
+                       lengths.empty() ? "" : ", lengths", dtype_name(dtype)) +
+           fmt::format(" {} times", times);
   }
 };
 
-constexpr int64_t kBatch = 2, kHeads = 2, kWidth = 6;
+constexpr int64_t kBatch = 2, kHeads = 4, kWidth = 12;
 
 // What came out, whole: the result and the inputs' gradients.
 using Results = std::vector<std::vector<float>>;
@@ -78,7 +81,7 @@ Shape of_q(const Case& c) {
   return Shape{kBatch, c.queries, kWidth};
 }
 Shape of_kv(const Case& c) {
-  return Shape{kBatch, c.keys, 2, kWidth};
+  return Shape{kBatch, c.keys, 2, kWidth / c.times};
 }
 
 AttentionMask mask_of(const Case& c, Device& device) {
@@ -95,7 +98,9 @@ void check(const Case& c) {
   const Variable q = leaf("q", of_q(c), Layout(), c.dtype, alone.mesh, alone.device);
   const Variable kv = leaf("kv", of_kv(c), Layout(), c.dtype, alone.mesh, alone.device);
   const Variable qkv = leaf("qkv", of_qkv(c), Layout(), c.dtype, alone.mesh, alone.device);
-  const Results across = run(cross_attention(q, kv, kHeads, mask), {q, kv}, alone.mesh, alone.device);
+  const Results across =
+      run(cross_attention(q, c.times == 1 ? kv : repeat_heads(kv, c.times, kWidth / kHeads), kHeads, mask), {q, kv},
+          alone.mesh, alone.device);
   const Results within = run(self_attention(qkv, kHeads, mask), {qkv}, alone.mesh, alone.device);
   run_ranks(c.cp * 2, [&](Group& world) {
     Device device(1);
@@ -123,6 +128,7 @@ TEST(RingAttentionTest, EqualsTheAttentionOverTheWholeSequence) {
       check({cp, 11, 11, causal, {0, 11}});  // a sample without any key
       check({cp, 5, 5, causal, {5, 4}, DType::kBFloat16});
       check({cp, 1, 1, causal});  // all but one rank have nothing
+      check({cp, 13, 13, causal, {13, 5}, DType::kFloat32, 2});
     }
   }
 }
@@ -131,6 +137,7 @@ TEST(RingAttentionTest, OfOtherNumbersOfKeys) {
   for (const int cp : {2, 3, 4}) {
     check({cp, 9, 17, false});
     check({cp, 17, 2, false, {1, 2}});
+    check({cp, 9, 17, false, {11, 17}, DType::kFloat32, 2});
   }
 }
 
