@@ -208,7 +208,7 @@ void register_bench_step(CLI::App& bench, std::function<int()>& run, TaskTable t
       "the memory at its peak, and the time of a traced step by part: compute, starts of operations of groups and "
       "waits\n"
       "for them by the kind of group (wait pp: the pipeline's bubble and messages), poll (moves of data between\n"
-      "the model's operations), optimizer. Needs parallel.pp * dp * tp ranks.\n"
+      "the model's operations), optimizer. Needs parallel.pp * dp * cp * tp ranks.\n"
       "Example:\n"
       "  triptych bench step configs/bench_clip_small.toml --set training.precision=bf16");
   command->callback([options, &run] { run = [options] { return bench_step(*options); }; });

@@ -55,7 +55,7 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       ->needs("--trace-from")
       ->capture_default_str();
   command->footer(
-      "Needs parallel.pp * dp * tp ranks: mpirun or launcher/run-ranks starts them; alone it is one.\n"
+      "Needs parallel.pp * dp * cp * tp ranks: mpirun or launcher/run-ranks starts them; alone it is one.\n"
       "Examples:\n"
       "  triptych train configs/quickstart.toml\n"
       "  mpirun -np 4 triptych train configs/quickstart.toml --set parallel.tp=2 --set parallel.pp=2\n"

@@ -165,6 +165,18 @@ TEST(RingAttentionTest, ARankKeepsItsShareOfTheSequence) {
   EXPECT_GE(two, 512 / 2 * token);
 }
 
+// Of four ranks' halves 0 1, 2 3, 4 5, 6 7, those that are computed together are 0 7, 1 6, 2 5, 3 4; each goes to its
+// rank and its output back. Keys and values go round.
+TEST(RingAttentionTest, LinksThoseThatSendToEachOther) {
+  std::vector<std::pair<int, int>> links;
+  for (const Link& link : ring_links(4)) links.emplace_back(link.from, link.to);
+  const std::vector<std::pair<int, int>> expected{{0, 1}, {0, 3}, {1, 0}, {1, 2}, {1, 3},
+                                                  {2, 1}, {2, 3}, {3, 0}, {3, 1}, {3, 2}};
+  EXPECT_EQ(links, expected);
+  EXPECT_EQ(ring_links(2).size(), 2u);
+  EXPECT_TRUE(ring_links(1).empty());
+}
+
 TEST(RingAttentionTest, RefusesSequencesThatAreNotOnItsAxisAlone) {
   run_ranks(4, [&](Group& world) {
     Device device(1);
