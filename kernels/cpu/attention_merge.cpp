@@ -22,7 +22,7 @@ void attention_merge_tokens(const AttentionMerge& call, int64_t begin, int64_t e
         const int64_t row = (sample * call.num_heads + head) * call.num_queries + query;
         const float before = call.lse_before[row], here = call.lse[row];
         const float largest = std::max(before, here);
-        const bool is_empty = largest == kNone;
+        const bool is_empty = before == kNone && here == kNone;  // and not if one is NaN, which stays visible
         const float of_before = is_empty ? 0 : std::exp(before - largest),
                     of_here = is_empty ? 0 : std::exp(here - largest);
         const float sum = is_empty ? 1 : of_before + of_here;
@@ -54,8 +54,10 @@ using namespace cpu;
 void attention_merge(Stream& stream, const AttentionMerge& call) {
   check_float_dtype(call.dtype, "attention_merge");
   parallel_ranges(stream, call.batch * call.num_queries, grain_rows(call.num_heads * call.head_dim),
-                  [&](int64_t begin, int64_t end) { HWY_DYNAMIC_DISPATCH(attention_merge_tokens)
-                                                    (call, begin, end); });
+                  [&](int64_t begin, int64_t end) {
+                    HWY_DYNAMIC_DISPATCH(attention_merge_tokens)
+                    (call, begin, end);
+                  });
 }
 
 }  // namespace triptych::kernels

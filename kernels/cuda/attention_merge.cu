@@ -24,7 +24,7 @@ struct Merge {
     const int64_t sample = token / num_queries, query = token % num_queries;
     const int64_t at = (sample * num_heads + head) * num_queries + query;
     const float before = lse_before[at], here = lse[at], largest = fmaxf(before, here);
-    const bool is_empty = largest == -INFINITY;
+    const bool is_empty = before == -INFINITY && here == -INFINITY;  // and not if one is NaN, which stays visible
     const float of_before = is_empty ? 0.0f : expf(before - largest), of_here = is_empty ? 0.0f : expf(here - largest);
     const float sum = is_empty ? 1.0f : of_before + of_here, keep = of_before / sum, add = of_here / sum;
     if (c == 0) merged_lse[at] = is_empty ? -INFINITY : largest + logf(sum);

@@ -98,6 +98,25 @@ TEST(AttentionMerge, IsTheAverageWeightedByTheSumsOfExponentials) {
   });
 }
 
+TEST(AttentionMerge, ANotANumberStaysVisible) {
+  Device device(1);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const DeviceArray<float> o(device, std::vector<float>(3, 1.0f)), lse(device, std::vector<float>{nan, 1, nan}),
+      before(device, std::vector<float>{kNone, nan, 2});
+  DeviceArray<float> merged(device, std::vector<float>(3, 1.0f)), merged_lse(device, 3);
+  attention_merge(device.stream(), {.batch = 1,
+                                    .num_heads = 1,
+                                    .num_queries = 3,
+                                    .head_dim = 1,
+                                    .o = o.data(),
+                                    .lse = lse.data(),
+                                    .merged = merged.data(),
+                                    .lse_before = before.data(),
+                                    .merged_lse = merged_lse.data()});
+  for (const float value : merged.host()) EXPECT_TRUE(std::isnan(value));
+  for (const float value : merged_lse.host()) EXPECT_TRUE(std::isnan(value));
+}
+
 // Keys in pieces, with the lengths of the whole sequence: all of them, and their gradients.
 TEST(AttentionMerge, PiecesOfTheKeysGiveTheAttentionOverAllAndItsGradients) {
   with_activation_types([](auto type) {
