@@ -72,7 +72,7 @@ class Watching(SmallRuns):
         self.assertIn("time of a rank, the mean of all: compute ", told.stdout + told.stderr)
         names = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
         self.assertEqual([names[rank].rpartition(",")[0] for rank in range(4)],
-                         [f"rank {rank}, pp {rank // 2}, dp {rank % 2}, tp 0" for rank in range(4)])
+                         [f"rank {rank}, pp {rank // 2}, dp {rank % 2}, cp 0, tp 0" for rank in range(4)])
         work = {rank: [event for event in events if event["pid"] == rank and event["ph"] == "X"] for rank in range(4)}
         for rank, spans in work.items():
             steps = [event for event in spans if event["cat"] == "step"]
@@ -119,7 +119,7 @@ class Watching(SmallRuns):
         self.train(run, mesh={"pp": 2}, training__steps=6, training__stop_after=4)
         status = json.loads((run / "status.json").read_text())
         self.assertEqual([status[key] for key in ("state", "step", "last_step")], ["stopped", 4, 6])
-        self.assertEqual([rank["place"] for rank in status["ranks"]], ["pp 0, dp 0, tp 0", "pp 1, dp 0, tp 0"])
+        self.assertEqual([rank["place"] for rank in status["ranks"]], ["pp 0, dp 0, cp 0, tp 0", "pp 1, dp 0, cp 0, tp 0"])
         for rank in status["ranks"]:
             self.assertEqual(rank["steps"], 4)
             self.assertGreater(rank["cpu_s"], 0)
