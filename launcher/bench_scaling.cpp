@@ -44,6 +44,10 @@ std::vector<std::string> overrides_of(const ScalingOptions& options, const Scali
   return overrides;
 }
 
+int ranks_of_a_run(const ScalingPoint& point) {
+  return point.is_alone ? 1 : point.num_ranks;
+}
+
 // Before anything is measured: every mesh must be one that the config can be trained on.
 std::vector<ScalingPoint> plan(const ScalingOptions& options) {
   const ConfigArguments& config = options.config;
@@ -51,9 +55,45 @@ std::vector<ScalingPoint> plan(const ScalingOptions& options) {
   const ScalingMode mode = options.mode == "weak" ? ScalingMode::kWeak : ScalingMode::kStrong;
   std::vector<ScalingPoint> points = plan_scaling(options.meshes, options.ranks, mode, alone.training.global_batch);
   for (const ScalingPoint& point : points) {
-    load_run_config(config.file, overrides_of(options, point), config.tasks, MeshUse::kSteps, point.num_ranks);
+    load_run_config(config.file, overrides_of(options, point), config.tasks, MeshUse::kSteps, ranks_of_a_run(point));
   }
   return points;
+}
+
+// Of runs that were made at once, as of one: the mean of their times, and the ranks of all.
+nlohmann::json joined(const std::vector<nlohmann::json>& runs) {
+  nlohmann::json all = runs.front();
+  for (std::size_t i = 1; i < runs.size(); ++i) {
+    for (auto& [key, ms] : all.at("step_ms").items())
+      ms = ms.get<double>() + runs[i].at("step_ms").at(key).get<double>();
+    for (const nlohmann::json& rank : runs[i].at("by_rank")) all.at("by_rank").push_back(rank);
+  }
+  for (auto& [key, ms] : all.at("step_ms").items()) ms = ms.get<double>() / static_cast<double>(runs.size());
+  return all;
+}
+
+nlohmann::json measure(const ScalingOptions& options, const ScalingPoint& point, const std::filesystem::path& starter,
+                       const std::filesystem::path& stem) {
+  std::vector<std::string> arguments{"bench",
+                                     "step",
+                                     options.config.file.string(),
+                                     "--steps",
+                                     std::to_string(options.steps),
+                                     "--warmup",
+                                     std::to_string(options.warmup)};
+  for (const std::string& override : overrides_of(options, point)) {
+    arguments.insert(arguments.end(), {"--set", override});
+  }
+  std::vector<std::unique_ptr<MeasuredRun>> runs;
+  for (int i = 0; i < (point.is_alone ? point.num_ranks : 1); ++i) {
+    const std::string file =
+        point.is_alone ? fmt::format("{}_run_{}.json", stem.string(), i + 1) : stem.string() + ".json";
+    runs.push_back(std::make_unique<MeasuredRun>(starter, ranks_of_a_run(point), arguments, file,
+                                                 fmt::format("the run on {}", point.name)));
+  }
+  std::vector<nlohmann::json> said;
+  for (const std::unique_ptr<MeasuredRun>& run : runs) said.push_back(run->wait());
+  return joined(said);
 }
 
 int bench_scaling(const ScalingOptions& options) {
@@ -79,19 +119,8 @@ int bench_scaling(const ScalingOptions& options) {
   for (int round = 1; round <= options.rounds; ++round) {
     for (std::size_t i = 0; i < runs.size(); ++i) {
       const ScalingPoint& point = runs[i].point;
-      std::vector<std::string> arguments{"bench",
-                                         "step",
-                                         options.config.file.string(),
-                                         "--steps",
-                                         std::to_string(options.steps),
-                                         "--warmup",
-                                         std::to_string(options.warmup)};
-      for (const std::string& override : overrides_of(options, point)) {
-        arguments.insert(arguments.end(), {"--set", override});
-      }
-      const std::filesystem::path file = folder.path() / "runs" / fmt::format("mesh_{}_round_{}.json", i + 1, round);
-      runs[i].rounds.push_back(
-          run_and_read(starter, point.num_ranks, arguments, file, fmt::format("the run on {}", point.name)));
+      const std::filesystem::path stem = folder.path() / "runs" / fmt::format("mesh_{}_round_{}", i + 1, round);
+      runs[i].rounds.push_back(measure(options, point, starter, stem));
       print_progress(fmt::format("round {} of {}, {}: {:.1f} ms a step\n", round, options.rounds, point.name,
                                  runs[i].rounds.back().at("step_ms").at("median").get<double>()));
     }
@@ -124,9 +153,11 @@ void register_bench_scaling(CLI::App& bench, std::function<int()>& run, TaskTabl
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   command
-      ->add_option("--mesh", options->meshes,
-                   "dp, tp or pp, which gets all ranks, or a mesh such as dp=2,tp=2; other keys of [parallel] may "
-                   "follow, for more than one rank: pp,microbatches=8,schedule=1f1b (repeatable)")
+      ->add_option(
+          "--mesh", options->meshes,
+          "dp, cp, tp or pp, which gets all ranks, or a mesh such as dp=2,tp=2; other keys of [parallel] may "
+          "follow, for more than one rank: pp,microbatches=8,schedule=1f1b; alone: runs of one rank at once, which "
+          "know nothing of each other, for what the machine itself leaves to each (repeatable)")
       ->type_name("MESH")
       ->allow_extra_args(false)
       ->capture_default_str();
@@ -159,7 +190,7 @@ void register_bench_scaling(CLI::App& bench, std::function<int()>& run, TaskTabl
       "efficiency.svg, time.svg, memory.svg; runs/, what each run printed. docs/performance.md explains the columns.\n"
       "\n"
       "Examples:\n"
-      "  triptych bench scaling configs/bench_clip_512.toml --ranks 1,2 --mesh dp --mesh tp\n"
+      "  triptych bench scaling configs/bench_clip_512.toml --ranks 1,2 --mesh alone --mesh dp --mesh tp\n"
       "  triptych bench scaling configs/bench_clip_512.toml --ranks 1,2,4 --mesh pp,microbatches=8 --mesh dp=2,tp=2\n"
       "  triptych bench scaling configs/bench_clip_512.toml --ranks 1,2,4,8 --mode strong --out runs/strong");
   command->callback([options, &run] { run = [options] { return bench_scaling(*options); }; });

@@ -143,7 +143,7 @@ int bench_step(const StepOptions& options) {
     line["device"] = session.device().description();
     line["precision"] = precision_name(config.training.precision);
     line["ranks"] = group.size();
-    line["mesh"] = {{"pp", mesh.pp}, {"dp", mesh.dp}, {"tp", mesh.tp}};
+    line["mesh"] = {{"pp", mesh.pp}, {"dp", mesh.dp}, {"cp", mesh.cp}, {"tp", mesh.tp}};
     line["threads"] = session.device().stream().num_threads();
     line["parameters"] = count;
     line["global_batch"] = config.training.global_batch;

@@ -42,34 +42,48 @@ std::filesystem::path rank_starter() {
                                                 starter.string(), describe_errno(errno)));
 }
 
-nlohmann::json run_and_read(const std::filesystem::path& starter, int num_ranks,
-                            const std::vector<std::string>& arguments, const std::filesystem::path& file,
-                            const std::string& what) {
+MeasuredRun::MeasuredRun(const std::filesystem::path& starter, int num_ranks, const std::vector<std::string>& arguments,
+                         std::filesystem::path file, std::string what)
+    : file_(std::move(file)), what_(std::move(what)) {
   std::vector<std::string> words{starter.string(), std::to_string(num_ranks), this_program().string()};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
-  const pid_t parent = ::getpid(), child = ::fork();
-  if (child == 0) become(pointers.data(), file.c_str(), parent);
-  if (child < 0) throw WorldError("bench scaling", fmt::format("{} cannot begin: {}", what, describe_errno(errno)));
+  const pid_t parent = ::getpid();
+  child_ = ::fork();
+  if (child_ == 0) become(pointers.data(), file_.c_str(), parent);
+  if (child_ < 0) throw WorldError("bench scaling", fmt::format("{} cannot begin: {}", what_, describe_errno(errno)));
+}
+
+MeasuredRun::~MeasuredRun() {
+  if (child_ < 0) return;
+  ::kill(child_, SIGTERM);  // asks its ranks to stop
+  end();
+}
+
+int MeasuredRun::end() {
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) throw WorldError("bench scaling", fmt::format("{} was lost: {}", what, describe_errno(errno)));
-  }
+  while (::waitpid(child_, &status, 0) < 0 && errno == EINTR) continue;
+  child_ = -1;
+  return status;
+}
+
+nlohmann::json MeasuredRun::wait() {
+  const int status = end();
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
     const std::string how = WIFEXITED(status) ? fmt::format("exit code {}", WEXITSTATUS(status))
                                               : fmt::format("signal {}", WTERMSIG(status));
     throw Error(WIFEXITED(status) && WEXITSTATUS(status) == 2 ? ErrorKind::kUser : ErrorKind::kWorld,
                 fmt::format("[bench scaling] every run must end well, {} ended with {}. What it said stands above; "
                             "nothing was written",
-                            what, how));
+                            what_, how));
   }
-  nlohmann::json answer = nlohmann::json::parse(read_text_file(file, kMostAnswerBytes), nullptr, false);
+  nlohmann::json answer = nlohmann::json::parse(read_text_file(file_, kMostAnswerBytes), nullptr, false);
   if (!answer.is_object()) {
-    throw WorldError(file.string(), fmt::format("{} must print one JSON object and nothing else. Start it by hand to "
-                                                "see what it prints",
-                                                what));
+    throw WorldError(file_.string(), fmt::format("{} must print one JSON object and nothing else. Start it by hand to "
+                                                 "see what it prints",
+                                                 what_));
   }
   return answer;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
+#include <sys/types.h>
 
 namespace triptych::launcher {
 
@@ -12,12 +13,31 @@ namespace triptych::launcher {
 /// installed. Throws WorldError if it does not.
 std::filesystem::path rank_starter();
 
-/// Runs this program with `arguments` on `num_ranks` ranks, and returns the JSON object that it prints, which is kept
-/// in `file`. What it prints on standard error comes through; it ends if this process does.
-///   what   of a message: "the run on dp=2"
-/// Throws an error if it does not end well (UserError for exit code 2, else WorldError), or prints anything else.
-nlohmann::json run_and_read(const std::filesystem::path& starter, int num_ranks,
-                            const std::vector<std::string>& arguments, const std::filesystem::path& file,
-                            const std::string& what);
+/// This program on ranks, which prints one JSON object. What it prints on standard error comes through; it ends if this
+/// process does.
+class MeasuredRun {
+ public:
+  /// Starts it.
+  ///   arguments  of this program
+  ///   file       where what it prints is kept
+  ///   what       of a message: "the run on dp=2"
+  MeasuredRun(const std::filesystem::path& starter, int num_ranks, const std::vector<std::string>& arguments,
+              std::filesystem::path file, std::string what);
+  /// Ends it, if it was not waited for.
+  ~MeasuredRun();
+  MeasuredRun(const MeasuredRun&) = delete;
+  MeasuredRun& operator=(const MeasuredRun&) = delete;
+
+  /// What it printed, once it has ended. Throws an error if it did not end well (UserError for exit code 2, else
+  /// WorldError), or printed anything else. Once.
+  nlohmann::json wait();
+
+ private:
+  int end();  // its status, as waitpid has it
+
+  std::filesystem::path file_;
+  std::string what_;
+  pid_t child_ = -1;
+};
 
 }  // namespace triptych::launcher

@@ -13,8 +13,9 @@
 namespace triptych::launcher {
 namespace {
 
-constexpr std::array<std::string_view, 3> kMeshAxes{"pp", "dp", "tp"};
+constexpr std::array<std::string_view, 4> kMeshAxes{"pp", "dp", "cp", "tp"};
 constexpr int kMostScalingRanks = 1024;
+constexpr std::string_view kAlone = "alone";
 
 bool is_axis(std::string_view word) {
   return std::find(kMeshAxes.begin(), kMeshAxes.end(), word) != kMeshAxes.end();
@@ -22,7 +23,7 @@ bool is_axis(std::string_view word) {
 
 [[noreturn]] void refuse(std::string_view mesh, const std::string& why) {
   throw UserError("--mesh",
-                  fmt::format("{}, found `{}`. Write dp, tp or pp, or a mesh such as dp=2,tp=2; other keys of "
+                  fmt::format("{}, found `{}`. Write dp, cp, tp or pp, or a mesh such as dp=2,tp=2; other keys of "
                               "[parallel] may follow: pp,microbatches=8",
                               why, mesh));
 }
@@ -34,6 +35,10 @@ struct MeshWords {
 
 MeshWords parse_mesh(const std::string& text) {
   MeshWords mesh;
+  if (text == kAlone) {
+    mesh.axis = kAlone;
+    return mesh;
+  }
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
     const std::string word = text.substr(begin, end - begin);
@@ -75,7 +80,7 @@ std::vector<ScalingPoint> plan_scaling(std::span<const std::string> meshes, std:
   const auto add = [&](const std::string& text, const MeshWords& words, int axis_size) {
     std::map<std::string_view, int> sizes;
     for (const std::string_view axis : kMeshAxes) sizes[axis] = 1;
-    if (!words.axis.empty()) sizes[words.axis] = axis_size;
+    if (is_axis(words.axis)) sizes[words.axis] = axis_size;
     for (const auto& [key, value] : words.settings) {
       if (is_axis(key)) sizes[key] = size_of(text, value);
     }
@@ -98,7 +103,14 @@ std::vector<ScalingPoint> plan_scaling(std::span<const std::string> meshes, std:
       }
     }
     if (mode == ScalingMode::kWeak) point.global_batch *= point.num_ranks;
-    point.overrides.push_back(fmt::format("training.global_batch={}", point.global_batch));
+    const int64_t run_batch = point.global_batch;
+    if (words.axis == kAlone && axis_size > 1) {
+      point.num_ranks = axis_size;
+      point.name = fmt::format("{} alone", axis_size);
+      point.is_alone = true;
+      point.global_batch *= axis_size;
+    }
+    point.overrides.push_back(fmt::format("training.global_batch={}", run_batch));
     const bool is_known =
         std::any_of(points.begin(), points.end(), [&](const ScalingPoint& other) { return other.name == point.name; });
     if (!is_known) points.push_back(std::move(point));
@@ -106,6 +118,11 @@ std::vector<ScalingPoint> plan_scaling(std::span<const std::string> meshes, std:
   if (std::find(ranks.begin(), ranks.end(), 1) != ranks.end()) add("", {}, 1);
   for (const std::string& text : meshes) {
     const MeshWords words = parse_mesh(text);
+    if (words.axis == kAlone && mode == ScalingMode::kStrong) {
+      throw UserError("--mesh",
+                      "`alone` must be compared in --mode weak: runs that know nothing of each other share no "
+                      "batch. Leave it out");
+    }
     if (words.axis.empty()) {
       add(text, words, 1);
     } else {

@@ -18,14 +18,16 @@ struct ScalingPoint {
   std::string name;  ///< "dp=2", "pp=4,microbatches=16"; "1 rank"
   std::string line;  ///< of the plots: the words that asked for it
   int num_ranks = 1;
+  bool is_alone = false;  ///< the ranks are runs of their own, which know nothing of each other
   int64_t global_batch = 0;
   std::vector<std::string> overrides;  ///< of the config, as --set has them
 };
 
 /// The meshes that the command line asks for, each once, by number of ranks.
 ///
-///   meshes  comma-separated words each: KEY=VALUE sets parallel.KEY, axes (pp, dp, tp) that are not named have one
+///   meshes  comma-separated words each: KEY=VALUE sets parallel.KEY, axes (pp, dp, cp, tp) that are not named have one
 ///           rank; an axis alone ("tp", "pp,microbatches=16") stands for a mesh of each of `ranks`
+///           "alone" stands for as many runs of one rank at once: what the machine itself leaves to each
 ///   ranks   1 among them is the config on one rank, whatever else a mesh says
 ///   batch   of the config
 /// Throws UserError for words that are not of that form, a number of ranks above 1024, or if less than two meshes

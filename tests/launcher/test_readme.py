@@ -24,6 +24,7 @@ NOT_RUN = {
     "launcher/quickstart": "installs packages, builds and trains for minutes",
     "launcher/test": "runs all tests, this one too",
     "triptych bench step configs/bench_clip_small.toml": "times steps of a large model: minutes",
+    "triptych bench scaling configs/bench_clip_512.toml --ranks 1,2 --mesh dp --mesh tp": "times steps of a large model: minutes",
     "triptych bench gemm": "times products for ten seconds",
 }
 # Instead of what `config new` chooses.

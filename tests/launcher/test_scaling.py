@@ -57,7 +57,7 @@ class Scaling(unittest.TestCase):
         self.assertEqual([row["ranks"] for row in rows], ["1", "2", "2"])
         rounds = [[json.loads((self.out / "runs" / f"mesh_{i + 1}_round_{r}.json").read_text()) for r in (1, 2)]
                   for i in range(3)]
-        meshes = [{"pp": 1, "dp": 1, "tp": 1}, {"pp": 1, "dp": 2, "tp": 1}, {"pp": 1, "dp": 1, "tp": 2}]
+        meshes = [{"pp": 1, "dp": dp, "cp": 1, "tp": tp} for dp, tp in ((1, 1), (2, 1), (1, 2))]
         of_ranks = rows_of(self.out / "ranks.csv")
         for i, (row, runs) in enumerate(zip(rows, rounds)):
             ranks = len(runs[0]["by_rank"])
@@ -113,8 +113,21 @@ class Scaling(unittest.TestCase):
         self.assertIn("must be a new or an empty folder", again.stderr)
         self.assertEqual((self.out / "scaling.csv").read_bytes(), before)
 
+    def test_ranks_that_know_nothing_of_each_other_are_runs_of_one_rank(self):
+        told = self.bench("--mesh", "alone")
+        self.assertEqual(told.returncode, 0, told.stderr)
+        rows = rows_of(self.out / "scaling.csv")
+        self.assertEqual([(row["mesh"], row["ranks"], row["global_batch"]) for row in rows],
+                         [("1 rank", "1", "4"), ("2 alone", "2", "8")])
+        both = [[json.loads((self.out / "runs" / f"mesh_2_round_{r}_run_{i}.json").read_text()) for i in (1, 2)] for r in (1, 2)]
+        self.assertEqual({(run["ranks"], run["global_batch"]) for round in both for run in round}, {(1, 4)})
+        times = [mean(run["step_ms"]["median"] for run in round) for round in both]
+        self.assertAlmostEqual(float(rows[1]["samples_per_s_median"]) / (8 / median(times) * 1e3), 1, 4)
+        self.assertEqual({one["rank"] for one in rows_of(self.out / "ranks.csv") if one["mesh"] == "2 alone"}, {"0", "1"})
+        self.assertEqual(float(rows[1]["pipeline_share"]), 0)
+
     def test_what_cannot_be_measured_is_refused(self):
-        self.refused(2, ["[--mesh]", "must be an axis of the mesh", "`sp`", "Write dp, tp or pp"], "--mesh", "sp")
+        self.refused(2, ["[--mesh]", "must be an axis of the mesh", "`sp`", "Write dp, cp, tp or pp"], "--mesh", "sp")
         self.refused(2, ["one axis may stand alone", "`dp,tp`"], "--mesh", "dp,tp")
         self.refused(2, ["an axis of the mesh must be named", "`microbatches=2`"], "--mesh", "microbatches=2")
         self.refused(2, ["must be there once", "`dp=2,dp=2`"], "--mesh", "dp=2,dp=2")
@@ -125,6 +138,7 @@ class Scaling(unittest.TestCase):
         self.refused(2, ["at least two meshes", "found 1 rank", "Name more --ranks"], "--ranks", "1")
         self.refused(2, ["--ranks"], "--ranks", "0")
         self.refused(2, ["--mode"], "--mode", "medium")
+        self.refused(2, ["`alone` must be compared in --mode weak"], "--mesh", "alone", "--mode", "strong")
         # What the config cannot be, as it says it itself.
         self.refused(2, ["parallel.microbatchs", "parallel.microbatches"], "--mesh", "pp=2,microbatchs=2")
         self.refused(2, ["must be a multiple of parallel.dp * parallel.microbatches"], "--mesh", "dp=3", "--mode", "strong")
