@@ -167,7 +167,7 @@ void run(double milliseconds) {
 }  // namespace triptych::test
 
 int main(int argc, char** argv) {
-  const double milliseconds = argc > 1 ? std::atof(argv[1]) : 10;
+  const double milliseconds = argc > 1 ? std::atof(argv[1]) : 20;
   if (argc > 2 || !(milliseconds > 0 && milliseconds <= 1000)) {
     fmt::print(stderr, "usage: benchmark_schedules [MS], milliseconds from above 0 to 1000\n");
     return 2;
