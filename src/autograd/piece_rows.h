@@ -23,9 +23,14 @@ class PieceRows {
   Tensor in_row(const Tensor& row, std::size_t i, int rank) const;
   /// The same piece in the tensor that operations read, or in its gradient.
   Tensor in_whole(const Tensor& whole, std::size_t i, int rank) const;
+  /// All ranks' pieces of parameter i, from the tensor, contiguous, to `rows`, [ranks * row_elements()], and back: one
+  /// kernel, a second one where the ranks do not divide the dim.
+  void to_rows(const Tensor& whole, std::size_t i, const Tensor& rows) const;
+  void from_rows(const Tensor& rows, std::size_t i, const Tensor& whole) const;
 
  private:
   Range range(std::size_t i, int rank) const;
+  void copy_all(const Tensor& whole, std::size_t i, const Tensor& rows, bool is_to_rows) const;
 
   std::vector<Parameter*> parameters_;
   int num_ranks_;

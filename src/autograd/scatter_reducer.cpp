@@ -103,12 +103,7 @@ void ScatterReducer::scatter(AxisSet axes, const std::vector<std::size_t>& place
   const int64_t row = rows.row_elements();
   // What lies between the pieces is summed with them: zeros.
   const Tensor sent = Tensor::zeros(*device_, DType::kFloat32, Shape{num_ranks * row}, MemoryPart::kGradients);
-  for (int rank = 0; rank < num_ranks; ++rank) {
-    const Tensor of_rank = sent.slice(0, rank * row, row);
-    for (std::size_t k = 0; k < places.size(); ++k) {
-      rows.in_row(of_rank, k, rank).copy_from(rows.in_whole(gradients[k], k, rank));
-    }
-  }
+  for (std::size_t k = 0; k < places.size(); ++k) rows.to_rows(gradients[k], k, sent);
   const Tensor received = Tensor::empty(*device_, DType::kFloat32, Shape{row}, MemoryPart::kGradients);
   std::shared_ptr<Pending> pending =
       mesh_->group(Axis::kDp).reduce_scatter(sent.raw(), received.raw(), row, DType::kFloat32, ReduceOp::kSum);

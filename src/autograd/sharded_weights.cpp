@@ -162,10 +162,7 @@ void ShardedWeights::complete(Unit& unit) {
     for (std::size_t i = 0; i < rows.parameters().size(); ++i) {
       Tensor& whole = rows.parameters()[i]->compute;
       whole.provide_memory(MemoryPart::kComputeCopies);
-      for (int rank = 0; rank < mesh_->size(Axis::kDp); ++rank) {
-        const Tensor row = unit.received[2 * k].slice(0, rank * rows.row_elements(), rows.row_elements());
-        rows.in_whole(whole, i, rank).copy_from(rows.in_row(row, i, rank));
-      }
+      rows.from_rows(unit.received[2 * k], i, whole);
     }
   }
   unit.received.clear();
