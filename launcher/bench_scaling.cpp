@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -72,8 +73,9 @@ nlohmann::json joined(const std::vector<nlohmann::json>& runs) {
   return all;
 }
 
-nlohmann::json measure(const ScalingOptions& options, const ScalingPoint& point, const std::filesystem::path& starter,
-                       const std::filesystem::path& stem) {
+// What each run printed: one, or as many as there are ranks alone.
+std::vector<nlohmann::json> measure(const ScalingOptions& options, const ScalingPoint& point,
+                                    const std::filesystem::path& starter) {
   std::vector<std::string> arguments{"bench",
                                      "step",
                                      options.config.file.string(),
@@ -86,14 +88,12 @@ nlohmann::json measure(const ScalingOptions& options, const ScalingPoint& point,
   }
   std::vector<std::unique_ptr<MeasuredRun>> runs;
   for (int i = 0; i < (point.is_alone ? point.num_ranks : 1); ++i) {
-    const std::string file =
-        point.is_alone ? fmt::format("{}_run_{}.json", stem.string(), i + 1) : stem.string() + ".json";
-    runs.push_back(std::make_unique<MeasuredRun>(starter, ranks_of_a_run(point), arguments, file,
+    runs.push_back(std::make_unique<MeasuredRun>(starter, ranks_of_a_run(point), arguments,
                                                  fmt::format("the run on {}", point.name)));
   }
   std::vector<nlohmann::json> said;
   for (const std::unique_ptr<MeasuredRun>& run : runs) said.push_back(run->wait());
-  return joined(said);
+  return said;
 }
 
 int bench_scaling(const ScalingOptions& options) {
@@ -106,8 +106,7 @@ int bench_scaling(const ScalingOptions& options) {
   std::vector<ScalingRuns> runs;
   for (ScalingPoint& point : plan(options)) runs.push_back({std::move(point), {}});
   const std::filesystem::path starter = rank_starter();
-  interop::NewFolder folder(options.out);
-  std::filesystem::create_directory(folder.path() / "runs");
+  { const interop::NewFolder can_be_made(options.out); }  // told now; made once there is something to put there
   const int most_busy = runs.back().point.num_ranks * options.threads;
   const auto cores = static_cast<int>(std::thread::hardware_concurrency());
   if (most_busy > cores) {
@@ -116,26 +115,33 @@ int bench_scaling(const ScalingOptions& options) {
                     "with enough. Measure with fewer --ranks or --threads",
                     most_busy, cores));
   }
+  std::map<std::string, std::string> printed;  // by file
   for (int round = 1; round <= options.rounds; ++round) {
     for (std::size_t i = 0; i < runs.size(); ++i) {
       const ScalingPoint& point = runs[i].point;
-      const std::filesystem::path stem = folder.path() / "runs" / fmt::format("mesh_{}_round_{}", i + 1, round);
-      runs[i].rounds.push_back(measure(options, point, starter, stem));
+      const std::vector<nlohmann::json> said = measure(options, point, starter);
+      for (std::size_t run = 0; run < said.size(); ++run) {
+        const std::string which = said.size() > 1 ? fmt::format("_run_{}", run + 1) : "";
+        printed[fmt::format("mesh_{}_round_{}{}.json", i + 1, round, which)] = said[run].dump() + "\n";
+      }
+      runs[i].rounds.push_back(joined(said));
       print_progress(fmt::format("round {} of {}, {}: {:.1f} ms a step\n", round, options.rounds, point.name,
                                  runs[i].rounds.back().at("step_ms").at("median").get<double>()));
     }
   }
   const std::vector<ScalingSummary> summaries = summarize(runs);
+  const nlohmann::json& first = runs.front().rounds.front();
+  print("{}, {}, {} scaling, {} {} a rank\n\n{}", first.value("device", ""), first.value("precision", ""), options.mode,
+        options.threads, options.threads == 1 ? "thread" : "threads", scaling_table(runs, summaries));
+  interop::NewFolder folder(options.out);
+  std::filesystem::create_directory(folder.path() / "runs");
+  for (const auto& [name, text] : printed) write_file_atomically(folder.path() / "runs" / name, text);
   write_file_atomically(folder.path() / "scaling.csv", scaling_csv(runs, summaries));
   write_file_atomically(folder.path() / "ranks.csv", ranks_csv(runs));
   for (const auto& [name, svg] : scaling_plots(runs, summaries)) write_file_atomically(folder.path() / name, svg);
   folder.commit();
-  const nlohmann::json& first = runs.front().rounds.front();
-  print(
-      "{}, {}, {} scaling, {} {} a rank\n\n{}\nwritten to {}: scaling.csv, ranks.csv, throughput.svg, efficiency.svg, "
-      "time.svg, memory.svg, runs/\n",
-      first.value("device", ""), first.value("precision", ""), options.mode, options.threads,
-      options.threads == 1 ? "thread" : "threads", scaling_table(runs, summaries), options.out.string());
+  print("\nwritten to {}: scaling.csv, ranks.csv, throughput.svg, efficiency.svg, time.svg, memory.svg, runs/\n",
+        options.out.string());
   return 0;
 }
 

@@ -1,35 +1,45 @@
 #include "launcher/measured_run.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 
-#include <fcntl.h>
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/file.h"
 
 namespace triptych::launcher {
 namespace {
 
-constexpr uint64_t kMostAnswerBytes = uint64_t{64} << 20;
+constexpr int64_t kMostAnswerBytes = int64_t{64} << 20;
 
 std::filesystem::path this_program() {
   return std::filesystem::read_symlink("/proc/self/exe");
 }
 
 // In the child, between fork and exec: nothing that allocates.
-[[noreturn]] void become(char* const* words, const char* output, pid_t parent) {
+[[noreturn]] void become(char* const* words, int output, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   ::signal(SIGPIPE, SIG_DFL);  // which this program ignores
-  const int file = ::open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (::getppid() != parent || file < 0 || ::dup2(file, STDOUT_FILENO) < 0) ::_exit(1);
+  if (::getppid() != parent || ::dup2(output, STDOUT_FILENO) < 0) ::_exit(1);
   ::execv(words[0], words);
   ::_exit(1);
+}
+
+// "" if it is too long to be what is waited for.
+std::string text_of(int file) {
+  struct stat status {};
+  if (::fstat(file, &status) != 0 || status.st_size > kMostAnswerBytes) return "";
+  std::string text(static_cast<std::size_t>(status.st_size), ' ');
+  const ssize_t length = ::pread(file, text.data(), text.size(), 0);
+  text.resize(static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
+  return text;
 }
 
 }  // namespace
@@ -43,8 +53,14 @@ std::filesystem::path rank_starter() {
 }
 
 MeasuredRun::MeasuredRun(const std::filesystem::path& starter, int num_ranks, const std::vector<std::string>& arguments,
-                         std::filesystem::path file, std::string what)
-    : file_(std::move(file)), what_(std::move(what)) {
+                         std::string what)
+    : what_(std::move(what)), output_(::memfd_create("measured", MFD_CLOEXEC)) {
+  const auto fail = [&] {
+    const int error = errno;
+    if (output_ >= 0) ::close(output_);
+    throw WorldError("bench scaling", fmt::format("{} cannot begin: {}", what_, describe_errno(error)));
+  };
+  if (output_ < 0) fail();
   std::vector<std::string> words{starter.string(), std::to_string(num_ranks), this_program().string()};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
@@ -52,14 +68,16 @@ MeasuredRun::MeasuredRun(const std::filesystem::path& starter, int num_ranks, co
   pointers.push_back(nullptr);
   const pid_t parent = ::getpid();
   child_ = ::fork();
-  if (child_ == 0) become(pointers.data(), file_.c_str(), parent);
-  if (child_ < 0) throw WorldError("bench scaling", fmt::format("{} cannot begin: {}", what_, describe_errno(errno)));
+  if (child_ == 0) become(pointers.data(), output_, parent);
+  if (child_ < 0) fail();
 }
 
 MeasuredRun::~MeasuredRun() {
-  if (child_ < 0) return;
-  ::kill(child_, SIGTERM);  // asks its ranks to stop
-  end();
+  if (child_ >= 0) {
+    ::kill(child_, SIGTERM);  // asks its ranks to stop
+    end();
+  }
+  ::close(output_);
 }
 
 int MeasuredRun::end() {
@@ -79,11 +97,11 @@ nlohmann::json MeasuredRun::wait() {
                             "nothing was written",
                             what_, how));
   }
-  nlohmann::json answer = nlohmann::json::parse(read_text_file(file_, kMostAnswerBytes), nullptr, false);
+  nlohmann::json answer = nlohmann::json::parse(text_of(output_), nullptr, false);
   if (!answer.is_object()) {
-    throw WorldError(file_.string(), fmt::format("{} must print one JSON object and nothing else. Start it by hand to "
-                                                 "see what it prints",
-                                                 what_));
+    throw WorldError("bench scaling", fmt::format("{} must print one JSON object and nothing else. Start it by hand to "
+                                                  "see what it prints",
+                                                  what_));
   }
   return answer;
 }

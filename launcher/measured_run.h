@@ -19,10 +19,9 @@ class MeasuredRun {
  public:
   /// Starts it.
   ///   arguments  of this program
-  ///   file       where what it prints is kept
   ///   what       of a message: "the run on dp=2"
   MeasuredRun(const std::filesystem::path& starter, int num_ranks, const std::vector<std::string>& arguments,
-              std::filesystem::path file, std::string what);
+              std::string what);
   /// Ends it, if it was not waited for.
   ~MeasuredRun();
   MeasuredRun(const MeasuredRun&) = delete;
@@ -35,8 +34,8 @@ class MeasuredRun {
  private:
   int end();  // its status, as waitpid has it
 
-  std::filesystem::path file_;
   std::string what_;
+  int output_ = -1;  // a file in memory, which ends with this process
   pid_t child_ = -1;
 };
 
