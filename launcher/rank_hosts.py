@@ -9,8 +9,8 @@ MOST_RANKS = 99999
 LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._:-]{0,252})[ \t]+slots=([1-9][0-9]{0,4})")
 # A name, an address with the number of its bits, or several with commas between them, as Open MPI takes them.
 INTERFACES = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*(,[A-Za-z0-9][A-Za-z0-9._:/-]*)*")
-# A host whose kernel answers nothing for 8 + 3 x 4 s is gone: mpirun ends the job, and the daemon there its ranks.
-KEEPALIVE = {"oob_tcp_keepalive_time": 8, "oob_tcp_keepalive_intvl": 4, "oob_tcp_keepalive_probes": 3}
+# A host whose kernel answers nothing for 5 + 3 x 3 s is gone: mpirun ends the job, and the daemon there its ranks.
+KEEPALIVE = {"oob_tcp_keepalive_time": 5, "oob_tcp_keepalive_intvl": 3, "oob_tcp_keepalive_probes": 3}
 
 
 class HostsError(Exception):

@@ -1,7 +1,11 @@
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <map>
+#include <optional>
+#include <sstream>
 #include <string>
 
 #include <sched.h>
@@ -10,6 +14,7 @@
 #include "base/error.h"
 #include "base/program_identity.h"
 #include "parallel/exit_code.h"
+#include "parallel/host_watch.h"
 #include "parallel/mpi_group.h"
 #include "parallel/roll_call.h"
 #include "parallel/time_limit.h"
@@ -26,12 +31,21 @@ int environment_int(const char* name) {
   return value == nullptr ? 0 : std::atoi(value);
 }
 
+cpu_set_t own_cores() {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (sched_getaffinity(0, sizeof cores, &cores) != 0) CPU_ZERO(&cores);
+  return cores;
+}
+
 class SoloWorld : public World {
  public:
   Group& group() override { return *group_; }
   int node_rank() const override { return 0; }
   int node_size() const override { return 1; }
   const std::string& host() const override { return host_; }
+  int node_cores() const override { return std::max(1, CPU_COUNT(&cores_)); }
+  const Machines& machines() const override { return machines_; }
   void doing(std::string_view) override {}
   double waited_s() const override { return 0; }
   std::string ask_all(const PeerError&) override { return "There is no other rank"; }
@@ -44,15 +58,45 @@ class SoloWorld : public World {
  private:
   std::unique_ptr<Group> group_ = make_self_group("world");
   std::string host_ = machine_name();
+  cpu_set_t cores_ = own_cores();
+  Machines machines_{std::vector<int>{0}, {host_}};
 };
 
-// True if the ranks of `node` may run on at least as many cores as there are ranks.
-bool has_a_core_each(MPI_Comm node, int node_size) {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  if (sched_getaffinity(0, sizeof cores, &cores) != 0) return false;
+// Of the ranks of `node` together; 0 if it is not known.
+int cores_of_all(MPI_Comm node) {
+  cpu_set_t cores = own_cores();
   check_mpi(MPI_Allreduce(MPI_IN_PLACE, &cores, sizeof cores, MPI_BYTE, MPI_BOR, node), "world", "MPI_Allreduce");
-  return CPU_COUNT(&cores) >= node_size;
+  return CPU_COUNT(&cores);
+}
+
+// The machines but `own`, each with the addresses that it alone has: "10.0.0.1 fe80::1" of each rank.
+std::vector<HostWatch::Peer> watched_peers(const Machines& machines, const std::vector<std::string>& addresses,
+                                           int own) {
+  std::map<std::string, int> num_machines;  // that have an address
+  std::vector<std::vector<std::string>> of_machine(static_cast<std::size_t>(machines.count()));
+  for (int machine = 0; machine < machines.count(); ++machine) {
+    std::istringstream words(addresses[static_cast<std::size_t>(machines.ranks(machine).front())]);
+    for (std::string word; words >> word;) {
+      ++num_machines[word];
+      of_machine[static_cast<std::size_t>(machine)].push_back(word);
+    }
+  }
+  std::vector<HostWatch::Peer> peers;
+  for (int machine = 0; machine < machines.count(); ++machine) {
+    if (machine == own) continue;
+    std::vector<std::string>& all = of_machine[static_cast<std::size_t>(machine)];
+    std::erase_if(all, [&](const std::string& address) { return num_machines[address] > 1; });
+    peers.push_back({.host = machines.host(machine), .addresses = std::move(all)});
+  }
+  return peers;
+}
+
+// The first ranks of the machines before and behind this one's, of which each is watched by two so.
+std::vector<int> next_machines_ranks(const Machines& machines, int own) {
+  const int count = machines.count();
+  std::vector<int> ranks{machines.ranks((own + 1) % count).front()};
+  if (count > 2) ranks.push_back(machines.ranks((own + count - 1) % count).front());
+  return ranks;
 }
 
 class MpiWorld : public World {
@@ -79,7 +123,8 @@ class MpiWorld : public World {
     check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "world", "MPI_Comm_dup");
     group_ = std::make_unique<MpiGroup>(std::move(identity), comm, context_);
     roll_call_ = std::make_unique<RollCall>(RollCall::Options{
-        .hosts = hosts_, .neighbour = [this, rank](int other) { return describe_neighbour(other, rank); }});
+        .machines = &*machines_, .neighbour = [this, rank](int other) { return describe_neighbour(other, rank); }});
+    if (machines_->count() > 1) watch_hosts(rank);
     doing("setting up");
   }
 
@@ -88,6 +133,7 @@ class MpiWorld : public World {
     if (std::uncaught_exceptions() > num_exceptions_) abort_mpi(1);
     group_.reset();
     context_->progress->remove(&context_->requests);
+    watch_.reset();
     roll_call_.reset();
     const TimeLimit limit(context_->progress->timeout(), "world", "have ended");
     MPI_Finalize();
@@ -97,6 +143,9 @@ class MpiWorld : public World {
   int node_rank() const override { return node_rank_; }
   int node_size() const override { return node_size_; }
   const std::string& host() const override { return host_; }
+  int node_cores() const override { return std::max(1, node_cores_); }
+  const Machines& machines() const override { return *machines_; }
+  std::string interfaces() const override { return watch_ ? watch_->interfaces() : ""; }
   void doing(std::string_view what) override {
     if (seat_ != nullptr) seat_->status.set(what);
   }
@@ -123,13 +172,16 @@ class MpiWorld : public World {
     std::vector<Place> all(static_cast<std::size_t>(size));
     check_mpi(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all.data(), sizeof mine, MPI_BYTE, MPI_COMM_WORLD), "world",
               "MPI_Allgather");
+    std::vector<std::string> hosts;
     for (const Place& place : all) {
       context_->nodes.push_back(place.node);
       context_->node_ranks.push_back(place.node_rank);
-      hosts_.emplace_back(place.host.data());
+      hosts.emplace_back(place.host.data());
     }
+    machines_.emplace(context_->nodes, hosts);
     Progress::Options waiting{.timeout = options.timeout};
-    if (has_a_core_each(node, node_size_)) waiting.spin = kSpinOnOwnCore;
+    node_cores_ = cores_of_all(node);
+    if (node_cores_ >= node_size_) waiting.spin = kSpinOnOwnCore;
     if (options.share_memory && node_size_ > 1) {
       context_->seats = share_segment(node, static_cast<std::size_t>(node_size_) * sizeof(Seat));
     }
@@ -141,10 +193,25 @@ class MpiWorld : public World {
     }
     waiting.on_poll = [this] {
       if (roll_call_) roll_call_->answer([this] { return context_->progress->awaited(); });
+      if (watch_) watch_->poll();
     };
+    waiting.why_in_vain = [this] { return watch_ ? watch_->lost() : ""; };
     context_->progress = std::make_shared<Progress>(waiting);
     context_->progress->add(&context_->requests);
     MPI_Comm_free(&node);
+  }
+
+  // Collective.
+  void watch_hosts(int rank) {
+    std::string addresses;
+    for (const CardAddress& card : card_addresses()) addresses += card.address + " ";
+    const int machine = machines_->of_ranks()[static_cast<std::size_t>(rank)];
+    HostWatch::Options options{.peers = watched_peers(*machines_, group_->all_gather_string(addresses), machine)};
+    // One rank a machine is enough to make the others acknowledge; all look.
+    if (node_rank_ == 0) {
+      options.nudge = [this, ranks = next_machines_ranks(*machines_, machine)] { roll_call_->nudge(ranks); };
+    }
+    watch_.emplace(std::move(options));
   }
 
   // "its process 4711 is stopped by a signal, it was doing: step 12"; empty for a rank of another machine.
@@ -157,12 +224,13 @@ class MpiWorld : public World {
 
   const int num_exceptions_ = std::uncaught_exceptions();
   const std::string host_ = machine_name();
-  int node_rank_ = 0, node_size_ = 1;
-  std::vector<std::string> hosts_;  // by world rank
+  int node_rank_ = 0, node_size_ = 1, node_cores_ = 1;
+  std::optional<Machines> machines_;
   std::shared_ptr<MpiContext> context_;
   Seat* seat_ = nullptr;  // this rank's, if memory is shared
   std::unique_ptr<MpiGroup> group_;
   std::unique_ptr<RollCall> roll_call_;
+  std::optional<HostWatch> watch_;  // of several machines; uses the roll call
 };
 
 }  // namespace

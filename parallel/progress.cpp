@@ -126,6 +126,13 @@ void Progress::wait_until_finished(const Flight& flight) {
     }
     if (now >= next_check) {
       flight.check_peers_alive();
+      if (const std::string why = options_.why_in_vain(); !why.empty()) {
+        gave_up_at_ = now;
+        throw PeerError(flight.identity().where(),
+                        fmt::format("every machine must answer: {}. This rank waited for number {}, {}", why,
+                                    flight.operation().sequence, flight.operation().to_string()),
+                        flight.to_string());
+      }
       next_check = now + kLongestSleep;
     }
     sleep(num_idle - kNumYields, longest - (now - begin));

@@ -76,6 +76,9 @@ class Progress {
     std::chrono::microseconds spin{0};
     Doorbell* doorbell = nullptr;  ///< this rank's; nullptr if no source rings
     std::function<void()> on_poll = [] {};
+    /// Why it is no use to wait any more, "hostb has acknowledged nothing for 16 s"; empty if it is. Asked now and
+    /// then.
+    std::function<std::string()> why_in_vain = [] { return std::string(); };
   };
 
   explicit Progress(const Options& options) : options_(options) {}

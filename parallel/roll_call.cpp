@@ -12,24 +12,11 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-constexpr int kQuestion = 1, kAnswer = 2;  // tags
+constexpr int kQuestion = 1, kAnswer = 2, kNudge = 3;  // tags
 constexpr auto kBetweenLooks = 100ms;
 constexpr std::size_t kMostAnswerBytes = 1 << 20;
 // A message's first character: what its sender knows, if it has given up.
 constexpr char kGoesOn = '-', kKnowsCause = 'c', kSawEcho = 'e';
-
-// "rank 0", "ranks 0-2, 5".
-std::string ranks_text(const std::vector<int>& ranks) {
-  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
-  for (std::size_t i = 0; i < ranks.size();) {
-    std::size_t end = i + 1;
-    while (end < ranks.size() && ranks[end] == ranks[end - 1] + 1) ++end;
-    text += fmt::format("{}{}", i == 0 ? "" : ", ", ranks[i]);
-    if (end > i + 1) text += fmt::format("-{}", ranks[end - 1]);
-    i = end;
-  }
-  return text;
-}
 
 }  // namespace
 
@@ -86,11 +73,17 @@ void RollCall::answer_all(const std::string& waiting) {
   for (Incoming question = receive(kQuestion); question.from >= 0; question = receive(kQuestion)) {
     send(question.from, kAnswer, (waiting + neighbours()).substr(0, kMostAnswerBytes));
   }
+  while (receive(kNudge).from >= 0) {
+  }
   // MPI sends only while it is called.
   std::erase_if(outgoing_, [](const std::unique_ptr<Outgoing>& message) {
     int is_sent = 0;
     return MPI_Test(&message->request, &is_sent, MPI_STATUS_IGNORE) != MPI_SUCCESS || is_sent != 0;
   });
+}
+
+void RollCall::nudge(std::span<const int> ranks) {
+  for (const int rank : ranks) send(rank, kNudge, "");
 }
 
 // A line "\n3 its process ..." for each other rank of this machine: should it be missing, this one can tell.
@@ -131,6 +124,32 @@ std::string RollCall::ask(const PeerError& error) {
   return describe(answers);
 }
 
+// "rank 3 on n2 (its process 4711 is stopped by a signal, ...), ranks 4, 6 on n3, n4 with all its ranks, 8-11".
+std::string RollCall::missing_text(const std::map<int, std::string>& answers,
+                                   const std::map<int, std::string>& known) const {
+  std::string text;
+  const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
+  const Machines& machines = *options_.machines;
+  for (int machine = 0; machine < machines.count(); ++machine) {
+    const std::string& host = machines.host(machine);
+    std::vector<int> unknown;
+    for (const int rank : machines.ranks(machine)) {
+      if (answers.contains(rank)) continue;
+      const auto found = known.find(rank);
+      if (found == known.end()) {
+        unknown.push_back(rank);
+      } else {
+        add(fmt::format("rank {} on {} ({})", rank, host, found->second));
+      }
+    }
+    if (unknown.empty()) continue;
+    const bool is_whole = unknown.size() > 1 && unknown.size() == machines.ranks(machine).size();
+    add(is_whole ? fmt::format("{} with all its ranks, {}", host, ranks_text(unknown).substr(sizeof "ranks"))
+                 : fmt::format("{} on {}", ranks_text(unknown), host));
+  }
+  return text;
+}
+
 std::string RollCall::describe(const std::map<int, std::string>& answers) const {
   std::map<int, std::string> known;             // of a rank, by those of its machine
   std::map<std::string, std::vector<int>> who;  // waits there
@@ -145,20 +164,14 @@ std::string RollCall::describe(const std::map<int, std::string>& answers) const 
       if (blank != std::string::npos) known[std::atoi(line.c_str())] = line.substr(blank + 1);
     }
   }
-  std::string text, waiters;
-  for (int rank = 0; rank < size_; ++rank) {
-    if (answers.contains(rank)) continue;
-    const auto found = known.find(rank);
-    text +=
-        fmt::format("{}rank {} on {}{}", text.empty() ? "" : ", ", rank, options_.hosts[static_cast<std::size_t>(rank)],
-                    found == known.end() ? "" : fmt::format(" ({})", found->second));
-  }
+  const std::string missing = missing_text(answers, known);
+  std::string waiters;
   for (const auto& [what, ranks] : who) {
     waiters += fmt::format("{}{}{}", waiters.empty() ? "" : ", ", ranks_text(ranks),
                            what.empty() ? "" : fmt::format(" ({})", what));
   }
-  if (text.empty()) return fmt::format("All ranks answer, so they wait for each other: {}", waiters);
-  return fmt::format("No answer from {}{}{}", text, waiters.empty() ? "" : "; these answer: ", waiters);
+  if (missing.empty()) return fmt::format("All ranks answer, so they wait for each other: {}", waiters);
+  return fmt::format("No answer from {}{}{}", missing, waiters.empty() ? "" : "; these answer: ", waiters);
 }
 
 }  // namespace triptych::parallel

@@ -6,9 +6,11 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "parallel/machines.h"
 #include "parallel/mpi_group.h"
 #include "parallel/peer_error.h"
 
@@ -24,7 +26,7 @@ class RollCall {
  public:
   struct Options {
     std::chrono::milliseconds patience{1500};  ///< with those who do not answer
-    std::vector<std::string> hosts;            ///< by world rank
+    const Machines* machines = nullptr;        ///< of all ranks; outlives the roll call
     /// What a rank of this machine does, "its process 4711 is stopped by a signal, it was doing: step 12", by world
     /// rank; empty for others.
     std::function<std::string(int world_rank)> neighbour;
@@ -41,8 +43,12 @@ class RollCall {
   void answer(const std::function<std::string()>& waiting);
 
   /// Asks, and returns a sentence for the error's end: "No answer from rank 3 on n2 (its process ...); these answer:
-  /// ranks 0, 1 (number 20, ...), rank 2 (...)". If another rank is to tell, waits for long enough to be ended by it.
+  /// ranks 0, 1 (number 20, ...), rank 2 (...)", or "No answer from n2 with all its ranks, 4-7". If another rank is to
+  /// tell, waits for long enough to be ended by it.
   std::string ask(const PeerError& error);
+
+  /// Sends these ranks a message that means nothing, so that their machines' systems have something to acknowledge.
+  void nudge(std::span<const int> ranks);
 
  private:
   /// A rank that has given up, in the order in which they come to tell.
@@ -66,6 +72,7 @@ class RollCall {
   void note(const Caller& caller);
   void answer_all(const std::string& waiting);
   std::string neighbours() const;
+  std::string missing_text(const std::map<int, std::string>& answers, const std::map<int, std::string>& known) const;
   std::string describe(const std::map<int, std::string>& answers) const;
 
   Options options_;

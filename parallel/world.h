@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "parallel/group.h"
+#include "parallel/machines.h"
 #include "parallel/peer_error.h"
 
 namespace triptych::parallel {
@@ -31,6 +32,13 @@ class World {
   virtual int node_size() const = 0;
   /// The machine's name.
   virtual const std::string& host() const = 0;
+  /// Cores of this machine that its ranks may run on, all of them together; at least 1.
+  virtual int node_cores() const = 0;
+  /// Where all ranks are.
+  virtual const Machines& machines() const = 0;
+  /// The network cards that carry TCP from this rank to other machines at this moment, "eth1 (10.1.0.7)"; empty if none
+  /// does.
+  virtual std::string interfaces() const { return {}; }
   /// Says what this rank does from now on ("step 12"), for the message of those who miss it. Cheap, not collective.
   virtual void doing(std::string_view what) = 0;
   /// Seconds for which this rank's host has waited for other ranks so far; NaN where that is not measured.

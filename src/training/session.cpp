@@ -4,6 +4,7 @@
 #include <set>
 #include <thread>
 
+#include "base/console.h"
 #include "base/name_pattern.h"
 #include "device/backend.h"
 #include "execution/batch_feeder.h"
@@ -107,7 +108,11 @@ int64_t Session::num_parameters() {
 }
 
 RankPlace rank_place(const RunConfig& config, World& world) {
-  const int share = static_cast<int>(std::thread::hardware_concurrency()) / world.node_size();
+  // A scheduler may have bound each rank to cores of its own, so that no rank sees all of the machine's.
+  const int own = static_cast<int>(std::thread::hardware_concurrency());
+  const int share = std::min(own, world.node_cores() / world.node_size());
+  const std::string warning = placement_warning(config.parallel.mesh, world.machines());
+  if (!warning.empty() && world.group().rank() == 0) print_warning(warning);
   return {.num_threads = config.run.threads > 0 ? config.run.threads : std::max(1, share),
           .device = agree_on_device(world, visible_devices)};
 }

@@ -16,7 +16,8 @@ struct RankPlace {
   int device = 0;  ///< the GPU that it takes, of those that it sees
 };
 /// Threads as configured, else the machine's cores over the ranks that share it; and the GPU that all ranks agree on.
-/// Collective. Throws AgreedError if there is not a GPU for each rank.
+/// Warns if ranks lie on the machines in an order that is bad for the mesh. Collective. Throws AgreedError if there is
+/// not a GPU for each rank.
 RankPlace rank_place(const RunConfig& config, World& world);
 
 /// Everything that one rank needs to run steps of a config's model: device, mesh, parameters, executor. Collective.

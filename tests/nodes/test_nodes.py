@@ -52,12 +52,15 @@ class Nodes(SmallRuns):
     def start_training(self, run, **options):
         """A long run that has done some steps."""
         process = self.start([self.triptych, *self.arguments(run, **LONG, **options)])
+        self.wait_for_steps(run, process)
+        return process
+
+    def wait_for_steps(self, run, process):
         deadline = time.monotonic() + 60
         while not (run / "metrics.jsonl").exists() or (run / "metrics.jsonl").read_text().count("\n") < 3:
-            self.assertIsNone(process.poll(), process.stdout.read() if process.poll() is not None else "")
+            self.assertIsNone(process.poll(), process.stdout.read() if process.poll() is not None and process.stdout else "")
             self.assertLess(time.monotonic(), deadline, "no three steps in a minute")
             time.sleep(0.05)
-        return process
 
     def test_ranks_fill_the_hosts_in_the_files_order(self):
         script = 'echo "$OMPI_COMM_WORLD_RANK $(hostname)"'
@@ -73,7 +76,12 @@ class Nodes(SmallRuns):
             name = " x ".join(f"{axis} {size}" for axis, size in mesh.items())
             one, two = self.folder / f"one {name}", self.folder / f"two {name}"
             self.train(one, mesh=mesh)
-            self.on_hosts([self.triptych, *self.arguments(two, mesh=mesh)])
+            said = self.on_hosts([self.triptych, *self.arguments(two, mesh=mesh)])
+            carriers = [f"{axis} through {'shared memory' if axis == 'tp' else 'MPI'}" for axis in ("tp", "dp", "pp")
+                        if axis in mesh]
+            self.assertIn(f"ranks 0-1 on hosta, ranks 2-3 on hostb; {', '.join(carriers)}; TCP between machines over "
+                          "fabric0 (10.77.0.1)\n", said)
+            self.assertNotIn("warning", said)
             expected, found = losses(one), losses(two)
             self.assertEqual(list(found), list(expected))
             self.assertEqual(len(found), 6)
@@ -82,6 +90,50 @@ class Nodes(SmallRuns):
                 say(f"{name:22}  {step:4} {loss:>20}  {found[step]:>20}  {difference:.1e}")
                 # Only a group of more than two ranks over both hosts has an order that is not the ranks'.
                 self.assertLessEqual(difference, TOLERANCE if mesh == {"dp": 4} else 0)
+
+    def mpirun(self, *options):
+        """A plain one on both hosts, without what run-ranks tells it, in a session of its own."""
+        words = ["mpirun", *options, "--bind-to", "none", "--hostfile", self.hosts, "--mca", "pml", "ob1", "--mca", "btl",
+                 "self,vader,tcp", "--mca", "btl_vader_single_copy_mechanism", "none", "--mca", "mpi_yield_when_idle", "1"]
+        os.environ |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        return words
+
+    def test_ranks_in_turn_are_warned_of(self):
+        words = [*self.mpirun("--map-by", "node"), "-np", "4", self.triptych,
+                 *self.arguments(self.folder / "turns", mesh={"dp": 2, "tp": 2})]
+        result = subprocess.run(namespace_hosts.on_host("hosta", words), capture_output=True, text=True, timeout=120,
+                                check=False)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stderr.count("warning: [placement]"), 1, result.stderr)
+        self.assertIn("2 of 2 groups are on several, where ranks that fill one machine after the other would leave 0; found "
+                      "ranks 0, 2 on hosta, ranks 1, 3 on hostb", result.stderr)
+        self.assertEqual(len(losses(self.folder / "turns")), 6)
+
+    def test_the_ranks_alone_notice_a_cut_link(self):
+        run, said = self.folder / "alone", self.folder / "alone.log"
+        words = [*self.mpirun("--map-by", "slot"), "-np", "4", self.triptych,
+                 *self.arguments(run, mesh={"dp": 2, "tp": 2}, **LONG)]
+        with open(said, "w", encoding="utf-8") as output:
+            process = subprocess.Popen(namespace_hosts.on_host("hosta", words), stdout=output, stderr=subprocess.STDOUT)
+        self.wait_for_steps(run, process)
+        namespace_hosts.set_link("hostb", "down")
+        begin = time.monotonic()
+        try:
+            while b"triptych" in self.programs() and time.monotonic() < begin + 3 * SECONDS_TO_END:
+                time.sleep(0.1)
+            seconds = time.monotonic() - begin
+        finally:
+            process.kill()  # it waits for its daemon on the other host
+            process.wait()
+            namespace_hosts.set_link("hostb", "up")
+        text = said.read_text()
+        say(f"the link was cut under a plain mpirun; all ranks on both hosts had ended after {seconds:.1f} s. On hosta they "
+            f"said:\n{text}")
+        self.assertLess(seconds, SECONDS_TO_END)
+        self.assertEqual(text.count("triptych: error:"), 1, text)
+        self.assertRegex(text, r"\[group .*\] every machine must answer: hostb has acknowledged nothing for \d+ s \(from "
+                               r"10\.77\.0\.1 to 10\.77\.0\.2\)\. This rank waited for number ")
+        self.assertIn("No answer from hostb with all its ranks, 2-3; these answer: rank", text)
 
     def test_a_signal_saves_on_all_hosts_and_one_host_goes_on(self):
         run, mesh = self.folder / "signal", {"dp": 2, "tp": 2}
