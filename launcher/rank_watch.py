@@ -90,6 +90,8 @@ class Messages:
     FORWARDING = re.compile(rb"^mpirun: Forwarding signal \d+ to job\s*$")
     # One of those texts that mpirun could not pass on while the job ended.
     UNSENT_HELP = re.compile(rb"^\[\S+:\d+\] \[\[\d+,\d+\],\d+\] ORTE_ERROR_LOG: .* in file \S*show_help\.c at line \d+\s*$")
+    # Both it and what it starts may do that, and the second one is told so.
+    TWICE = re.compile(rb"^\[\S+:\d+\] plm:rsh: Warning: setpgid\(\d+,\d+\) failed in parent with errno=.*$")
     KILLED = re.compile(rb"process rank (\d+) with PID \d+ on node\s+\S+\s+exited on\s+signal")
     LOST = re.compile(rb"Remote daemon\s*: \[\[\d+,\d+\],\d+\] on node (\S+)")
 
@@ -108,7 +110,7 @@ class Messages:
             self.line = b""
 
     def take_line(self, line):
-        if self.FORWARDING.match(line) or self.UNSENT_HELP.match(line):
+        if self.FORWARDING.match(line) or self.UNSENT_HELP.match(line) or self.TWICE.match(line):
             return
         is_rule = self.RULE.match(line)
         if self.block is None and not is_rule:

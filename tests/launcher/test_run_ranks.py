@@ -72,6 +72,8 @@ class RunRanks(unittest.TestCase):
         line = b"[n1:16743] [[11673,0],0] ORTE_ERROR_LOG: Out of resource in file ../../../orte/util/show_help.c at line 501\n"
         self.assertTrue(messages.UNSENT_HELP.match(line))
         self.assertFalse(messages.UNSENT_HELP.match(line.replace(b"show_help.c", b"odls_base.c")))
+        self.assertTrue(messages.TWICE.match(b"[n1:520] plm:rsh: Warning: setpgid(524,524) failed in parent with errno="
+                                             b"Permission denied(13)\n"))
 
     def test_ends_when_a_rank_is_killed(self):
         script = '[ "$OMPI_COMM_WORLD_RANK" = 0 ] && sleep 50; sleep 2; kill -KILL $$'

@@ -42,7 +42,7 @@ class Slurm(SmallRuns):
         """The job's number. Its tasks are two on each node, and its script is the one that users have."""
         words = [str(word) for word in self.arguments(run, mesh=mesh or MESH, **keys)]
         environment = {"TRIPTYCH": str(program or self.triptych), "TRIPTYCH_INTERFACE": namespace_hosts.CARD}
-        return self.cluster.submit("--nodes=2", "--ntasks-per-node=2", "--time=5", f"--output={run}.log", *options, SCRIPT,
+        return self.cluster.submit("--nodes=2", "--ntasks-per-node=2", "--time=20", f"--output={run}.log", *options, SCRIPT,
                                    words[1], run, *words[2:], environment=environment)
 
     def wait_for(self, job, *states, seconds=120):
@@ -95,7 +95,7 @@ if [ "$SLURM_RESTART_COUNT" = 1 ]; then
 fi
 exec {self.triptych} "$@"
 """)
-        job = self.submit(run, "--time=1", "--signal=USR1@59", program=program, **LONG)
+        job = self.submit(run, "--time=1", "--signal=USR1@20", program=program, **LONG)
         found = self.wait_for(job, *ENDED)
         said = self.log(run)
         self.assertEqual((found["JobState"], found["Restarts"]), ("COMPLETED", "1"))

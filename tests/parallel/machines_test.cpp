@@ -26,7 +26,7 @@ TEST(Machines, AreNumberedInTheOrderOfTheirFirstRanks) {
   EXPECT_EQ(machines.ranks(0), (std::vector<int>{0, 3}));
   EXPECT_EQ(machines.host(2), "q");
   EXPECT_EQ(machines.to_string(), "ranks 0, 3 on z, ranks 1-2 on a, rank 4 on q");
-  EXPECT_EQ(placed("abcdefghij").to_string().substr(84), "rank 7 on h and so on, 10 machines in all");
+  EXPECT_TRUE(placed("abcdefghij").to_string().ends_with(", rank 7 on h and so on, 10 machines in all"));
 }
 
 TEST(Machines, OneNameMayBeOfSeveral) {
