@@ -91,11 +91,15 @@ std::vector<HostWatch::Peer> watched_peers(const Machines& machines, const std::
   return peers;
 }
 
-// The first ranks of the machines before and behind this one's, of which each is watched by two so.
-std::vector<int> next_machines_ranks(const Machines& machines, int own) {
+// The ranks of this one's place on the machines before and behind its own: each machine is watched by two so.
+std::vector<int> next_machines_ranks(const Machines& machines, int own, int node_rank) {
   const int count = machines.count();
-  std::vector<int> ranks{machines.ranks((own + 1) % count).front()};
-  if (count > 2) ranks.push_back(machines.ranks((own + count - 1) % count).front());
+  const auto at = [&](int machine) {
+    const std::vector<int>& ranks = machines.ranks(machine % count);
+    return ranks[static_cast<std::size_t>(node_rank) % ranks.size()];
+  };
+  std::vector<int> ranks{at(own + 1)};
+  if (count > 2) ranks.push_back(at(own + count - 1));
   return ranks;
 }
 
@@ -207,10 +211,8 @@ class MpiWorld : public World {
     for (const CardAddress& card : card_addresses()) addresses += card.address + " ";
     const int machine = machines_->of_ranks()[static_cast<std::size_t>(rank)];
     HostWatch::Options options{.peers = watched_peers(*machines_, group_->all_gather_string(addresses), machine)};
-    // One rank a machine is enough to make the others acknowledge; all look.
-    if (node_rank_ == 0) {
-      options.nudge = [this, ranks = next_machines_ranks(*machines_, machine)] { roll_call_->nudge(ranks); };
-    }
+    // Every rank, since one that has sent nothing hears of nothing: beyond a cut nobody ends it.
+    options.nudge = [this, ranks = next_machines_ranks(*machines_, machine, node_rank_)] { roll_call_->nudge(ranks); };
     watch_.emplace(std::move(options));
   }
 
