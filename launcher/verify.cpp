@@ -26,7 +26,7 @@ std::string describe(const RunConfig& config) {
   const ParallelOptions& p = config.parallel;
   return fmt::format("pp {} dp {} cp {} tp {}  {}  {} microbatches  sequence_parallel {}  recompute {}  zero {}",
                      p.mesh.pp, p.mesh.dp, p.mesh.cp, p.mesh.tp, p.schedule, p.microbatches, p.sequence_parallel,
-                     p.recompute ? "full" : "none", p.zero);
+                     recompute_name(p.recompute), p.zero);
 }
 
 // Every schedule whose stages the model has blocks for, 1, 2 and 4 microbatches, with and without sequence parallelism
@@ -44,7 +44,7 @@ std::vector<RunConfig> all_combinations(RunConfig config, bool is_first) {
     }
     for (const int microbatches : {1, 2, 4}) {
       for (const bool sequence_parallel : {false, true}) {
-        for (const bool recompute : {false, true}) {
+        for (const Recompute recompute : kRecomputes) {
           config.parallel.schedule = schedule;
           config.parallel.microbatches = microbatches;
           config.parallel.sequence_parallel = sequence_parallel;

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "autograd/kept.h"
 #include "autograd/record.h"
 
 namespace triptych::autograd {
@@ -23,7 +24,8 @@ struct Edge {
   GradientSum& sum() const;
 
   static const Edge& of(const Variable& variable);
-  static Variable variable(Tensor tensor, const Shape& global_shape, const Layout& layout, Edge edge);
+  static Variable variable(Tensor tensor, const Shape& global_shape, const Layout& layout, Edge edge, Kept again = {});
+  static const Kept& again(const Variable& variable);
 };
 
 struct Node {
@@ -42,6 +44,7 @@ struct Variable::State {
   Layout layout;
   Edge edge;
   std::shared_ptr<const LowRankTerm> adapter = {};
+  Kept again = {};  // undefined: who keeps the variable keeps its tensor
 };
 
 }  // namespace triptych::autograd

@@ -11,11 +11,18 @@ const Edge& Edge::of(const Variable& variable) {
   return variable.state_->edge;
 }
 
-Variable Edge::variable(Tensor tensor, const Shape& global_shape, const Layout& layout, Edge edge) {
+const Kept& Edge::again(const Variable& variable) {
+  return variable.state_->again;
+}
+
+Variable Edge::variable(Tensor tensor, const Shape& global_shape, const Layout& layout, Edge edge, Kept again) {
   edge.shape = tensor.shape();
   Variable result;
-  result.state_ =
-      std::make_shared<Variable::State>(Variable::State{std::move(tensor), global_shape, layout, std::move(edge)});
+  result.state_ = std::make_shared<Variable::State>(Variable::State{.tensor = std::move(tensor),
+                                                                    .global_shape = global_shape,
+                                                                    .layout = layout,
+                                                                    .edge = std::move(edge),
+                                                                    .again = std::move(again)});
   return result;
 }
 

@@ -343,7 +343,7 @@ Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, co
 Pass Executor::make_inference_pass(bool record, const Plan& plan) const {
   Pass pass = make_pass(0, 0, record, plan);
   pass.training = false;
-  pass.recompute = false;
+  pass.recompute = Recompute::kNone;
   return pass;
 }
 

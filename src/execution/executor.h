@@ -31,7 +31,7 @@ enum class Zero : uint8_t {
 /// How steps are run; the same on every rank.
 struct ExecutionOptions {
   DType dtype = DType::kFloat32;
-  bool recompute = false;
+  Recompute recompute = Recompute::kNone;
   uint64_t seed = 0;
   int64_t bucket_bytes = 8 << 20;
   Zero zero = Zero::kNone;

@@ -16,6 +16,19 @@ namespace triptych::nn {
 class AttentionSink;
 class DecodingCache;
 
+/// What is run again in backward rather than kept of the forward pass: memory for time. The bits are the same.
+enum class Recompute {
+  kNone,
+  /// What is cheap for the memory that it takes: what norms give, where it is made whole by a gather over tp the
+  /// gathered too, and the core of attention. What GELU gives, masks of dropout, scores and probabilities are never
+  /// kept.
+  kSelective,
+  kFull,  ///< all of a Transformer block but its inputs
+};
+inline constexpr Recompute kRecomputes[] = {Recompute::kNone, Recompute::kSelective, Recompute::kFull};
+/// "none", "selective", "full".
+std::string_view recompute_name(Recompute recompute);
+
 /// What one forward pass over one microbatch needs beside its data. Passed down; nothing of it is global.
 struct Pass {
   Device& device;
@@ -25,7 +38,7 @@ struct Pass {
   bool record = true;             ///< build a graph
   bool training = true;           ///< drop out
   bool measures_loss = false;     ///< not training, but for a loss: samples meet as they do in training
-  bool recompute = false;         ///< keep only the inputs of Transformer blocks
+  Recompute recompute = Recompute::kNone;
   uint64_t seed = 0;
   int64_t step = 0;
   int64_t first_sample = 0;  ///< of the microbatch, in the global batch
@@ -34,6 +47,9 @@ struct Pass {
   ShardedWeights* weights = nullptr;    ///< learns of every block that has run; null where every rank has all
   Trace* trace = nullptr;               ///< sees every block
   AttentionSink* attentions = nullptr;  ///< sees every attention of this rank, of passes that are to be explained
+
+  /// Whether what is made cheaply shall be made again in backward rather than kept.
+  bool selects() const { return record && recompute == Recompute::kSelective; }
 
   Variable use(Parameter& parameter) const { return Variable::of(parameter, record); }
   /// Of a parameter that a layer has or has not: undefined if it is null.

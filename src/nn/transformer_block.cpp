@@ -25,13 +25,13 @@ bool is_shared_out(const Variable& x) {
 
 Variable attend_within(const Variable& qkv, int64_t num_heads, const AttentionMask& mask, const Pass& pass) {
   return is_shared_out(qkv) ? ring_self_attention(qkv, num_heads, mask, pass.mesh)
-                            : self_attention(qkv, num_heads, mask);
+                            : self_attention(qkv, num_heads, mask, pass.selects());
 }
 
 Variable attend_across(const Variable& q, const Variable& kv, int64_t num_heads, const AttentionMask& mask,
                        const Pass& pass) {
   return is_shared_out(q) ? ring_cross_attention(q, kv, num_heads, mask, pass.mesh)
-                          : cross_attention(q, kv, num_heads, mask);
+                          : cross_attention(q, kv, num_heads, mask, pass.selects());
 }
 
 // What an attention of `num_heads` over all ranks has made, shown to who wants to see it.
@@ -275,7 +275,7 @@ Variable TransformerBlock::run(const Variable& x, const Variable& memory, const 
 
 Variable TransformerBlock::forward(const Variable& x, const Variable& memory, const Lengths& lengths,
                                    const Pass& pass) const {
-  if (!pass.record || !pass.recompute) return run(x, memory, lengths, pass);
+  if (!pass.record || pass.recompute != Recompute::kFull) return run(x, memory, lengths, pass);
   std::vector<Variable> inputs{x};
   if (memory.defined()) inputs.push_back(memory);
   const auto segment = [this, lengths, outer = pass](std::span<const Variable> given, bool record) {

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "autograd/kept.h"
 #include "autograd/record.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
@@ -128,22 +129,23 @@ Variable linear_alone(const Variable& x, const Variable& weight, const Variable&
 
   std::vector<Variable> inputs{x, weight};
   if (bias.defined()) inputs.push_back(bias);
-  return record(
-      "linear", std::move(inputs), std::move(y), product.rule.global_shape(), product.rule.layout(),
-      [product, x = x_tensor, w = w_tensor, has_bias = bias.defined()](const Gradient& gradient, InputGradients& in) {
-        const Tensor dy = gradient.tensor.to(x.dtype()).contiguous();
-        const auto weights = [product, dy, x, layout = gradient.layout, has_bias](InputGradients& later) {
-          parameter_gradients(product, dy, x, layout, has_bias, later);
-        };
-        if (has_bias) {
-          in.apart({1, 2}, weights);
-        } else {
-          in.apart({1}, weights);
-        }
-        if (in.needed(0)) {
-          in.add(0, input_gradient(product, dy, w, x.shape()), product.rule.gradient(0, gradient.layout));
-        }
-      });
+  return record("linear", std::move(inputs), std::move(y), product.rule.global_shape(), product.rule.layout(),
+                [product, kept = keep(x, x_tensor), x_shape = x_tensor.shape(), dtype = x_tensor.dtype(), w = w_tensor,
+                 has_bias = bias.defined()](const Gradient& gradient, InputGradients& in) {
+                  const Tensor dy = gradient.tensor.to(dtype).contiguous();
+                  const Tensor again = in.needed(1) ? kept.tensor().contiguous() : Tensor();
+                  const auto weights = [product, dy, again, layout = gradient.layout, has_bias](InputGradients& later) {
+                    parameter_gradients(product, dy, again, layout, has_bias, later);
+                  };
+                  if (has_bias) {
+                    in.apart({1, 2}, weights);
+                  } else {
+                    in.apart({1}, weights);
+                  }
+                  if (in.needed(0)) {
+                    in.add(0, input_gradient(product, dy, w, x_shape), product.rule.gradient(0, gradient.layout));
+                  }
+                });
 }
 
 Variable activated_linear_alone(const Variable& h, const Variable& weight, Activation activation, DType out) {

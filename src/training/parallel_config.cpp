@@ -109,8 +109,9 @@ void read_parallel(ConfigReader& reader, ParallelOptions& p, std::string& recomp
               "Between the blocks, share activations over tp by sequence.");
   reader
       .read("parallel.recompute", recompute,
-            "full keeps only the inputs of Transformer blocks and runs them again in backward.")
-      .one_of({"none", "full"})
+            "What backward runs again to save memory. selective: what is cheap, norms and the core of attention; full: "
+            "Transformer blocks, of which only the inputs are kept.")
+      .one_of({"none", "selective", "full"})
       .also_called({"grad_checkpointing", "gradient_checkpointing", "activation_checkpointing", "activation_checkpoint",
                     "recompute_granularity"});
   reader

@@ -264,7 +264,9 @@ void read_rest(ConfigReader& reader, RunConfig& c, Words& words) {
 }
 
 void resolve_words(RunConfig& c, const Words& words) {
-  c.parallel.recompute = words.recompute == "full";
+  for (const Recompute recompute : kRecomputes) {
+    if (words.recompute == recompute_name(recompute)) c.parallel.recompute = recompute;
+  }
   c.training.precision = words.precision == "bf16"   ? DType::kBFloat16
                          : words.precision == "fp16" ? DType::kFloat16
                                                      : DType::kFloat32;

@@ -35,7 +35,7 @@ struct ParallelOptions {
   std::vector<std::string> cuts;   ///< blocks with which stages begin; none: by cost
   int microbatches = 1;
   bool sequence_parallel = false;
-  bool recompute = false;
+  Recompute recompute = Recompute::kNone;
   int zero = 0;  ///< a number of execution::Zero
   double bucket_mb = 8;
 };

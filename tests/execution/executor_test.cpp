@@ -59,13 +59,15 @@ struct Case {
   MeshShape mesh;
   std::string schedule, objectives;
   int microbatches = 1;
-  bool sequence_parallel = false, recompute = false;
+  bool sequence_parallel = false;
+  Recompute recompute = Recompute::kNone;
 };
 
 std::string name_of(const ::testing::TestParamInfo<Case>& info) {
   const Case& c = info.param;
   return fmt::format("pp{}dp{}tp{}_{}_{}_m{}{}{}", c.mesh.pp, c.mesh.dp, c.mesh.tp, c.schedule, c.objectives,
-                     c.microbatches, c.sequence_parallel ? "_sp" : "", c.recompute ? "_recompute" : "");
+                     c.microbatches, c.sequence_parallel ? "_sp" : "",
+                     c.recompute == Recompute::kNone ? "" : fmt::format("_{}", recompute_name(c.recompute)));
 }
 
 // Runs two steps, of which the second has the order of gradients that the first has seen.
@@ -111,7 +113,7 @@ std::vector<Case> cases() {
       for (const char* objectives : {"split", "coupled", "both", "masked"}) {
         for (const int microbatches : {1, 2, 4}) {
           const MeshShape mesh{.pp = pp, .dp = pp < 3 ? 1 + turn % 2 : 1, .tp = pp < 3 ? 1 + turn / 2 % 2 : 1};
-          all.push_back({mesh, schedule, objectives, microbatches, turn / 4 % 2 == 1, turn % 3 == 1});
+          all.push_back({mesh, schedule, objectives, microbatches, turn / 4 % 2 == 1, kRecomputes[turn % 3]});
           ++turn;
         }
       }

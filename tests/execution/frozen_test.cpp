@@ -75,7 +75,8 @@ TEST_P(FrozenParts, LeaveTheRestTheGradientsOfARankThatTrainsAll) {
              {{}, {.pp = 2, .dp = 2}, {.pp = 3}, {.pp = 2, .tp = 2}, {.dp = 2, .tp = 2}}, 4, GetParam() % 4)) {
       const std::vector<std::string> names = schedule_names();
       const std::string schedule_name = names[turn % names.size()];
-      const bool recompute = turn % 2 == 1, sequence_parallel = turn % 3 == 1;
+      const bool sequence_parallel = turn % 3 == 1;
+      const Recompute recompute = kRecomputes[turn % 4 == 3 ? 1 : turn % 2 * 2];
       const int microbatches = 1 << (turn % 3);
       ++turn;
       SCOPED_TRACE(fmt::format("{} {} pp{}dp{}tp{} {} m{}", trained.name, kind, mesh.pp, mesh.dp, mesh.tp,
@@ -127,7 +128,7 @@ Backward backward_of(RankModel& rank, const Fields& data, const Patterns& traine
   return {step.flops - forward.flops, step.attention_backwards};
 }
 
-class FrozenClassifier : public ::testing::TestWithParam<bool> {
+class FrozenClassifier : public ::testing::TestWithParam<Recompute> {
  protected:
   static constexpr int64_t kBatch = 3, kH = 8, kF = 12, kS = 5, kPatchPixels = 3 * 2 * 2, kPatches = 4;
   static ClassifierConfig config() {
@@ -159,7 +160,9 @@ class FrozenClassifier : public ::testing::TestWithParam<bool> {
   static int64_t patches() { return product(kPatches, kPatchPixels, kH); }
   static int64_t qkv() { return product(kS, kH, 3 * kH); }
   static int64_t others() { return product(kS, kH, kH) + 2 * product(kS, kH, kF); }  // of a block, behind the attention
-  static int64_t again() { return GetParam() ? qkv() + others() : 0; }               // of a block that runs twice
+  static int64_t again() {
+    return GetParam() == Recompute::kFull ? qkv() + others() : 0;
+  }  // of a block that runs twice
 
   // The program's own count for the batch, but for attention's, of which no product is one of the kernels counted here.
   double counted(double attentions) const {
@@ -210,7 +213,7 @@ TEST_P(FrozenClassifier, AdaptersAreCountedAndFrozenMatricesHaveNoGradient) {
       {.match = {"*.attention.qkv.weight", "*.feed_forward.out.weight"}, .rank = kRank}};
   const int64_t low = product(kS, kH, kRank), of_qkv = low + product(kS, kRank, 3 * kH),
                 of_out = product(kS, kF, kRank) + product(kS, kRank, kH), block = qkv() + others();
-  const int64_t twice = GetParam() ? block + of_qkv + of_out : 0;
+  const int64_t twice = GetParam() == Recompute::kFull ? block + of_qkv + of_out : 0;
   const Backward backward = backward_of_trained({"*.adapter.*", "classify.*"}, adapters);
   // Below the first block nothing is trained, so its first product and that of its A pass nothing on.
   const int64_t first = qkv() + low;
@@ -221,8 +224,8 @@ TEST_P(FrozenClassifier, AdaptersAreCountedAndFrozenMatricesHaveNoGradient) {
   EXPECT_EQ(counted(7), patches() + 2 * head() + 3 * 2 * (block + of_qkv + of_out));
 }
 
-INSTANTIATE_TEST_SUITE_P(Recompute, FrozenClassifier, ::testing::Bool(),
-                         [](const auto& param) { return std::string(param.param ? "recomputed" : "kept"); });
+INSTANTIATE_TEST_SUITE_P(Recompute, FrozenClassifier, ::testing::ValuesIn(kRecomputes),
+                         [](const auto& param) { return std::string(recompute_name(param.param)); });
 
 // Locked-image tuning: the frozen tower's forward runs once, for the loss, and not again for a backward.
 TEST(Frozen, AFrozenSlotIsNotComputedAgainBehindItsEmbedding) {

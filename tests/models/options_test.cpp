@@ -99,14 +99,15 @@ std::vector<ObjectiveSpec> objectives_of(const std::string& name) {
 struct Case {
   MeshShape mesh;
   int microbatches = 1;
-  bool sequence_parallel = false, recompute = false;
+  bool sequence_parallel = false;
+  Recompute recompute = Recompute::kNone;
 };
 
-const std::vector<Case> kCases{{{.tp = 2}, 2, true, true},
+const std::vector<Case> kCases{{{.tp = 2}, 2, true, Recompute::kSelective},
                                {{.dp = 2}, 2},
-                               {{.pp = 2}, 2, false, true},
+                               {{.pp = 2}, 2, false, Recompute::kFull},
                                {{.pp = 2, .dp = 2, .tp = 2}, 2, true},
-                               {{.cp = 2, .tp = 2}, 2, true, true}};
+                               {{.cp = 2, .tp = 2}, 2, true, Recompute::kSelective}};
 
 class ModelOptions : public ::testing::TestWithParam<std::string> {};
 

@@ -76,7 +76,7 @@ TEST(BlockOptions, HoldForBlocksThatAttendAcross) {
     config.norm = {NormKind::kRms, 1e-3f};
     config.kv_heads = 2;
     check_module(block_setup(config), [&](const Wholes& values) { return BlockReference(values, config).run(); },
-                 {{{}}, {{}, false, true}, {{.dp = 2}}});
+                 {{{}}, {{}, false, Recompute::kFull}, {{}, false, Recompute::kSelective}, {{.dp = 2}}});
   }
 }
 

@@ -51,8 +51,8 @@ TEST(TokenTableTest, EmbedsAndScoresWithOneMatrixOnEveryMesh) {
   std::vector<ParallelRun> runs = kParallelRuns;
   runs.push_back({{.tp = 3}, true});
   // The table's gradient is summed in float32 over both of its uses, of which one is a kernel's.
-  runs.push_back({{}, false, false, DType::kBFloat16});
-  runs.push_back({{.dp = 2, .tp = 2}, true, false, DType::kBFloat16});
+  runs.push_back({{}, false, Recompute::kNone, DType::kBFloat16});
+  runs.push_back({{.dp = 2, .tp = 2}, true, Recompute::kSelective, DType::kBFloat16});
   check_module(setup, scores, runs);
 }
 
@@ -134,7 +134,7 @@ TEST(PatchEmbeddingTest, EqualsDoubleAndItsCentralDifferencesOnEveryMesh) {
       };
     };
     std::vector<ParallelRun> runs = kParallelRuns;
-    runs.push_back({{.dp = 2, .tp = 2}, true, false, DType::kBFloat16});
+    runs.push_back({{.dp = 2, .tp = 2}, true, Recompute::kSelective, DType::kBFloat16});
     check_module(
         setup, [&](const Wholes& values) { return embedded(values, class_token); }, runs);
   }
@@ -179,7 +179,7 @@ TEST(PatchEmbeddingTest, OfVisiblePatchesHasTheirTokensOfTheWholeSequence) {
       return y;
     };
     std::vector<ParallelRun> runs = kParallelRuns;
-    runs.push_back({{.dp = 2, .tp = 2}, true, false, DType::kBFloat16});
+    runs.push_back({{.dp = 2, .tp = 2}, true, Recompute::kSelective, DType::kBFloat16});
     check_module(setup, reference, runs);
   }
 }

@@ -37,26 +37,31 @@ struct ModuleSetup {
 
 struct ParallelRun {
   MeshShape mesh;
-  bool sequence_parallel = false, recompute = false;
+  bool sequence_parallel = false;
+  Recompute recompute = Recompute::kNone;
   DType dtype = DType::kFloat32;  ///< of activations and of what operations read of the weights
 
   std::string to_string() const {
     return fmt::format("dp {} cp {} tp {}{}{} {}", mesh.dp, mesh.cp, mesh.tp,
-                       sequence_parallel ? ", sequence parallel" : "", recompute ? ", recomputed" : "",
+                       sequence_parallel ? ", sequence parallel" : "",
+                       recompute == Recompute::kNone ? "" : fmt::format(", recompute {}", recompute_name(recompute)),
                        dtype_name(dtype));
   }
 };
 
 inline const std::vector<ParallelRun> kParallelRuns{{{}},
-                                                    {{}, false, true},
+                                                    {{}, false, Recompute::kFull},
+                                                    {{}, false, Recompute::kSelective},
                                                     {{.tp = 2}},
                                                     {{.tp = 2}, true},
-                                                    {{.tp = 2}, true, true},
+                                                    {{.tp = 2}, true, Recompute::kFull},
+                                                    {{.tp = 2}, true, Recompute::kSelective},
                                                     {{.dp = 2}},
-                                                    {{.dp = 2, .tp = 2}, true, true},
+                                                    {{.dp = 2, .tp = 2}, true, Recompute::kSelective},
                                                     {{.cp = 2}},
                                                     {{.cp = 4}},
-                                                    {{.cp = 2, .tp = 2}, true, true}};
+                                                    {{.cp = 2}, false, Recompute::kSelective},
+                                                    {{.cp = 2, .tp = 2}, true, Recompute::kFull}};
 
 inline Tensor piece_of(Device& device, const std::vector<float>& values, const Shape& shape, const Layout& layout,
                        const Mesh& mesh, DType dtype = DType::kFloat32) {

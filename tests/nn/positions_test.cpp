@@ -187,7 +187,7 @@ TEST(InterpolatePositions, IsTheBicubicOfAnotherLibrary) {
 TEST(SegmentTable, TellsTokensApartOnEveryMesh) {
   const std::vector<int32_t> segments{0, 2, 2, 1, 0, 0};  // [2, kTokens]
   std::vector<ParallelRun> runs = kParallelRuns;
-  runs.push_back({{.dp = 2, .tp = 2}, true, false, DType::kBFloat16});
+  runs.push_back({{.dp = 2, .tp = 2}, true, Recompute::kSelective, DType::kBFloat16});
   for (const bool one_for_all : {false, true}) {
     SCOPED_TRACE(one_for_all ? "a modality" : "segments");
     ModuleSetup setup;

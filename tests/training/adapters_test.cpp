@@ -58,7 +58,7 @@ TEST_F(Adapters, LearnInPlaceOfTheirMatricesAlikeOnEveryMesh) {
     const std::string dir = fmt::format("mesh{}", turn);
     run(adapted(dir, mesh,
                 {turn % 2 == 0 ? "parallel.sequence_parallel=true" : "parallel.sequence_parallel=false",
-                 turn % 3 == 0 ? "parallel.recompute=\"full\"" : "parallel.recompute=\"none\"",
+                 fmt::format("parallel.recompute=\"{}\"", recompute_name(kRecomputes[turn % 3])),
                  turn % 2 == 1 ? "parallel.schedule=\"1f1b\"" : "parallel.schedule=\"gpipe\""}));
     ++turn;
     const std::vector<StepMetrics> found = metrics(dir);
@@ -205,7 +205,7 @@ TEST(VerifiedAdapters, HaveTheGradientsOfOneRank) {
                     .schedule = turn % 3 == 0 ? "1f1b" : "gpipe",
                     .microbatches = 2,
                     .sequence_parallel = turn % 2 == 1,
-                    .recompute = turn % 4 < 2,
+                    .recompute = kRecomputes[turn % 3],
                     .bucket_mb = 0.003};
       SCOPED_TRACE(fmt::format("{} pp{}dp{}tp{}", task, mesh.pp, mesh.dp, mesh.tp));
       ++turn;

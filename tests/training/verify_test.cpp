@@ -28,13 +28,13 @@ struct Case {
   int zero = 0;
 
   bool sequence_parallel() const { return turn % 2 == 1; }
-  bool recompute() const { return turn / 2 % 2 == 1; }
+  Recompute recompute() const { return kRecomputes[turn / 2 % 3]; }
 };
 
 std::string name_of(const ::testing::TestParamInfo<Case>& info) {
   const Case& c = info.param;
   return fmt::format("{}_pp{}dp{}cp{}tp{}_{}_m{}{}{}{}{}", c.task, c.mesh.pp, c.mesh.dp, c.mesh.cp, c.mesh.tp,
-                     c.schedule, c.microbatches, c.sequence_parallel() ? "_sp" : "", c.recompute() ? "_recompute" : "",
+                     c.schedule, c.microbatches, c.sequence_parallel() ? "_sp" : "", c.recompute() == Recompute::kNone ? "" : fmt::format("_{}", recompute_name(c.recompute())),
                      c.zero > 0 ? fmt::format("_zero{}", c.zero) : "",
                      c.frozen.empty() ? "" : fmt::format("_frozen{}", info.index));
 }
