@@ -1,6 +1,6 @@
 # What `cmake --install` puts where; docs/install.md shows it. Nothing in it names the folder that it was installed in.
 #
-#   bin/                 triptych, triptych-cuda where that backend is built, triptych-run-ranks
+#   bin/                 triptych, triptych-paper, triptych-cuda where that backend is built, triptych-run-ranks
 #   lib/                 libtriptych.a and libtriptych-cuda.a: all rooms, each with one backend
 #   include/triptych/    the rooms' headers, which include each other as in the sources: "tasks/task.h"
 #   lib/cmake/Triptych/  find_package(Triptych)
@@ -19,7 +19,7 @@ function(triptych_library name backend export)
   set(objects $<TARGET_OBJECTS:triptych_launcher> $<TARGET_OBJECTS:triptych_commit>)
   get_property(rooms GLOBAL PROPERTY TRIPTYCH_BUILT_ROOMS)
   foreach(room IN LISTS rooms)
-    if(NOT room MATCHES "_(cpu|cuda)$" OR room MATCHES "_${backend}$")
+    if(NOT room MATCHES "_(cpu|cuda|paper)$" OR room MATCHES "_${backend}$")
       list(APPEND objects $<TARGET_OBJECTS:triptych_${room}>)
     endif()
   endforeach()
@@ -40,9 +40,12 @@ if(TRIPTYCH_HAS_CUDA)
   triptych_library(triptych-cuda cuda Triptych_cuda_Targets CUDA::cudart CUDA::cublasLt triptych_nccl ${CMAKE_DL_LIBS})
 endif()
 
+set_target_properties(triptych-paper PROPERTIES INSTALL_RPATH_USE_LINK_PATH TRUE)
+install(TARGETS triptych-paper RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+
 get_property(rooms GLOBAL PROPERTY TRIPTYCH_ROOMS)
 string(REGEX MATCHALL "[^\n]+\\|[^\n]+\\|" rooms "${rooms}")
-list(FILTER rooms EXCLUDE REGEX "_(cpu|cuda)\\|")
+list(FILTER rooms EXCLUDE REGEX "_(cpu|cuda|paper)\\|")
 foreach(room IN LISTS rooms)
   string(REGEX REPLACE "^.*\\|(.*)\\|$" "\\1" folder "${room}")
   file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.h)

@@ -209,6 +209,10 @@ GroupIdentity Group::split_identity(int color, int key, std::string name) {
   return identity;
 }
 
+std::unique_ptr<Group> Group::split_by(const std::function<int(int)>& color_of, std::string name) {
+  return split(color_of(rank()), rank(), std::move(name));
+}
+
 std::unique_ptr<Group> make_self_group(std::string name, int world_rank) {
   return std::make_unique<SelfGroup>(GroupIdentity{.name = std::move(name), .rank = 0, .world_ranks = {world_rank}});
 }

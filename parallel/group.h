@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -126,6 +127,8 @@ class Group {
   /// Collective: the ranks that name one color become a group, ordered by `key`, then by their rank here. A negative
   /// color joins none and gets nullptr. Blocks. The new group may outlive this one, but not its world.
   virtual std::unique_ptr<Group> split(int color, int key, std::string name) = 0;
+  /// The same, ordered by the ranks here, where every rank knows all ranks' colors, by their rank here.
+  virtual std::unique_ptr<Group> split_by(const std::function<int(int rank)>& color_of, std::string name);
   /// Moves along what is in flight, in every group of this rank; called between kernels, since MPI moves nothing by
   /// itself. Cheap if nothing is.
   virtual void progress() = 0;

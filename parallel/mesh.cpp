@@ -80,20 +80,24 @@ Mesh::Mesh(Group& world, const MeshShape& shape, Device& device) : world_(&world
   };
   // The ranks that agree with this one on every axis but the free ones, which become 0 in the color.
   const auto group_of_free = [&](std::string_view name, AxisSet free, bool pp_is_free) {
-    MeshCoordinate color = coordinate_;
     std::string fixed;
-    const auto visit = [&](std::string_view axis, int& at, bool is_free) {
-      if (is_free) {
-        at = 0;
-      } else if (axis != "cp" || shape_.cp > 1) {
-        fixed += fmt::format("{}{}={}", fixed.empty() ? "" : ",", axis, at);
-      }
+    const auto visit = [&](std::string_view axis, int at, bool is_free) {
+      if (is_free || (axis == "cp" && shape_.cp == 1)) return;
+      fixed += fmt::format("{}{}={}", fixed.empty() ? "" : ",", axis, at);
     };
-    visit("pp", color.pp, pp_is_free);
-    visit("dp", color.dp, free.contains(Axis::kDp));
-    visit("cp", color.cp, free.contains(Axis::kCp));
-    visit("tp", color.tp, free.contains(Axis::kTp));
-    return keep(world.split(mesh_world_rank(shape_, color), world.rank(), fmt::format("{}[{}]", name, fixed)));
+    visit("pp", coordinate_.pp, pp_is_free);
+    visit("dp", coordinate_.dp, free.contains(Axis::kDp));
+    visit("cp", coordinate_.cp, free.contains(Axis::kCp));
+    visit("tp", coordinate_.tp, free.contains(Axis::kTp));
+    const auto color_of = [&](int rank) {
+      MeshCoordinate color = mesh_coordinate(shape_, rank);
+      if (pp_is_free) color.pp = 0;
+      if (free.contains(Axis::kDp)) color.dp = 0;
+      if (free.contains(Axis::kCp)) color.cp = 0;
+      if (free.contains(Axis::kTp)) color.tp = 0;
+      return mesh_world_rank(shape_, color);
+    };
+    return keep(world.split_by(color_of, fmt::format("{}[{}]", name, fixed)));
   };
 
   // What is made, and in which order, follows from the mesh's shape alone: every rank takes part in every split.
@@ -114,7 +118,7 @@ Mesh::Mesh(Group& world, const MeshShape& shape, Device& device) : world_(&world
   } else if (stage->size() == 1) {
     all_ranks_ = pp_;
   } else {
-    all_ranks_ = keep(world.split(0, world.rank(), "all ranks"));
+    all_ranks_ = keep(world.split_by([](int) { return 0; }, "all ranks"));
   }
 }
 

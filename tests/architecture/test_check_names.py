@@ -64,11 +64,13 @@ class CheckNames(unittest.TestCase):
         self.assertEqual(self.problems({"src/a/a.h": in_namespace("#if A\nint f() { return 1; }\n#else\nint f() { return 2; }\n#endif")}),
                          [])
 
-    def test_the_backends_are_a_pair(self):
+    def test_backends_define_the_same_names(self):
         f = in_namespace("int f() { return 1; }")
         self.assertEqual(self.problems({"kernels/cpu/a.cpp": f, "kernels/cuda/a.cu": f}), [])
         self.assertEqual(self.problems({"src/device/cpu/a.cpp": f, "parallel/nccl/a.cpp": f}), [])
+        self.assertEqual(self.problems({"kernels/cpu/a.cpp": f, "kernels/cuda/a.cu": f, "kernels/paper/a.cpp": f}), [])
         self.assertEqual(len(self.problems({"kernels/cpu/a.cpp": f, "src/device/cpu/a.cpp": f})), 1)
+        self.assertEqual(len(self.problems({"kernels/cpu/a.cpp": f, "kernels/cuda/a.cu": f, "kernels/cuda/b.cu": f})), 1)
         self.assertEqual(len(self.problems({"kernels/cpu/a.cpp": f, "kernels/a.h": f})), 1)
         self.assertEqual(len(self.problems({"kernels/cpu/a.cpp": f, "kernels/cuda/a.cu": f, "src/a/a.h": f})), 1)
 

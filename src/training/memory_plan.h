@@ -1,0 +1,20 @@
+#pragma once
+
+#include <vector>
+
+#include "device/memory_stats.h"
+#include "training/run_config.h"
+
+namespace triptych::training {
+
+/// What a run would hold of its device's memory: the rank of each pipeline stage whose other coordinates are 0, at the
+/// moment at which it holds most. No number is a model of the engine's: steps of the engine itself are run on a device
+/// without memory (`triptych-paper`), with all that the run has, and what they allocate is counted.
+///   num_batches   on the device at a time: 2 in training, where one is on its way while a step works on the other
+/// By pipeline rank. Throws what a run of the config would throw; InternalError in a program with another backend.
+std::vector<MemoryStats> plan_memory(const RunConfig& config, int num_batches = 2);
+
+/// The most that any rank holds.
+std::size_t peak_bytes(const std::vector<MemoryStats>& ranks);
+
+}  // namespace triptych::training
