@@ -12,6 +12,7 @@
 #include "base/program_identity.h"
 #include "device/backend.h"
 #include "launcher/backend.h"
+#include "launcher/memory_budget.h"
 #include "parallel/agreement.h"
 #include "parallel/peer_error.h"
 
@@ -83,6 +84,7 @@ int run_on_ranks(const ConfigArguments& arguments, MeshUse mesh_use,
     });
     require_equal_programs(config, *world);
     together(group, [&] { require_backend(config.run.device); });
+    if (mesh_use == MeshUse::kSteps) fit_memory_budget(config, arguments, group);
     return body(config, *world);
   } catch (const AgreedError& error) {
     return group.rank() == 0 ? report_error(error) : error.exit_code();

@@ -37,6 +37,7 @@ struct ParallelOptions {
   bool sequence_parallel = false;
   Recompute recompute = Recompute::kNone;
   int zero = 0;  ///< a number of execution::Zero
+  double memory_budget_mb = 0;  ///< of a rank's device; 0: none. The least recomputation from `recompute` on that fits
   double bucket_mb = 8;
 };
 
