@@ -1,5 +1,6 @@
 #include "launcher/memory_budget.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -67,13 +68,8 @@ std::string output_of(const std::filesystem::path& program, std::vector<std::str
   return text;
 }
 
-struct Need {
-  Recompute recompute;
-  std::size_t bytes;  // the most that a rank holds
-};
-
-// Of each mode.
-std::vector<Need> planned(const ConfigArguments& arguments) {
+// Asks for the plan of the config's budget.
+nlohmann::json planned(const ConfigArguments& arguments) {
   const std::filesystem::path program = program_of("paper");
   if (program.empty()) {
     throw UserError(kKey,
@@ -82,42 +78,39 @@ std::vector<Need> planned(const ConfigArguments& arguments) {
   }
   std::vector<std::string> words{"plan", "memory", "--json", arguments.file.string()};
   for (const std::string& one : arguments.overrides) words.insert(words.end(), {"--set", one});
-  const nlohmann::json json = nlohmann::json::parse(output_of(program, words));
-  std::vector<Need> needs;
-  for (const Recompute recompute : kRecomputes) {
-    std::size_t most = 0;
-    for (const nlohmann::json& rank : json.at(std::string(recompute_name(recompute)))) {
-      most = std::max(most, rank.at("peak_bytes").get<std::size_t>());
-    }
-    needs.push_back({recompute, most});
-  }
-  return needs;
+  return nlohmann::json::parse(output_of(program, words));
 }
 
-std::string text_of(const std::vector<Need>& needs) {
-  std::string text;
-  for (const Need& need : needs) {
-    text += fmt::format("{}{} {:.1f} MiB", text.empty() ? "" : ", ", recompute_name(need.recompute),
-                        static_cast<double>(need.bytes) / (1 << 20));
-  }
-  return text;
+// The most that a rank holds, in MiB.
+double most_mb(const nlohmann::json& ranks) {
+  double most = 0;
+  for (const nlohmann::json& rank : ranks) most = std::max(most, rank.at("peak_bytes").get<double>() / (1 << 20));
+  return most;
 }
 
-// The name of the mode that fits.
-std::string chosen(const RunConfig& config, const ConfigArguments& arguments) {
+// What fits, as the plan says it.
+nlohmann::json chosen(const RunConfig& config, const ConfigArguments& arguments) {
   const ParallelOptions& p = config.parallel;
-  std::vector<Need> needs = planned(arguments);
-  std::erase_if(needs, [&](const Need& need) { return need.recompute < p.recompute; });
-  const double budget = p.memory_budget_mb * (1 << 20);
-  for (const Need& need : needs) {
-    if (static_cast<double>(need.bytes) > budget) continue;
-    print_progress(fmt::format("memory: a budget of {:g} MiB a rank takes recompute = \"{}\" (planned: {})\n",
-                               p.memory_budget_mb, recompute_name(need.recompute), text_of(needs)));
-    return std::string(recompute_name(need.recompute));
+  const nlohmann::json plan = planned(arguments);
+  std::string needs;
+  for (const Recompute recompute : kRecomputes) {
+    if (recompute < p.recompute) continue;
+    const std::string name(recompute_name(recompute));
+    needs += fmt::format("{}{} {:.1f} MiB", needs.empty() ? "" : ", ", name, most_mb(plan.at(name)));
   }
-  throw UserError(kKey, fmt::format("must hold what a rank needs, found {:g} MiB, with recompute {}. Give more, or use "
-                                    "more ranks, more parallel.microbatches or a smaller batch",
-                                    p.memory_budget_mb, text_of(needs)));
+  const nlohmann::json& fit = plan.at("fit");
+  if (fit.is_null()) {
+    throw UserError(kKey,
+                    fmt::format("must hold what a rank needs, found {:g} MiB; with recompute {}. Give more, or use "
+                                "more ranks, more parallel.microbatches or a smaller batch",
+                                p.memory_budget_mb, needs));
+  }
+  const std::size_t num_full = fit.at("full_blocks").size();
+  print_progress(fmt::format("memory: a budget of {:g} MiB a rank takes recompute = \"{}\"{}: {:.1f} MiB ({})\n",
+                             p.memory_budget_mb, fit.at("recompute").get<std::string>(),
+                             num_full == 0 ? "" : fmt::format(" with {} blocks in full", num_full),
+                             most_mb(fit.at("ranks")), needs));
+  return fit;
 }
 
 }  // namespace
@@ -126,12 +119,13 @@ void fit_memory_budget(RunConfig& config, const ConfigArguments& arguments, Grou
   if (config.parallel.memory_budget_mb == 0) return;
   std::string mine;
   together(world, [&] {
-    if (world.rank() == 0) mine = chosen(config, arguments);
+    if (world.rank() == 0) mine = chosen(config, arguments).dump();
   });
-  const std::string of_first = world.all_gather_string(mine).front();
+  const nlohmann::json fit = nlohmann::json::parse(world.all_gather_string(mine).front());
   for (const Recompute recompute : kRecomputes) {
-    if (of_first == recompute_name(recompute)) config.parallel.recompute = recompute;
+    if (fit.at("recompute").get<std::string>() == recompute_name(recompute)) config.parallel.recompute = recompute;
   }
+  config.parallel.full_blocks = fit.at("full_blocks").get<std::vector<std::string>>();
 }
 
 }  // namespace triptych::launcher

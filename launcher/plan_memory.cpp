@@ -1,6 +1,8 @@
 #include "launcher/plan_memory.h"
 
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -51,6 +53,21 @@ nlohmann::ordered_json to_json(const std::vector<MemoryStats>& ranks) {
   return all;
 }
 
+nlohmann::ordered_json to_json(const MemoryFit& fit) {
+  return {
+      {"recompute", recompute_name(fit.recompute)}, {"full_blocks", fit.full_blocks}, {"ranks", to_json(fit.ranks)}};
+}
+
+std::string describe(const MemoryFit& fit, double budget_mb) {
+  std::string peaks;
+  for (const MemoryStats& rank : fit.ranks) {
+    peaks += fmt::format("{}{}", peaks.empty() ? "" : ", ", human_bytes(static_cast<double>(rank.peak_used_bytes)));
+  }
+  return fmt::format("a budget of {:g} MiB takes recompute = \"{}\"{}: {}", budget_mb, recompute_name(fit.recompute),
+                     fit.full_blocks.empty() ? "" : fmt::format(" with {} in full", fmt::join(fit.full_blocks, ", ")),
+                     peaks);
+}
+
 int plan_memory(const MemoryOptions& options) {
   hand_over_to("paper");
   require_backend("paper");
@@ -59,8 +76,8 @@ int plan_memory(const MemoryOptions& options) {
   nlohmann::ordered_json json;
   if (!options.json) {
     const MeshShape& mesh = config.parallel.mesh;
-    print("pp {} dp {} tp {}, {}, {} microbatches: the most that a rank's device holds\n\n", mesh.pp, mesh.dp, mesh.tp,
-          config.parallel.schedule, config.parallel.microbatches);
+    print("pp {} dp {} cp {} tp {}, {}, {} microbatches: the most that a rank's device holds\n\n", mesh.pp, mesh.dp,
+          mesh.cp, mesh.tp, config.parallel.schedule, config.parallel.microbatches);
     std::string head = fmt::format("{:<9} {:>4}  {:>10} ", "recompute", "pp", "all");
     for (std::size_t i = 0; i < kNumMemoryParts; ++i) {
       head += fmt::format(" {:>10}", memory_part_name(static_cast<MemoryPart>(i)));
@@ -77,11 +94,15 @@ int plan_memory(const MemoryOptions& options) {
       print_table(config, recompute, ranks);
     }
   }
-  if (options.json) {
-    print("{}\n", json.dump());
-  } else {
-    print("\n* as the config has it\n");
+  if (!options.json) print("\n* as the config has it\n");
+  const double budget_mb = config.parallel.memory_budget_mb;
+  if (budget_mb > 0) {
+    const std::optional<MemoryFit> fit =
+        fit_memory(config, static_cast<std::size_t>(budget_mb * (1 << 20)), options.batches);
+    if (options.json) json["fit"] = fit ? to_json(*fit) : nlohmann::ordered_json();
+    if (!options.json) print("\n{}\n", fit ? describe(*fit, budget_mb) : "no recomputation holds the budget");
   }
+  if (options.json) print("{}\n", json.dump());
   return 0;
 }
 

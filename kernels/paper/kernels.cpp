@@ -36,6 +36,7 @@ int64_t max_attention_head_dim() {
 }
 void attention_forward(Stream&, const AttentionForward&) {}
 void attention_backward(Stream&, const AttentionBackward&) {}
+void attention_merge(Stream&, const AttentionMerge&) {}
 void box_loss(Stream&, const BoxLossArgs&) {}
 void cross_entropy_rows(Stream&, const CrossEntropySlice&, const CrossEntropyRows&) {}
 void cross_entropy_rescale(Stream&, const CrossEntropySlice&, const CrossEntropyRows&, const float*) {}

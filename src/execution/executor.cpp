@@ -59,7 +59,7 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
   mesh.pp().open_links(links);  // collective: before a rank may find that it lacks memory
   mesh.group(Axis::kCp).open_links(ring_links(mesh.size(Axis::kCp)));
   for (int s = 0; s < schedule.num_stages; ++s) {
-    if (rank_of(s) == mesh.coordinate().pp) stages_.emplace_back(model, partition, s, store);
+    if (rank_of(s) == mesh.coordinate().pp) stages_.emplace_back(model, partition, s, store, options.full_blocks);
   }
   if (stages_.back().is_last()) losses_ = std::make_unique<Losses>(device, objectives, store);
   std::vector<BlockParameters> mine;

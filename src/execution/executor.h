@@ -32,6 +32,7 @@ enum class Zero : uint8_t {
 struct ExecutionOptions {
   DType dtype = DType::kFloat32;
   Recompute recompute = Recompute::kNone;
+  std::vector<std::string> full_blocks = {};  ///< names of those that selective recomputation recomputes in full
   uint64_t seed = 0;
   int64_t bucket_bytes = 8 << 20;
   Zero zero = Zero::kNone;

@@ -12,7 +12,8 @@ const Variable& value_of(const Values& values, const std::string& name) {
   return found->second;
 }
 
-Stage::Stage(const ModelSpec& model, const Partition& partition, int index, ParameterStore& store)
+Stage::Stage(const ModelSpec& model, const Partition& partition, int index, ParameterStore& store,
+             std::span<const std::string> full_blocks)
     : model_(&model),
       index_(index),
       begin_(static_cast<std::size_t>(partition.begin[static_cast<std::size_t>(index)])),
@@ -20,6 +21,7 @@ Stage::Stage(const ModelSpec& model, const Partition& partition, int index, Para
   for (std::size_t i = begin_; i < end_; ++i) {
     blocks_.push_back(model.blocks[i].make(store));
     parameters_.push_back({i, store.take_given()});
+    is_full_.push_back(std::find(full_blocks.begin(), full_blocks.end(), model.blocks[i].name) != full_blocks.end());
   }
 }
 
@@ -41,6 +43,7 @@ Values Stage::forward(const Route& route, const Values& inputs, const Fields& fi
     const TraceScope scope(pass.trace, "block", [&] { return spec.name; });
     // What a decoder attends to is computed whole, before the first token, though it is in the same pass.
     Pass own = pass;
+    if (pass.recompute == Recompute::kSelective && is_full_[i - begin_]) own.recompute = Recompute::kFull;
     const auto is_text = [](const Slot& slot) { return slot.is_text; };
     if (std::none_of(spec.writes.begin(), spec.writes.end(), is_text)) own.cache = nullptr;
     std::vector<Variable> read;

@@ -22,7 +22,9 @@ const Variable& value_of(const Values& values, const std::string& name);
 class Stage {
  public:
   /// Makes the stage's parameters in `store`. `model` outlives this.
-  Stage(const ModelSpec& model, const Partition& partition, int index, ParameterStore& store);
+  ///   full_blocks   names of those that selective recomputation recomputes in full
+  Stage(const ModelSpec& model, const Partition& partition, int index, ParameterStore& store,
+        std::span<const std::string> full_blocks = {});
 
   int index() const { return index_; }
   /// Of each block, in order.
@@ -45,6 +47,7 @@ class Stage {
   int index_;
   std::size_t begin_, end_;
   std::vector<std::unique_ptr<Block>> blocks_;
+  std::vector<bool> is_full_;  // [blocks]
   std::vector<BlockParameters> parameters_;
 };
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "device/memory_stats.h"
@@ -16,5 +18,17 @@ std::vector<MemoryStats> plan_memory(const RunConfig& config, int num_batches = 
 
 /// The most that any rank holds.
 std::size_t peak_bytes(const std::vector<MemoryStats>& ranks);
+
+/// A way to recompute, and what ranks hold with it.
+struct MemoryFit {
+  Recompute recompute = Recompute::kNone;
+  std::vector<std::string> full_blocks;  ///< see ParallelOptions
+  std::vector<MemoryStats> ranks;
+};
+
+/// The least recomputation, from parallel.recompute on, with which every rank holds at most `budget_bytes`: none, then
+/// selective, then selective with the first blocks of a pipeline rank in full, on each rank as many as it needs, then
+/// full. Nothing where that holds more too.
+std::optional<MemoryFit> fit_memory(const RunConfig& config, std::size_t budget_bytes, int num_batches = 2);
 
 }  // namespace triptych::training

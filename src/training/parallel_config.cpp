@@ -122,6 +122,13 @@ void read_parallel(ConfigReader& reader, ParallelOptions& p, std::string& recomp
       .at_most(3)
       .also_called({"zero_stage", "zero_optimization", "zero_optimization_stage", "sharding_strategy", "fsdp",
                     "use_distributed_optimizer", "data_parallel_shard_degree"});
+  reader
+      .read("parallel.memory_budget_mb", p.memory_budget_mb,
+            "MiB that a rank may hold of its device's memory, as `triptych plan memory` counts it: from "
+            "parallel.recompute on the run takes the least recomputation that fits, of some blocks in full where it "
+            "must; 0: parallel.recompute as it is.")
+      .at_least(0)
+      .also_called({"activation_memory_budget", "memory_budget", "memory_limit"});
   reader.read("parallel.bucket_mb", p.bucket_mb, "MiB of gradients that are reduced together.")
       .positive()
       .at_most(65536);

@@ -36,8 +36,9 @@ struct ParallelOptions {
   int microbatches = 1;
   bool sequence_parallel = false;
   Recompute recompute = Recompute::kNone;
-  int zero = 0;  ///< a number of execution::Zero
-  double memory_budget_mb = 0;  ///< of a rank's device; 0: none. The least recomputation from `recompute` on that fits
+  int zero = 0;                          ///< a number of execution::Zero
+  std::vector<std::string> full_blocks;  ///< that selective recomputation recomputes in full; no key: see fit_memory
+  double memory_budget_mb = 0;           ///< of a rank's device; 0: none
   double bucket_mb = 8;
 };
 

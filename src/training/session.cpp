@@ -76,6 +76,7 @@ Session::Session(const RunConfig& config, Group& world, const RankPlace& place, 
   const Schedule schedule = schedule_of(config);
   const ExecutionOptions options{.dtype = config.training.precision,
                                  .recompute = config.parallel.recompute,
+                                 .full_blocks = config.parallel.full_blocks,
                                  .seed = config.run.seed,
                                  .bucket_bytes = static_cast<int64_t>(config.parallel.bucket_mb * (1 << 20)),
                                  .zero = static_cast<Zero>(config.parallel.zero),

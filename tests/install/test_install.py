@@ -76,6 +76,7 @@ class Install(unittest.TestCase):
     def test_the_programs_run(self):
         program = self.prefix / "bin/triptych"
         self.assertTrue(run(program, "--version").startswith(f"triptych {VERSION} (commit "))
+        self.assertIn("selective", run(program, "plan", "memory", self.prefix / "share/triptych/configs/verify.toml"))
         self.assertEqual((self.prefix / "bin/triptych-cuda").exists(), (BUILD / "triptych-cuda").exists())
         run(self.prefix / "bin/triptych-run-ranks", 2, program, "verify", self.prefix / "share/triptych/configs/verify.toml",
             "--set", "parallel.tp=2")

@@ -31,6 +31,11 @@ def bench(num_ranks, *sets):
                           text=True)
 
 
+def peaks(run):
+    """The most that each rank's device held, in MiB."""
+    return [rank["pool_peak_mb"] for rank in json.loads(run.stdout)["by_rank"]]
+
+
 class PlanMemory(unittest.TestCase):
     def check(self, mesh, recompute, *sets):
         with self.subTest(mesh=mesh, recompute=recompute, sets=sets):
@@ -41,7 +46,7 @@ class PlanMemory(unittest.TestCase):
             expected = planned(*all_sets)[recompute]
             run = bench(num_ranks, *all_sets, f"parallel.recompute={json.dumps(recompute)}")
             self.assertEqual(run.returncode, 0, run.stderr)
-            measured = json.loads(run.stdout)["pool_peak_mb_by_rank"]
+            measured = peaks(run)
             self.assertEqual(len(measured), num_ranks)
             of_stage = num_ranks // len(expected)
             worst = max((abs(rank / expected[r // of_stage] - 1) for r, rank in enumerate(measured)))
@@ -57,10 +62,12 @@ class PlanMemory(unittest.TestCase):
         self.check({"tp": 2}, "selective", "parallel.sequence_parallel=true")
         self.check({"pp": 2}, "selective", 'parallel.schedule="1f1b"', "parallel.microbatches=4")
         self.check({"pp": 2, "tp": 2}, "none", 'parallel.schedule="zb_h1"', "parallel.microbatches=4")
+        self.check({"cp": 2}, "selective")
         self.check({"dp": 2, "pp": 2}, "full", 'parallel.schedule="interleaved"', "parallel.microbatches=2")
 
     def test_each_mode_holds_less(self):
-        for sets in [[], ["parallel.tp=2", "parallel.sequence_parallel=true"]]:
+        for sets in [["training.global_batch=64"],
+                     ["training.global_batch=64", "parallel.tp=2", "parallel.sequence_parallel=true"]]:
             by_mode = planned(*sets)
             self.assertLess(max(by_mode["selective"]), 0.95 * max(by_mode["none"]))
             self.assertLess(max(by_mode["full"]), 0.9 * max(by_mode["selective"]))
@@ -78,12 +85,17 @@ class PlanMemory(unittest.TestCase):
         run = budget(between + 0.5)  # and a batch more than bench has
         self.assertEqual(run.returncode, 0, run.stderr)
         self.assertIn('takes recompute = "selective"', run.stderr)
-        self.assertLess(max(json.loads(run.stdout)["pool_peak_mb_by_rank"]), between + 0.5)
+        self.assertLess(max(peaks(run)), between + 0.5)
         run = budget(between + 0.5, 'parallel.recompute="full"')
         self.assertIn('takes recompute = "full"', run.stderr)
+        few = (by_mode["full"] + by_mode["selective"]) / 2
+        run = budget(few)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertRegex(run.stderr, r'takes recompute = "selective" with [1-4] blocks in full')
+        self.assertLess(max(peaks(run)), few)
         run = budget(1)
         self.assertEqual(run.returncode, 2, run.stderr)
-        self.assertIn("[parallel.memory_budget_mb] must hold what a rank needs, found 1 MiB, with recompute none",
+        self.assertIn("[parallel.memory_budget_mb] must hold what a rank needs, found 1 MiB; with recompute none",
                       run.stderr)
         self.assertEqual(run.stderr.count("must hold what a rank needs"), 1)
 
