@@ -34,7 +34,8 @@ struct Case {
 std::string name_of(const ::testing::TestParamInfo<Case>& info) {
   const Case& c = info.param;
   return fmt::format("{}_pp{}dp{}cp{}tp{}_{}_m{}{}{}{}{}", c.task, c.mesh.pp, c.mesh.dp, c.mesh.cp, c.mesh.tp,
-                     c.schedule, c.microbatches, c.sequence_parallel() ? "_sp" : "", c.recompute() == Recompute::kNone ? "" : fmt::format("_{}", recompute_name(c.recompute())),
+                     c.schedule, c.microbatches, c.sequence_parallel() ? "_sp" : "",
+                     c.recompute() == Recompute::kNone ? "" : fmt::format("_{}", recompute_name(c.recompute())),
                      c.zero > 0 ? fmt::format("_zero{}", c.zero) : "",
                      c.frozen.empty() ? "" : fmt::format("_frozen{}", info.index));
 }
