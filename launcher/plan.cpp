@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "execution/partition_model.h"
 #include "launcher/plan_memory.h"
+#include "launcher/plan_mesh.h"
 #include "launcher/ranks.h"
 #include "parallel/pipeline/draw.h"
 #include "parallel/pipeline/schedule_text.h"
@@ -156,6 +157,7 @@ void register_plan(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   register_parameters(*plan, run, tasks);
   register_stages(*plan, run, tasks);
   register_plan_memory(*plan, run, tasks);
+  register_plan_mesh(*plan, run, tasks);
 
   CLI::App* schedule = plan->add_subcommand("schedule", "Draws a pipeline schedule; says its bubble and peak memory");
   const auto options = std::make_shared<ScheduleOptions>();

@@ -27,7 +27,7 @@ class TracedPending : public Pending {
  private:
   void end() {
     if (std::exchange(is_done_, true)) return;
-    span_.end_ns = Trace::now_ns();
+    span_.end_ns = trace_->now();
     trace_->add(span_);
   }
 
@@ -47,7 +47,7 @@ std::shared_ptr<Pending> traced(std::shared_ptr<Pending> pending, Trace& trace, 
                   .kind = group.name,
                   .name = operation.to_string(),
                   .details = fmt::format("{} bytes, number {}", operation.bytes(), operation.sequence),
-                  .begin_ns = Trace::now_ns()});
+                  .begin_ns = trace.now()});
 }
 
 }  // namespace triptych::parallel

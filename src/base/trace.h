@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,12 +42,16 @@ class Trace {
   }
   std::span<const Span> spans() const { return spans_; }
 
-  /// Of the clock that spans are on: steady, the same for all processes of a machine.
+  /// Of the clock that spans are on, unless another is set: steady, the same for all processes of a machine.
   static int64_t now_ns();
+  /// Where spans begin and end: now, or what `clock` says, such as how much work has been asked for.
+  int64_t now() const { return clock_ ? clock_() : now_ns(); }
+  void set_clock(std::function<int64_t()> clock) { clock_ = std::move(clock); }
 
  private:
   bool is_on_ = false;
   std::vector<Span> spans_;
+  std::function<int64_t()> clock_;
 };
 
 /// A span of a rank's work from here to the end of its scope, where `trace` is there and on.
@@ -59,11 +64,11 @@ class TraceScope {
       trace_ = nullptr;
       return;
     }
-    span_ = {.kind = std::string(kind), .name = make_name(), .begin_ns = Trace::now_ns()};
+    span_ = {.kind = std::string(kind), .name = make_name(), .begin_ns = trace_->now()};
   }
   ~TraceScope() {
     if (trace_ == nullptr) return;
-    span_.end_ns = Trace::now_ns();
+    span_.end_ns = trace_->now();
     trace_->add(std::move(span_));
   }
   TraceScope(const TraceScope&) = delete;

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "device/memory_stats.h"
+#include "device/work_log.h"
 #include "device/stream.h"
 
 namespace triptych::device {
@@ -116,6 +117,9 @@ class Device {
   Event record();
   /// What is queued on the compute stream from now on starts after `event`. The host goes on.
   void wait(const Event& event);
+
+  /// What was asked of it, of a device that computes nothing; null of all others.
+  WorkLog* work_log();
 
   /// The backend's own: see src/device/cuda/cuda_device.h.
   DeviceState& state() { return *state_; }

@@ -47,19 +47,33 @@ std::vector<std::vector<std::string>> blocks_of_ranks(const RunConfig& config) {
 
 }  // namespace
 
-std::vector<MemoryStats> plan_memory(const RunConfig& config, int num_batches) {
-  TRIPTYCH_CHECK(backend_kind() == "paper", "memory is planned on paper, this program computes on {}", backend_kind());
-  std::vector<MemoryStats> ranks(static_cast<std::size_t>(config.parallel.mesh.pp));
+void run_steps_on_paper(const RunConfig& config, int num_batches,
+                        const std::function<void(Session& session, const Trace& last_step)>& visit) {
+  TRIPTYCH_CHECK(backend_kind() == "paper", "runs are planned on paper, this program computes on {}", backend_kind());
   run_on_paper(config.parallel.mesh, [&](Group& world) {
+    Trace trace;
     Session session(config, world, RankPlace{});
+    trace.set_clock([log = session.device().work_log()] { return log->position(); });
+    session.executor().set_trace(&trace);
     AdamW optimizer(session.device(), session.store().all(), config.adamw, session.treatments());
     TrainingStep steps(session, optimizer);
     std::vector<Fields> batches;
     for (int i = 0; i < num_batches; ++i) batches.push_back(empty_batch(session, config));
     for (int64_t step = 0; step < kNumSteps; ++step) {
+      if (step + 1 == kNumSteps) trace.start();
+      const TraceScope scope(&trace, "step", [&] { return fmt::format("step {}", step); });
       steps.run(batches.front().cut(config.parallel.microbatches), step, config.learning_rate.peak);
       steps.take(0);
     }
+    trace.stop();
+    visit(session, trace);
+    session.executor().set_trace(nullptr);
+  });
+}
+
+std::vector<MemoryStats> plan_memory(const RunConfig& config, int num_batches) {
+  std::vector<MemoryStats> ranks(static_cast<std::size_t>(config.parallel.mesh.pp));
+  run_steps_on_paper(config, num_batches, [&](Session& session, const Trace&) {
     ranks[static_cast<std::size_t>(session.mesh().coordinate().pp)] = session.device().memory();
   });
   return ranks;

@@ -1,19 +1,27 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "device/memory_stats.h"
 #include "training/run_config.h"
+#include "training/session.h"
 
 namespace triptych::training {
 
-/// What a run would hold of its device's memory: the rank of each pipeline stage whose other coordinates are 0, at the
-/// moment at which it holds most. No number is a model of the engine's: steps of the engine itself are run on a device
-/// without memory (`triptych-paper`), with all that the run has, and what they allocate is counted.
+/// Runs steps of the engine itself on a device without memory (`triptych-paper`), with all that the run has: on the
+/// rank of each pipeline stage whose other coordinates are 0. When the last step has run, `visit` sees the session,
+/// with what its device counted, and a trace of that step, whose clock is the position in the device's work log.
 ///   num_batches   on the device at a time: 2 in training, where one is on its way while a step works on the other
-/// By pipeline rank. Throws what a run of the config would throw; InternalError in a program with another backend.
+/// Throws what a run of the config would throw; InternalError in a program with another backend.
+void run_steps_on_paper(const RunConfig& config, int num_batches,
+                        const std::function<void(Session& session, const Trace& last_step)>& visit);
+
+/// What a run would hold of its device's memory: the rank of each pipeline stage whose other coordinates are 0, at the
+/// moment at which it holds most. No number is a model of the engine's: it is what run_steps_on_paper allocates.
+/// By pipeline rank. Throws as that does.
 std::vector<MemoryStats> plan_memory(const RunConfig& config, int num_batches = 2);
 
 /// The most that any rank holds.

@@ -79,6 +79,10 @@ void Device::read(void* host, const void* from, std::size_t bytes) {
 
 void Device::synchronize() {}
 
+WorkLog* Device::work_log() {
+  return nullptr;
+}
+
 void Device::profile(bool) {}
 
 HostBuffer Device::allocate_host(std::size_t bytes) {

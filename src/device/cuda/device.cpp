@@ -203,6 +203,10 @@ void Device::read(void* host, const void* from, std::size_t bytes) {
   TRIPTYCH_CUDA(cudaStreamSynchronize(compute));
 }
 
+WorkLog* Device::work_log() {
+  return nullptr;
+}
+
 void Device::profile(bool on) {
   if (on) {
     TRIPTYCH_CUDA(cudaProfilerStart());

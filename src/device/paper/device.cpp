@@ -10,7 +10,9 @@
 
 namespace triptych::device {
 
-struct DeviceState {};
+struct DeviceState {
+  WorkLog log;
+};
 struct Event::State {};
 
 Buffer::~Buffer() {
@@ -30,7 +32,7 @@ void wait_on_host(const Event&, const std::function<void()>&) {}
 Device::Device(int num_threads, int)
     : state_(std::make_unique<DeviceState>()),
       pool_(std::make_shared<MemoryPool>()),
-      stream_(std::make_unique<Stream>(num_threads)) {}
+      stream_(std::make_unique<Stream>(num_threads, &state_->log)) {}
 
 Device::~Device() = default;
 
@@ -54,9 +56,13 @@ MemoryStats Device::memory() const {
   return pool_->stats();
 }
 
-void Device::copy(void*, const void*, std::size_t) {}
+void Device::copy(void*, const void*, std::size_t bytes) {
+  state_->log.add({.bytes = 2 * static_cast<double>(bytes), .num_kernels = 1});
+}
 
-void Device::zero(void*, std::size_t) {}
+void Device::zero(void*, std::size_t bytes) {
+  state_->log.add({.bytes = static_cast<double>(bytes), .num_kernels = 1});
+}
 
 void Device::write(void*, const void*, std::size_t) {}
 
@@ -65,6 +71,10 @@ void Device::read(void* host, const void*, std::size_t bytes) {
 }
 
 void Device::synchronize() {}
+
+WorkLog* Device::work_log() {
+  return &state_->log;
+}
 
 void Device::profile(bool) {}
 

@@ -1,0 +1,216 @@
+#include "launcher/plan_mesh.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/console.h"
+#include "base/text.h"
+#include "launcher/backend.h"
+#include "launcher/ranks.h"
+#include "parallel/pipeline/schedules.h"
+#include "training/memory_plan.h"
+#include "training/mesh_search.h"
+
+namespace triptych::launcher {
+namespace {
+
+struct MeshOptions {
+  explicit MeshOptions(TaskTable tasks) : config(tasks) {}
+
+  ConfigArguments config;
+  std::string cluster;
+  int devices = 8;
+  int most_cp = 1;
+  int shown = 8;
+  int simulate = 0;
+  bool json = false;
+  std::vector<std::string> schedules{"1f1b", "interleaved", "zb_v"};
+};
+
+constexpr int kMostDevices = 65536;
+
+std::string mesh_of(const ParallelOptions& p) {
+  std::string text = fmt::format("pp {} x dp {} x cp {} x tp {}", p.mesh.pp, p.mesh.dp, p.mesh.cp, p.mesh.tp);
+  if (p.zero > 0) text += fmt::format(", ZeRO {}", p.zero);
+  return text;
+}
+
+std::string order_of(const ParallelOptions& p) {
+  return p.mesh.pp == 1 ? std::to_string(p.microbatches) : fmt::format("{} {}", p.microbatches, p.schedule);
+}
+
+// What a step's time goes to, the largest first: "compute 71 %, bubble 20 %, dp 9 %".
+std::vector<std::pair<std::string, double>> parts_of(const StepPlan& step) {
+  std::vector<std::pair<std::string, double>> parts{{"compute", step.compute_seconds}, {"bubble", step.bubble_seconds}};
+  for (const auto& [group, time] : step.waits) parts.emplace_back(group, time);
+  std::erase_if(parts, [&](const auto& part) { return part.second < 0.005 * step.seconds; });
+  std::stable_sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  return parts;
+}
+
+std::string describe_parts(const StepPlan& step) {
+  std::string text;
+  for (const auto& [name, time] : parts_of(step)) {
+    text += fmt::format("{}{} {:.0f} %", text.empty() ? "" : ", ", name, 100 * time / step.seconds);
+  }
+  return text;
+}
+
+using Json = nlohmann::ordered_json;
+
+Json to_json(const MeshPlan& plan) {
+  const ParallelOptions& p = plan.parallel;
+  Json json{{"pp", p.mesh.pp},
+            {"dp", p.mesh.dp},
+            {"cp", p.mesh.cp},
+            {"tp", p.mesh.tp},
+            {"zero", p.zero},
+            {"schedule", p.schedule},
+            {"microbatches", p.microbatches},
+            {"recompute", recompute_name(p.recompute)},
+            {"seconds", plan.step.seconds},
+            {"compute_seconds", plan.step.compute_seconds},
+            {"bubble_seconds", plan.step.bubble_seconds},
+            {"wait_seconds", Json::object()},
+            {"peak_bytes", peak_bytes(plan.step.ranks)}};
+  const Work& work = plan.step.work;
+  json["work"] = {{"product_flops", work.product_flops},
+                  {"half_product_flops", work.half_product_flops},
+                  {"attention_flops", work.attention_flops},
+                  {"half_attention_flops", work.half_attention_flops},
+                  {"bytes", work.bytes},
+                  {"kernels", work.num_kernels}};
+  for (const auto& [group, time] : plan.step.waits) json["wait_seconds"][group] = time;
+  return json;
+}
+
+void print_head() {
+  print("{:<38} {:<16} {:<10} {:>9} {:>11} {:>8}  {}\n", "mesh", "microbatches", "recompute", "ms a step", "samples/s",
+        "memory", "where the time goes");
+}
+
+void print_plan(const MeshPlan& plan, int64_t batch) {
+  print("{:<38} {:<16} {:<10} {:>9.1f} {:>11.0f} {:>8}  {}\n", mesh_of(plan.parallel), order_of(plan.parallel),
+        recompute_name(plan.parallel.recompute), 1e3 * plan.step.seconds,
+        static_cast<double>(batch) / plan.step.seconds, human_bytes(static_cast<double>(peak_bytes(plan.step.ranks))),
+        describe_parts(plan.step));
+}
+
+// The best mesh of ever more devices, each with the same share of a batch that grows with them.
+void simulate(const RunConfig& config, const Cluster& cluster, const MeshOptions& options) {
+  print("samples of a device: {}; efficiency against one device\n\n", config.training.global_batch);
+  print("{:>8}  {:>10}  {:<32}  {:<38} {}\n", "devices", "efficiency", "", "mesh", "where the time goes");
+  double of_one = 0;
+  for (int devices = 1; devices <= options.simulate; devices *= 2) {
+    RunConfig grown = config;
+    grown.training.global_batch *= devices;
+    const std::vector<MeshPlan> plans =
+        search_meshes(grown, cluster, {devices, options.most_cp, options.schedules}, [](const MeshPlan&) {});
+    const StepPlan& step = plans.front().step;
+    const double rate = static_cast<double>(grown.training.global_batch) / step.seconds / devices;
+    if (of_one == 0) of_one = rate;
+    const double efficiency = rate / of_one;
+    print("{:>8}  {:>9.1f} %  {:<32}  {:<38} {}\n", devices, 100 * efficiency,
+          std::string(static_cast<std::size_t>(std::clamp(32 * efficiency, 0.0, 32.0)), '#'),
+          mesh_of(plans.front().parallel), describe_parts(step));
+  }
+}
+
+int plan_mesh(const MeshOptions& options) {
+  hand_over_to("paper");
+  require_backend("paper");
+  const Cluster cluster = Cluster::read(options.cluster);
+  const std::vector<std::string> known = schedule_names();
+  for (const std::string& schedule : options.schedules) {
+    if (std::ranges::find(known, schedule) != known.end()) continue;
+    throw UserError("--schedules",
+                    fmt::format("must be of {}, found {}. Name one of them", fmt::join(known, ", "), schedule));
+  }
+  const RunConfig config =
+      load_run_config(options.config.file, options.config.overrides, options.config.tasks, MeshUse::kPlan);
+  if (!options.json) print("{}\n", cluster.name.empty() ? options.cluster : cluster.name);
+  if (options.simulate > 0) {
+    simulate(config, cluster, options);
+    return 0;
+  }
+  int num_tried = 0;
+  const std::vector<MeshPlan> plans = search_meshes(
+      config, cluster, {options.devices, options.most_cp, options.schedules}, [&](const MeshPlan&) { ++num_tried; });
+  if (options.json) {
+    Json all = Json::array();
+    for (const MeshPlan& plan : plans) all.push_back(to_json(plan));
+    print("{}\n", all.dump());
+    return 0;
+  }
+  print("{} devices, batch {}, {}: {} ways that fit, the fastest first\n\n", options.devices,
+        config.training.global_batch, precision_name(config.training.precision), num_tried);
+  print_head();
+  for (std::size_t i = 0; i < std::min(plans.size(), static_cast<std::size_t>(options.shown)); ++i) {
+    print_plan(plans[i], config.training.global_batch);
+  }
+  return 0;
+}
+
+int plan_step_as_configured(const MeshOptions& options) {
+  hand_over_to("paper");
+  require_backend("paper");
+  const Cluster cluster = Cluster::read(options.cluster);
+  const RunConfig config =
+      load_run_config(options.config.file, options.config.overrides, options.config.tasks, MeshUse::kPlan);
+  const MeshPlan plan{config.parallel, plan_step(config, cluster)};
+  if (options.json) {
+    print("{}\n", to_json(plan).dump());
+    return 0;
+  }
+  print_head();
+  print_plan(plan, config.training.global_batch);
+  return 0;
+}
+
+void add_cluster(CLI::App& command, MeshOptions& options) {
+  add_config_arguments(command, options.config);
+  command.add_option("--cluster", options.cluster, "A file such as those of configs/clusters")
+      ->check(CLI::ExistingFile)
+      ->required();
+  command.add_flag("--json", options.json, "Seconds and bytes, as JSON");
+}
+
+}  // namespace
+
+void register_plan_mesh(CLI::App& plan, std::function<int()>& run, TaskTable tasks) {
+  CLI::App* command = plan.add_subcommand("mesh", "Lists the fastest ways to share a run out over a cluster's devices");
+  const auto options = std::make_shared<MeshOptions>(tasks);
+  add_cluster(*command, *options);
+  command->add_option("--devices", options->devices, "Devices to share it out over")
+      ->check(CLI::Range(1, kMostDevices))
+      ->capture_default_str();
+  command->add_option("--max-cp", options->most_cp, "Ranks that may share a sequence")
+      ->check(CLI::Range(1, kMostDevices))
+      ->capture_default_str();
+  command->add_option("--schedules", options->schedules, "Of pipelines, to try")->delimiter(',')->capture_default_str();
+  command->add_option("--show", options->shown, "Ways to show")->check(CLI::Range(1, 1000))->capture_default_str();
+  command
+      ->add_option("--simulate", options->simulate,
+                   "Instead: the best of 1, 2, 4, ... devices up to so many, the config's batch on each")
+      ->check(CLI::Range(1, kMostDevices));
+  command->footer(
+      "Runs steps of the engine on a device that computes nothing, and puts the cluster's rates to what they ask for.\n"
+      "\n"
+      "Example:\n"
+      "  triptych plan mesh configs/models/clip_vit_l14.toml --cluster configs/clusters/h100.toml --devices 64");
+  command->callback([options, &run] { run = [options] { return plan_mesh(*options); }; });
+
+  CLI::App* step =
+      plan.add_subcommand("step", "What a config's step would take on a cluster, on the config's own mesh");
+  const auto of_step = std::make_shared<MeshOptions>(tasks);
+  add_cluster(*step, *of_step);
+  step->callback([of_step, &run] { run = [of_step] { return plan_step_as_configured(*of_step); }; });
+}
+
+}  // namespace triptych::launcher

@@ -1,0 +1,82 @@
+#include "training/mesh_search.h"
+
+#include <algorithm>
+
+#include "training/memory_plan.h"
+
+namespace triptych::training {
+namespace {
+
+bool fits(const Cluster& cluster, const StepPlan& plan) {
+  return cluster.memory_gb == 0 || static_cast<double>(peak_bytes(plan.ranks)) <= cluster.memory_gb * 1e9;
+}
+
+// With the least recomputation and the least of ZeRO that fit; nothing if none does, or the config cannot be run so.
+std::optional<MeshPlan> plan_mesh(RunConfig config, const Cluster& cluster) {
+  const bool has_replicas = config.parallel.mesh.dp > 1;
+  for (const int zero : has_replicas ? std::vector<int>{1, 3} : std::vector<int>{0}) {
+    for (const Recompute recompute : kRecomputes) {
+      config.parallel.zero = zero;
+      config.parallel.recompute = recompute;
+      try {
+        const StepPlan plan = plan_step(config, cluster);
+        if (fits(cluster, plan)) return MeshPlan{config.parallel, plan};
+      } catch (const Error&) {  // heads that tp does not divide, fewer blocks than stages
+        return std::nullopt;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<MeshPlan> search_meshes(const RunConfig& config, const Cluster& cluster, const MeshSearch& search,
+                                    const std::function<void(const MeshPlan&)>& tried) {
+  std::vector<MeshPlan> plans;
+  const auto num_blocks = static_cast<int>(config.task->model().blocks.size());
+  const auto plan = [&](const MeshShape& mesh, const std::string& schedule, int microbatches) {
+    const int64_t pieces = int64_t{mesh.dp} * microbatches;
+    if (config.training.global_batch % pieces != 0) return false;
+    RunConfig with = config;
+    with.parallel.mesh = mesh;
+    with.parallel.schedule = schedule;
+    with.parallel.virtual_stages = 0;
+    with.parallel.cuts.clear();
+    with.parallel.microbatches = microbatches;
+    with.parallel.sequence_parallel = mesh.tp > 1;
+    const std::optional<MeshPlan> found = plan_mesh(with, cluster);
+    if (!found) return false;
+    tried(*found);
+    plans.push_back(*found);
+    return true;
+  };
+  for (int tp = 1; tp <= std::min(search.num_devices, cluster.devices_per_node); tp *= 2) {
+    for (int cp = 1; cp <= search.most_cp && tp * cp <= search.num_devices; cp *= 2) {
+      for (int pp = 1; pp <= num_blocks && pp * cp * tp <= search.num_devices; pp *= 2) {
+        if (search.num_devices % (pp * cp * tp) != 0) continue;
+        const MeshShape mesh{.pp = pp, .dp = search.num_devices / (pp * cp * tp), .cp = cp, .tp = tp};
+        if (pp == 1) {
+          for (int microbatches = 1; microbatches <= 64; microbatches *= 2) {
+            if (plan(mesh, "1f1b", microbatches)) break;
+          }
+          continue;
+        }
+        for (const std::string& schedule : search.schedules) {
+          for (const int rounds : {1, 2, 4}) plan(mesh, schedule, pp * rounds);
+        }
+      }
+    }
+  }
+  if (plans.empty()) {
+    throw UserError("plan mesh",
+                    fmt::format("no mesh of {} devices with {:g} GB holds a batch of {}. Take more devices, "
+                                "or a batch that more replicas divide",
+                                search.num_devices, cluster.memory_gb, config.training.global_batch));
+  }
+  std::stable_sort(plans.begin(), plans.end(),
+                   [](const MeshPlan& a, const MeshPlan& b) { return a.step.seconds < b.step.seconds; });
+  return plans;
+}
+
+}  // namespace triptych::training

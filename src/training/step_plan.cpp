@@ -1,0 +1,158 @@
+#include "training/step_plan.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include "parallel/pipeline/simulate.h"
+#include "training/memory_plan.h"
+#include "training/session.h"
+
+namespace triptych::training {
+namespace {
+
+// When each entry of a log begins, and the last one ends.
+struct Timeline {
+  std::vector<double> begin;
+  std::vector<double> waits;  // of an entry, what it adds beside work
+};
+
+Timeline timeline_of(const WorkLog& log, const Cluster& cluster) {
+  Timeline result;
+  std::vector<double> done(log.operations().size(), 0);
+  double now = 0, node_is_free = 0, network_is_free = 0;
+  for (const WorkLog::Entry& entry : log.entries()) {
+    result.begin.push_back(now);
+    result.waits.push_back(0);
+    if (entry.kind == WorkLog::Entry::Kind::kWork) {
+      now += cluster.seconds(entry.work);
+      continue;
+    }
+    const WorkLog::Operation& operation = log.operations()[entry.operation];
+    if (operation.kind == "send") continue;  // whoever receives it waits
+    if (entry.kind == WorkLog::Entry::Kind::kStart) {
+      const double takes = cluster.seconds(operation);
+      if (!cluster.overlaps) {  // the rank itself moves it
+        result.waits.back() = takes;
+        now += takes;
+        done[entry.operation] = now;
+        continue;
+      }
+      double& is_free = cluster.is_within_node(operation) ? node_is_free : network_is_free;
+      is_free = std::max(is_free, now) + takes;
+      done[entry.operation] = is_free;
+      continue;
+    }
+    result.waits.back() = std::max(0.0, done[entry.operation] - now);
+    now += result.waits.back();
+  }
+  result.begin.push_back(now);
+  return result;
+}
+
+// What a rank's actions take, in the order of its list, and what comes before and behind them.
+struct RankTimes {
+  std::vector<double> actions;
+  double before = 0, behind = 0, compute = 0;
+  Work work;
+  std::map<std::string, double> waits;
+};
+
+RankTimes times_of(const WorkLog& log, const Trace& trace, const Cluster& cluster) {
+  const Timeline timeline = timeline_of(log, cluster);
+  const auto at = [&](int64_t position) { return timeline.begin[static_cast<std::size_t>(position)]; };
+  RankTimes times;
+  int64_t step_begin = 0, step_end = 0, first = -1, last = 0;
+  for (const Trace::Span& span : trace.spans()) {
+    if (span.kind == "step") {
+      step_begin = span.begin_ns;
+      step_end = span.end_ns;
+    }
+    if (span.kind != "schedule") continue;
+    if (first < 0) first = span.begin_ns;
+    last = span.end_ns;
+    times.actions.push_back(at(span.end_ns) - at(span.begin_ns));
+  }
+  times.before = at(first) - at(step_begin);
+  times.behind = at(step_end) - at(last);
+  times.compute = at(step_end) - at(step_begin);
+  for (auto i = static_cast<std::size_t>(step_begin); i < static_cast<std::size_t>(step_end); ++i) {
+    times.work += log.entries()[i].work;
+    if (timeline.waits[i] <= 0) continue;
+    times.waits[log.operations()[log.entries()[i].operation].group] += timeline.waits[i];
+    times.compute -= timeline.waits[i];
+  }
+  return times;
+}
+
+// Means over the microbatches of what each stage takes for each kind of action, with the sends and receives beside it.
+StageCosts costs_of(const Schedule& schedule, const std::vector<RankTimes>& ranks) {
+  StageCosts costs = StageCosts::uniform(schedule.num_stages, 0, 0);
+  const double share = 1.0 / schedule.num_microbatches;
+  for (std::size_t p = 0; p < ranks.size(); ++p) {
+    for (std::size_t i = 0; i < ranks[p].actions.size(); ++i) {
+      const Action& action = schedule.ranks[p][i];
+      const auto stage = static_cast<std::size_t>(action.stage);
+      const double time = ranks[p].actions[i];
+      switch (action.kind) {
+        case Action::kForward:
+          costs.forward[stage] += time * share;
+          break;
+        case Action::kEmbed:
+          costs.embed[stage] += time * share;
+          break;
+        case Action::kLoss:
+          costs.loss += time;
+          break;
+        case Action::kBackward:
+          costs.backward[stage] += time * share;
+          break;
+        case Action::kBackwardInput:
+          costs.backward_input[stage] += time * share;
+          break;
+        case Action::kBackwardWeight:
+          costs.backward_weight[stage] += time * share;
+          break;
+        case Action::kSendActivation:
+        case Action::kRecvActivation:
+          (action.embed ? costs.embed : costs.forward)[stage] += time * share;
+          break;
+        case Action::kSendGradient:
+        case Action::kRecvGradient:
+          costs.backward[stage] += time * share;
+          costs.backward_input[stage] += time * share;
+          break;
+      }
+    }
+  }
+  return costs;
+}
+
+}  // namespace
+
+StepPlan plan_step(const RunConfig& config, const Cluster& cluster) {
+  const auto num_ranks = static_cast<std::size_t>(config.parallel.mesh.pp);
+  StepPlan plan;
+  plan.ranks.resize(num_ranks);
+  std::vector<RankTimes> ranks(num_ranks);
+  run_steps_on_paper(config, 2, [&](Session& session, const Trace& last_step) {
+    const auto p = static_cast<std::size_t>(session.mesh().coordinate().pp);
+    plan.ranks[p] = session.device().memory();
+    ranks[p] = times_of(*session.device().work_log(), last_step, cluster);
+  });
+  const Schedule schedule = schedule_of(config);
+  const Simulation simulation = simulate(schedule, costs_of(schedule, ranks));
+  double before = 0, behind = 0;
+  for (const RankTimes& rank : ranks) {
+    before = std::max(before, rank.before);
+    behind = std::max(behind, rank.behind);
+    const double share = 1.0 / static_cast<double>(num_ranks);
+    plan.compute_seconds += rank.compute * share;
+    plan.work += rank.work * share;
+    for (const auto& [group, time] : rank.waits) plan.waits[group] += time * share;
+  }
+  plan.seconds = before + simulation.makespan + behind;
+  plan.bubble_seconds = simulation.makespan * simulation.bubble_fraction;
+  return plan;
+}
+
+}  // namespace triptych::training

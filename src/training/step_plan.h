@@ -1,0 +1,31 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "device/memory_stats.h"
+#include "training/cluster.h"
+#include "training/run_config.h"
+
+namespace triptych::training {
+
+/// What a step of a run would take on a cluster.
+struct StepPlan {
+  double seconds = 0;
+  // Of a rank, the mean over the first ranks of all stages.
+  Work work;  ///< that kernels have to do
+  double compute_seconds = 0;
+  std::map<std::string, double> waits;  ///< by group: what its operations take that nothing hides
+  double bubble_seconds = 0;            ///< waits for other stages
+  std::vector<MemoryStats> ranks;       ///< by pipeline rank: what its device holds at most
+};
+
+/// Runs steps of the engine itself on a device that computes nothing (see plan_memory), and puts rates to what they ask
+/// for: kernels follow one another; an operation of a group starts when it is asked for and the operation before it on
+/// its link is done, and whoever reads its result waits for it. What the actions of each stage take is then put into
+/// the simulation of the schedule; messages between stages count where they are waited for. Throws what a run of the
+/// config would throw; InternalError in a program with another backend.
+StepPlan plan_step(const RunConfig& config, const Cluster& cluster);
+
+}  // namespace triptych::training

@@ -1,0 +1,120 @@
+"""What `triptych plan step` and `plan mesh` say of clusters on which one thing alone takes time, against what that
+thing's own formula gives."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+from small_runs import REPOSITORY
+
+TRIPTYCH = sys.argv.pop(1)
+CONFIG = REPOSITORY / "configs" / "bench_clip_small.toml"
+FAST = 1e9  # a rate at which what it is of takes no time
+CLUSTER = """
+[device]
+fp32_tflops = {tflops}
+half_tflops = {tflops}
+memory_gb = {memory_gb}
+memory_gb_per_s = {memory}
+overlaps = {overlaps}
+[node]
+devices = {devices}
+gb_per_s = {node}
+latency_us = 0
+[network]
+gb_per_s = {network}
+latency_us = 0
+"""
+
+
+class PlanMesh(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = Path(scratch.name)
+
+    def cluster(self, **rates):
+        values = {"tflops": FAST, "memory": FAST, "node": FAST, "network": FAST, "devices": 8, "memory_gb": 0,
+                  "overlaps": "false"} | rates
+        path = self.folder / "cluster.toml"
+        path.write_text(CLUSTER.format(**{key: float(value) if key in ("tflops", "memory", "node", "network",
+                                                                       "memory_gb") else value
+                                          for key, value in values.items()}))
+        return path
+
+    def plan(self, command, cluster, *words, sets=(), config=CONFIG):
+        words = [TRIPTYCH, "plan", command, config, "--cluster", cluster, "--json", *words]
+        for one in sets:
+            words += ["--set", one]
+        return subprocess.run([str(word) for word in words], capture_output=True, text=True)
+
+    def step(self, cluster, *sets, config=CONFIG):
+        run = self.plan("step", cluster, sets=sets, config=config)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        return json.loads(run.stdout)
+
+    def bench(self):
+        return json.loads(subprocess.run([TRIPTYCH, "bench", "step", CONFIG, "--steps", "1", "--warmup", "1"], check=True,
+                                         capture_output=True, text=True).stdout)
+
+    def test_products_take_their_flops_at_the_rate(self):
+        step = self.step(self.cluster(tflops=1))
+        # Counted by the model's own formulas, attention's products included.
+        self.assertAlmostEqual(step["seconds"] * 1e3 / self.bench()["gflop_per_step"], 1, delta=0.03)
+
+    def test_an_all_reduce_sends_what_a_ring_does(self):
+        gradients = 4 * self.bench()["parameters"]
+        for dp in (2, 4):
+            for devices, rates in ((8, {"node": 1}), (1, {"network": 1})):
+                step = self.step(self.cluster(devices=devices, **rates), f"parallel.dp={dp}")
+                # Beside it embeddings are gathered and numbers summed, which is little.
+                self.assertAlmostEqual(step["wait_seconds"]["dp"] / (2 * (dp - 1) / dp * gradients / 1e9), 1, delta=0.05)
+                self.assertAlmostEqual(step["seconds"], sum(step["wait_seconds"].values()), delta=0.01 * step["seconds"])
+        # A reduce-scatter and an all-gather send as much.
+        step = self.step(self.cluster(node=1), "parallel.dp=4", "parallel.zero=1")
+        self.assertAlmostEqual(step["wait_seconds"]["dp"] / (2 * 3 / 4 * gradients / 1e9), 1, delta=0.05)
+
+    def test_what_goes_on_beside_kernels_takes_no_time_of_its_own(self):
+        slow = self.step(self.cluster(tflops=0.01, node=1), "parallel.dp=2", "parallel.bucket_mb=1")
+        beside = self.step(self.cluster(tflops=0.01, node=1, overlaps="true"), "parallel.dp=2",
+                           "parallel.bucket_mb=1")
+        self.assertLess(beside["wait_seconds"].get("dp", 0), 0.2 * slow["wait_seconds"]["dp"])
+        self.assertAlmostEqual(beside["compute_seconds"], slow["compute_seconds"], delta=1e-6)
+
+    def test_a_pipeline_has_its_bubble(self):
+        config = REPOSITORY / "configs" / "bench_vit_s16.toml"  # twelve blocks alike, and a split loss
+        for microbatches in (4, 8):
+            step = self.step(self.cluster(tflops=1), "parallel.pp=2", f"parallel.microbatches={microbatches}",
+                             'parallel.schedule="1f1b"', config=config)
+            self.assertAlmostEqual(step["bubble_seconds"] / step["seconds"], 1 / (microbatches + 1), delta=0.02)
+
+    def test_the_fastest_that_memory_holds_comes_first(self):
+        run = self.plan("mesh", self.cluster(tflops=1, node=100), "--devices", 4)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        plans = json.loads(run.stdout)
+        self.assertEqual([one["seconds"] for one in plans], sorted(one["seconds"] for one in plans))
+        self.assertGreater(len({(one["pp"], one["dp"], one["tp"]) for one in plans}), 3)
+        self.assertTrue(all(one["pp"] * one["dp"] * one["cp"] * one["tp"] == 4 for one in plans))
+        most = sorted(one["peak_bytes"] for one in plans)[len(plans) // 2]
+        run = self.plan("mesh", self.cluster(tflops=1, node=100, memory_gb=most / 1e9), "--devices", 4)
+        held = json.loads(run.stdout)
+        self.assertTrue(held)
+        self.assertTrue(all(one["peak_bytes"] <= most for one in held))
+        run = self.plan("mesh", self.cluster(memory_gb=0.001), "--devices", 4)
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("no mesh of 4 devices", run.stderr)
+
+    def test_a_cluster_is_read_with_all_that_is_wrong_with_it(self):
+        path = self.folder / "bad.toml"
+        path.write_text("[device]\nfp32_tflop = 1.0\nhalf_tflops = -1.0\n")
+        run = self.plan("step", path)
+        self.assertEqual(run.returncode, 2)
+        for word in ("fp32_tflop", "half_tflops", "node.gb_per_s"):
+            self.assertIn(word, run.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
