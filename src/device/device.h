@@ -8,8 +8,8 @@
 #include <string_view>
 
 #include "device/memory_stats.h"
-#include "device/work_log.h"
 #include "device/stream.h"
+#include "device/work_log.h"
 
 namespace triptych::device {
 

@@ -21,8 +21,8 @@ struct AdamWOptions {
 };
 
 /// AdamW (Loshchilov and Hutter 2019) over the parameters that this rank holds. The two moments are tensors laid out as
-/// their parameter's value, so a checkpoint saves them like weights. Whether a step is applied is decided on the device, from
-/// numbers that all ranks have alike: the host never waits for them.
+/// their parameter's value, so a checkpoint saves them like weights. Whether a step is applied is decided on the
+/// device, from numbers that all ranks have alike: the host never waits for them.
 ///
 /// A parameter has moments from the first update on that it is trained in. They are zero then, and its updates are
 /// counted from there, since the bias correction by 1 - beta^n is right for moments of n gradients alone. With the

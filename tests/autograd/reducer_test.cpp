@@ -1,5 +1,3 @@
-#include "autograd/all_reducer.h"
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -8,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "autograd/all_reducer.h"
 #include "autograd/backward.h"
 #include "autograd/record.h"
 #include "parallel/in_process_group.h"
@@ -126,7 +125,8 @@ TEST(ReducerBuckets, HoldNeighboursUpToTheirSize) {
     Device device(1);
     Mesh mesh(world, {.dp = 2}, device);
     const Owned owned = make_parameters(device);
-    AllReducer reducer(device, mesh, pointers(owned), 100);  // 25 elements: p6 (19), p5 (16), p4 + p3 (23), p2 + p1 + p0
+    AllReducer reducer(device, mesh, pointers(owned),
+                       100);  // 25 elements: p6 (19), p5 (16), p4 + p3 (23), p2 + p1 + p0
     const auto use_one = [&](int i) {
       use(*owned[static_cast<std::size_t>(i)], kOverDp, world.rank(), i, 0, [&] { reducer.poll(); });
     };

@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "autograd/record.h"
 #include "autograd/all_reducer.h"
+#include "autograd/record.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/redistribute.h"
