@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/checked.h"
+#include "parallel/largest_piece.h"
 
 namespace triptych::parallel {
 namespace {
@@ -101,12 +102,7 @@ Layout split_further(const Layout& layout, const Shape& global_shape, Axis axis,
     const auto level = static_cast<int>(
         std::count_if(kAxes.begin(), kAxes.end(), [&](Axis other) { return layout[other].is_shard(dim); }));
     const Layout candidate = layout.with(axis, Placement::shard(dim, level));
-    Shape piece = global_shape;  // of the first rank, which has the largest one
-    for (const Axis other : kAxes) {
-      if (!candidate[other].is_shard()) continue;
-      int64_t& length = piece[candidate[other].dim];
-      length = ceil_div(length, shape.size(other));
-    }
+    const Shape piece = largest_piece(global_shape, candidate, shape);
     if (best && piece.num_elements() >= best_elements) continue;
     best = candidate;
     best_elements = piece.num_elements();

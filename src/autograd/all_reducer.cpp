@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "parallel/largest_piece.h"
 
 namespace triptych::autograd {
 namespace {
@@ -45,7 +46,8 @@ void AllReducer::arrange() {
     if (!parameter.is_trained) continue;
     const Layout layout = parameter.gradient.empty() ? Layout() : parameter.gradient.layout();
     Group* const ranks = summing_group(layout, *mesh_);
-    const int64_t count = parameter.value.num_elements();
+    // Ranks that share a sum fill their buckets alike, whatever is ragged of what they hold.
+    const int64_t count = largest_piece(parameter.global_shape, parameter.layout, mesh_->shape()).num_elements();
     const auto found = open.find(ranks);
     if (found == open.end() || sizes[found->second] + count > bucket_elements_) {
       open[ranks] = buckets_.size();

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/elementwise.h"
+#include "parallel/largest_piece.h"
 
 namespace triptych::autograd {
 namespace {
@@ -29,7 +30,10 @@ ScatterReducer::ScatterReducer(Device& device, Mesh& mesh, std::span<Parameter* 
       tied_(mesh, parameters),
       bucket_elements_(std::max<int64_t>(1, bucket_bytes / 4)),
       is_dispersed_(is_dispersed) {
-  for (auto it = parameters.rbegin(); it != parameters.rend(); ++it) places_.push_back({.parameter = *it});
+  for (auto it = parameters.rbegin(); it != parameters.rend(); ++it) {
+    places_.push_back({.parameter = *it,
+                       .num_elements = largest_piece((*it)->global_shape, (*it)->layout, mesh.shape()).num_elements()});
+  }
 }
 
 ScatterReducer::~ScatterReducer() {
@@ -70,7 +74,7 @@ void ScatterReducer::poll() {
     const GradientSum& gradient = places_[i].parameter->gradient;
     const std::size_t axes = gradient.layout().partial_axes().index();
     ready[axes].push_back(i);
-    elements[axes] += gradient.tensor().num_elements();
+    elements[axes] += places_[i].num_elements;
   }
   for (std::size_t axes = 0; axes < ready.size(); ++axes) {
     if (elements[axes] >= bucket_elements_) scatter(AxisSet::of_index(axes), ready[axes]);
@@ -168,7 +172,7 @@ void ScatterReducer::finish() {
     std::vector<std::size_t> bucket;
     int64_t elements = 0;
     for (const std::size_t i : left[axes]) {
-      const int64_t count = places_[i].parameter->gradient.tensor().num_elements();
+      const int64_t count = places_[i].num_elements;
       if (!bucket.empty() && elements + count > bucket_elements_) {
         scatter(AxisSet::of_index(axes), std::exchange(bucket, {}));
         elements = 0;

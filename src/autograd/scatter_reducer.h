@@ -37,6 +37,7 @@ class ScatterReducer final : public Reducer {
  private:
   struct Place {
     Parameter* parameter;
+    int64_t num_elements;                // of the largest gradient of any rank: alike on all
     int num_uses = 0;                    // a step; 0: not seen yet
     std::optional<AxisSet> others = {};  // beside dp: the axes over which its pieces are still to be summed
     bool has_sum = false;                // whether `reduced` holds something of this step

@@ -22,8 +22,8 @@ class Trace {
   };
   struct Span {
     Track track = Track::kWork;
-    std::string
-        kind;  ///< "step", "schedule", "block", "backward", "wait", "loader", "optimizer", "save", a group's name
+    /// "step", "schedule", "block", "backward", "poll", "start", "wait", "loader", "optimizer", "save", a group's name
+    std::string kind;
     std::string name;     ///< "F2@1", "image.blocks.3", "all_reduce(sum, float32 x 12)"
     std::string details;  ///< more of it, for who looks at the span alone
     int64_t begin_ns = 0, end_ns = 0;

@@ -217,8 +217,12 @@ TEST(Mesh, ATraceSeesWhatGroupsDoWhileItIsOn) {
     trace.stop();
     sum();
     EXPECT_EQ(value, 8);
-    ASSERT_EQ(trace.spans().size(), 2u);
-    const Trace::Span &operation = trace.spans()[0], &wait = trace.spans()[1];
+    ASSERT_EQ(trace.spans().size(), 3u);
+    const Trace::Span &start = trace.spans()[0], &operation = trace.spans()[1], &wait = trace.spans()[2];
+    EXPECT_EQ(start.track, Trace::Track::kWork);
+    EXPECT_EQ(start.kind, "start");
+    EXPECT_EQ(start.name, "tp[pp=0,dp=0]: all_reduce(sum, float32 x 1)");
+    EXPECT_LE(start.end_ns, wait.begin_ns);
     EXPECT_EQ(operation.track, Trace::Track::kInFlight);
     EXPECT_EQ(operation.kind, "tp[pp=0,dp=0]");
     EXPECT_EQ(operation.name, "all_reduce(sum, float32 x 1)");

@@ -21,7 +21,8 @@ const std::string kA = ".adapter.a", kB = ".adapter.b";
 class Adapters : public Training {
  protected:
   // Adapters on all of attention and on the text's feed-forward layers; of the rest only heads and objective are
-  // trained.
+  // trained. An adapter begins with a B of zeros, so A has hardly any gradient at first: an epsilon beyond the rounding
+  // of such a gradient keeps AdamW from making an update of it that has another sign on another mesh.
   RunConfig adapted(const std::string& dir, const MeshShape& mesh, Strings overrides = {}) {
     overrides.insert(overrides.begin(),
                      {"adapters.0.match=[\"*.attention.*.weight\"]", "adapters.0.rank=3", "adapters.0.alpha=6.0",
@@ -29,7 +30,7 @@ class Adapters : public Training {
                       "adapters.1.rank=2", "adapters.1.alpha=1.0", "optimizer.groups.0.pattern=\"*.adapter.*\"",
                       "optimizer.groups.1.pattern=\"*.head.*\"", "optimizer.groups.2.pattern=\"objective.*\"",
                       "optimizer.groups.3.pattern=\"*\"", "optimizer.groups.3.frozen=true", "training.stop_after=8",
-                      "checkpoint.every=4", "optimizer.learning_rate=2e-2"});
+                      "checkpoint.every=4", "optimizer.learning_rate=2e-2", "optimizer.epsilon=1e-6"});
     return config(dir, mesh, overrides);
   }
   Tensors at(const std::string& dir, int step) { return tensors(checkpoint(dir, std::to_string(step))); }
