@@ -9,8 +9,9 @@ namespace {
 
 class Logged : public Pending {
  public:
-  Logged(WorkLog& log, std::size_t operation) : log_(&log), operation_(operation) {}
-  bool test() override { return false; }
+  Logged(WorkLog& log, std::size_t operation, bool is_send) : log_(&log), operation_(operation), is_send_(is_send) {}
+  // A message has left by the time that its sender asks; what others give is there when it is waited for.
+  bool test() override { return is_send_; }
   void wait() override {
     if (!std::exchange(is_done_, true)) log_->wait(operation_);
   }
@@ -18,6 +19,7 @@ class Logged : public Pending {
  private:
   WorkLog* log_;
   std::size_t operation_;
+  bool is_send_;
   bool is_done_ = false;
 };
 
@@ -74,7 +76,7 @@ class PaperDeviceGroup : public Group {
       logged.world_ranks = {world_rank(rank()), world_rank(operation.peer)};
     }
     WorkLog& log = *device_->work_log();
-    return std::make_shared<Logged>(log, log.start(std::move(logged)));
+    return std::make_shared<Logged>(log, log.start(std::move(logged)), operation.kind == Operation::Kind::kSend);
   }
   void copy(void* to, const void* from, std::size_t bytes) override { device_->copy(to, from, bytes); }
 
