@@ -50,8 +50,7 @@ double megabytes(std::size_t bytes) {
 class Steps {
  public:
   Steps(Session& session, const RunConfig& config)
-      : session_(session),
-        config_(config),
+      : config_(config),
         optimizer_(session.device(), session.store().all(), config.adamw, session.treatments()),
         steps_(session, optimizer_),
         data_(synthetic_fields(session, config)) {}
@@ -80,7 +79,6 @@ class Steps {
   double last_loss() const { return last_loss_; }
 
  private:
-  Session& session_;
   const RunConfig& config_;
   AdamW optimizer_;
   TrainingStep steps_;

@@ -1,3 +1,5 @@
+#include "autograd/all_reducer.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -6,7 +8,6 @@
 
 #include <gtest/gtest.h>
 
-#include "autograd/all_reducer.h"
 #include "autograd/backward.h"
 #include "autograd/record.h"
 #include "parallel/in_process_group.h"
