@@ -102,18 +102,28 @@ void print_plan(const MeshPlan& plan, int64_t batch) {
         describe_parts(plan.step));
 }
 
+MeshSearch search_of(const MeshOptions& options, int devices, int64_t batch) {
+  const auto config_with = [&options, batch](const std::vector<std::string>& more) {
+    std::vector<std::string> overrides = options.config.overrides;
+    overrides.push_back(fmt::format("training.global_batch={}", batch));
+    overrides.insert(overrides.end(), more.begin(), more.end());
+    return load_run_config(options.config.file, overrides, options.config.tasks, MeshUse::kPlan);
+  };
+  return {
+      .num_devices = devices, .most_cp = options.most_cp, .schedules = options.schedules, .config_with = config_with};
+}
+
 // The best mesh of ever more devices, each with the same share of a batch that grows with them.
 void simulate(const RunConfig& config, const Cluster& cluster, const MeshOptions& options) {
   print("samples of a device: {}; efficiency against one device\n\n", config.training.global_batch);
   print("{:>8}  {:>10}  {:<32}  {:<38} {}\n", "devices", "efficiency", "", "mesh", "where the time goes");
   double of_one = 0;
   for (int devices = 1; devices <= options.simulate; devices *= 2) {
-    RunConfig grown = config;
-    grown.training.global_batch *= devices;
+    const int64_t batch = config.training.global_batch * devices;
     const std::vector<MeshPlan> plans =
-        search_meshes(grown, cluster, {devices, options.most_cp, options.schedules}, [](const MeshPlan&) {});
+        search_meshes(cluster, search_of(options, devices, batch), [](const MeshPlan&) {});
     const StepPlan& step = plans.front().step;
-    const double rate = static_cast<double>(grown.training.global_batch) / step.seconds / devices;
+    const double rate = static_cast<double>(batch) / step.seconds / devices;
     if (of_one == 0) of_one = rate;
     const double efficiency = rate / of_one;
     print("{:>8}  {:>9.1f} %  {:<32}  {:<38} {}\n", devices, 100 * efficiency,
@@ -140,8 +150,9 @@ int plan_mesh(const MeshOptions& options) {
     return 0;
   }
   int num_tried = 0;
-  const std::vector<MeshPlan> plans = search_meshes(
-      config, cluster, {options.devices, options.most_cp, options.schedules}, [&](const MeshPlan&) { ++num_tried; });
+  const std::vector<MeshPlan> plans =
+      search_meshes(cluster, search_of(options, options.devices, config.training.global_batch),
+                    [&](const MeshPlan&) { ++num_tried; });
   if (options.json) {
     Json all = Json::array();
     for (const MeshPlan& plan : plans) all.push_back(to_json(plan));
@@ -198,7 +209,10 @@ void register_plan_mesh(CLI::App& plan, std::function<int()>& run, TaskTable tas
   command
       ->add_option("--simulate", options->simulate,
                    "Instead: the best of 1, 2, 4, ... devices up to so many, the config's batch on each")
-      ->check(CLI::Range(1, kMostDevices));
+      ->check(CLI::Range(1, kMostDevices))
+      ->excludes("--json")
+      ->excludes("--devices")
+      ->excludes("--show");
   command->footer(
       "Runs steps of the engine on a device that computes nothing, and puts the cluster's rates to what they ask for.\n"
       "\n"

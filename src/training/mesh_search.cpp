@@ -11,19 +11,29 @@ bool fits(const Cluster& cluster, const StepPlan& plan) {
   return cluster.memory_gb == 0 || static_cast<double>(peak_bytes(plan.ranks)) <= cluster.memory_gb * 1e9;
 }
 
-// With the least recomputation and the least of ZeRO that fit; nothing if none does, or the config cannot be run so.
-std::optional<MeshPlan> plan_mesh(RunConfig config, const Cluster& cluster) {
-  const bool has_replicas = config.parallel.mesh.dp > 1;
+using Overrides = std::vector<std::string>;
+
+// What a config of these keys would be; nothing where no run may have it, such as heads that tp does not divide.
+std::optional<RunConfig> possible(const MeshSearch& search, const Overrides& overrides) {
+  try {
+    return search.config_with(overrides);
+  } catch (const UserError&) {
+    return std::nullopt;
+  }
+}
+
+// With the least recomputation and the least of ZeRO that fit; nothing if none does.
+std::optional<MeshPlan> plan_mesh(const MeshSearch& search, const Overrides& overrides, bool has_replicas,
+                                  const Cluster& cluster) {
   for (const int zero : has_replicas ? std::vector<int>{1, 3} : std::vector<int>{0}) {
     for (const Recompute recompute : kRecomputes) {
-      config.parallel.zero = zero;
-      config.parallel.recompute = recompute;
-      try {
-        const StepPlan plan = plan_step(config, cluster);
-        if (fits(cluster, plan)) return MeshPlan{config.parallel, plan};
-      } catch (const Error&) {  // heads that tp does not divide, fewer blocks than stages
-        return std::nullopt;
-      }
+      Overrides with = overrides;
+      with.push_back(fmt::format("parallel.zero={}", zero));
+      with.push_back(fmt::format("parallel.recompute=\"{}\"", recompute_name(recompute)));
+      const std::optional<RunConfig> config = possible(search, with);
+      if (!config) return std::nullopt;
+      const StepPlan plan = plan_step(*config, cluster);
+      if (fits(cluster, plan)) return MeshPlan{config->parallel, plan};
     }
   }
   return std::nullopt;
@@ -31,21 +41,22 @@ std::optional<MeshPlan> plan_mesh(RunConfig config, const Cluster& cluster) {
 
 }  // namespace
 
-std::vector<MeshPlan> search_meshes(const RunConfig& config, const Cluster& cluster, const MeshSearch& search,
+std::vector<MeshPlan> search_meshes(const Cluster& cluster, const MeshSearch& search,
                                     const std::function<void(const MeshPlan&)>& tried) {
   std::vector<MeshPlan> plans;
+  const RunConfig config = search.config_with({});
   const auto num_blocks = static_cast<int>(config.task->model().blocks.size());
   const auto plan = [&](const MeshShape& mesh, const std::string& schedule, int microbatches) {
-    const int64_t pieces = int64_t{mesh.dp} * microbatches;
-    if (config.training.global_batch % pieces != 0) return false;
-    RunConfig with = config;
-    with.parallel.mesh = mesh;
-    with.parallel.schedule = schedule;
-    with.parallel.virtual_stages = 0;
-    with.parallel.cuts.clear();
-    with.parallel.microbatches = microbatches;
-    with.parallel.sequence_parallel = mesh.tp > 1;
-    const std::optional<MeshPlan> found = plan_mesh(with, cluster);
+    const Overrides overrides{fmt::format("parallel.pp={}", mesh.pp),
+                              fmt::format("parallel.dp={}", mesh.dp),
+                              fmt::format("parallel.cp={}", mesh.cp),
+                              fmt::format("parallel.tp={}", mesh.tp),
+                              fmt::format("parallel.schedule=\"{}\"", schedule),
+                              "parallel.virtual_stages=0",
+                              "parallel.cuts=[]",
+                              fmt::format("parallel.microbatches={}", microbatches),
+                              fmt::format("parallel.sequence_parallel={}", mesh.tp > 1)};
+    const std::optional<MeshPlan> found = plan_mesh(search, overrides, mesh.dp > 1, cluster);
     if (!found) return false;
     tried(*found);
     plans.push_back(*found);

@@ -20,13 +20,16 @@ struct MeshSearch {
   int num_devices = 1;
   int most_cp = 1;                     ///< ranks that share a sequence
   std::vector<std::string> schedules;  ///< of pipelines; others have no choice
+  /// The run's config with these keys set, `key=value`, checked as every config is; throws UserError where it may not
+  /// be.
+  std::function<RunConfig(const std::vector<std::string>& overrides)> config_with;
 };
 
 /// Every mesh of the devices that the config can run on, the fastest first: tp within a node, pipelines of powers of
 /// two with one, two and four times as many microbatches as stages, or what memory takes without a pipeline; the first
 /// of ZeRO 1 and 3, and of recomputation's modes, that a device's memory holds. `tried` hears of each that was planned.
 /// Throws UserError if none is possible.
-std::vector<MeshPlan> search_meshes(const RunConfig& config, const Cluster& cluster, const MeshSearch& search,
+std::vector<MeshPlan> search_meshes(const Cluster& cluster, const MeshSearch& search,
                                     const std::function<void(const MeshPlan&)>& tried);
 
 }  // namespace triptych::training

@@ -107,6 +107,12 @@ class PlanMesh(unittest.TestCase):
         self.assertEqual(run.returncode, 2)
         self.assertIn("no mesh of 4 devices", run.stderr)
 
+    def test_no_mesh_is_planned_that_a_run_would_refuse(self):
+        config = REPOSITORY / "configs" / "bench_vit_s16.toml"  # of six heads
+        run = self.plan("mesh", self.cluster(), "--devices", 4, sets=["training.global_batch=16"], config=config)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertEqual({one["tp"] for one in json.loads(run.stdout)}, {1, 2})
+
     def test_a_cluster_is_read_with_all_that_is_wrong_with_it(self):
         path = self.folder / "bad.toml"
         path.write_text("[device]\nfp32_tflop = 1.0\nhalf_tflops = -1.0\n")
