@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "autograd/backward.h"
+#include "autograd/gradient_use.h"
 #include "autograd/record.h"
 #include "parallel/in_process_group.h"
 
@@ -24,8 +25,6 @@ std::unique_ptr<Parameter> make_parameter(Device& device, const std::string& nam
   return p;
 }
 
-using Owned = std::vector<std::unique_ptr<Parameter>>;
-
 // A rank's parameters p0 .. p6 of 1, 4, 7, ... elements.
 Owned make_parameters(Device& device) {
   Owned parameters;
@@ -35,39 +34,11 @@ Owned make_parameters(Device& device) {
   return parameters;
 }
 
-std::vector<Parameter*> pointers(const Owned& parameters) {
-  std::vector<Parameter*> result;
-  for (const auto& p : parameters) result.push_back(p.get());
-  return result;
-}
-
 const Layout kOverDp = Layout().with(Axis::kDp, Placement::partial());
 const Layout kOverTp = Layout().with(Axis::kTp, Placement::partial());
 
 float first_of(const Parameter& parameter) {
   return parameter.gradient.tensor().to_vector<float>()[0];
-}
-
-// What `rank` adds to element `element` of parameter `i` for a microbatch: whole numbers, whose sums are exact.
-float summand(int rank, int i, int microbatch, std::size_t element) {
-  return static_cast<float>((rank + 1) * 1000 + i * 100 + microbatch * 10 + static_cast<int>(element % 10));
-}
-
-// The backward of an operation that uses the parameter and leaves its gradient laid out as `layout`.
-void use(Parameter& parameter, const Layout& layout, int rank, int i, int microbatch,
-         const std::function<void()>& poll) {
-  Device& device = parameter.value.device();
-  const Variable w = Variable::of(parameter, true);
-  const Variable y = record("use", {w}, Tensor::zeros(device, DType::kFloat32, Shape{1}), Shape{1}, Layout(),
-                            [&](const Gradient&, InputGradients& inputs) {
-                              const GradientTarget g = inputs.target(0, device, layout);
-                              float* out = g.tensor.data<float>();
-                              for (std::size_t e = 0; e < static_cast<std::size_t>(g.tensor.num_elements()); ++e) {
-                                out[e] = (g.assign ? 0 : out[e]) + summand(rank, i, microbatch, e);
-                              }
-                            });
-  const Gradient seed{Tensor::zeros(device, DType::kFloat32, Shape{1}), Layout()};
-  backward(std::span(&y, 1), std::span(&seed, 1), {.poll = poll});
 }
 
 struct Case {

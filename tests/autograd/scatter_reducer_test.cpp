@@ -6,8 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "autograd/backward.h"
-#include "autograd/record.h"
+#include "autograd/gradient_use.h"
 #include "parallel/in_process_group.h"
 #include "parallel/redistribute.h"
 
@@ -15,8 +14,6 @@ namespace triptych::test {
 namespace {
 
 constexpr int kParameters = 6, kNeverReached = 2;
-
-using Owned = std::vector<std::unique_ptr<Parameter>>;
 
 // p0 .. p5: vectors and matrices, some with fewer rows than ranks.
 Owned make_parameters(Device& device, const Mesh& mesh) {
@@ -30,34 +27,6 @@ Owned make_parameters(Device& device, const Mesh& mesh) {
     parameters.push_back(std::move(p));
   }
   return parameters;
-}
-
-std::vector<Parameter*> pointers(const Owned& parameters) {
-  std::vector<Parameter*> result;
-  for (const auto& p : parameters) result.push_back(p.get());
-  return result;
-}
-
-// Whole numbers, whose sums are exact.
-float summand(int rank, int i, int microbatch, int64_t element) {
-  return static_cast<float>((rank + 1) * 1000 + i * 100 + microbatch * 10 + static_cast<int>(element % 10));
-}
-
-// The backward of an operation that uses the parameter and leaves its gradient laid out as `layout`.
-void use(Parameter& parameter, const Layout& layout, int rank, int i, int microbatch,
-         const std::function<void()>& poll) {
-  Device& device = parameter.value.device();
-  const Variable w = Variable::of(parameter, true);
-  const Variable y = record("use", {w}, Tensor::zeros(device, DType::kFloat32, Shape{1}), Shape{1}, Layout(),
-                            [&](const Gradient&, InputGradients& inputs) {
-                              const GradientTarget g = inputs.target(0, device, layout);
-                              float* out = g.tensor.data<float>();
-                              for (int64_t e = 0; e < g.tensor.num_elements(); ++e) {
-                                out[e] = (g.assign ? 0 : out[e]) + summand(rank, i, microbatch, e);
-                              }
-                            });
-  const Gradient seed{Tensor::zeros(device, DType::kFloat32, Shape{1}), Layout()};
-  backward(std::span(&y, 1), std::span(&seed, 1), {.poll = poll});
 }
 
 struct Case {
@@ -100,7 +69,7 @@ TEST_P(ScatterReducerTest, LeavesEachRankItsPieceOfTheSum) {
         for (std::size_t e = 0; e < sums.size(); ++e) {
           for (int r = 0; r < summed; ++r) {
             for (int m = 0; m < kMicrobatches && i != kNeverReached; ++m) {
-              sums[e] += summand(r, i, m, static_cast<int64_t>(e));
+              sums[e] += summand(r, i, m, e);
             }
           }
         }
