@@ -19,7 +19,10 @@
 #include "launcher/measured_run.h"
 #include "launcher/ranks.h"
 #include "launcher/scaling_plan.h"
+#include "launcher/scaling_plots.h"
 #include "launcher/scaling_result.h"
+#include "launcher/step_prediction.h"
+#include "training/cluster.h"
 
 namespace triptych::launcher {
 namespace {
@@ -35,6 +38,7 @@ struct ScalingOptions {
   int rounds = 3;
   int steps = 6;
   int warmup = 2;
+  std::filesystem::path cluster;  // may be empty
   std::filesystem::path out = "scaling";
 };
 
@@ -59,6 +63,17 @@ std::vector<ScalingPoint> plan(const ScalingOptions& options) {
     load_run_config(config.file, overrides_of(options, point), config.tasks, MeshUse::kSteps, ranks_of_a_run(point));
   }
   return points;
+}
+
+// What each is expected to take; "alone", as a run of one rank, if what the machine leaves to each is not counted.
+void predict(const ScalingOptions& options, std::vector<ScalingRuns>& runs) {
+  if (options.cluster.empty()) return;
+  Cluster::read(options.cluster);  // tells here what is wrong with it
+  for (ScalingRuns& one : runs) {
+    ConfigArguments arguments = options.config;
+    arguments.overrides = overrides_of(options, one.point);
+    one.planned = predict_step(arguments, options.cluster, 1);
+  }
 }
 
 // Of runs that were made at once, as of one: the mean of their times, and the ranks of all.
@@ -104,7 +119,7 @@ int bench_scaling(const ScalingOptions& options) {
                                                  variable));
   }
   std::vector<ScalingRuns> runs;
-  for (ScalingPoint& point : plan(options)) runs.push_back({std::move(point), {}});
+  for (ScalingPoint& point : plan(options)) runs.push_back({std::move(point), {}, std::nullopt});
   const std::filesystem::path starter = rank_starter();
   { const interop::NewFolder can_be_made(options.out); }  // told now; made once there is something to put there
   const int most_busy = runs.back().point.num_ranks * options.threads;
@@ -115,6 +130,7 @@ int bench_scaling(const ScalingOptions& options) {
                     "with enough. Measure with fewer --ranks or --threads",
                     most_busy, cores));
   }
+  predict(options, runs);
   std::map<std::string, std::string> printed;  // by file
   for (int round = 1; round <= options.rounds; ++round) {
     for (std::size_t i = 0; i < runs.size(); ++i) {
@@ -133,6 +149,7 @@ int bench_scaling(const ScalingOptions& options) {
   const nlohmann::json& first = runs.front().rounds.front();
   print("{}, {}, {} scaling, {} {} a rank\n\n{}", first.value("device", ""), first.value("precision", ""), options.mode,
         options.threads, options.threads == 1 ? "thread" : "threads", scaling_table(runs, summaries));
+  if (!options.cluster.empty()) print("\n{}", prediction_table(runs, summaries));
   interop::NewFolder folder(options.out);
   std::filesystem::create_directory(folder.path() / "runs");
   for (const auto& [name, text] : printed) write_file_atomically(folder.path() / "runs" / name, text);
@@ -184,6 +201,12 @@ void register_bench_scaling(CLI::App& bench, std::function<int()>& run, TaskTabl
   command->add_option("--warmup", options->warmup, "Steps before these")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  command
+      ->add_option(
+          "--cluster", options->cluster,
+          "A file such as those of configs/clusters, of this machine: what it makes `triptych plan step` expect "
+          "stands beside what is measured")
+      ->check(CLI::ExistingFile);
   command->add_option("--out", options->out, "The folder that is made, with tables and plots")
       ->type_name("FOLDER")
       ->capture_default_str();

@@ -29,6 +29,7 @@ struct MeshOptions {
   int most_cp = 1;
   int shown = 8;
   int simulate = 0;
+  int batches = 2;
   bool json = false;
   std::vector<std::string> schedules{"1f1b", "interleaved", "zb_v"};
 };
@@ -76,9 +77,18 @@ Json to_json(const MeshPlan& plan) {
             {"recompute", recompute_name(p.recompute)},
             {"seconds", plan.step.seconds},
             {"compute_seconds", plan.step.compute_seconds},
+            {"optimizer_seconds", plan.step.optimizer_seconds},
             {"bubble_seconds", plan.step.bubble_seconds},
             {"wait_seconds", Json::object()},
-            {"peak_bytes", peak_bytes(plan.step.ranks)}};
+            {"peak_bytes", peak_bytes(plan.step.ranks)},
+            {"peak_bytes_by_part", Json::object()}};
+  const auto largest = std::max_element(
+      plan.step.ranks.begin(), plan.step.ranks.end(),
+      [](const MemoryStats& a, const MemoryStats& b) { return a.peak_used_bytes < b.peak_used_bytes; });
+  for (std::size_t i = 0; i < kNumMemoryParts; ++i) {
+    const auto part = static_cast<MemoryPart>(i);
+    json["peak_bytes_by_part"][memory_part_name(part)] = largest->peak_by_part[part];
+  }
   const Work& work = plan.step.work;
   json["work"] = {{"product_flops", work.product_flops},
                   {"half_product_flops", work.half_product_flops},
@@ -168,13 +178,29 @@ int plan_mesh(const MeshOptions& options) {
   return 0;
 }
 
+// A run with a memory budget recomputes what that takes.
+void take_budget(RunConfig& config, int num_batches) {
+  const double budget_mb = config.parallel.memory_budget_mb;
+  if (budget_mb == 0) return;
+  const std::optional<MemoryFit> fit = fit_memory(config, static_cast<std::size_t>(budget_mb * (1 << 20)), num_batches);
+  if (!fit) {
+    throw UserError("parallel.memory_budget_mb",
+                    fmt::format("must hold what a rank needs, found {:g} MiB. `triptych plan memory` says what each "
+                                "recomputation holds",
+                                budget_mb));
+  }
+  config.parallel.recompute = fit->recompute;
+  config.parallel.full_blocks = fit->full_blocks;
+}
+
 int plan_step_as_configured(const MeshOptions& options) {
   hand_over_to("paper");
   require_backend("paper");
   const Cluster cluster = Cluster::read(options.cluster);
-  const RunConfig config =
+  RunConfig config =
       load_run_config(options.config.file, options.config.overrides, options.config.tasks, MeshUse::kPlan);
-  const MeshPlan plan{config.parallel, plan_step(config, cluster)};
+  take_budget(config, options.batches);
+  const MeshPlan plan{config.parallel, plan_step(config, cluster, options.batches)};
   if (options.json) {
     print("{}\n", to_json(plan).dump());
     return 0;
@@ -224,6 +250,10 @@ void register_plan_mesh(CLI::App& plan, std::function<int()>& run, TaskTable tas
       plan.add_subcommand("step", "What a config's step would take on a cluster, on the config's own mesh");
   const auto of_step = std::make_shared<MeshOptions>(tasks);
   add_cluster(*step, *of_step);
+  step->add_option("--batches", of_step->batches,
+                   "Batches on a device at a time: 2 in training, 1 in `triptych bench step`")
+      ->check(CLI::Range(1, 2))
+      ->capture_default_str();
   step->callback([of_step, &run] { run = [of_step] { return plan_step_as_configured(*of_step); }; });
 }
 

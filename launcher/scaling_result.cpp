@@ -1,14 +1,12 @@
 #include "launcher/scaling_result.h"
 
 #include <algorithm>
-#include <set>
+#include <cmath>
 #include <utility>
 
 #include <fmt/core.h>
 
 #include "base/error.h"
-#include "report/svg_curve.h"
-#include "report/svg_file.h"
 
 namespace triptych::launcher {
 namespace {
@@ -72,6 +70,12 @@ ScalingSummary summarize_one(const ScalingRuns& runs, const ScalingRuns& base) {
   return summary;
 }
 
+// Samples a second and rank over those of the first mesh, as planned.
+double planned_efficiency(const ScalingRuns& runs, const ScalingRuns& base) {
+  const auto rank_rate = [](const ScalingRuns& of) { return rate(of.point, of.planned->step_ms) / of.point.num_ranks; };
+  return rank_rate(runs) / rank_rate(base);
+}
+
 // "a field" as RFC 4180 wants one with a comma or a quote.
 std::string csv_field(const std::string& text) {
   if (text.find_first_of(",\"\n") == std::string::npos) return text;
@@ -119,16 +123,16 @@ std::string scaling_table(const std::vector<ScalingRuns>& runs, const std::vecto
   std::size_t width = 4;
   for (const ScalingRuns& one : runs) width = std::max(width, one.point.name.size());
   std::string text =
-      fmt::format("{:<{}}  {:>5}  {:>6}  {:>9}  {:>10}  {:>10}  {:>6}  {:>7}  {:>7}  {:>8}  {:>9}  {:>9}\n", "mesh",
+      fmt::format("{:<{}}  {:>5}  {:>6}  {:>9}  {:>10}  {:>10}  {:>6}  {:>7}  {:>7}  {:>8}  {:>9}  {:>10}\n", "mesh",
                   width, "ranks", "batch", "step, ms", "samples/s", "efficiency", "(best)", "compute", "comm.",
-                  "pipeline", "optimizer", "memory MB");
+                  "pipeline", "optimizer", "memory MiB");
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const ScalingPoint& point = runs[i].point;
     const ScalingSummary& summary = summaries[i];
     const Shares shares = shares_of(summary);
     text += fmt::format(
         "{:<{}}  {:>5}  {:>6}  {:>9.1f}  {:>10.1f}  {:>10.3f}  {:>6.3f}  {:>6.1f}%  {:>6.1f}%  {:>7.1f}%  {:>8.1f}%  "
-        "{:>9.1f}\n",
+        "{:>10.1f}\n",
         point.name, width, point.num_ranks, point.global_batch, summary.step_ms_median, summary.samples_per_s_median,
         summary.efficiency_median, summary.efficiency_best, 100 * shares.compute, 100 * shares.communication,
         100 * shares.pipeline, 100 * shares.optimizer, summary.pool_peak_mb);
@@ -142,20 +146,46 @@ std::string scaling_table(const std::vector<ScalingRuns>& runs, const std::vecto
              runs.front().rounds.size(), runs.front().point.name);
 }
 
+std::string prediction_table(const std::vector<ScalingRuns>& runs, const std::vector<ScalingSummary>& summaries) {
+  std::size_t width = 4;
+  for (const ScalingRuns& one : runs) width = std::max(width, one.point.name.size());
+  std::string text = fmt::format("{:<{}}  {:>9}  {:>9}  {:>8}  {:>10}  {:>9}  {:>10}  {:>9}  {:>8}\n", "mesh", width,
+                                 "step, ms", "planned", "", "efficiency", "planned", "memory MiB", "planned", "");
+  std::vector<double> errors;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const StepPrediction& planned = *runs[i].planned;
+    const ScalingSummary& measured = summaries[i];
+    const double of_time = planned.step_ms / measured.step_ms_median - 1;
+    errors.push_back(std::abs(of_time));
+    text +=
+        fmt::format("{:<{}}  {:>9.1f}  {:>9.1f}  {:>+7.1f}%  {:>10.3f}  {:>9.3f}  {:>10.1f}  {:>9.1f}  {:>+7.1f}%\n",
+                    runs[i].point.name, width, measured.step_ms_median, planned.step_ms, 100 * of_time,
+                    measured.efficiency_median, planned_efficiency(runs[i], runs.front()), measured.pool_peak_mb,
+                    planned.peak_mb, 100 * (planned.peak_mb / measured.pool_peak_mb - 1));
+  }
+  return text + fmt::format(
+                    "Planned by `triptych plan step`; percentages: how much more than measured. Of step times the "
+                    "median is {:.1f} %.\n",
+                    100 * median(errors));
+}
+
 std::string scaling_csv(const std::vector<ScalingRuns>& runs, const std::vector<ScalingSummary>& summaries) {
   std::string text =
       "mesh,ranks,global_batch,rounds,step_ms_median,step_ms_best,samples_per_s_median,samples_per_s_best,"
       "efficiency_median,efficiency_best,compute_share,communication_share,pipeline_share,optimizer_share,pool_peak_"
-      "mb\n";
+      "mb,planned_step_ms,planned_efficiency,planned_peak_mb\n";
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const ScalingPoint& point = runs[i].point;
     const ScalingSummary& s = summaries[i];
     const Shares shares = shares_of(s);
-    text += fmt::format("{},{},{},{},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g}\n",
+    text += fmt::format("{},{},{},{},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},",
                         csv_field(point.name), point.num_ranks, point.global_batch, runs[i].rounds.size(),
                         s.step_ms_median, s.step_ms_best, s.samples_per_s_median, s.samples_per_s_best,
                         s.efficiency_median, s.efficiency_best, shares.compute, shares.communication, shares.pipeline,
                         shares.optimizer, s.pool_peak_mb);
+    text += runs[i].planned ? fmt::format("{:.6g},{:.6g},{:.6g}\n", runs[i].planned->step_ms,
+                                          planned_efficiency(runs[i], runs.front()), runs[i].planned->peak_mb)
+                            : ",,\n";
   }
   return text;
 }
@@ -185,71 +215,6 @@ std::string ranks_csv(const std::vector<ScalingRuns>& runs) {
     }
   }
   return text;
-}
-
-std::map<std::string, std::string> scaling_plots(const std::vector<ScalingRuns>& runs,
-                                                 const std::vector<ScalingSummary>& summaries) {
-  std::vector<report::CurveLine> rates, efficiencies;
-  const auto line_of = [](std::vector<report::CurveLine>& lines, const std::string& name) -> report::CurveLine& {
-    const auto found = std::find_if(lines.begin(), lines.end(), [&](const auto& line) { return line.name == name; });
-    if (found != lines.end()) return *found;
-    return lines.emplace_back(report::CurveLine{.name = name, .points = {}, .color = lines.size(), .is_marked = true});
-  };
-  const ScalingPoint &first = runs.front().point, &last = runs.back().point;
-  const double rank_rate = summaries.front().samples_per_s_median / first.num_ranks;
-  report::CurveLine &ideal = line_of(rates, "ideal"), &whole = line_of(efficiencies, "ideal");
-  ideal.is_marked = whole.is_marked = false;
-  for (const int n : std::set<int>{first.num_ranks, last.num_ranks}) {
-    ideal.points.push_back({static_cast<double>(n), rank_rate * n});
-    whole.points.push_back({static_cast<double>(n), 1});
-  }
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    const auto add = [&](const std::string& name) {
-      const auto n = static_cast<double>(runs[i].point.num_ranks);
-      line_of(rates, name).points.push_back({n, summaries[i].samples_per_s_median});
-      line_of(efficiencies, name).points.push_back({n, summaries[i].efficiency_median});
-    };
-    if (runs[i].point.num_ranks > 1) {
-      add(runs[i].point.line);
-      continue;
-    }
-    std::set<std::string> names;  // one rank begins all lines that an axis makes
-    for (const ScalingRuns& other : runs) {
-      if (other.point.num_ranks > 1) names.insert(other.point.line);
-    }
-    for (const std::string& name : names) add(name);
-  }
-
-  std::set<std::string> time_names, memory_names;
-  for (const ScalingSummary& summary : summaries) {
-    for (const auto& [part, ms] : summary.part_ms) time_names.insert(part);
-    for (const auto& [part, mb] : summary.memory_mb) memory_names.insert(part);
-  }
-  std::vector<std::string> time_parts{"compute"};  // first, where bars are compared best
-  for (const std::string& part : time_names) {
-    if (part != "compute") time_parts.push_back(part);
-  }
-  const std::vector<std::string> memory_parts(memory_names.begin(), memory_names.end());
-  std::vector<report::StackedBar> times, memories;
-  const auto bar = [](const std::string& name, const std::vector<std::string>& parts,
-                      std::map<std::string, double> of) {
-    report::StackedBar result{.name = name, .parts = {}};
-    for (const std::string& part : parts) result.parts.push_back(of[part]);
-    return result;
-  };
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    times.push_back(bar(runs[i].point.name, time_parts, summaries[i].part_ms));
-    memories.push_back(bar(runs[i].point.name, memory_parts, summaries[i].memory_mb));
-  }
-  const auto style = [](std::string title) {
-    return report::CurveStyle{.title = std::move(title), .x_name = "ranks", .from_zero = true};
-  };
-  return {{"throughput.svg", report::svg_curve_file(rates, style("Samples a second"))},
-          {"efficiency.svg",
-           report::svg_curve_file(efficiencies, style("Efficiency: samples a second and rank, of ideal"))},
-          {"time.svg", report::svg_stacked_bars("A step's time by part, mean of the ranks", "ms", time_parts, times)},
-          {"memory.svg",
-           report::svg_stacked_bars("Memory at its peak, of the rank with most", "MB", memory_parts, memories)}};
 }
 
 }  // namespace triptych::launcher

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "launcher/scaling_plan.h"
+#include "launcher/step_prediction.h"
 
 namespace triptych::launcher {
 
@@ -14,6 +16,7 @@ namespace triptych::launcher {
 struct ScalingRuns {
   ScalingPoint point;
   std::vector<nlohmann::json> rounds;
+  std::optional<StepPrediction> planned;  ///< of all meshes or of none
 };
 
 /// What they say together.
@@ -38,12 +41,11 @@ std::vector<ScalingSummary> summarize(const std::vector<ScalingRuns>& runs);
 
 /// The table for a terminal, with a line that says what its numbers are.
 std::string scaling_table(const std::vector<ScalingRuns>& runs, const std::vector<ScalingSummary>& summaries);
-/// A row a mesh.
+/// The same for a terminal: planned beside measured, of runs that are planned.
+std::string prediction_table(const std::vector<ScalingRuns>& runs, const std::vector<ScalingSummary>& summaries);
+/// A row a mesh. Fields of what is planned are empty where nothing is.
 std::string scaling_csv(const std::vector<ScalingRuns>& runs, const std::vector<ScalingSummary>& summaries);
 /// A row for each mesh, rank and part of time or memory, of the mean over the rounds: mesh, rank, part, unit, value.
 std::string ranks_csv(const std::vector<ScalingRuns>& runs);
-/// SVG files by name: throughput and efficiency by ranks beside the ideal, time and memory by part.
-std::map<std::string, std::string> scaling_plots(const std::vector<ScalingRuns>& runs,
-                                                 const std::vector<ScalingSummary>& summaries);
 
 }  // namespace triptych::launcher

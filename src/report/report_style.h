@@ -48,6 +48,8 @@ p { margin: 0.6rem 0 0; max-width: 46rem; }
 .curve .line { stroke: var(--c); stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .curve .pale { stroke: color-mix(in srgb, var(--c) 32%, var(--card)); stroke-width: 1; stroke-linejoin: round; }
 .curve .dot { fill: var(--c); }
+.curve .thin { stroke: var(--c); stroke-width: 1; }
+.curve .ring { fill: var(--card); stroke: var(--c); }
 .c0 { --c: var(--c0); } .c1 { --c: var(--c1); } .c2 { --c: var(--c2); } .c3 { --c: var(--c3); }
 .c4 { --c: var(--c4); } .c5 { --c: var(--c5); } .c6 { --c: var(--c6); } .c7 { --c: var(--c7); }
 .curve .line.c1, .curve .line.c5 { stroke-dasharray: 7 4; }

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "report/html.h"
 #include "report/svg_file.h"
 
@@ -24,12 +25,32 @@ bool is_finite(const CurvePoint& point) {
 
 struct Frame {
   double x_low = std::numeric_limits<double>::infinity(), x_high = -x_low, y_low = 0, y_high = 0;
+  bool log_x = false, log_y = false;
 
-  double x(double value) const { return kLeft + (value - x_low) / (x_high - x_low) * (kWidth - kLeft - kRight); }
+  double x(double value) const { return kLeft + share(value, x_low, x_high, log_x) * (kWidth - kLeft - kRight); }
   double y(double value) const {
-    return kHeight - kBottom - (value - y_low) / (y_high - y_low) * (kHeight - kTop - kBottom);
+    return kHeight - kBottom - share(value, y_low, y_high, log_y) * (kHeight - kTop - kBottom);
+  }
+
+ private:
+  // Where it lies between the two.
+  static double share(double value, double low, double high, bool is_log) {
+    return is_log ? std::log(value / low) / std::log(high / low) : (value - low) / (high - low);
   }
 };
+
+// 1, 2 or 5 times powers of ten; powers alone where these are many.
+std::vector<double> log_ticks(double low, double high) {
+  std::vector<double> values;
+  const bool are_many = high / low > 1e3;
+  for (double power = std::pow(10, std::floor(std::log10(low))); power <= high; power *= 10) {
+    for (const double factor : {1.0, 2.0, 5.0}) {
+      const double value = factor * power;
+      if (value >= low * 0.999 && value <= high * 1.001 && (factor == 1 || !are_many)) values.push_back(value);
+    }
+  }
+  return values;
+}
 
 // Those that a frame is made for: a few spikes would flatten everything else, so then it is the other 99 %.
 double most_of(const std::vector<double>& sorted) {
@@ -55,6 +76,28 @@ Frame frame_of(std::span<const CurveLine> lines, const CurveStyle& style) {
     frame.y_high = is_first ? most_of(values) : std::max(frame.y_high, most_of(values));
     is_first = false;
   }
+  frame.log_x = style.log_x;
+  frame.log_y = style.log_y;
+  const bool has_dots = std::any_of(lines.begin(), lines.end(), [](const CurveLine& line) { return line.is_marked; });
+  if (style.log_y) {
+    TRIPTYCH_CHECK(frame.y_low > 0, "a logarithm of {}", frame.y_low);
+    frame.y_low /= 1.25;
+    frame.y_high *= 1.25;
+  }
+  if (style.log_x) {
+    TRIPTYCH_CHECK(frame.x_low > 0, "a logarithm of {}", frame.x_low);
+    if (frame.x_high <= frame.x_low) frame.x_high = 2 * frame.x_low;
+  } else if (!(frame.x_high > frame.x_low)) {
+    frame.x_low -= 1;
+    frame.x_high += 1;
+  }
+  if (has_dots) {  // those at the ends are whole then
+    const double margin =
+        style.log_x ? std::pow(frame.x_high / frame.x_low, 0.03) : (frame.x_high - frame.x_low) * 0.03;
+    frame.x_low = style.log_x ? frame.x_low / margin : frame.x_low - margin;
+    frame.x_high = style.log_x ? frame.x_high * margin : frame.x_high + margin;
+  }
+  if (style.log_y) return frame;
   if (style.from_zero) frame.y_low = std::min(frame.y_low, 0.0);
   const double margin = (frame.y_high - frame.y_low) * 0.05;
   frame.y_high += margin;
@@ -63,10 +106,6 @@ Frame frame_of(std::span<const CurveLine> lines, const CurveStyle& style) {
     const double around = std::max(std::abs(frame.y_low) * 0.1, 1e-12);
     frame.y_low -= around;
     frame.y_high += around;
-  }
-  if (!(frame.x_high > frame.x_low)) {
-    frame.x_low -= 1;
-    frame.x_high += 1;
   }
   return frame;
 }
@@ -111,26 +150,27 @@ std::vector<CurvePoint> smoothed(std::span<const CurvePoint> points, double y_hi
 // kLabelHeight more.
 std::string drawing(std::span<const CurveLine> lines, const Frame& frame, const CurveStyle& style) {
   std::string text;
-  for (const double tick : ticks(frame.y_low, frame.y_high)) {
+  for (const double tick : frame.log_y ? log_ticks(frame.y_low, frame.y_high) : ticks(frame.y_low, frame.y_high)) {
     const double y = frame.y(tick);
     text += fmt::format("<path class=\"grid\" d=\"M{} {:.1f}H{}\"/><text x=\"{}\" y=\"{:.1f}\" class=\"y\">{}</text>\n",
                         kLeft, y, kWidth - kRight, kLeft - 6, y + 4, short_number(tick));
   }
-  // The last label must leave room for the axis's name.
+  // The last label must leave room for the axis's name, which stands below them where they are given.
+  const double name_y = kHeight - kBottom + (style.x_ticks.empty() ? 16 : 30);
   const double name_x = kWidth - kRight, name_width = 6.0 * static_cast<double>(style.x_name.size());
-  for (const double tick : ticks(frame.x_low, frame.x_high)) {
+  for (const double tick : style.x_ticks.empty() ? ticks(frame.x_low, frame.x_high) : style.x_ticks) {
     const double x = frame.x(tick);
     text += fmt::format("<path class=\"tick\" d=\"M{:.1f} {}v4\"/>", x, kHeight - kBottom);
     const auto put = [&](const std::string& label, double y) {
       const double half = 3.2 * static_cast<double>(label.size());
-      if (x + half > name_x - name_width) return;
+      if (style.x_ticks.empty() && x + half > name_x - name_width) return;
       text += fmt::format("<text x=\"{:.1f}\" y=\"{}\" class=\"x\">{}</text>\n", x, y, escape_html(label));
     };
     put(short_number(tick), kHeight - kBottom + 16);
     if (style.x_below) put(style.x_below(tick), kHeight - kBottom + 16 + kLabelHeight);
   }
   text += fmt::format("<path class=\"axis\" d=\"M{} {}H{}\"/><text x=\"{}\" y=\"{}\" class=\"name\">{}</text>\n", kLeft,
-                      kHeight - kBottom, kWidth - kRight, name_x, kHeight - kBottom + 16, escape_html(style.x_name));
+                      kHeight - kBottom, kWidth - kRight, name_x, name_y, escape_html(style.x_name));
   if (style.x_below) {
     text += fmt::format("<text x=\"{}\" y=\"{}\" class=\"name\">time</text>\n", name_x,
                         kHeight - kBottom + 16 + kLabelHeight);
@@ -146,14 +186,15 @@ std::string drawing(std::span<const CurveLine> lines, const Frame& frame, const 
     if (num_finite == 1 || line.is_marked) {
       for (const CurvePoint& point : thin_out(line.points, kMaxCurvePoints)) {
         if (is_finite(point))
-          text += fmt::format("<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"/>\n", color,
-                              frame.x(point.x), frame.y(point.y));
+          text += fmt::format("<circle class=\"{} c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"/>\n",
+                              line.is_thin ? "ring" : "dot", color, frame.x(point.x), frame.y(point.y));
       }
     }
     if (num_finite == 1) continue;
     const bool smooth = style.smooth && num_finite >= 40;
     if (!smooth || lines.size() == 1) {
-      text += fmt::format("<path class=\"{} c{}\" d=\"{}\"/>\n", smooth ? "pale" : "line", color,
+      const char* const kind = smooth ? "pale" : line.is_thin ? "thin" : "line";
+      text += fmt::format("<path class=\"{} c{}\" d=\"{}\"/>\n", kind, color,
                           path(thin_out(line.points, kMaxCurvePoints), frame));
     }
     if (smooth) {
@@ -288,7 +329,7 @@ std::string svg_curve_file(std::span<const CurveLine> all_lines, const CurveStyl
   if (lines.empty()) return "";
   std::vector<LegendEntry> legend;
   if (all_lines.size() > 1) {
-    for (const CurveLine& line : lines) legend.push_back({line.name, line.color});
+    for (const CurveLine& line : lines) legend.push_back({line.name, line.color, line.is_thin});
   }
   return svg_file(style.title, legend, kWidth, style.x_below ? kHeight + kLabelHeight : kHeight,
                   drawing(lines, frame_of(lines, style), style));

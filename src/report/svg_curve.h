@@ -22,6 +22,7 @@ struct CurveLine {
   std::vector<CurvePoint> means = {};
   std::size_t color = 0;   ///< of kNumCurveColors
   bool is_marked = false;  ///< each point has a dot: there are few, and what lies between is not known
+  bool is_thin = false;    ///< a thin line, whose dots are rings: what is expected, beside what was measured
 };
 inline constexpr std::size_t kNumCurveColors = 8;
 
@@ -31,6 +32,9 @@ struct CurveStyle {
   bool from_zero = false;  ///< the vertical axis starts at 0; otherwise at the least value
   bool smooth = false;     ///< the points pale, and their exponential mean on top; alone where there are several lines
   std::function<std::string(double x)> x_below = {};  ///< a second label below each tick, such as the time
+  std::vector<double> x_ticks = {};                   ///< rising; empty: round numbers
+  /// Axes of logarithms, of numbers above 0; that of y does not start at 0.
+  bool log_x = false, log_y = false;
 };
 
 /// Points that a line is drawn with at most.

@@ -22,11 +22,13 @@ std::string style_sheet() {
   std::string text =
       "text { font: 11px sans-serif; fill: #6d6a63; }\n.title { font: bold 13px sans-serif; fill: #1c1b19; }\n"
       ".y, .name { text-anchor: end; } .x { text-anchor: middle; }\npath { fill: none; } .grid { stroke: #e4e1da; }"
-      " .axis, .tick { stroke: #6d6a63; }\n.line { stroke-width: 2; } .pale { stroke-width: 1; opacity: 0.35; }\n";
+      " .axis, .tick { stroke: #6d6a63; }\n.line { stroke-width: 2; } .pale { stroke-width: 1; opacity: 0.35; }\n"
+      ".thin { stroke-width: 1; } .ring { fill: #ffffff; stroke-width: 1.2; }\n";
   for (std::size_t i = 0; i < kNumCurveColors; ++i) {
     text += fmt::format(
-        ".line.c{0}, .pale.c{0} {{ stroke: {1}; stroke-dasharray: {2}; }} .dot.c{0}, .bar.c{0} {{ fill: {1}; }}\n", i,
-        kColors[i], kDashes[i % kDashes.size()]);
+        ".line.c{0}, .pale.c{0} {{ stroke: {1}; stroke-dasharray: {2}; }} .dot.c{0}, .bar.c{0} {{ fill: {1}; }}\n"
+        ".thin.c{0}, .ring.c{0} {{ stroke: {1}; }}\n",
+        i, kColors[i], kDashes[i % kDashes.size()]);
   }
   return text;
 }
@@ -50,9 +52,10 @@ std::string svg_file(std::string_view title, std::span<const LegendEntry> legend
       y += kRow;
     }
     entries += fmt::format(
-        "<rect class=\"bar c{}\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{}\" height=\"6\"/><text x=\"{:.1f}\" "
+        "<rect class=\"bar c{}\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{}\" height=\"{}\"/><text x=\"{:.1f}\" "
         "y=\"{:.1f}\">{}</text>\n",
-        entry.color % kNumCurveColors, x, y - 7, kSwatch, x + kSwatch + 6, y, escape_html(entry.name));
+        entry.color % kNumCurveColors, x, entry.is_thin ? y - 5 : y - 7, kSwatch, entry.is_thin ? 1.5 : 6,
+        x + kSwatch + 6, y, escape_html(entry.name));
     x += needs;
   }
   const double top = legend.empty() ? kTitle : y + 8;
@@ -69,7 +72,7 @@ std::string svg_file(std::string_view title, std::span<const LegendEntry> legend
 std::string svg_stacked_bars(std::string_view title, std::string_view unit, std::span<const std::string> part_names,
                              std::span<const StackedBar> bars) {
   if (bars.empty()) return "";
-  constexpr double kWidth = 480, kRow = 24, kBar = 16, kRight = 70, kBottom = 24;
+  constexpr double kWidth = 480, kBar = 16, kGap = 8, kRight = 70, kBottom = 24;
   double left = 40, most = 0;
   for (const StackedBar& bar : bars) {
     TRIPTYCH_CHECK(bar.parts.size() == part_names.size(), "{} parts, {} names", bar.parts.size(), part_names.size());
@@ -77,7 +80,11 @@ std::string svg_stacked_bars(std::string_view title, std::string_view unit, std:
     most = std::max(most, std::accumulate(bar.parts.begin(), bar.parts.end(), 0.0));
   }
   const double width = left + kWidth, scale = (kWidth - kRight) / std::max(most, 1e-300);
-  const double bottom = kRow * static_cast<double>(bars.size());
+  // What was expected of a bar lies close below it.
+  const auto height_of = [](const StackedBar& bar) { return bar.is_thin ? kBar / 2 : kBar; };
+  const auto gap_behind = [&](std::size_t i) { return i + 1 < bars.size() && bars[i + 1].is_thin ? 2.0 : kGap; };
+  double bottom = kGap / 2;
+  for (std::size_t i = 0; i < bars.size(); ++i) bottom += height_of(bars[i]) + gap_behind(i);
   std::string text;
   for (const double tick : ticks(0, std::max(most, 1e-300))) {
     const double x = left + tick * scale;
@@ -85,23 +92,25 @@ std::string svg_stacked_bars(std::string_view title, std::string_view unit, std:
         "<path class=\"grid\" d=\"M{0:.1f} 0V{1:.1f}\"/><text class=\"x\" x=\"{0:.1f}\" y=\"{2:.1f}\">{3}</text>\n", x,
         bottom, bottom + 14, short_number(tick));
   }
-  double y = (kRow - kBar) / 2;
-  for (const StackedBar& bar : bars) {
-    text +=
-        fmt::format("<text class=\"y\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", left - 6, y + 12, escape_html(bar.name));
+  double y = kGap / 2;
+  for (std::size_t row = 0; row < bars.size(); ++row) {
+    const StackedBar& bar = bars[row];
+    const double height = height_of(bar), baseline = y + height / 2 + 4;
+    text += fmt::format("<text class=\"y\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", left - 6, baseline,
+                        escape_html(bar.name));
     double sum = 0;
     for (std::size_t i = 0; i < bar.parts.size(); ++i) {
       if (bar.parts[i] <= 0) continue;
       text += fmt::format(
           "<rect class=\"bar c{}\" x=\"{:.2f}\" y=\"{:.1f}\" width=\"{:.2f}\" height=\"{}\"><title>{}: {} "
           "{}</title></rect>\n",
-          i % kNumCurveColors, left + sum * scale, y, bar.parts[i] * scale, kBar, escape_html(part_names[i]),
+          i % kNumCurveColors, left + sum * scale, y, bar.parts[i] * scale, height, escape_html(part_names[i]),
           short_number(bar.parts[i]), escape_html(unit));
       sum += bar.parts[i];
     }
-    text += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\">{} {}</text>\n", left + sum * scale + 6, y + 12,
+    text += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\">{} {}</text>\n", left + sum * scale + 6, baseline,
                         short_number(sum), escape_html(unit));
-    y += kRow;
+    y += height + gap_behind(row);
   }
   std::vector<LegendEntry> legend;
   for (std::size_t i = 0; i < part_names.size(); ++i) legend.push_back({part_names[i], i});

@@ -13,6 +13,7 @@ namespace triptych::report {
 struct LegendEntry {
   std::string name;
   std::size_t color = 0;  ///< of kNumCurveColors
+  bool is_thin = false;   ///< as a CurveLine is
 };
 
 /// An SVG file around a drawing of `width` by `height`: a light page, the title, the legend below it, then the drawing.
@@ -24,6 +25,7 @@ std::string svg_file(std::string_view title, std::span<const LegendEntry> legend
 struct StackedBar {
   std::string name;
   std::vector<double> parts;  ///< as many as there are names of parts; not negative
+  bool is_thin = false;       ///< half as high, close to the bar before: what was expected of that
 };
 
 /// An SVG file with a lying bar for each of `bars`, one below the other, from zero, with its sum behind it; each part

@@ -52,7 +52,7 @@ Timeline timeline_of(const WorkLog& log, const Cluster& cluster) {
 // What a rank's actions take, in the order of its list, and what comes before and behind them.
 struct RankTimes {
   std::vector<double> actions;
-  double before = 0, behind = 0, compute = 0;
+  double before = 0, behind = 0, compute = 0, optimizer = 0;
   Work work;
   std::map<std::string, double> waits;
 };
@@ -66,6 +66,12 @@ RankTimes times_of(const WorkLog& log, const Trace& trace, const Cluster& cluste
     if (span.kind == "step") {
       step_begin = span.begin_ns;
       step_end = span.end_ns;
+    }
+    if (span.kind == "optimizer") {
+      times.optimizer += at(span.end_ns) - at(span.begin_ns);
+      for (int64_t i = span.begin_ns; i < span.end_ns; ++i) {
+        times.optimizer -= timeline.waits[static_cast<std::size_t>(i)];
+      }
     }
     if (span.kind != "schedule") continue;
     if (first < 0) first = span.begin_ns;
@@ -129,12 +135,12 @@ StageCosts costs_of(const Schedule& schedule, const std::vector<RankTimes>& rank
 
 }  // namespace
 
-StepPlan plan_step(const RunConfig& config, const Cluster& cluster) {
+StepPlan plan_step(const RunConfig& config, const Cluster& cluster, int num_batches) {
   const auto num_ranks = static_cast<std::size_t>(config.parallel.mesh.pp);
   StepPlan plan;
   plan.ranks.resize(num_ranks);
   std::vector<RankTimes> ranks(num_ranks);
-  run_steps_on_paper(config, 2, [&](Session& session, const Trace& last_step) {
+  run_steps_on_paper(config, num_batches, [&](Session& session, const Trace& last_step) {
     const auto p = static_cast<std::size_t>(session.mesh().coordinate().pp);
     plan.ranks[p] = session.device().memory();
     ranks[p] = times_of(*session.device().work_log(), last_step, cluster);
@@ -147,6 +153,7 @@ StepPlan plan_step(const RunConfig& config, const Cluster& cluster) {
     behind = std::max(behind, rank.behind);
     const double share = 1.0 / static_cast<double>(num_ranks);
     plan.compute_seconds += rank.compute * share;
+    plan.optimizer_seconds += rank.optimizer * share;
     plan.work += rank.work * share;
     for (const auto& [group, time] : rank.waits) plan.waits[group] += time * share;
   }

@@ -16,6 +16,7 @@ struct StepPlan {
   // Of a rank, the mean over the first ranks of all stages.
   Work work;  ///< that kernels have to do
   double compute_seconds = 0;
+  double optimizer_seconds = 0;         ///< of those of compute
   std::map<std::string, double> waits;  ///< by group: what its operations take that nothing hides
   double bubble_seconds = 0;            ///< waits for other stages
   std::vector<MemoryStats> ranks;       ///< by pipeline rank: what its device holds at most
@@ -24,8 +25,9 @@ struct StepPlan {
 /// Runs steps of the engine itself on a device that computes nothing (see plan_memory), and puts rates to what they ask
 /// for: kernels follow one another; an operation of a group starts when it is asked for and the operation before it on
 /// its link is done, and whoever reads its result waits for it. What the actions of each stage take is then put into
-/// the simulation of the schedule; messages between stages count where they are waited for. Throws what a run of the
-/// config would throw; InternalError in a program with another backend.
-StepPlan plan_step(const RunConfig& config, const Cluster& cluster);
+/// the simulation of the schedule; messages between stages count where they are waited for.
+///   num_batches   on the device at a time: see run_steps_on_paper
+/// Throws what a run of the config would throw; InternalError in a program with another backend.
+StepPlan plan_step(const RunConfig& config, const Cluster& cluster, int num_batches = 2);
 
 }  // namespace triptych::training

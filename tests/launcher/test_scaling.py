@@ -89,6 +89,7 @@ class Scaling(unittest.TestCase):
                 parts = sum(value for (unit, part), value in mine.items() if unit == "ms" and part != "step")
                 self.assertAlmostEqual(parts / mine["ms", "step"], 1, 4)
             self.assertIn(f"{row['mesh']} ", told.stdout)
+            self.assertEqual([row[key] for key in row if key.startswith("planned")], [""] * 3)
         self.assertEqual(len(of_ranks), len({(one["mesh"], one["rank"], one["unit"], one["part"]) for one in of_ranks}))
         self.assertIn("weak scaling, 1 thread a rank", told.stdout)
         for name in ("throughput", "efficiency", "time", "memory"):
@@ -97,6 +98,38 @@ class Scaling(unittest.TestCase):
             texts = [text.text for text in root.iter(f"{SVG}text")]
             for expected in names if name in ("time", "memory") else ["ideal", "dp", "tp=2,sequence_parallel=true"]:
                 self.assertIn(expected, texts)
+
+    def cluster(self):
+        file = self.folder / "cluster.toml"
+        link = "gb_per_s = 1.0\nlatency_us = 1.0\n"
+        file.write_text("[device]\nfp32_tflops = 0.01\nhalf_tflops = 0.01\nmemory_gb_per_s = 1.0\noverlaps = false\n"
+                        f"[node]\ndevices = 8\n{link}[network]\n{link}")
+        return file
+
+    def test_what_is_planned_stands_beside_it(self):
+        cluster = self.cluster()
+        told = self.bench("--cluster", cluster, "--mesh", "dp", "--mesh", "alone")
+        self.assertEqual(told.returncode, 0, told.stderr)
+        rows = rows_of(self.out / "scaling.csv")
+        self.assertEqual([row["mesh"] for row in rows], ["1 rank", "dp=2", "2 alone"])
+        plans = [json.loads(subprocess.run([PROGRAM, "plan", "step", self.config, "--cluster", cluster, "--json", "--batches", "1",
+                                            "--set", f"parallel.dp={dp}", "--set", f"training.global_batch={4 * dp}"],
+                                           capture_output=True, check=True).stdout) for dp in (1, 2, 1)]
+        alone = 4 / plans[0]["seconds"]
+        for row, plan, rate in zip(rows, plans, (alone, 8 / plans[1]["seconds"] / 2, alone)):
+            self.assertAlmostEqual(float(row["planned_step_ms"]) / (1e3 * plan["seconds"]), 1, 4)
+            self.assertAlmostEqual(float(row["planned_efficiency"]), rate / alone, 4)
+            self.assertAlmostEqual(float(row["planned_peak_mb"]) * 2**20 / plan["peak_bytes"], 1, 4)
+            self.assertAlmostEqual(float(row["planned_peak_mb"]) / float(row["pool_peak_mb"]), 1, delta=0.05)
+            self.assertEqual(sum(plan["peak_bytes_by_part"].values()), plan["peak_bytes"])
+            self.assertLess(0, plan["optimizer_seconds"])
+            self.assertLess(plan["optimizer_seconds"], plan["compute_seconds"])
+        self.assertLess(float(rows[1]["planned_efficiency"]), 1)
+        self.assertIn("Planned by", told.stdout)
+        for name, expected in (("throughput", "dp, planned"), ("efficiency", "dp, planned"), ("time", "planned"),
+                               ("memory", "planned")):
+            texts = [text.text for text in xml.parse(self.out / f"{name}.svg").getroot().iter(f"{SVG}text")]
+            self.assertIn(expected, texts)
 
     def test_strong_scaling_keeps_the_batch_and_a_full_folder_is_left_alone(self):
         words = ("--mode", "strong", "--mesh", "pp,microbatches=2")
@@ -139,6 +172,13 @@ class Scaling(unittest.TestCase):
         self.refused(2, ["--ranks"], "--ranks", "0")
         self.refused(2, ["--mode"], "--mode", "medium")
         self.refused(2, ["`alone` must be compared in --mode weak"], "--mesh", "alone", "--mode", "strong")
+        bad = self.cluster()
+        bad.write_text(bad.read_text().replace("half_tflops", "half_tflop"))
+        words = self.bench("--cluster", bad)
+        self.assertEqual(words.returncode, 2, words.stderr)
+        self.assertIn("half_tflops", words.stderr)
+        bad.unlink()
+        self.refused(2, ["--cluster", "nowhere"], "--cluster", self.folder / "nowhere")
         # What the config cannot be, as it says it itself.
         self.refused(2, ["parallel.microbatchs", "parallel.microbatches"], "--mesh", "pp=2,microbatchs=2")
         self.refused(2, ["must be a multiple of parallel.dp * parallel.microbatches"], "--mesh", "dp=3", "--mode", "strong")

@@ -114,24 +114,40 @@ TEST(SvgFile, HasTheSameCurvesWithTitleAndLegend) {
   const std::vector<CurveLine> lines{{.name = "a <b>", .points = {{0, 0}, {10, 5}, {20, 10}}, .is_marked = true},
                                      {.name = "alone", .points = {{20, 1}}, .color = 9}};
   const std::string file = svg_curve_file(lines, {"Speed & more", "ranks", true, false});
-  EXPECT_NE(file.find("d=\"M46.0 176.0L217.0 97.0L388.0 17.9\""), std::string::npos) << file;
+  // Dots at the ends are whole: 20 has a margin of 0.6 on each side.
+  EXPECT_NE(file.find("d=\"M55.7 176.0L217.0 97.0L378.3 17.9\""), std::string::npos) << file;
   EXPECT_EQ(file.find("<figure"), std::string::npos);
   EXPECT_TRUE(file.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""));
   EXPECT_NE(file.find(">Speed &amp; more<"), std::string::npos);
   EXPECT_NE(file.find(">a &lt;b&gt;<"), std::string::npos);
-  EXPECT_NE(file.find("<circle class=\"dot c1\" cx=\"388.0\""), std::string::npos);
+  EXPECT_NE(file.find("<circle class=\"dot c1\" cx=\"378.3\""), std::string::npos);
   EXPECT_EQ(svg_curve_file({}, {"t"}), "");
+}
+
+TEST(SvgFile, EqualFactorsAreEquallyFarApartOnAxesOfLogarithms) {
+  const std::vector<CurveLine> lines{{.name = "dp", .points = {{1, 10}, {2, 20}, {4, 40}, {8, 80}}, .is_marked = true},
+                                     {.name = "dp, planned", .points = {{1, 10}, {8, 40}}, .is_thin = true}};
+  const std::string file =
+      svg_curve_file(lines, {.title = "t", .x_name = "ranks", .x_ticks = {1, 2, 4, 8}, .log_x = true, .log_y = true});
+  // From 1 / 8^0.03 to 8 * 8^0.03, and from 10 / 1.25 to 80 * 1.25.
+  EXPECT_NE(file.find("class=\"line c0\" d=\"M55.7 161.3L163.2 115.8L270.8 70.2L378.3 24.7\""), std::string::npos)
+      << file;
+  EXPECT_NE(file.find("class=\"thin c0\" d=\"M55.7 161.3L378.3 70.2\""), std::string::npos) << file;
+  for (const char* const tick : {">1<", ">2<", ">4<", ">8<", ">10<", ">20<", ">50<", ">100<"}) {
+    EXPECT_NE(file.find(tick), std::string::npos) << tick;
+  }
 }
 
 TEST(SvgFile, StackedBarsAreAsLongAsTheirParts) {
   const std::vector<std::string> parts{"compute", "wait <tp>"};
-  const std::vector<StackedBar> bars{{"1 rank", {30, 0}}, {"tp=2", {25, 15}}};
+  const std::vector<StackedBar> bars{{"1 rank", {30, 0}}, {"tp=2", {25, 15}}, {"planned", {20, 20}, true}};
   const std::string file = svg_stacked_bars("Time", "ms", parts, bars);
-  // The longest bar, 40, is 410 long, and begins behind names of 8 letters at most.
-  EXPECT_NE(file.find("x=\"55.00\" y=\"4.0\" width=\"307.50\" height=\"16\"><title>compute: 30 ms<"), std::string::npos)
+  // The longest bar, 40, is 410 long, and begins behind names of 7 letters.
+  EXPECT_NE(file.find("x=\"61.50\" y=\"4.0\" width=\"307.50\" height=\"16\"><title>compute: 30 ms<"), std::string::npos)
       << file;
-  EXPECT_NE(file.find("x=\"55.00\" y=\"28.0\" width=\"256.25\""), std::string::npos);
-  EXPECT_NE(file.find("x=\"311.25\" y=\"28.0\" width=\"153.75\" height=\"16\"><title>wait &lt;tp&gt;: 15 ms<"),
+  EXPECT_NE(file.find("x=\"61.50\" y=\"28.0\" width=\"256.25\""), std::string::npos);
+  EXPECT_NE(file.find("x=\"61.50\" y=\"46.0\" width=\"205.00\" height=\"8\""), std::string::npos);
+  EXPECT_NE(file.find("x=\"317.75\" y=\"28.0\" width=\"153.75\" height=\"16\"><title>wait &lt;tp&gt;: 15 ms<"),
             std::string::npos);
   EXPECT_NE(file.find(">40 ms<"), std::string::npos);
   EXPECT_EQ(file.find("wait &lt;tp&gt;: 0 ms"), std::string::npos);
