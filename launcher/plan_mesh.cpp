@@ -39,6 +39,7 @@ constexpr int kMostDevices = 65536;
 std::string mesh_of(const ParallelOptions& p) {
   std::string text = fmt::format("pp {} x dp {} x cp {} x tp {}", p.mesh.pp, p.mesh.dp, p.mesh.cp, p.mesh.tp);
   if (p.zero > 0) text += fmt::format(", ZeRO {}", p.zero);
+  if (p.mesh.num_near() < p.mesh.dp) text += fmt::format(" among {}", p.mesh.dp_near);
   return text;
 }
 
@@ -72,6 +73,7 @@ Json to_json(const MeshPlan& plan) {
             {"cp", p.mesh.cp},
             {"tp", p.mesh.tp},
             {"zero", p.zero},
+            {"zero_group", p.mesh.dp_near},
             {"schedule", p.schedule},
             {"microbatches", p.microbatches},
             {"recompute", recompute_name(p.recompute)},

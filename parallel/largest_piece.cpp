@@ -9,7 +9,7 @@ Shape largest_piece(const Shape& global_shape, const Layout& layout, const MeshS
   for (const Axis axis : kAxes) {
     if (!layout[axis].is_shard()) continue;
     int64_t& length = piece[layout[axis].dim];
-    length = ceil_div(length, shape.size(axis));
+    length = ceil_div(length, num_pieces(layout[axis], axis, shape));
   }
   return piece;
 }

@@ -25,7 +25,8 @@ std::string Placement::to_string() const {
     case Kind::kReplicate:
       return "Replicate";
     case Kind::kShard:
-      return level == 0 ? fmt::format("Shard({})", dim) : fmt::format("Shard({}, level {})", dim, level);
+      return fmt::format("Shard({}{}{})", dim, level == 0 ? "" : fmt::format(", level {}", level),
+                         is_near ? ", near" : "");
     case Kind::kPartial:
       return reduce == ReduceOp::kSum ? "Partial" : "Partial(max)";
   }
@@ -78,14 +79,21 @@ void check_levels(const Layout& layout) {
   }
 }
 
+int num_pieces(const Placement& placement, Axis axis, const MeshShape& shape) {
+  TRIPTYCH_CHECK(!placement.is_near || axis == Axis::kDp, "{} has no near ranks", axis_name(axis));
+  return placement.is_near ? shape.num_near() : shape.size(axis);
+}
+
 Layout on_mesh(Layout layout, const MeshShape& shape) {
   for (const Axis axis : kAxes) {
-    if (shape.size(axis) == 1) layout = layout.with(axis, Placement::replicate());
+    if (num_pieces(layout[axis], axis, shape) == 1) layout = layout.with(axis, Placement::replicate());
   }
   Layout result = layout;
   for (const Axis axis : kAxes) {
     if (!layout[axis].is_shard()) continue;
-    result = result.with(axis, Placement::shard(layout[axis].dim, num_levels_before(layout, axis)));
+    const Placement shard = Placement::shard(layout[axis].dim, num_levels_before(layout, axis));
+    const bool is_near = layout[axis].is_near && shape.num_near() < shape.dp;
+    result = result.with(axis, is_near ? shard.near() : shard);
   }
   check_levels(result);
   return result;
@@ -101,7 +109,9 @@ Layout split_further(const Layout& layout, const Shape& global_shape, Axis axis,
   for (int dim = 0; dim < global_shape.rank(); ++dim) {
     const auto level = static_cast<int>(
         std::count_if(kAxes.begin(), kAxes.end(), [&](Axis other) { return layout[other].is_shard(dim); }));
-    const Layout candidate = layout.with(axis, Placement::shard(dim, level));
+    const Placement shard = Placement::shard(dim, level);
+    const bool is_near = axis == Axis::kDp && shape.num_near() < shape.dp;
+    const Layout candidate = layout.with(axis, is_near ? shard.near() : shard);
     const Shape piece = largest_piece(global_shape, candidate, shape);
     if (best && piece.num_elements() >= best_elements) continue;
     best = candidate;
@@ -111,8 +121,10 @@ Layout split_further(const Layout& layout, const Shape& global_shape, Axis axis,
 }
 
 bool holds_first_copy(const Layout& layout, const Mesh& mesh) {
-  return std::all_of(kAxes.begin(), kAxes.end(),
-                     [&](Axis axis) { return !layout[axis].is_replicate() || mesh.rank(axis) == 0; });
+  return std::all_of(kAxes.begin(), kAxes.end(), [&](Axis axis) {
+    if (layout[axis].is_near) return mesh.rank(axis) < num_pieces(layout[axis], axis, mesh.shape());
+    return !layout[axis].is_replicate() || mesh.rank(axis) == 0;
+  });
 }
 
 Range shard_range(int64_t total, int size, int rank) {
@@ -130,7 +142,8 @@ Shape local_shape(const Shape& global_shape, const Layout& layout, const Mesh& m
     for (const Axis axis : kAxes) {
       if (!layout[axis].is_shard() || layout[axis].level != level) continue;
       const int dim = layout[axis].dim;
-      const Range range = shard_range(shape[dim], mesh.size(axis), mesh.rank(axis));
+      const int pieces = num_pieces(layout[axis], axis, mesh.shape());
+      const Range range = shard_range(shape[dim], pieces, mesh.rank(axis) % pieces);
       shape[dim] = range.length;
       first[dim] += range.begin;
     }

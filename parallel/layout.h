@@ -16,11 +16,19 @@ struct Placement {
   int dim = 0;                       ///< of kShard
   int level = 0;                     ///< of kShard: how many other axes split the dim before this one
   ReduceOp reduce = ReduceOp::kSum;  ///< of kPartial
+  bool is_near = false;              ///< of kShard, on dp: see near()
 
   static constexpr Placement replicate() { return {}; }
   /// A slice of `dim`. Of several axes that split one dim, level 0 splits all of it, level 1 the piece that level 0
   /// left, and so on.
   static constexpr Placement shard(int dim, int level = 0) { return {Kind::kShard, dim, level}; }
+  /// This Shard, of dp, among near ranks alone (MeshShape::dp_near): every neighbourhood has a copy of the whole. What
+  /// is laid out so is kept, not computed with: `redistribute` refuses it.
+  constexpr Placement near() const {
+    Placement result = *this;
+    result.is_near = true;
+    return result;
+  }
   /// A summand: the tensor is the sum over the ranks. Or the maximum over them, as the row maxima of a sharded softmax;
   /// that has no gradient.
   static constexpr Placement partial(ReduceOp reduce = ReduceOp::kSum) { return {Kind::kPartial, 0, 0, reduce}; }
@@ -31,7 +39,7 @@ struct Placement {
   constexpr bool is_shard(int of) const { return kind == Kind::kShard && dim == of; }
   constexpr bool is_partial() const { return kind == Kind::kPartial; }
   constexpr bool operator==(const Placement&) const = default;
-  /// "Replicate", "Shard(1)", "Shard(1, level 1)", "Partial", "Partial(max)".
+  /// "Replicate", "Shard(1)", "Shard(1, level 1)", "Shard(1, near)", "Partial", "Partial(max)".
   std::string to_string() const;
 };
 
@@ -63,6 +71,9 @@ class Layout {
 /// Throws LayoutError, naming the axis, unless the axes that split a dim have the levels 0, 1, ..., each once.
 void check_levels(const Layout& layout);
 
+/// In how many pieces an axis of this Shard has its dim.
+int num_pieces(const Placement& placement, Axis axis, const MeshShape& shape);
+
 /// `layout` with Replicate on the axes of one rank, where the placements mean the same, and the levels of the others
 /// numbered again without gaps: the form that every layout in the program has, so that equal means equal. Throws
 /// LayoutError if two axes split a dim at one level.
@@ -72,8 +83,9 @@ inline Layout on_mesh(const Layout& layout, const Mesh& mesh) {
 }
 
 /// `layout` with `axis`, which it must replicate, as the innermost level of one more dim: the one that leaves the
-/// smallest largest piece, of such dims the first. Throws LayoutError unless the axis replicates, and for a tensor
-/// without dims. Under `on_mesh` an axis of one rank makes no difference, as ever.
+/// smallest largest piece, of such dims the first. dp is split among near ranks alone where the shape tells them apart.
+/// Throws LayoutError unless the axis replicates, and for a tensor without dims. Under `on_mesh` an axis of one rank
+/// makes no difference, as ever.
 Layout split_further(const Layout& layout, const Shape& global_shape, Axis axis, const MeshShape& shape);
 
 /// Whether this rank's piece of a tensor is one that counts where the pieces of all ranks are put together and each

@@ -1,5 +1,6 @@
 #include "parallel/mesh.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -44,6 +45,11 @@ void check_mesh_shape(const MeshShape& shape, int num_ranks) {
     names += fmt::format("{}{}", names.empty() ? "" : "*", name);
     values += fmt::format("{}{}", values.empty() ? "" : "*", size);
   }
+  if (shape.dp_near < 0 || shape.dp % std::max(1, shape.dp_near) != 0) {
+    throw UserError("mesh", fmt::format("parallel.zero_group must divide parallel.dp: found {} of {}. Set it to the "
+                                        "ranks of dp on a machine, or to 0 for all",
+                                        shape.dp_near, shape.dp));
+  }
   if (product == num_ranks) return;
   throw UserError("mesh", fmt::format("{} must equal the number of ranks: {} = {}, found {}. {}tart {} ranks.", names,
                                       values, product, num_ranks, one_axis_remedy(shape, num_ranks), product));
@@ -78,7 +84,12 @@ Mesh::Mesh(Group& world, const MeshShape& shape, Device& device) : world_(&world
     groups_.push_back(make_device_group(std::move(host), device));
     return groups_.back().get();
   };
-  // The ranks that agree with this one on every axis but the free ones, which become 0 in the color.
+  // The ranks that have this one's color, a coordinate.
+  const auto group_of_color = [&](const std::string& name, const auto& color_of) {
+    return keep(world.split_by(
+        [&](int rank) { return mesh_world_rank(shape_, color_of(mesh_coordinate(shape_, rank))); }, name));
+  };
+  // Those that agree with this one on every axis but the free ones, which become 0 in the color.
   const auto group_of_free = [&](std::string_view name, AxisSet free, bool pp_is_free) {
     std::string fixed;
     const auto visit = [&](std::string_view axis, int at, bool is_free) {
@@ -89,15 +100,14 @@ Mesh::Mesh(Group& world, const MeshShape& shape, Device& device) : world_(&world
     visit("dp", coordinate_.dp, free.contains(Axis::kDp));
     visit("cp", coordinate_.cp, free.contains(Axis::kCp));
     visit("tp", coordinate_.tp, free.contains(Axis::kTp));
-    const auto color_of = [&](int rank) {
-      MeshCoordinate color = mesh_coordinate(shape_, rank);
+    const auto color_of = [&](MeshCoordinate color) {
       if (pp_is_free) color.pp = 0;
       if (free.contains(Axis::kDp)) color.dp = 0;
       if (free.contains(Axis::kCp)) color.cp = 0;
       if (free.contains(Axis::kTp)) color.tp = 0;
-      return mesh_world_rank(shape_, color);
+      return color;
     };
-    return keep(world.split_by(color_of, fmt::format("{}[{}]", name, fixed)));
+    return group_of_color(fmt::format("{}[{}]", name, fixed), color_of);
   };
 
   // What is made, and in which order, follows from the mesh's shape alone: every rank takes part in every split.
@@ -109,6 +119,25 @@ Mesh::Mesh(Group& world, const MeshShape& shape, Device& device) : world_(&world
       if (shape_.size(axis) > 1) several = several.with(axis);
     }
     by_axes_[index] = several == axes ? group_of_free(axes.to_string(), axes, false) : by_axes_[several.index()];
+  }
+  const int near = shape_.num_near();
+  if (near == shape_.dp) {
+    near_dp_ = &group(Axis::kDp);
+    far_dp_ = by_axes_[0];
+  } else {
+    const auto place = [&](std::string_view name, std::string_view what, int at) {
+      return fmt::format("{}[pp={},{}={},cp={},tp={}]", name, coordinate_.pp, what, at, coordinate_.cp, coordinate_.tp);
+    };
+    const auto first_of_near = [&](MeshCoordinate color) {
+      color.dp -= color.dp % near;
+      return color;
+    };
+    const auto first_of_far = [&](MeshCoordinate color) {
+      color.dp %= near;
+      return color;
+    };
+    near_dp_ = group_of_color(place("dp near", "neighbourhood", coordinate_.dp / near), first_of_near);
+    far_dp_ = group_of_color(place("dp far", "place", coordinate_.dp % near), first_of_far);
   }
   const AxisSet all_axes{Axis::kDp, Axis::kCp, Axis::kTp};
   Group* stage = &group(all_axes);

@@ -71,7 +71,10 @@ class AxisSet {
 
 struct MeshShape {
   int pp = 1, dp = 1, cp = 1, tp = 1;
+  int dp_near = 0;  ///< divides dp: so many neighbours on it are near each other, such as those of a machine; 0: all
   int size(Axis axis) const { return axis == Axis::kDp ? dp : axis == Axis::kCp ? cp : tp; }
+  /// dp_near, or all of dp.
+  int num_near() const { return dp_near == 0 ? dp : dp_near; }
   bool operator==(const MeshShape&) const = default;
 };
 
@@ -82,8 +85,8 @@ struct MeshCoordinate {
   bool operator==(const MeshCoordinate&) const = default;
 };
 
-/// Throws UserError unless every axis has at least one rank and their product is the number of ranks. Needs no
-/// communicator, so it is called before there is one.
+/// Throws UserError unless every axis has at least one rank, their product is the number of ranks, and neighbourhoods
+/// divide dp. Needs no communicator, so it is called before there is one.
 void check_mesh_shape(const MeshShape& shape, int num_ranks);
 
 /// Ranks lie with tp fastest, then cp, dp, and pp slowest: tensor parallel neighbours share a node.
@@ -113,6 +116,10 @@ class Mesh {
   /// The ranks that differ from this one on `axes` alone, this rank alone for none: of one axis (the rank in it is the
   /// coordinate), or those that a sum over several spans. In the order of the world's ranks: dp slowest, then cp, tp.
   Group& group(AxisSet axes) const { return *by_axes_[axes.index()]; }
+  /// The ranks of dp that are near this one, in their order; all of dp where the shape does not tell them apart.
+  Group& near_dp() const { return *near_dp_; }
+  /// One rank of dp of every such neighbourhood, the same place in each; this rank alone where there is but one.
+  Group& far_dp() const { return *far_dp_; }
   /// One rank of every stage, the same place in each: rank p of it owns pipeline rank p. Neighbours send here.
   Group& pp() const { return *pp_; }
   /// Moves along what is in flight in any group of this rank; throws WorldError where a peer is known to have failed.
@@ -126,7 +133,7 @@ class Mesh {
   MeshCoordinate coordinate_;
   std::vector<std::unique_ptr<Group>> groups_;
   std::array<Group*, 8> by_axes_{};  // by AxisSet::index()
-  Group *pp_ = nullptr, *all_ranks_ = nullptr;
+  Group *near_dp_ = nullptr, *far_dp_ = nullptr, *pp_ = nullptr, *all_ranks_ = nullptr;
 };
 
 }  // namespace triptych::parallel

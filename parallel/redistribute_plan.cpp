@@ -93,6 +93,12 @@ class Search {
   int64_t least_sent_ = std::numeric_limits<int64_t>::max();
 };
 
+void check_none_is_near(const Layout& layout) {
+  if (!layout[Axis::kDp].is_near) return;
+  throw LayoutError("dp",
+                    fmt::format("{} is a way to keep a parameter. Gather it with ShardedWeights", layout.to_string()));
+}
+
 void check_partials(const Layout& from, const Layout& to) {
   for (const Axis axis : kInnerFirst) {
     if (!to[axis].is_partial() || from[axis] == to[axis]) continue;
@@ -122,6 +128,8 @@ std::vector<RedistributeStep> plan_redistribute(const Layout& from, const Layout
   check_levels(to);
   const Layout start = on_mesh(from, shape), target = on_mesh(to, shape);
   if (start == target) return {};
+  check_none_is_near(start);
+  check_none_is_near(target);
   check_partials(start, target);
   Search search(target, shape);
   search.follow(start, 0);

@@ -32,8 +32,9 @@ struct Parameter {
 
   std::string name;  ///< global and stable: "image.blocks.3.attention.qkv.weight"
   Shape global_shape;
-  Layout layout;           ///< as operations read it; never Partial
-  Layout kept;             ///< of the value and of what the optimizer keeps: `layout`, or that split further over dp
+  Layout layout;  ///< as operations read it; never Partial
+  Layout kept;    ///< of the value and of what the optimizer keeps: `layout`, or that split further over dp or its near
+                  ///< ranks
   bool decay = false;      ///< whether weight decay applies
   bool is_trained = true;  ///< false: frozen. Its variables are constants then, and nothing is kept of a gradient
   float maximum = std::numeric_limits<float>::infinity();  ///< the optimizer keeps every element at or below

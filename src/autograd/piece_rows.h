@@ -9,11 +9,11 @@
 
 namespace triptych::autograd {
 
-/// Where the pieces of sharded parameters lie in memory that one collective over dp moves: a row a rank, in it the
-/// rank's piece of each parameter, one after the other, each at a multiple of 256 bytes. All of one type.
+/// Where the pieces of sharded parameters lie in memory that one collective over near ranks of dp moves: a row a rank,
+/// in it the rank's piece of each parameter, one after the other, each at a multiple of 256 bytes. All of one type.
 class PieceRows {
  public:
-  /// Of a mesh with `num_ranks` ranks on dp; the parameters are sharded or whole everywhere (on dp = 1).
+  /// Of a mesh on which `num_ranks` ranks of dp have a copy among them; the parameters are sharded over dp.
   PieceRows(std::vector<Parameter*> parameters, int num_ranks);
 
   const std::vector<Parameter*>& parameters() const { return parameters_; }

@@ -66,7 +66,7 @@ bool ScatterReducer::may_leave(const Place& place) const {
 
 void ScatterReducer::poll() {
   mesh_->progress();
-  while (!flights_.empty() && flights_.front().pending->test()) land();
+  while (!flights_.empty() && flights_.front().has_crossed && flights_.front().pending->test()) land();
   std::array<int64_t, 8> elements{};  // that may leave, by the axes over which they are to be summed
   std::array<std::vector<std::size_t>, 8> ready;
   for (std::size_t i = 0; i < places_.size(); ++i) {
@@ -95,14 +95,16 @@ void ScatterReducer::scatter(AxisSet axes, const std::vector<std::size_t>& place
     parameters.push_back(place.parameter);
     gradients.push_back(place.parameter->gradient.drain().tensor.contiguous());
   }
-  PieceRows rows(std::move(parameters), mesh_->size(Axis::kDp));
-  const int num_ranks = mesh_->size(Axis::kDp), own = mesh_->rank(Axis::kDp);
+  Group& group = mesh_->near_dp();
+  const int num_ranks = group.size(), own = group.rank();
+  PieceRows rows(std::move(parameters), num_ranks);
   if (!axes.contains(Axis::kDp)) {  // every rank has the same
     for (std::size_t k = 0; k < places.size(); ++k) {
       add_piece(places_[places[k]], rows.in_whole(gradients[k], k, own).contiguous());
     }
     return;
   }
+  for (Flight& flight : flights_) cross(flight);
   while (flights_.size() >= kMostFlights) land();
   const int64_t row = rows.row_elements();
   // What lies between the pieces is summed with them: zeros.
@@ -110,17 +112,27 @@ void ScatterReducer::scatter(AxisSet axes, const std::vector<std::size_t>& place
   for (std::size_t k = 0; k < places.size(); ++k) rows.to_rows(gradients[k], k, sent);
   const Tensor received = Tensor::empty(*device_, DType::kFloat32, Shape{row}, MemoryPart::kGradients);
   std::shared_ptr<Pending> pending =
-      mesh_->group(Axis::kDp).reduce_scatter(sent.raw(), received.raw(), row, DType::kFloat32, ReduceOp::kSum);
-  flights_.push_back({std::move(rows), places, sent, received, std::move(pending)});
+      group.reduce_scatter(sent.raw(), received.raw(), row, DType::kFloat32, ReduceOp::kSum);
+  flights_.push_back({std::move(rows), places, sent, received, std::move(pending), mesh_->far_dp().size() == 1});
+}
+
+// Summed among near ranks, it is summed with what other neighbourhoods have. That begins where the program says, not
+// when the first sum happens to be there: ranks must agree in which order their groups' operations stand.
+void ScatterReducer::cross(Flight& flight) {
+  if (std::exchange(flight.has_crossed, true)) return;
+  flight.pending->wait();
+  flight.pending =
+      mesh_->far_dp().all_reduce(flight.received.raw(), flight.rows.row_elements(), DType::kFloat32, ReduceOp::kSum);
 }
 
 // The oldest on its way has come.
 void ScatterReducer::land() {
-  const Flight flight = std::move(flights_.front());
+  Flight flight = std::move(flights_.front());
   flights_.pop_front();
+  cross(flight);
   flight.pending->wait();
   for (std::size_t k = 0; k < flight.places.size(); ++k) {
-    add_piece(places_[flight.places[k]], flight.rows.in_row(flight.received, k, mesh_->rank(Axis::kDp)));
+    add_piece(places_[flight.places[k]], flight.rows.in_row(flight.received, k, mesh_->near_dp().rank()));
   }
 }
 
@@ -182,6 +194,7 @@ void ScatterReducer::finish() {
     }
     if (!bucket.empty()) scatter(AxisSet::of_index(axes), bucket);
   }
+  for (Flight& flight : flights_) cross(flight);
   while (!flights_.empty()) land();
   for (Place& place : places_) {
     Parameter& parameter = *place.parameter;

@@ -16,7 +16,8 @@ namespace triptych::autograd {
 
 /// Gradients of which every rank of dp keeps its piece alone (Rajbhandari et al. 2020, ZeRO): reduce-scatters of what
 /// is there, a bucket's worth at a time, whose results are added to the pieces. What leaves a rank has no memory there
-/// any more.
+/// any more. Where near ranks of dp have a copy among them (MeshShape::dp_near), the reduce-scatters are theirs, and an
+/// all-reduce of the pieces over the neighbourhoods follows each (Zhang et al. 2022, MiCS).
 ///
 /// What may leave, and when, is decided by the order of the work alone, which is one on all ranks of dp: so they start
 /// the same collectives in the same order.
@@ -47,10 +48,12 @@ class ScatterReducer final : public Reducer {
     std::vector<std::size_t> places;
     Tensor sent, received;
     std::shared_ptr<Pending> pending;
+    bool has_crossed;  // is being summed over neighbourhoods, the last part of its way
   };
 
   bool may_leave(const Place& place) const;
   void scatter(AxisSet axes, const std::vector<std::size_t>& places);
+  void cross(Flight& flight);
   void land();
   void add_piece(Place& place, const Tensor& piece);
   void sum_over_others();

@@ -21,7 +21,7 @@ ShardedWeights::ShardedWeights(Device& device, Mesh& mesh, const std::vector<std
     std::map<DType, std::vector<Parameter*>> by_type;
     for (Parameter* parameter : parameters) by_type[parameter->compute.dtype()].push_back(parameter);
     Unit& unit = units_.emplace_back();
-    for (auto& [dtype, of_type] : by_type) unit.rows.emplace_back(std::move(of_type), mesh.size(Axis::kDp));
+    for (auto& [dtype, of_type] : by_type) unit.rows.emplace_back(std::move(of_type), mesh.near_dp().size());
     arm(units_.size() - 1);
   }
 }
@@ -132,7 +132,8 @@ void ShardedWeights::on_read(std::size_t index) {
 
 void ShardedWeights::start(std::size_t index) {
   Unit& unit = units_[index];
-  const int num_ranks = mesh_->size(Axis::kDp), own = mesh_->rank(Axis::kDp);
+  Group& group = mesh_->near_dp();
+  const int num_ranks = group.size(), own = group.rank();
   Stream& stream = device_->stream();
   for (const PieceRows& rows : unit.rows) {
     const DType dtype = rows.parameters()[0]->compute.dtype();
@@ -144,7 +145,7 @@ void ShardedWeights::start(std::size_t index) {
       const Tensor place = rows.in_row(mine, i, own);
       cast(stream, value.raw(), value.dtype(), place.raw(), dtype, value.num_elements());
     }
-    unit.pending.push_back(mesh_->group(Axis::kDp).all_gather(mine.raw(), all.raw(), rows.row_elements(), dtype));
+    unit.pending.push_back(group.all_gather(mine.raw(), all.raw(), rows.row_elements(), dtype));
     unit.received.push_back(all);
     unit.received.push_back(mine);  // borrowed until it is done
   }

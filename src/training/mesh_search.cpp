@@ -22,13 +22,26 @@ std::optional<RunConfig> possible(const MeshSearch& search, const Overrides& ove
   }
 }
 
+struct Sharing {
+  int zero, zero_group;
+};
+
+// Ways to share state out over dp, by what they send: 3 among the ranks of a machine comes before 3 among all.
+std::vector<Sharing> sharings(const MeshShape& mesh, const Cluster& cluster) {
+  if (mesh.dp == 1) return {{0, 0}};
+  const int near = cluster.devices_per_node / (mesh.tp * mesh.cp);
+  const bool is_hybrid = near > 1 && near < mesh.dp && mesh.dp % near == 0;
+  return is_hybrid ? std::vector<Sharing>{{1, 0}, {3, near}, {3, 0}} : std::vector<Sharing>{{1, 0}, {3, 0}};
+}
+
 // With the least recomputation and the least of ZeRO that fit; nothing if none does.
-std::optional<MeshPlan> plan_mesh(const MeshSearch& search, const Overrides& overrides, bool has_replicas,
+std::optional<MeshPlan> plan_mesh(const MeshSearch& search, const Overrides& overrides, const MeshShape& mesh,
                                   const Cluster& cluster) {
-  for (const int zero : has_replicas ? std::vector<int>{1, 3} : std::vector<int>{0}) {
+  for (const Sharing& sharing : sharings(mesh, cluster)) {
     for (const Recompute recompute : kRecomputes) {
       Overrides with = overrides;
-      with.push_back(fmt::format("parallel.zero={}", zero));
+      with.push_back(fmt::format("parallel.zero={}", sharing.zero));
+      with.push_back(fmt::format("parallel.zero_group={}", sharing.zero_group));
       with.push_back(fmt::format("parallel.recompute=\"{}\"", recompute_name(recompute)));
       const std::optional<RunConfig> config = possible(search, with);
       if (!config) return std::nullopt;
@@ -56,7 +69,7 @@ std::vector<MeshPlan> search_meshes(const Cluster& cluster, const MeshSearch& se
                               "parallel.cuts=[]",
                               fmt::format("parallel.microbatches={}", microbatches),
                               fmt::format("parallel.sequence_parallel={}", mesh.tp > 1)};
-    const std::optional<MeshPlan> found = plan_mesh(search, overrides, mesh.dp > 1, cluster);
+    const std::optional<MeshPlan> found = plan_mesh(search, overrides, mesh, cluster);
     if (!found) return false;
     tried(*found);
     plans.push_back(*found);

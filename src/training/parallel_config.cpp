@@ -123,6 +123,14 @@ void read_parallel(ConfigReader& reader, ParallelOptions& p, std::string& recomp
       .also_called({"zero_stage", "zero_optimization", "zero_optimization_stage", "sharding_strategy", "fsdp",
                     "use_distributed_optimizer", "data_parallel_shard_degree"});
   reader
+      .read(
+          "parallel.zero_group", p.mesh.dp_near,
+          "How many neighbouring ranks of dp have one copy among them of what parallel.zero shares out, such as those "
+          "of a machine (hybrid sharding): pieces are gathered among them, and only sums of pieces go further; 0: all "
+          "ranks of dp.")
+      .at_least(0)
+      .also_called({"hybrid_shard", "hsdp", "zero_hpz_partition_size", "mics_shard_size", "fsdp_group_size"});
+  reader
       .read("parallel.memory_budget_mb", p.memory_budget_mb,
             "MiB that a rank may hold of its device's memory, as `triptych plan memory` counts it: from "
             "parallel.recompute on the run takes the least recomputation that fits, of some blocks in full where it "
@@ -133,6 +141,24 @@ void read_parallel(ConfigReader& reader, ParallelOptions& p, std::string& recomp
       .positive()
       .at_most(65536);
 }
+
+namespace {
+
+void check_zero_group(ConfigReader& reader, const ParallelOptions& p) {
+  const int group = p.mesh.dp_near;
+  if (group == 0) return;
+  if (p.zero == 0) {
+    reader.problem("parallel.zero_group", fmt::format("is for parallel.zero, which is 0: found {}", group),
+                   "Set parallel.zero to 1, 2 or 3, or leave it out");
+  } else if (group == 1) {
+    reader.problem("parallel.zero_group", "of 1 shares nothing out", "Set parallel.zero = 0, or leave it out");
+  } else if (p.mesh.dp % group != 0) {
+    reader.problem("parallel.zero_group", fmt::format("must divide parallel.dp: {} of {}", group, p.mesh.dp),
+                   "Set it to the ranks of dp on a machine, or leave it out");
+  }
+}
+
+}  // namespace
 
 void check_parallel(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use, int num_ranks) {
   const MeshShape& mesh = c.parallel.mesh;
@@ -145,6 +171,7 @@ void check_parallel(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use, 
   }
   const int64_t num_stages = check_schedule(reader, c, mesh_use);
   if (!is_kept(mesh_use)) return;
+  check_zero_group(reader, c.parallel);
   const auto num_blocks = static_cast<int64_t>(c.task->model().blocks.size());
   if (num_stages > num_blocks) {
     reader.problem("parallel.pp",
@@ -168,8 +195,8 @@ void check_parallel(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use, 
 
 void use_mesh(ParallelOptions& p, MeshUse mesh_use, int num_ranks) {
   // Replicas that evaluate may need different numbers of passes, so each has the weights whole.
-  if (!is_kept(mesh_use)) p.zero = 0;
   MeshShape& mesh = p.mesh;
+  if (!is_kept(mesh_use)) p.zero = mesh.dp_near = 0;
   const bool fits = int64_t{mesh.pp} * mesh.dp * mesh.cp * mesh.tp == num_ranks;
   if (is_kept(mesh_use) || (mesh_use == MeshUse::kForward && fits)) return;
   mesh = mesh_use == MeshUse::kForward ? MeshShape{.dp = num_ranks} : MeshShape();
@@ -180,7 +207,9 @@ void use_mesh(ParallelOptions& p, MeshUse mesh_use, int num_ranks) {
 std::string mesh_text(const ParallelOptions& parallel) {
   const MeshShape& m = parallel.mesh;
   const std::string text = fmt::format("pp {} x dp {} x cp {} x tp {}", m.pp, m.dp, m.cp, m.tp);
-  return parallel.zero > 0 && m.dp > 1 ? fmt::format("{}, ZeRO {}", text, parallel.zero) : text;
+  if (parallel.zero == 0 || m.dp == 1) return text;
+  const bool is_hybrid = m.num_near() < m.dp;
+  return fmt::format("{}, ZeRO {}{}", text, parallel.zero, is_hybrid ? fmt::format(" among {}", m.dp_near) : "");
 }
 
 Schedule schedule_of(const RunConfig& config) {

@@ -29,7 +29,7 @@ struct RunOptions {
 };
 
 struct ParallelOptions {
-  MeshShape mesh;
+  MeshShape mesh;                  ///< dp_near: parallel.zero_group
   std::string schedule = "gpipe";  ///< a name of schedule_kinds()
   int virtual_stages = 0;          ///< stages a rank; 0: as many as the schedule usually has
   std::vector<std::string> cuts;   ///< blocks with which stages begin; none: by cost

@@ -281,6 +281,7 @@ class Trainer {
     add("tp", mesh.group(Axis::kTp));
     add("cp", mesh.group(Axis::kCp));
     add("dp", mesh.group(Axis::kDp));
+    if (mesh.far_dp().size() > 1) add("sums of pieces", mesh.far_dp());
     add("pp", mesh.pp());
     const std::string cards = world_.interfaces();
     return fmt::format("{}; {}; {}", world_.machines().to_string(), carriers,

@@ -8,7 +8,6 @@
 
 #include "autograd/gradient_use.h"
 #include "parallel/in_process_group.h"
-#include "parallel/redistribute.h"
 
 namespace triptych::test {
 namespace {
@@ -73,8 +72,10 @@ TEST_P(ScatterReducerTest, LeavesEachRankItsPieceOfTheSum) {
             }
           }
         }
-        const Tensor whole = Tensor::from<float>(device, p.global_shape, sums);
-        const Tensor piece = redistribute(whole, p.global_shape, Layout(), p.kept, mesh);
+        Tensor piece = Tensor::from<float>(device, p.global_shape, sums);
+        Shape begin;
+        const Shape shape = local_shape(p.global_shape, p.kept, mesh, &begin);
+        for (int dim = 0; dim < shape.rank(); ++dim) piece = piece.slice(dim, begin[dim], shape[dim]);
         EXPECT_EQ(p.reduced.to_vector<float>(), piece.contiguous().to_vector<float>()) << p.name << " step " << step;
       }
     }
@@ -88,6 +89,9 @@ std::vector<Case> cases() {
       all.push_back({{.dp = 2}, Axis::kDp, bytes, is_dispersed});
       all.push_back({{.dp = 4}, Axis::kDp, bytes, is_dispersed});
       all.push_back({{.dp = 2, .tp = 2}, {Axis::kDp, Axis::kTp}, bytes, is_dispersed});
+      all.push_back({{.dp = 4, .dp_near = 2}, Axis::kDp, bytes, is_dispersed});
+      all.push_back({{.dp = 6, .dp_near = 3}, Axis::kDp, bytes, is_dispersed});
+      all.push_back({{.dp = 4, .tp = 2, .dp_near = 2}, {Axis::kDp, Axis::kTp}, bytes, is_dispersed});
       all.push_back({{.dp = 2, .tp = 2}, Axis::kTp, bytes, is_dispersed});
       all.push_back({{.dp = 3}, {}, bytes, is_dispersed});
     }
@@ -99,8 +103,8 @@ INSTANTIATE_TEST_SUITE_P(MeshesAndBuckets, ScatterReducerTest, ::testing::Values
   const Case& c = param.param;
   std::string axes = c.partial.to_string();
   std::erase(axes, '+');
-  return fmt::format("dp{}tp{}_over{}_bytes{}{}", c.mesh.dp, c.mesh.tp, axes.empty() ? "none" : axes, c.bucket_bytes,
-                     c.is_dispersed ? "_dispersed" : "");
+  return fmt::format("dp{}near{}tp{}_over{}_bytes{}{}", c.mesh.dp, c.mesh.num_near(), c.mesh.tp,
+                     axes.empty() ? "none" : axes, c.bucket_bytes, c.is_dispersed ? "_dispersed" : "");
 });
 
 // Gradients in memory at most, beside those that are kept: all, or a few buckets, whichever the mode says.

@@ -77,6 +77,15 @@ class PlanMesh(unittest.TestCase):
         step = self.step(self.cluster(node=1), "parallel.dp=4", "parallel.zero=1")
         self.assertAlmostEqual(step["wait_seconds"]["dp"] / (2 * 3 / 4 * gradients / 1e9), 1, delta=0.05)
 
+    def test_of_hybrid_sharding_only_sums_of_pieces_leave_a_machine(self):
+        gradients = 4 * self.bench()["parameters"]
+        for zero in (1, 3):
+            step = self.step(self.cluster(devices=4, network=1), "parallel.dp=8", f"parallel.zero={zero}",
+                             "parallel.zero_group=4")
+            # Of each of two machines four ranks sum a quarter each: an all-reduce between two sends it once.
+            self.assertAlmostEqual(step["wait_seconds"]["dp far"] / (gradients / 4 / 1e9), 1, delta=0.05)
+            self.assertNotIn("dp near", {kind for kind, time in step["wait_seconds"].items() if time > 1e-6})
+
     def test_what_goes_on_beside_kernels_takes_no_time_of_its_own(self):
         slow = self.step(self.cluster(tflops=0.01, node=1), "parallel.dp=2", "parallel.bucket_mb=1")
         beside = self.step(self.cluster(tflops=0.01, node=1, overlaps="true"), "parallel.dp=2",

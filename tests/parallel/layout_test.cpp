@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "parallel/in_process_group.h"
+#include "parallel/redistribute_plan.h"
 #include "support/layout_cases.h"
 
 namespace triptych::test {
@@ -128,6 +129,46 @@ TEST(SplitFurther, TakesTheDimThatLeavesTheSmallestPieces) {
   EXPECT_EQ(split_further(rows, Shape{16, 9}, Axis::kDp, mesh)[Axis::kTp], Placement::shard(0));
   EXPECT_THROW(split_further(rows, Shape{16, 9}, Axis::kTp, mesh), LayoutError);
   EXPECT_THROW(split_further({}, Shape{}, Axis::kDp, mesh), LayoutError);
+}
+
+TEST(SplitFurther, SplitsDpAmongNearRanksWhereTheShapeTellsThemApart) {
+  const MeshShape mesh{.dp = 4, .tp = 2, .dp_near = 2};
+  const Layout rows = Layout().with(Axis::kTp, Placement::shard(0));
+  EXPECT_EQ(split_further({}, Shape{3, 2}, Axis::kDp, mesh)[Axis::kDp],
+            Placement::shard(1).near());  // 3 x 1, not 2 x 2
+  EXPECT_EQ(split_further(rows, Shape{16, 9}, Axis::kDp, mesh)[Axis::kDp], Placement::shard(0, 1).near());
+  EXPECT_EQ(split_further(rows, Shape{16, 9}, Axis::kDp, mesh).to_string(),
+            "dp: Shard(0, level 1, near), tp: Shard(0)");
+}
+
+TEST(NearPlacement, IsAPlainShardWhereAllAreNear) {
+  const Layout near = Layout().with(Axis::kDp, Placement::shard(0).near());
+  EXPECT_EQ(on_mesh(near, MeshShape{.dp = 4, .dp_near = 2}), near);
+  EXPECT_EQ(on_mesh(near, MeshShape{.dp = 4}), Layout().with(Axis::kDp, Placement::shard(0)));
+  EXPECT_EQ(on_mesh(near, MeshShape{.dp = 4, .dp_near = 4}), Layout().with(Axis::kDp, Placement::shard(0)));
+  EXPECT_EQ(on_mesh(near, MeshShape{.dp = 4, .dp_near = 1}), Layout());
+}
+
+// Of 5 rows, ranks 0 and 2 have the first three and ranks 1 and 3 the others; the first neighbourhood's copy counts.
+TEST(NearPlacement, GivesEveryNeighbourhoodTheWhole) {
+  run_ranks(4, [](Group& world) {
+    Device device(1);
+    Mesh mesh(world, {.dp = 4, .dp_near = 2}, device);
+    const Layout near = Layout().with(Axis::kDp, Placement::shard(0).near());
+    const int rank = world.rank();
+    Shape begin;
+    const Shape piece = local_shape(Shape{5, 2}, near, mesh, &begin);
+    EXPECT_EQ(piece, (rank % 2 == 0 ? Shape{3, 2} : Shape{2, 2}));
+    EXPECT_EQ(begin, (rank % 2 == 0 ? Shape{0, 0} : Shape{3, 0}));
+    EXPECT_EQ(holds_first_copy(near, mesh), rank < 2);
+    EXPECT_EQ(mesh.near_dp().size(), 2);
+    EXPECT_EQ(mesh.near_dp().rank(), rank % 2);
+    EXPECT_EQ(mesh.near_dp().world_rank(0), rank - rank % 2);
+    EXPECT_EQ(mesh.far_dp().size(), 2);
+    EXPECT_EQ(mesh.far_dp().rank(), rank / 2);
+    EXPECT_EQ(mesh.far_dp().world_rank(1), rank % 2 + 2);
+    EXPECT_THROW(plan_redistribute(near, Layout(), mesh.shape()), LayoutError);
+  });
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "report/evaluation_log.h"
 #include "support/sanitizer.h"
 #include "support/tolerance.h"
+#include "support/user_error.h"
 #include "training/session.h"
 #include "training/step.h"
 #include "training/training_fixture.h"
@@ -27,6 +28,8 @@ std::vector<Case> cases() {
   for (const MeshShape& mesh : {MeshShape{.dp = 2}, MeshShape{.dp = 2, .tp = 2}, MeshShape{.pp = 2, .dp = 2}}) {
     for (const int zero : {1, 2, 3}) all.push_back({mesh, zero});
   }
+  all.push_back({{.dp = 4, .dp_near = 2}, 3});
+  all.push_back({{.pp = 2, .dp = 4, .dp_near = 2}, 2});
   return all;
 }
 
@@ -34,6 +37,7 @@ class ShardedTraining : public Training {
  protected:
   RunConfig sharded(const std::string& dir, const Case& c, const std::vector<std::string>& more = {}) {
     std::vector<std::string> overrides{fmt::format("parallel.zero={}", c.zero), "optimizer.ema_decay=0.9"};
+    if (c.mesh.dp_near > 0) overrides.push_back(fmt::format("parallel.zero_group={}", c.mesh.dp_near));
     overrides.insert(overrides.end(), more.begin(), more.end());
     return config(dir, c.mesh, overrides);
   }
@@ -53,7 +57,8 @@ TEST_F(ShardedTraining, GoesOnFromOneRankAndOnOneRank) {
   run(sharded("one", {{}, 0}));
   const std::vector<StepMetrics> expected = metrics("one");
   for (const Case& c : fewer_if_sanitized(cases(), 4)) {
-    const std::string dir = fmt::format("pp{}dp{}tp{}zero{}", c.mesh.pp, c.mesh.dp, c.mesh.tp, c.zero);
+    const std::string dir =
+        fmt::format("pp{}dp{}near{}tp{}zero{}", c.mesh.pp, c.mesh.dp, c.mesh.num_near(), c.mesh.tp, c.zero);
     RunConfig first = sharded(dir, c);
     first.training.stop_after = 10;
     run(first);
@@ -104,16 +109,25 @@ TEST_F(ShardedTraining, EvaluatesWhileItTrains) {
   }
 }
 
+TEST_F(ShardedTraining, RefusesAGroupThatSharesNothingOut) {
+  const auto refused = [&](const std::vector<std::string>& keys, const std::vector<std::string>& parts) {
+    expect_parts(user_error_of([&] { config("refused", {.dp = 4}, keys); }), parts);
+  };
+  refused({"parallel.zero_group=2"}, {"parallel.zero_group", "parallel.zero, which is 0", "Set parallel.zero to"});
+  refused({"parallel.zero=1", "parallel.zero_group=3"}, {"parallel.zero_group", "must divide parallel.dp: 3 of 4"});
+  refused({"parallel.zero=1", "parallel.zero_group=1"}, {"parallel.zero_group", "of 1 shares nothing out"});
+}
+
 // Bytes that a rank keeps between steps are those that docs/parallelism.md gives.
 TEST(ZeroTest, KeepsAPieceOfWhatItsNumberSays) {
   constexpr int kRanks = 4;
   for (const bool halves : {false, true}) {
-    for (const int zero : {0, 1, 2, 3}) {
+    for (const auto& [zero, group] : {std::pair(0, 0), {1, 0}, {2, 0}, {3, 0}, {3, 2}}) {
       RunConfig config = parse_run_config(
           "task = \"classify\"\ntraining.global_batch = 8\nmodel.classes = 16\n[model.image]\nsize = 16\npatch = 4\n"
           "width = 64\nlayers = 2\nheads = 2\nfeed_forward = 256\n",
           "case", standard_tasks());
-      config.parallel = {.mesh = {.dp = kRanks}, .zero = zero};
+      config.parallel = {.mesh = {.dp = kRanks, .dp_near = group}, .zero = zero};
       config.training.precision = halves ? DType::kBFloat16 : DType::kFloat32;
       run_ranks(kRanks, [&](Group& world) {
         Session session(config, world, RankPlace{});
@@ -134,7 +148,7 @@ TEST(ZeroTest, KeepsAPieceOfWhatItsNumberSays) {
           EXPECT_GE(static_cast<double>(used[part]), 0.98 * bytes) << memory_part_name(part) << " zero " << zero;
           EXPECT_LE(static_cast<double>(used[part]), 1.15 * bytes) << memory_part_name(part) << " zero " << zero;
         };
-        const double piece = elements / kRanks;
+        const double piece = elements / config.parallel.mesh.num_near();
         expect_about(MemoryPart::kParameters, 4 * (zero >= 1 ? piece : elements));
         expect_about(MemoryPart::kOptimizerState, 8 * (zero >= 1 ? piece : elements));
         expect_about(MemoryPart::kGradients, 4 * (zero >= 1 ? piece : elements));
