@@ -77,6 +77,16 @@ class PlanMesh(unittest.TestCase):
         step = self.step(self.cluster(node=1), "parallel.dp=4", "parallel.zero=1")
         self.assertAlmostEqual(step["wait_seconds"]["dp"] / (2 * 3 / 4 * gradients / 1e9), 1, delta=0.05)
 
+    def test_tensor_parallelism_sends_eight_streams_a_block(self):
+        config = REPOSITORY / "configs" / "bench_vit_s16.toml"  # 12 blocks, 16 sequences of 197 tokens of width 384
+        stream = 12 * 16 * 197 * 384
+        for keys, streams, element in (([], 8, 4), (['training.precision="bf16"'], 8, 2),
+                                       (["parallel.sequence_parallel=true"], 8, 4),
+                                       (["parallel.sequence_parallel=true", 'parallel.recompute="selective"'], 10, 4)):
+            step = self.step(self.cluster(node=1), "parallel.tp=2", *keys, config=config)
+            # Half of each, to the other of two; with sequence parallelism one token in 197 more, and a gather at the end.
+            self.assertAlmostEqual(step["wait_seconds"]["tp"] / (streams / 2 * stream * element / 1e9), 1, delta=0.03)
+
     def test_of_hybrid_sharding_only_sums_of_pieces_leave_a_machine(self):
         gradients = 4 * self.bench()["parameters"]
         for zero in (1, 3):
