@@ -119,6 +119,14 @@ class CudaTraining(SmallRuns):
                                     environment={"TRIPTYCH_EMULATOR_STREAMS": mode} if GPUS is None else {})
                     self.compare(run, self.reference(mesh, "fp32"), "fp32")
 
+    def test_trains_in_pieces_within_a_machine_as_with_all_on_every_rank(self):
+        for mesh in self.fitting({"dp": 4}):
+            run = self.folder / "cuda-hybrid"
+            self.train_cuda(run, mesh=mesh, parallel__zero=3, parallel__zero_group=2, parallel__bucket_mb=0.01,
+                            training__steps=STEPS, checkpoint__every=0,
+                            environment={"TRIPTYCH_EMULATOR_STREAMS": "random"} if GPUS is None else {})
+            self.compare(run, self.reference(mesh, "fp32"), "fp32")
+
     def test_trains_in_bf16_as_the_cpu_does(self):
         mesh = {"dp": 2, "tp": 2} if GPUS is None or GPUS >= 4 else {}
         run = self.folder / "cuda-bf16"
