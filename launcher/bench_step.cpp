@@ -13,10 +13,13 @@
 #include <sys/resource.h>
 
 #include "base/console.h"
+#include "base/error.h"
 #include "base/trace.h"
+#include "device/backend.h"
 #include "kernels/gemm_peak.h"
 #include "launcher/ranks.h"
 #include "optim/adamw.h"
+#include "report/communication_times.h"
 #include "report/trace_file.h"
 #include "training/session.h"
 #include "training/step.h"
@@ -32,6 +35,7 @@ struct StepOptions {
   int steps = 12;
   int warmup = 2;
   int traced = 2;
+  bool table = false;
 };
 
 using Json = nlohmann::ordered_json;
@@ -88,7 +92,8 @@ class Steps {
 };
 
 /// What one rank's memory held at most, and where the time of its traced steps went, a step.
-Json describe_rank(const MemoryStats& memory, double rss_mb, const Trace& trace, int num_traced) {
+Json describe_rank(const MemoryStats& memory, double rss_mb, const Trace& trace,
+                   const std::map<std::string, report::CommunicationTimes>& communication, int num_traced) {
   Json rank;
   rank["peak_rss_mb"] = rss_mb;
   rank["pool_peak_mb"] = megabytes(memory.peak_used_bytes);
@@ -99,10 +104,38 @@ Json describe_rank(const MemoryStats& memory, double rss_mb, const Trace& trace,
   for (const auto& [part, time] : report::times_by_part(trace)) {
     rank["traced_step_ms"][part] = static_cast<double>(time) / 1e6 / num_traced;
   }
+  for (const auto& [kind, times] : communication) {
+    rank["communication"][kind] = {{"operations", static_cast<double>(times.num_operations) / num_traced},
+                                   {"mb", static_cast<double>(times.bytes) / (1 << 20) / num_traced},
+                                   {"in_flight_ms", static_cast<double>(times.in_flight_ns) / 1e6 / num_traced},
+                                   {"exposed_ms", static_cast<double>(times.exposed_ns()) / 1e6 / num_traced},
+                                   {"hidden_share", times.hidden_share()}};
+  }
   return rank;
 }
 
+// Where the time of a traced step goes, the mean of all ranks.
+void print_tables(const Group& group, const std::vector<std::string>& ranks,
+                  const std::map<std::string, report::CommunicationTimes>& communication, int num_traced) {
+  std::map<std::string, double> means;
+  for (const std::string& rank : ranks) {
+    const Json parsed = Json::parse(rank);
+    for (const auto& [part, ms] : parsed.at("traced_step_ms").items()) {
+      means[part] += ms.get<double>() / group.size();
+    }
+  }
+  print("A traced step, the mean of {} ranks and {} steps.\n\n{:<16}  {:>9}  {:>7}\n", group.size(), num_traced, "part",
+        "ms", "share");
+  for (const auto& [part, ms] : means) print("{:<16}  {:>9.2f}  {:>6.1f}%\n", part, ms, 100 * ms / means.at("all"));
+  if (!communication.empty()) {
+    print("\n{}", report::communication_table(communication, int64_t{group.size()} * num_traced));
+  }
+}
+
 int bench_step(const StepOptions& options) {
+  if (options.table && options.traced == 0) {
+    throw UserError("--table", "shows traced steps, and --traced is 0. Set --traced to 1 or more.");
+  }
   return run_on_ranks(options.config, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
     Group& group = world.group();
     Session session(config, group, rank_place(config, world));
@@ -124,11 +157,18 @@ int bench_step(const StepOptions& options) {
       steps.run(options.traced, &trace);
       trace.stop();
     }
+    std::map<std::string, report::CommunicationTimes> communication;
+    if (backend_kind() == "cpu") communication = report::communication_times(trace);
     const std::vector<std::string> ranks =
-        group.all_gather_string(describe_rank(memory, rss, trace, options.traced).dump());
+        group.all_gather_string(describe_rank(memory, rss, trace, communication, options.traced).dump());
+    const std::vector<std::string> of_ranks = group.all_gather_string(report::communication_text(communication));
     const double peak = gemm_peak_of_all_ranks(session, config.training.precision);
     const int64_t count = session.num_parameters();
     if (group.rank() != 0) return 0;
+    if (options.table) {
+      print_tables(group, ranks, report::sum_of_texts(of_ranks), options.traced);
+      return 0;
+    }
 
     std::sort(times.begin(), times.end());
     const auto quantile = [&](double q) {
@@ -200,13 +240,17 @@ void register_bench_step(CLI::App& bench, std::function<int()>& run, TaskTable t
   command->add_option("--traced", options->traced, "Steps behind them, of which is told where their time goes")
       ->capture_default_str()
       ->check(CLI::Range(0, 1000));
+  command->add_flag("--table", options->table, "Print tables of where the time goes instead, for people");
   command->footer(
       "Prints one JSON object: time a step, FLOP/s of the model's matrix products (backward counts twice forward,\n"
       "recomputation not at all), beside the GEMM peak of the same ranks in the same run; of each rank\n"
       "the memory at its peak, and the time of a traced step by part: compute, starts of operations of groups and "
       "waits\n"
       "for them by the kind of group (wait pp: the pipeline's bubble and messages), poll (moves of data between\n"
-      "the model's operations), optimizer. Needs parallel.pp * dp * cp * tp ranks.\n"
+      "the model's operations), optimizer; on the CPU, of each group's operations and each kind of them, bytes, time "
+      "in\n"
+      "flight, and how much of it the rank did not compute meanwhile (exposed) or did (hidden). Needs parallel.pp * dp "
+      "* cp * tp ranks.\n"
       "Example:\n"
       "  triptych bench step configs/bench_clip_small.toml --set training.precision=bf16");
   command->callback([options, &run] { run = [options] { return bench_step(*options); }; });

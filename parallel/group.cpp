@@ -115,11 +115,12 @@ std::shared_ptr<Pending> Group::start_checked(Operation operation) {
 std::shared_ptr<Pending> Group::start_traced(const Operation& operation) {
   if (trace_ == nullptr || !trace_->is_on()) return start(operation);
   std::shared_ptr<Pending> pending;
+  const int64_t begin = trace_->now();
   {
     const TraceScope scope(trace_, "start", [&] { return identity_->name + ": " + operation.to_string(); });
     pending = start(operation);
   }
-  return traced(std::move(pending), *trace_, *identity_, operation);
+  return traced(std::move(pending), *trace_, *identity_, operation, begin);
 }
 
 void Group::copy(void* to, const void* from, std::size_t bytes) {

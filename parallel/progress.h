@@ -35,7 +35,12 @@ class Flight : public Pending {
   std::chrono::steady_clock::time_point begun() const { return begun_; }
   const Operation& operation() const { return operation_; }
   const GroupIdentity& identity() const { return *identity_; }
-  void complete() { done_ = true; }
+  void complete() {
+    done_ = true;
+    done_at_ = std::chrono::steady_clock::now();
+  }
+  /// Of one that is done: when that was, which whoever waits may learn much later.
+  std::chrono::steady_clock::time_point done_at() const { return done_at_; }
   void fail(std::exception_ptr failure) { failure_ = std::move(failure); }
   void rethrow_failure() const {
     if (failure_) std::rethrow_exception(failure_);
@@ -53,6 +58,7 @@ class Flight : public Pending {
   Operation operation_;
   std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
   bool done_ = false;
+  std::chrono::steady_clock::time_point done_at_ = {};
   std::exception_ptr failure_;
 };
 

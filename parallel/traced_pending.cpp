@@ -1,8 +1,11 @@
 #include "parallel/traced_pending.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/core.h>
+
+#include "parallel/progress.h"
 
 namespace triptych::parallel {
 namespace {
@@ -27,8 +30,16 @@ class TracedPending : public Pending {
  private:
   void end() {
     if (std::exchange(is_done_, true)) return;
-    span_.end_ns = trace_->now();
+    span_.end_ns = std::clamp(done_ns(), span_.begin_ns, trace_->now());
     trace_->add(span_);
+  }
+
+  // On the clock of `trace_`: only flights are done at a time of their own, and no trace with another clock sees them.
+  int64_t done_ns() const {
+    const auto* const flight = dynamic_cast<const Flight*>(pending_.get());
+    return flight == nullptr
+               ? trace_->now()
+               : std::chrono::duration_cast<std::chrono::nanoseconds>(flight->done_at().time_since_epoch()).count();
   }
 
   std::shared_ptr<Pending> pending_;
@@ -40,14 +51,32 @@ class TracedPending : public Pending {
 }  // namespace
 
 std::shared_ptr<Pending> traced(std::shared_ptr<Pending> pending, Trace& trace, const GroupIdentity& group,
-                                const Operation& operation) {
+                                const Operation& operation, int64_t begin) {
   return std::make_shared<TracedPending>(
       std::move(pending), trace,
-      Trace::Span{.track = Trace::Track::kInFlight,
-                  .kind = group.name,
-                  .name = operation.to_string(),
-                  .details = fmt::format("{} bytes, number {}", operation.bytes(), operation.sequence),
-                  .begin_ns = trace.now()});
+      Trace::Span{
+          .track = Trace::Track::kInFlight,
+          .kind = group.name,
+          .name = operation.to_string(),
+          .details = fmt::format("{} bytes, number {}", moved_bytes(operation, group.size()), operation.sequence),
+          .begin_ns = begin});
+}
+
+int64_t moved_bytes(const Operation& operation, int num_ranks) {
+  const auto bytes = static_cast<int64_t>(operation.bytes());
+  switch (operation.kind) {
+    case Operation::Kind::kAllReduce:
+      return 2 * (num_ranks - 1) * bytes / num_ranks;
+    case Operation::Kind::kAllGather:
+    case Operation::Kind::kReduceScatter:
+    case Operation::Kind::kAllToAll:
+      return (num_ranks - 1) * bytes;
+    case Operation::Kind::kBroadcast:
+    case Operation::Kind::kSend:
+    case Operation::Kind::kRecv:
+      break;
+  }
+  return bytes;
 }
 
 }  // namespace triptych::parallel

@@ -334,7 +334,10 @@ Tensor Executor::run_step(std::span<const Fields> microbatches, int64_t step, co
       }
     }
   }
-  reducer_->finish();
+  {
+    const TraceScope scope(trace_, "poll", [] { return std::string("the last reductions"); });
+    reducer_->finish();
+  }
   if (weights_ != nullptr) weights_->end_step();
   finish_sends();
   return losses_ ? losses_->values(whole) : Tensor();

@@ -58,6 +58,7 @@ Values Stage::forward(const Route& route, const Values& inputs, const Fields& fi
                    written.size(), spec.writes.size());
     for (std::size_t k = 0; k < written.size(); ++k) values[spec.writes[k].name] = std::move(written[k]);
     if (pass.weights != nullptr) pass.weights->tick();
+    const TraceScope moves(pass.trace, "poll", [] { return std::string("what is in flight"); });
     pass.mesh.progress();
   }
   Values outputs;

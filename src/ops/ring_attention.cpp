@@ -172,7 +172,6 @@ class Ring {
           lse[i] = both;
         }
       }
-      group_->progress();
       if (!is_last) kv = next.finish();
     }
     for (Tensor& o : merged) o = o.to(q[0].dtype());
@@ -227,7 +226,6 @@ class Ring {
           add_to(dkv[j], times_ == 1 ? dkv_here : summed_heads(dkv_here, times_, shape_.head_dim));
         }
       }
-      group_->progress();
       // What the ranks before have found of these keys' gradients; after the last step they are at home.
       if (step > 0) {
         const std::vector<Tensor> before = next_gradient.finish();

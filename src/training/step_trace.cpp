@@ -8,6 +8,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "device/backend.h"
+#include "report/communication_times.h"
 #include "report/trace_file.h"
 
 namespace triptych::training {
@@ -102,12 +104,22 @@ void StepTrace::write(int64_t step, const std::filesystem::path& folder,
       begin = end + 1;
     }
   }
+  // Spans of a GPU's host say nothing of what the GPU does meanwhile.
+  std::map<std::string, report::CommunicationTimes> communication;
+  if (backend_kind() == "cpu") {
+    communication =
+        report::sum_of_texts(group.all_gather_string(report::communication_text(report::communication_times(trace_))));
+  }
   if (group.rank() != 0) return;
   const std::filesystem::path file = folder / fmt::format("trace_{}.json", request_.first);
   write_file_atomically(file, all + std::string(report::kTraceEnd));
   say(fmt::format("traced steps {} to {}, for chrome://tracing or ui.perfetto.dev: {}", request_.first, step,
                   file.string()));
   say(fmt::format("time of a rank, the mean of all: {}", describe(times)));
+  if (communication.empty()) return;
+  std::string table = report::communication_table(communication, group.size() * (step - request_.first + 1));
+  table.pop_back();
+  say("of a rank, a step:\n" + table);
 }
 
 }  // namespace triptych::training

@@ -70,6 +70,7 @@ class Watching(SmallRuns):
         told = self.run_program(*words, "--trace-from", 3, "--trace-steps", 2, ranks=4)
         events = json.loads((run / "trace_3.json").read_text())["traceEvents"]
         self.assertIn("time of a rank, the mean of all: compute ", told.stdout + told.stderr)
+        self.assertRegex(told.stdout + told.stderr, r"(?m)^dp all_reduce +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+%$")
         names = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
         self.assertEqual([names[rank].rpartition(",")[0] for rank in range(4)],
                          [f"rank {rank}, pp {rank // 2}, dp {rank % 2}, cp 0, tp 0" for rank in range(4)])

@@ -1,7 +1,10 @@
 // Run by several ranks at once (launcher/run-ranks): every rank runs the same tests in the same order.
 
+#include <chrono>
 #include <cstdlib>
+#include <string>
 #include <string_view>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -39,6 +42,34 @@ void check_mesh(Group& world, Device& device) {
   }
 }
 
+// A rank that asks late learns when the operation was done, not when it asked.
+void check_traced_end(Group& world, Device& device) {
+  if (world.size() == 1) return;
+  Mesh mesh(world, {.dp = world.size()}, device);
+  Trace trace;
+  mesh.set_trace(&trace);
+  trace.start();
+  const int64_t begin = Trace::now_ns();
+  float early = 1, other = 1;
+  Group& group = mesh.group(Axis::kDp);
+  const std::shared_ptr<Pending> pending = group.all_reduce(&early, 1, DType::kFloat32, ReduceOp::kSum);
+  for (int i = 0; i < 20; ++i) group.all_reduce(&other, 1, DType::kFloat32, ReduceOp::kMax)->wait();
+  const int64_t done_by = Trace::now_ns();
+  std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  pending->wait();
+  trace.stop();
+  const Trace::Span* operation = nullptr;
+  for (const Trace::Span& span : trace.spans()) {
+    if (span.track == Trace::Track::kInFlight && span.name.find("sum") != std::string::npos) operation = &span;
+  }
+  ASSERT_NE(operation, nullptr);
+  EXPECT_GE(operation->begin_ns, begin);
+  EXPECT_GE(operation->end_ns, operation->begin_ns);
+  EXPECT_LE(operation->end_ns, done_by);
+  // 2 (n - 1) / n of 4 bytes.
+  EXPECT_EQ(operation->details, world.size() == 2 ? "4 bytes, number 0" : "6 bytes, number 0");
+}
+
 }  // namespace
 }  // namespace triptych::test
 
@@ -58,6 +89,7 @@ int main(int argc, char** argv) {
   const std::string_view carrier = transport == "shared" ? "shared memory" : "MPI";
   tests.add("GoesTheRightWay", [carrier](Group& g, Device&) { check_transport(g, carrier); });
   tests.add("MakesAMesh", check_mesh);
+  tests.add("ATraceHasTheEndOfAnOperation", check_traced_end);
 
   const int failed = tests.run();
   if (failed != 0) world->abort(failed);
