@@ -1,15 +1,18 @@
 #include "launcher/verify.h"
 
+#include <algorithm>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include "base/console.h"
 #include "launcher/ranks.h"
-#include "parallel/pipeline/schedules.h"
 #include "training/session.h"
 #include "training/verify.h"
+#include "training/verify_grid.h"
 
 namespace triptych::launcher {
 namespace {
@@ -20,70 +23,105 @@ struct VerifyOptions {
   ConfigArguments config;
   double tolerance = 1e-5;
   bool all = false;
+  std::string grid = "pairwise";
 };
 
-std::string describe(const RunConfig& config) {
-  const ParallelOptions& p = config.parallel;
-  return fmt::format("pp {} dp {} cp {} tp {}  {}  {} microbatches  sequence_parallel {}  recompute {}  zero {}",
-                     p.mesh.pp, p.mesh.dp, p.mesh.cp, p.mesh.tp, p.schedule, p.microbatches, p.sequence_parallel,
-                     recompute_name(p.recompute), p.zero);
+bool is_good(const VerifyResult& result, double tolerance) {
+  return result.loss_error <= tolerance && result.worst_error <= tolerance;
 }
 
-// Every schedule whose stages the model has blocks for, 1, 2 and 4 microbatches, with and without sequence parallelism
-// and recomputation.
-std::vector<RunConfig> all_combinations(RunConfig config, bool is_first) {
-  const int num_blocks = static_cast<int>(config.task->model().blocks.size());
-  std::vector<RunConfig> all;
-  config.parallel.virtual_stages = 0;
-  for (const std::string& schedule : schedule_names()) {
-    const int num_stages = config.parallel.mesh.pp * schedule_kind(schedule).usual_virtual_stages();
-    if (num_stages > num_blocks) {
-      if (is_first)
-        print("left out: {}, which has {} stages here; the model has {} blocks\n", schedule, num_stages, num_blocks);
-      continue;
-    }
-    for (const int microbatches : {1, 2, 4}) {
-      for (const bool sequence_parallel : {false, true}) {
-        for (const Recompute recompute : kRecomputes) {
-          config.parallel.schedule = schedule;
-          config.parallel.microbatches = microbatches;
-          config.parallel.sequence_parallel = sequence_parallel;
-          config.parallel.recompute = recompute;
-          all.push_back(config);
-        }
-      }
-    }
-  }
-  return all;
+std::string worst_name(const VerifyResult& result) {
+  return result.worst_parameter.empty() ? "none" : result.worst_parameter;
 }
 
-bool run_one(const RunConfig& config, World& world, double tolerance) {
+int verify_one(const RunConfig& config, World& world, double tolerance) {
   const VerifyResult result = verify(config, world.group(), rank_place(config, world));
-  const bool good = result.loss_error <= tolerance && result.worst_error <= tolerance;
+  const bool good = is_good(result, tolerance);
   if (world.group().rank() == 0) {
-    print("{}\n  loss {:.9f}, one rank {:.9f}, relative error {:.2e}\n", describe(config), result.loss,
+    print("{}\n  loss {:.9f}, one rank {:.9f}, relative error {:.2e}\n", case_text(config.parallel), result.loss,
           result.reference_loss, result.loss_error);
-    print("  {} gradients, worst {}: relative error {:.2e} ({} {:.0e})\n", result.num_parameters,
-          result.worst_parameter.empty() ? "none" : result.worst_parameter, result.worst_error,
-          good ? "within" : "BEYOND", tolerance);
+    print("  {} gradients, worst {}: relative error {:.2e} ({} {:.0e})\n", result.num_parameters, worst_name(result),
+          result.worst_error, good ? "within" : "BEYOND", tolerance);
   }
-  return good;
+  return good ? 0 : 1;
+}
+
+// What a grid's cases came to; rank 0 has the results.
+class GridTable {
+ public:
+  explicit GridTable(double tolerance) : tolerance_(tolerance) {}
+
+  void add(const ParallelOptions& parallel, const VerifyResult& result) {
+    const bool good = is_good(result, tolerance_);
+    const double error = std::max(result.loss_error, result.worst_error);
+    print("{}  {:8.1e}  {:8.1e}  {}{}\n", good ? "ok    " : "BEYOND", result.loss_error, result.worst_error,
+          case_text(parallel), good ? "" : "  worst is " + worst_name(result));
+    if (!(error <= worst_error_)) {
+      worst_error_ = error;
+      const std::string what = result.loss_error == error ? "the loss" : "the gradient of " + worst_name(result);
+      worst_ = fmt::format("{} at {}", what, case_text(parallel));
+    }
+    ++num_cases_;
+    num_good_ += good ? 1 : 0;
+    num_gradients_ = result.num_parameters;
+  }
+  void finish() const {
+    print("{} of {} cases within {:.0e}, each of the loss and {} gradients; the worst error is {:.1e}{}\n", num_good_,
+          num_cases_, tolerance_, num_gradients_, worst_error_, worst_.empty() ? "" : ", of " + worst_);
+  }
+  bool all_good() const { return num_good_ == num_cases_; }
+
+ private:
+  double tolerance_, worst_error_ = 0;
+  std::string worst_;
+  int num_cases_ = 0, num_good_ = 0;
+  int64_t num_gradients_ = 0;
+};
+
+// The first ranks run a case, the others wait for the next one.
+int verify_all(const VerifyOptions& options, RunConfig config, World& world) {
+  Group& group = world.group();
+  const bool is_first = group.rank() == 0;
+  const ConfigArguments& arguments = options.config;
+  const ReadConfig read = [&](const std::vector<std::string>& more, int num_ranks) {
+    std::vector<std::string> overrides = arguments.overrides;
+    overrides.insert(overrides.end(), more.begin(), more.end());
+    return load_run_config(arguments.file, overrides, arguments.tasks, MeshUse::kSteps, num_ranks);
+  };
+  const GridKind kind = options.grid == "full" ? GridKind::kFull : GridKind::kPairwise;
+  const VerifyGrid grid = verify_grid(read, group.size(), kind);
+  if (is_first) {
+    for (const std::string& line : grid.left_out) print("left out: {}\n", line);
+    if (grid.num_beyond_ranks > 0) {
+      print("left out: what needs more than {} ranks: {} settings and pairs of them\n", group.size(),
+            grid.num_beyond_ranks);
+    }
+    print("{} cases on up to {} ranks\n        loss      gradient  case\n", grid.cases.size(), group.size());
+  }
+  const RankPlace place = rank_place(config, world);
+  const VerifyReference reference = verify_reference(config, place);
+  GridTable table(options.tolerance);
+  for (const ParallelOptions& parallel : grid.cases) {
+    config.parallel = parallel;
+    const MeshShape& mesh = parallel.mesh;
+    const int num_ranks = mesh.pp * mesh.dp * mesh.cp * mesh.tp;
+    const std::unique_ptr<Group> part = group.split_by([&](int rank) { return rank < num_ranks ? 0 : -1; }, "case");
+    if (part != nullptr) {
+      const VerifyResult result = verify(config, *part, place, reference);
+      if (is_first) table.add(parallel, result);
+    }
+    group.barrier();
+  }
+  if (is_first) table.finish();
+  int32_t failed = table.all_good() ? 0 : 1;
+  group.broadcast(&failed, 1, DType::kInt32, 0)->wait();
+  return failed;
 }
 
 int run_verify(const VerifyOptions& options) {
-  return run_on_ranks(options.config, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
-    const std::vector<RunConfig> configs =
-        options.all ? all_combinations(config, world.group().rank() == 0) : std::vector<RunConfig>{config};
-    if (options.all && config.training.global_batch % (4 * config.parallel.mesh.dp) != 0) {
-      throw UserError("training.global_batch", fmt::format("must be a multiple of 4 * parallel.dp with --all, found {}",
-                                                           config.training.global_batch));
-    }
-    std::size_t num_good = 0;
-    for (const RunConfig& one : configs) num_good += run_one(one, world, options.tolerance) ? 1 : 0;
-    if (options.all && world.group().rank() == 0) {
-      print("{} of {} combinations within {:.0e}\n", num_good, configs.size(), options.tolerance);
-    }
-    return num_good == configs.size() ? 0 : 1;
+  const MeshUse use = options.all ? MeshUse::kNone : MeshUse::kSteps;
+  return run_on_ranks(options.config, use, [&](const RunConfig& config, World& world) {
+    return options.all ? verify_all(options, config, world) : verify_one(config, world, options.tolerance);
   });
 }
 
@@ -96,14 +134,28 @@ void register_verify(CLI::App& app, std::function<int()>& run, TaskTable tasks) 
   add_config_arguments(*command, options->config);
   command->add_option("--tolerance", options->tolerance, "Largest relative error of the loss and of any gradient")
       ->capture_default_str();
-  command->add_flag("--all", options->all,
-                    "On this mesh, every schedule, 1, 2 and 4 microbatches, sequence parallelism and recomputation");
+  CLI::Option* all = command->add_flag(
+      "--all", options->all,
+      "Instead of the config's [parallel], a grid of it on up to as many ranks as were started: every schedule; pp 1, "
+      "2 "
+      "and 4; 1 and 2 virtual stages; dp, cp and tp 1 and 2; zero 0 to 3; sequence parallelism; every recomputation; "
+      "1, 2 and 4 microbatches");
+  command
+      ->add_option("--grid", options->grid,
+                   "pairwise: the few cases in which every two of these settings meet; full: all cases, thousands")
+      ->check(CLI::IsMember({"pairwise", "full"}))
+      ->capture_default_str()
+      ->needs(all);
   command->footer(
       "Every parameter's gradient is compared: the 2-norm of the difference over the 2-norm of the one-rank gradient; "
       "a\n"
-      "scalar's against the sum of its terms' magnitudes. Synthetic data, dropout as configured.\n"
-      "Example:\n"
+      "scalar's against the sum of its terms' magnitudes. Synthetic data, dropout as configured. With --all a line a\n"
+      "case, and the worst error at the end; what the config refuses for its model or batch, or what needs more ranks, "
+      "is\n"
+      "listed as left out.\n"
+      "Examples:\n"
       "  mpirun -np 4 triptych verify configs/verify.toml --set parallel.tp=2 --set parallel.pp=2\n"
+      "  launcher/run-ranks 16 triptych verify configs/verify.toml --all\n"
       "Exit code: 0 within the tolerance, 1 beyond it, 2 the config is wrong.");
   command->callback([options, &run] { run = [options] { return run_verify(*options); }; });
 }

@@ -1,223 +1,153 @@
 #include "training/verify.h"
 
-#include <algorithm>
-#include <map>
-#include <ostream>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "base/file.h"
+#include "data/scratch_folder.h"
 #include "parallel/in_process_group.h"
 #include "parallel/pipeline/schedules.h"
 #include "support/sanitizer.h"
 #include "support/tolerance.h"
 #include "tasks/standard_tasks.h"
 #include "training/task_configs.h"
+#include "training/verify_grid.h"
+
+// A mesh's loss and gradients are those of one rank: for each task, in one process, so that a thousand cases do not
+// start a thousand. What fails names its case.
 
 namespace triptych::test {
 namespace {
 
-struct Case {
-  std::string task;
-  MeshShape mesh;
-  std::string schedule;
-  int microbatches;
-  int turn;
-  std::vector<std::string> frozen = {};  // patterns
-  int zero = 0;
+using Patterns = std::vector<std::string>;
 
-  bool sequence_parallel() const { return turn % 2 == 1; }
-  Recompute recompute() const { return kRecomputes[turn / 2 % 3]; }
-};
-
-std::string name_of(const ::testing::TestParamInfo<Case>& info) {
-  const Case& c = info.param;
-  return fmt::format("{}_pp{}dp{}cp{}tp{}_{}_m{}{}{}{}{}", c.task, c.mesh.pp, c.mesh.dp, c.mesh.cp, c.mesh.tp,
-                     c.schedule, c.microbatches, c.sequence_parallel() ? "_sp" : "",
-                     c.recompute() == Recompute::kNone ? "" : fmt::format("_{}", recompute_name(c.recompute())),
-                     c.zero > 0 ? fmt::format("_zero{}", c.zero) : "",
-                     c.frozen.empty() ? "" : fmt::format("_frozen{}", info.index));
+int num_ranks_of(const ParallelOptions& parallel) {
+  return parallel.mesh.pp * parallel.mesh.dp * parallel.mesh.cp * parallel.mesh.tp;
 }
 
-// How a failure tells which case it was.
-void PrintTo(const Case& c, std::ostream* out) {
-  *out << name_of({c, 0});
-}
-
-class ParallelEqualsSerial : public ::testing::TestWithParam<Case> {};
-
-TEST_P(ParallelEqualsSerial, LossAndEveryGradient) {
-  const Case& c = GetParam();
-  RunConfig config = parse_run_config(config_of(c.task, c.turn), "case", standard_tasks());
-  config.parallel = {.mesh = c.mesh,
-                     .schedule = c.schedule,
-                     .microbatches = c.microbatches,
-                     .sequence_parallel = c.sequence_parallel(),
-                     .recompute = c.recompute(),
-                     .zero = c.zero,
-                     .bucket_mb = 0.003};                 // many buckets
-  if (c.mesh.dp == 3) config.training.global_batch = 36;  // whole groups of what `align` mismatches, in any microbatch
-  for (const std::string& pattern : c.frozen) {
-    config.treatment.groups.push_back({.pattern = pattern, .frozen = true});
-  }
-  run_ranks(c.mesh.pp * c.mesh.dp * c.mesh.cp * c.mesh.tp, [&](Group& world) {
-    const VerifyResult result = verify(config, world, RankPlace{});
+// `turn` chooses between the values of the model's own switches.
+void expect_parallel_equals_serial(const std::string& task, ParallelOptions parallel, int turn,
+                                   const Patterns& frozen = {}) {
+  RunConfig config = parse_run_config(config_of(task, turn), "case", standard_tasks());
+  parallel.bucket_mb = 0.003;  // many buckets
+  config.parallel = parallel;
+  // Whole groups of what `align` mismatches, in any microbatch.
+  if (parallel.mesh.dp == 3) config.training.global_batch = 36;
+  for (const std::string& pattern : frozen) config.treatment.groups.push_back({.pattern = pattern, .frozen = true});
+  SCOPED_TRACE(fmt::format("{} turn {}: {}{}", task, turn, case_text(parallel),
+                           frozen.empty() ? "" : fmt::format("  frozen {}", fmt::join(frozen, ", "))));
+  const VerifyReference reference = verify_reference(config, RankPlace{});
+  EXPECT_GT(reference.loss, 0.1);
+  EXPECT_GE(reference.gradients.size(), frozen.empty() ? 31u : 3u);
+  run_ranks(num_ranks_of(parallel), [&](Group& world) {
+    const VerifyResult result = verify(config, world, RankPlace{}, reference);
+    if (world.rank() > 0) return;  // every rank has the same
     EXPECT_LT(result.loss_error, kBetweenMeshes);
     EXPECT_LT(result.worst_error, kBetweenMeshes) << result.worst_parameter;
-    EXPECT_GT(result.reference_loss, 0.1);
-    EXPECT_GE(result.num_parameters, c.frozen.empty() ? 31 : 3);
+    EXPECT_EQ(result.num_parameters, std::ssize(reference.gradients));
   });
 }
 
-constexpr const char* kTasks[] = {"contrastive", "classify", "caption",  "coca",   "masked_image", "masked_text",
-                                  "answer",      "align",    "language", "detect", "ground"};
-
-// Leaves out the pipelines that have more stages than the model has blocks.
-std::vector<Case> possible(std::vector<Case> all) {
-  std::map<std::string, int> num_blocks;
-  std::erase_if(all, [&](const Case& c) {
-    int& count = num_blocks[c.task];
-    if (count == 0) {
-      const RunConfig config = parse_run_config(config_of(c.task, 0), "case", standard_tasks());
-      count = static_cast<int>(config.task->model().blocks.size());
-    }
-    return c.mesh.pp * schedule_kind(c.schedule).usual_virtual_stages() > count;
-  });
-  return all;
-}
-
-// Every mesh of {1, 2}^3 under every schedule: GPipe and 1F1B with every number of microbatches, those that came from
-// them with one; the other switches go through all their values in turn, so that each meets each mesh.
-std::vector<Case> grid() {
-  const std::vector<std::string> simple{"gpipe", "1f1b"};
-  std::vector<Case> all;
-  const auto add = [&](const auto& cases_of) {
-    for (const char* task : kTasks) {
-      int turn = 0;
-      for (int bits = 0; bits < 8; ++bits) {
-        cases_of(task, MeshShape{.pp = 1 + (bits & 1), .dp = 1 + (bits >> 1 & 1), .cp = 1, .tp = 1 + (bits >> 2 & 1)},
-                 turn);
-      }
-    }
-  };
-  add([&](const char* task, const MeshShape& mesh, int& turn) {
-    for (const std::string& schedule : simple) {
-      for (const int microbatches : {1, 2, 4}) all.push_back({task, mesh, schedule, microbatches, turn++});
-    }
-  });
-  add([&](const char* task, const MeshShape& mesh, int& turn) {
-    for (const std::string& schedule : schedule_names()) {
-      if (std::ranges::find(simple, schedule) != simple.end()) continue;
-      all.push_back({task, mesh, schedule, 1 << turn % 3, turn});
-      ++turn;
-    }
-  });
-  return possible(all);
-}
-
-// Stages between those that have the two ends of a tied weight.
-std::vector<Case> long_pipelines() {
-  std::vector<Case> all;
-  for (const char* task : kTasks) {
-    int turn = 0;
-    for (const MeshShape& mesh : {MeshShape{.pp = 3}, MeshShape{.pp = 4}, MeshShape{.pp = 3, .tp = 2}}) {
-      for (const std::string& schedule : schedule_names()) all.push_back({task, mesh, schedule, 4, turn++});
-    }
+class ParallelEqualsSerial : public ::testing::TestWithParam<const char*> {
+ protected:
+  // What a config on a mesh is read as; cases are refused by the config's own checks.
+  ReadConfig reader() {
+    const std::filesystem::path file = folder_ / "run.toml";
+    write_file_atomically(file, config_of(GetParam(), 0));
+    return [file](const std::vector<std::string>& overrides, int num_ranks) {
+      return load_run_config(file, overrides, standard_tasks(), MeshUse::kSteps, num_ranks);
+    };
   }
-  return possible(all);
+  bool can_have(const ParallelOptions& p) {
+    try {
+      reader()({fmt::format("parallel.pp={}", p.mesh.pp), fmt::format("parallel.dp={}", p.mesh.dp),
+                fmt::format("parallel.cp={}", p.mesh.cp), fmt::format("parallel.tp={}", p.mesh.tp),
+                fmt::format("parallel.schedule=\"{}\"", p.schedule)},
+               num_ranks_of(p));
+    } catch (const UserError&) {
+      return false;
+    }
+    return true;
+  }
+  ScratchFolder folder_;
+};
+
+// Under the address sanitizer, some of the cases: 7 shares no factor with the number of settings that go round.
+constexpr std::size_t kStride = 7;
+
+// Any two settings of [parallel] that can stand together do so in one case at least, for each task.
+TEST_P(ParallelEqualsSerial, WhereAnyTwoSettingsMeet) {
+  const VerifyGrid grid = verify_grid(reader(), 16, GridKind::kPairwise, {.pp = {1, 2, 3, 4}});
+  EXPECT_GE(grid.cases.size(), 30u);
+  int turn = 0;
+  for (const ParallelOptions& parallel : fewer_if_sanitized(grid.cases, kStride)) {
+    expect_parallel_equals_serial(GetParam(), parallel, turn++);
+  }
 }
 
 // Parts of each kind frozen: a whole tower, so that stages have nothing to train; what lies in the middle, so that
 // stages only pass gradients on; and single tensors of every block.
-std::vector<Case> frozen_parts() {
-  using Parts = std::vector<std::vector<std::string>>;
-  const Parts of_images{{"image.*"}, {"*.blocks.*"}, {"image.embed.*", "*.bias", "image.blocks.0.feed_forward.*"}},
-      of_text{{"text.embed.*", "text.blocks.0.*"},
-              {"*.blocks.*"},
-              {"text.embed.*", "*.bias", "text.blocks.0.feed_forward.*"}};
-  std::vector<Case> all;
-  int turn = 0;
-  for (const char* task : kTasks) {
-    const bool may_have_no_image = task == std::string("masked_text") || task == std::string("language");
-    const Parts& parts = may_have_no_image ? of_text : of_images;
-    for (const std::vector<std::string>& frozen : parts) {
-      for (const MeshShape& mesh : {MeshShape{}, MeshShape{.dp = 2, .tp = 2}, MeshShape{.pp = 2, .dp = 2},
-                                    MeshShape{.pp = 2, .dp = 2, .tp = 2}, MeshShape{.pp = 4}}) {
-        const std::vector<std::string> schedules = schedule_names();
-        const std::string& schedule = schedules[static_cast<std::size_t>(turn + turn / 5) % schedules.size()];
-        all.push_back({task, mesh, schedule, 1 << turn % 3, turn, frozen});
-        ++turn;
-      }
-    }
-  }
-  return possible(all);
-}
-
-// Sequences shared out, beside every other axis: also over more ranks than divide them, or than there are tokens.
-std::vector<Case> shared_out() {
-  std::vector<Case> all;
-  int turn = 0;
+TEST_P(ParallelEqualsSerial, WherePartsAreFrozen) {
+  const bool may_have_no_image = GetParam() == std::string("masked_text") || GetParam() == std::string("language");
+  const std::vector<Patterns> parts{
+      may_have_no_image ? Patterns{"text.embed.*", "text.blocks.0.*"} : Patterns{"image.*"},
+      {"*.blocks.*"},
+      may_have_no_image ? Patterns{"text.embed.*", "*.bias", "text.blocks.0.feed_forward.*"}
+                        : Patterns{"image.embed.*", "*.bias", "image.blocks.0.feed_forward.*"}};
   const std::vector<std::string> schedules = schedule_names();
-  for (const char* task : kTasks) {
-    for (const MeshShape& mesh :
-         {MeshShape{.cp = 2}, MeshShape{.cp = 3}, MeshShape{.cp = 2, .tp = 2}, MeshShape{.dp = 2, .cp = 2},
-          MeshShape{.pp = 2, .cp = 2}, MeshShape{.pp = 2, .dp = 2, .cp = 2}}) {
-      const std::string& schedule = schedules[static_cast<std::size_t>(turn + turn / 5) % schedules.size()];
-      all.push_back({task, mesh, schedule, 1 << turn % 3, turn});
-      ++turn;
+  std::vector<std::pair<ParallelOptions, Patterns>> cases;
+  for (const Patterns& frozen : parts) {
+    for (const MeshShape& mesh : {MeshShape{}, MeshShape{.dp = 2, .tp = 2}, MeshShape{.pp = 2, .dp = 2},
+                                  MeshShape{.pp = 2, .dp = 2, .tp = 2}, MeshShape{.pp = 4}}) {
+      const std::size_t turn = cases.size();
+      const ParallelOptions parallel{.mesh = mesh,
+                                     .schedule = schedules[(turn + turn / 5) % schedules.size()],
+                                     .microbatches = 1 << turn % 3,
+                                     .sequence_parallel = turn % 2 == 1,
+                                     .recompute = kRecomputes[turn / 2 % 3],
+                                     .zero = mesh.dp > 1 ? static_cast<int>(turn % 4) : 0};
+      if (can_have(parallel)) cases.emplace_back(parallel, frozen);
     }
-    all.push_back({task, {.cp = 4}, "1f1b", 2, turn++, {"*.blocks.0.*", "*.bias"}});
   }
-  return possible(all);
-}
-
-// ZeRO 1 to 3 with every other kind of parallelism; every other case with a part of the model frozen.
-std::vector<Case> sharded_state() {
-  std::vector<Case> all;
   int turn = 0;
-  for (const char* task : kTasks) {
-    for (const MeshShape& mesh :
-         {MeshShape{.dp = 2}, MeshShape{.dp = 3}, MeshShape{.dp = 2, .tp = 2}, MeshShape{.pp = 2, .dp = 2},
-          MeshShape{.dp = 2, .cp = 2}, MeshShape{.pp = 2, .dp = 2, .tp = 2}}) {
-      for (const int zero : {1, 2, 3}) {
-        const std::vector<std::string> schedules = schedule_names();
-        const std::string& schedule = schedules[static_cast<std::size_t>(turn) % schedules.size()];
-        const std::vector<std::string> frozen = {"*.bias", "*.blocks.0.feed_forward.*"};
-        all.push_back(
-            {task, mesh, schedule, 1 << turn % 3, turn, turn % 2 == 1 ? frozen : std::vector<std::string>(), zero});
-        ++turn;
-      }
-    }
+  for (const auto& [parallel, frozen] : fewer_if_sanitized(cases, kStride)) {
+    expect_parallel_equals_serial(GetParam(), parallel, turn++, frozen);
   }
-  return possible(all);
 }
 
-// Seven shares no factor with the lengths of the loops above: 11 tasks; 8 meshes with 9 cases each; 3 meshes and 5
-// schedules; 3 choices of frozen parts and 5 meshes. So what is left under the address sanitizer has every task, and
-// every mesh under every schedule.
-auto cases(const std::vector<Case>& all) {
-  return ::testing::ValuesIn(fewer_if_sanitized(all, 7));
+// Batches, sequences and pieces of weights over more ranks than divide them, or than there are tokens.
+TEST_P(ParallelEqualsSerial, WhereNothingDivides) {
+  const Patterns some{"*.bias", "*.blocks.0.feed_forward.*"};
+  const std::vector<std::pair<ParallelOptions, Patterns>> cases{
+      {{.mesh = {.cp = 3}, .recompute = Recompute::kFull}, {}},
+      {{.mesh = {.cp = 4}, .schedule = "1f1b", .microbatches = 2}, {"*.blocks.0.*", "*.bias"}},
+      {{.mesh = {.dp = 3}, .microbatches = 2, .zero = 1}, {}},
+      {{.mesh = {.dp = 3}, .schedule = "1f1b", .microbatches = 4, .zero = 2}, some},
+      {{.mesh = {.dp = 3}, .recompute = Recompute::kSelective, .zero = 3}, {}},
+      {{.mesh = {.pp = 3, .tp = 2}, .schedule = "1f1b", .microbatches = 4, .sequence_parallel = true}, {}},
+      {{.mesh = {.pp = 2, .dp = 3}, .schedule = "zb_h1", .microbatches = 4, .zero = 3}, some}};
+  int turn = 0;
+  for (const auto& [parallel, frozen] : fewer_if_sanitized(cases, 3)) {
+    if (can_have(parallel)) expect_parallel_equals_serial(GetParam(), parallel, turn, frozen);
+    ++turn;
+  }
 }
 
-TEST(ParallelEqualsSerial, WhereTheConfigSaysWhereStagesBegin) {
+INSTANTIATE_TEST_SUITE_P(Tasks, ParallelEqualsSerial,
+                         ::testing::Values("contrastive", "classify", "caption", "coca", "masked_image", "masked_text",
+                                           "answer", "align", "language", "detect", "ground"),
+                         [](const auto& task) { return std::string(task.param); });
+
+TEST(ParallelAndSerial, AreEqualWhereTheConfigSaysWhereStagesBegin) {
   RunConfig config = parse_run_config(config_of("contrastive", 0), "case", standard_tasks());
   const std::vector<BlockSpec> blocks = config.task->model().blocks;
   // The first stage has one block, the last but one nearly all.
-  config.parallel = {
-      .mesh = {.pp = 3}, .schedule = "1f1b", .cuts = {blocks[1].name, blocks.back().name}, .microbatches = 2};
-  run_ranks(3, [&](Group& world) {
-    const VerifyResult result = verify(config, world, RankPlace{});
-    EXPECT_LT(result.loss_error, kBetweenMeshes);
-    EXPECT_LT(result.worst_error, kBetweenMeshes) << result.worst_parameter;
-  });
+  expect_parallel_equals_serial(
+      "contrastive",
+      {.mesh = {.pp = 3}, .schedule = "1f1b", .cuts = {blocks[1].name, blocks.back().name}, .microbatches = 2}, 0);
 }
-
-INSTANTIATE_TEST_SUITE_P(FrozenParts, ParallelEqualsSerial, cases(frozen_parts()), name_of);
-INSTANTIATE_TEST_SUITE_P(Grid, ParallelEqualsSerial, cases(grid()), name_of);
-INSTANTIATE_TEST_SUITE_P(SharedOut, ParallelEqualsSerial, cases(shared_out()), name_of);
-INSTANTIATE_TEST_SUITE_P(ShardedState, ParallelEqualsSerial, cases(sharded_state()), name_of);
-INSTANTIATE_TEST_SUITE_P(LongPipelines, ParallelEqualsSerial, cases(long_pipelines()), name_of);
 
 }  // namespace
 }  // namespace triptych::test

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "training/run_config.h"
+
+namespace triptych::training {
+
+/// What a grid of [parallel] is made of, beside every schedule with each number of virtual stages up to 2, every
+/// parallel.zero where there are replicas, sequence parallelism where there is tensor parallelism, and every
+/// recomputation. Each list begins with 1.
+struct GridSizes {
+  std::vector<int> pp{1, 2, 4}, dp{1, 2}, cp{1, 2}, tp{1, 2}, microbatches{1, 2, 4};
+};
+
+enum class GridKind {
+  kPairwise,  ///< few, in which every two settings meet that can
+  kFull,      ///< all
+};
+
+/// Reads a run's config with overrides behind its own, for so many ranks; throws UserError where that is refused.
+using ReadConfig = std::function<RunConfig(const std::vector<std::string>& overrides, int num_ranks)>;
+
+struct VerifyGrid {
+  std::vector<ParallelOptions> cases;
+  std::vector<std::string> left_out;  ///< "pp 4 with zb_v x 2: why", of settings and pairs that the config refuses
+  int num_beyond_ranks = 0;           ///< settings and pairs for which there are too few ranks
+};
+
+/// The cases of a grid that the config's own checks allow, on at most so many ranks. Cuts and a memory budget, which
+/// are for one mesh, are taken away; other keys of [parallel] are as the config has them.
+VerifyGrid verify_grid(const ReadConfig& read, int num_ranks, GridKind kind, const GridSizes& sizes = {});
+
+/// "pp 2 dp 2 cp 1 tp 2  zb_v x 2  4 microbatches  zero 3  recompute full  sequence_parallel": a case, without what is
+/// off.
+std::string case_text(const ParallelOptions& parallel);
+
+}  // namespace triptych::training
