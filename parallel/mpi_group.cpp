@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "base/checked.h"
 #include "base/console.h"
@@ -183,29 +184,66 @@ std::optional<SharedSegment> share_segment(MPI_Comm comm, std::size_t bytes) {
 MpiGroup::MpiGroup(GroupIdentity identity_of_rank, MPI_Comm comm, std::shared_ptr<MpiContext> context)
     : Group(std::move(identity_of_rank)), comm_(comm), context_(std::move(context)) {
   MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
-  const std::vector<int>& members = identity()->world_ranks;
-  const auto node_of = [this](int world) { return context_->nodes[static_cast<std::size_t>(world)]; };
-  const bool one_machine = std::all_of(members.begin(), members.end(),
-                                       [&](int member) { return node_of(member) == node_of(members.front()); });
-  if (size() == 1 || !one_machine || !context_->seats) return;
-  const SharedCollectives::Options options;
-  std::optional<SharedSegment> segment = share_segment(comm_, SharedCollectives::segment_bytes(size(), options));
-  if (!segment) return;
+  std::vector<int> machines;
+  for (const int member : identity()->world_ranks) {
+    machines.push_back(context_->nodes[static_cast<std::size_t>(member)]);
+  }
+  if (size() > 1) share_with(machines);
+}
+
+// Collective. `machines` by rank: a number that ranks of a machine have in common.
+void MpiGroup::share_with(const std::vector<int>& machines) {
+  GroupMachines all = GroupMachines::of(machines, rank());
+  const std::vector<int>& here = all.ranks[static_cast<std::size_t>(all.own)];
+  const bool is_one_machine = all.count() == 1;
+  const SharedCollectives::Options shared_options;
+  const HierarchicalCollectives::Options options;
+  const std::size_t bytes = is_one_machine ? SharedCollectives::segment_bytes(size(), shared_options)
+                                           : HierarchicalCollectives::segment_bytes(all, options);
+  const auto check = [this](int code, std::string_view call) { check_mpi(code, identity()->where(), call); };
+  std::optional<SharedSegment> segment;
+  // Who has no neighbour needs none of their doorbells.
+  int may_share = context_->share_memory && (here.size() == 1 || context_->seats) ? 1 : 0;
+  if (is_one_machine) {
+    if (may_share == 1) segment = share_segment(comm_, bytes);
+    if (!segment) return;
+  } else {
+    MPI_Comm machine = MPI_COMM_NULL;
+    check(MPI_Comm_split(comm_, all.own, rank(), &machine), "MPI_Comm_split");
+    MPI_Comm_set_errhandler(machine, MPI_ERRORS_RETURN);
+    if (may_share == 1) segment = share_segment(machine, bytes);
+    MPI_Comm_free(&machine);
+    may_share = segment ? 1 : 0;  // all of them or none
+    check(MPI_Allreduce(MPI_IN_PLACE, &may_share, 1, MPI_INT, MPI_MIN, comm_), "MPI_Allreduce");
+    if (may_share == 0) return;
+  }
   std::vector<Doorbell*> bells;
-  for (const int member : members) bells.push_back(context_->doorbell_of(member, members.front()));
+  for (const int member : here) bells.push_back(context_->doorbell_of(world_rank(member), world_rank(rank())));
   auto keep = std::make_shared<SharedSegment>(std::move(*segment));
   std::byte* const base = keep->data();
-  shared_ = std::make_unique<SharedCollectives>(identity(), context_->progress, std::move(keep), base, std::move(bells),
-                                                options);
+  if (is_one_machine) {
+    shared_ = std::make_unique<SharedCollectives>(identity(), context_->progress, std::move(keep), base, bells,
+                                                  shared_options);
+    return;
+  }
+  check(MPI_Comm_dup(comm_, &between_machines_), "MPI_Comm_dup");
+  MPI_Comm_set_errhandler(between_machines_, MPI_ERRORS_RETURN);
+  has_neighbours_ = all.count() < size();
+  hierarchical_ = std::make_unique<HierarchicalCollectives>(
+      identity(), context_->progress, std::move(keep), base, bells, std::move(all),
+      [this](const Operation& message) { return start_message(between_machines_, message); }, options);
 }
 
 MpiGroup::~MpiGroup() {
   int finalized = 0;
   MPI_Finalized(&finalized);
-  if (finalized == 0) MPI_Comm_free(&comm_);
+  if (finalized != 0) return;
+  if (between_machines_ != MPI_COMM_NULL) MPI_Comm_free(&between_machines_);
+  MPI_Comm_free(&comm_);
 }
 
 std::string_view MpiGroup::transport() const {
+  if (hierarchical_) return has_neighbours_ ? "shared memory and MPI" : "MPI in pieces";
   return size() == 1 ? "none" : shared_ ? "shared memory" : "MPI";
 }
 
@@ -224,19 +262,24 @@ std::unique_ptr<Group> MpiGroup::split(int color, int key, std::string name) {
 }
 
 std::shared_ptr<Pending> MpiGroup::start(const Operation& operation) {
-  if (operation.is_collective() && shared_) return shared_->start(operation);
+  if (!operation.is_collective()) return start_message(comm_, operation);
+  if (shared_) return shared_->start(operation);
+  if (hierarchical_ && HierarchicalCollectives::takes(operation)) return hierarchical_->start(operation);
   auto flight = std::make_shared<MpiFlight>(context_->progress, identity(), operation);
-  if (operation.is_collective()) {
-    start_collective(*flight, operation);
-  } else {
-    const auto [type, count] = flight->counted(operation.dtype, operation.count, context_->max_count);
-    const int code =
-        operation.kind == Operation::Kind::kSend
-            ? MPI_Isend(operation.send, count, type, operation.peer, operation.tag, comm_, flight->new_request())
-            : MPI_Irecv(operation.recv, count, type, operation.peer, operation.tag, comm_, flight->new_request());
-    check_mpi(code, identity()->where(), operation.to_string());
-    flight->ring_when_moved(context_->doorbell_of(world_rank(operation.peer), world_rank(rank())));
-  }
+  start_collective(*flight, operation);
+  context_->requests.add(flight);
+  return flight;
+}
+
+std::shared_ptr<MpiFlight> MpiGroup::start_message(MPI_Comm comm, const Operation& operation) {
+  auto flight = std::make_shared<MpiFlight>(context_->progress, identity(), operation);
+  const auto [type, count] = flight->counted(operation.dtype, operation.count, context_->max_count);
+  const int code =
+      operation.kind == Operation::Kind::kSend
+          ? MPI_Isend(operation.send, count, type, operation.peer, operation.tag, comm, flight->new_request())
+          : MPI_Irecv(operation.recv, count, type, operation.peer, operation.tag, comm, flight->new_request());
+  check_mpi(code, identity()->where(), operation.to_string());
+  flight->ring_when_moved(context_->doorbell_of(world_rank(operation.peer), world_rank(rank())));
   context_->requests.add(flight);
   return flight;
 }

@@ -9,6 +9,7 @@
 #include <mpi.h>
 
 #include "parallel/group.h"
+#include "parallel/hierarchical_collectives.h"
 #include "parallel/progress.h"
 #include "parallel/rank_status.h"
 #include "parallel/shared_collectives.h"
@@ -46,6 +47,7 @@ struct MpiContext {
   std::vector<int> nodes;              ///< by world rank: a number that ranks of one machine have in common
   std::vector<int> node_ranks;         ///< by world rank
   std::optional<SharedSegment> seats;  ///< one of each rank of this machine; none if memory is not shared
+  bool share_memory = true;            ///< that memory may be shared
   int max_count = 0;
 
   /// Of a rank on the same machine as this one; else nullptr.
@@ -56,8 +58,10 @@ struct MpiContext {
 /// Creates a segment on rank 0 of `comm`, all of one machine, and maps it on all; nothing if any of them cannot.
 std::optional<SharedSegment> share_segment(MPI_Comm comm, std::size_t bytes);
 
-/// A group over an MPI communicator, which it owns. Messages go through MPI; collectives too, unless the ranks are of
-/// one machine and may share memory: see SharedCollectives, which is several times faster there.
+/// A group over an MPI communicator, which it owns. Messages go through MPI. Collectives of ranks that may share memory
+/// go through it, see SharedCollectives; those of ranks on several machines through memory within each and by MPI's
+/// messages between them, see HierarchicalCollectives. Where the system lets ranks of a machine share no memory,
+/// all are MPI's own.
 class MpiGroup : public Group {
  public:
   MpiGroup(GroupIdentity identity, MPI_Comm comm, std::shared_ptr<MpiContext> context);
@@ -73,10 +77,15 @@ class MpiGroup : public Group {
   std::shared_ptr<Pending> start(const Operation& operation) override;
 
  private:
+  void share_with(const std::vector<int>& machines);
+  std::shared_ptr<MpiFlight> start_message(MPI_Comm comm, const Operation& operation);
   void start_collective(MpiFlight& flight, const Operation& operation);
   MPI_Comm comm_;
+  MPI_Comm between_machines_ = MPI_COMM_NULL;  // for messages of `hierarchical_`
   std::shared_ptr<MpiContext> context_;
   std::unique_ptr<SharedCollectives> shared_;
+  std::unique_ptr<HierarchicalCollectives> hierarchical_;
+  bool has_neighbours_ = false;  // of several machines, one at least has several ranks
 };
 
 /// Flushes what was printed and ends all ranks.

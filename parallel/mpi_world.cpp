@@ -160,8 +160,15 @@ class MpiWorld : public World {
  private:
   void find_node(int rank, int size, const WorldOptions& options) {
     MPI_Comm node = MPI_COMM_NULL;
-    check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node), "world",
-              "MPI_Comm_split_type");
+    if (options.machines.empty()) {
+      check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node), "world",
+                "MPI_Comm_split_type");
+    } else {
+      TRIPTYCH_CHECK(static_cast<int>(options.machines.size()) == size, "{} machines' numbers for {} ranks",
+                     options.machines.size(), size);
+      check_mpi(MPI_Comm_split(MPI_COMM_WORLD, options.machines[static_cast<std::size_t>(rank)], rank, &node), "world",
+                "MPI_Comm_split");
+    }
     MPI_Comm_set_errhandler(node, MPI_ERRORS_RETURN);
     MPI_Comm_rank(node, &node_rank_);
     MPI_Comm_size(node, &node_size_);
@@ -186,6 +193,7 @@ class MpiWorld : public World {
     Progress::Options waiting{.timeout = options.timeout};
     node_cores_ = cores_of_all(node);
     if (node_cores_ >= node_size_) waiting.spin = kSpinOnOwnCore;
+    context_->share_memory = options.share_memory;
     if (options.share_memory && node_size_ > 1) {
       context_->seats = share_segment(node, static_cast<std::size_t>(node_size_) * sizeof(Seat));
     }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "parallel/group.h"
 #include "parallel/machines.h"
@@ -19,6 +20,9 @@ struct WorldOptions {
   bool share_memory = true;
   /// MPI counts are ints: what has more elements goes in pieces of this many. Smaller only in tests.
   int max_mpi_count = std::numeric_limits<int>::max();
+  /// By world rank: a number that the ranks of one machine have in common. Empty: as it is. Given only in tests, which
+  /// have one machine.
+  std::vector<int> machines{};
 };
 
 /// All ranks of this run, and where this one is. Destroyed after every group that came from it; when an exception

@@ -269,20 +269,22 @@ class Trainer {
     }
   }
 
-  // "ranks 0-1 on n1, ranks 2-3 on n2; tp through shared memory, dp through MPI; TCP between machines over eth1
-  // (10.1.0.7)", as this rank has it.
+  // "ranks 0-1 on n1, ranks 2-3 on n2; tp through shared memory, dp through MPI in pieces; TCP between machines over
+  // eth1 (10.1.0.7)", as this rank has it.
   std::string machines_text() {
     const Mesh& mesh = session_->mesh();
     std::string carriers;
-    const auto add = [&](std::string_view axis, const Group& group) {
+    const auto add_as = [&](std::string_view axis, const Group& group, std::string_view carrier) {
       if (group.size() == 1) return;
-      carriers += fmt::format("{}{} through {}", carriers.empty() ? "" : ", ", axis, group.transport());
+      carriers += fmt::format("{}{} through {}", carriers.empty() ? "" : ", ", axis, carrier);
     };
+    const auto add = [&](std::string_view axis, const Group& group) { add_as(axis, group, group.transport()); };
     add("tp", mesh.group(Axis::kTp));
     add("cp", mesh.group(Axis::kCp));
     add("dp", mesh.group(Axis::kDp));
     if (mesh.far_dp().size() > 1) add("sums of pieces", mesh.far_dp());
-    add("pp", mesh.pp());
+    // Stages send messages, which on the host are MPI's whatever carries a group's collectives.
+    add_as("pp", mesh.pp(), mesh.pp().transport() == "NCCL" ? "NCCL" : "MPI");
     const std::string cards = world_.interfaces();
     return fmt::format("{}; {}; {}", world_.machines().to_string(), carriers,
                        cards.empty() ? "no TCP between machines" : "TCP between machines over " + cards);

@@ -42,6 +42,13 @@ check("deadlock", both, [1], "All ranks answer, so they wait for each other: ", 
 check("silent_peer", both, [1], "number 0, recv(float32 x 7, from rank 1, tag 3)", f"No answer from rank 1 on {host}")
 check("too_long", both, [1], "recv(float32 x 7, from rank 1, tag 3) must succeed: MPI_ERR_TRUNCATE")
 check("too_short", both, [70], "recv(float32 x 7, from rank 1, tag 3), got 5 elements")
+check("none", ["machines"], [0], "ended well")
+check("killed", ["machines"], [137, 1])
+after_hosts = waiting.replace("20", "22")  # ranks of several machines tell each other their addresses first
+check("missing", ["machines"], [1], f"[group world] a peer must come within 1.5 s: {after_hosts}", "missing: rank 1 (world rank 1).",
+      f"; these answer: ranks 0, 2 ({after_hosts} in group world)")
+check("disagreement", ["machines"], [1], f"ranks 0, 2 ({after_hosts} in group world)",
+      "rank 1 (number 22, all_gather(float32 x 7) in group world)")
 check("disagreement", ["shared"], [70], "rank 0 (world rank 0): number 20, all_reduce(sum, float32 x 7)",
       "rank 1 (world rank 1): number 20, all_gather(float32 x 7)")
 check("unwinds", both, [1])

@@ -79,12 +79,16 @@ void run(std::string_view fault, World& world) {
 
 }  // namespace
 
-// usage: faulty_ranks shared|mpi FAULT
+// usage: faulty_ranks shared|mpi|machines FAULT
+//   machines   ranks 0 and 2 are taken to be on one machine, rank 1 on another
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const std::string_view fault = argv[2];
   try {
-    const auto world = make_world({.timeout = 1500ms, .share_memory = std::string_view(argv[1]) == "shared"});
+    const std::string_view transport = argv[1];
+    WorldOptions options{.timeout = 1500ms, .share_memory = transport != "mpi"};
+    if (transport == "machines") options.machines = {0, 1, 0};
+    const auto world = make_world(options);
     try {
       run(fault, *world);
     } catch (const PeerError& error) {  // as the program does

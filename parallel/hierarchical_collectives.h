@@ -1,0 +1,110 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "parallel/slot_ring.h"
+
+namespace triptych::parallel {
+
+/// On which machines the ranks of a group lie: in any order, and as many on each as there are.
+struct GroupMachines {
+  /// By machine, in the order of their first ranks: its ranks in the group, ascending.
+  std::vector<std::vector<int>> ranks;
+  int own = 0;                           ///< the machine of this rank
+  int num_carriers = 0;                  ///< of each machine: as many as the smallest has ranks
+  std::vector<int> machine_of, seat_of;  ///< by rank in the group
+
+  /// `numbers` by rank in the group: one that ranks of a machine have in common.
+  static GroupMachines of(std::span<const int> numbers, int rank);
+  int count() const { return static_cast<int>(ranks.size()); }
+  int size(int machine) const { return static_cast<int>(ranks[static_cast<std::size_t>(machine)].size()); }
+};
+
+/// The collectives of a group on several machines: through memory within a machine, by messages between them.
+///
+/// The first ranks of each machine, as many as the smallest has, are its carriers. What a machine has to send is split
+/// among them, and carrier i sends its part to the carriers i of the other machines: so all of them drive the network,
+/// and of M machines each sends
+///
+///   all_reduce      2 (M-1)/M of a rank's buffer, and as much comes. Each carrier sums its part of a piece over the
+///                   machine's slots; of that each machine gets and sums its share, and sends the sum to all. Small
+///                   ones go whole, in one round instead of two
+///   reduce_scatter  (M-1)/M of a rank's larger buffer: to each machine its rows, summed over this machine's ranks
+///   all_gather      (M-1)/M of a rank's larger buffer: this machine's rows to each
+///   broadcast       the root's machine 2 (M-1)/M of the buffer, of two machines once
+///
+/// whatever number of ranks it has. Pieces follow each other, so memory is read and written while others travel. Sums
+/// are taken over the ranks of a machine in their order, then over the machines in theirs: the same bits on every rank
+/// and in every run on these machines.
+class HierarchicalCollectives : public SlotRing {
+ public:
+  struct Options {
+    int num_slots = 8;
+    int64_t slot_bytes = 512 << 10;
+    /// All-reduces and broadcasts of no more bytes take one round.
+    int64_t direct_bytes = 8 << 10;
+  };
+  /// Starts a send or a recv whose peer is a rank of the group. Messages of one sender and tag arrive in their order.
+  using StartMessage = std::function<std::shared_ptr<Flight>(const Operation& message)>;
+
+  /// False for all_to_all: each of its rows is for one rank, so machines have nothing to sum or to share.
+  static bool takes(const Operation& operation);
+  /// Of the segment of this machine's ranks; it must be zero when the first of them starts something.
+  static std::size_t segment_bytes(const GroupMachines& machines, const Options& options);
+
+  /// `keep` owns the memory at `base`. `bells` are the doorbells of the group's ranks on this machine.
+  HierarchicalCollectives(std::shared_ptr<const GroupIdentity> identity, std::shared_ptr<Progress> progress,
+                          std::shared_ptr<void> keep, std::byte* base, const std::vector<Doorbell*>& bells,
+                          GroupMachines machines, StartMessage start_message, const Options& options);
+
+ protected:
+  int64_t piece_elements(const Operation& operation) const override;
+  bool combines(const Operation&) const override { return true; }
+  void fill(const Piece& piece) override;
+  bool combine(const Piece& piece) override;
+  void drain(const Piece& piece) override;
+  std::string missing_elsewhere(int64_t step) const override;
+
+ private:
+  // What a carrier has on the network for one slot.
+  struct Exchange {
+    int round = 0;  // 0: none
+    std::vector<std::shared_ptr<Flight>> open;
+    std::vector<std::byte> received;  // summands, by machine
+  };
+  Exchange& exchange(int64_t step) { return exchanges_[static_cast<std::size_t>(step % sizes().num_slots)]; }
+
+  bool is_direct(const Operation& operation) const;
+  void message(Operation::Kind kind, const Piece& piece, int machine, std::byte* data, int64_t length);
+  template <typename Visit>
+  void for_others(const Visit& visit) const;
+
+  void start_round(const Piece& piece);
+  bool finish_round(const Piece& piece);  // true if another one follows
+  void start_all_reduce(const Piece& piece);
+  void start_reduce_scatter(const Piece& piece);
+  void start_all_gather(const Piece& piece);
+  void start_broadcast(const Piece& piece);
+  void sum_slots(const Piece& piece, int64_t begin, int64_t length);
+  void sum_machines(const Piece& piece, Part part);
+
+  Part carried(int64_t length) const { return part_of(length, machines_.num_carriers, seat()); }
+  Part share(Part of, int machine) const;
+  Part exchanged(const Piece& piece) const;
+  std::byte* own_element(const Piece& piece, int64_t element) const;
+  int64_t gathered_begin(int64_t length, int machine, int carrier) const;
+
+  GroupMachines machines_;
+  std::vector<int> first_row_;  // by machine: how many ranks lie on those before it
+  StartMessage start_message_;
+  int64_t direct_bytes_;
+  std::vector<Exchange> exchanges_;  // by slot
+};
+
+}  // namespace triptych::parallel
