@@ -4,8 +4,12 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <fstream>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <sstream>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -43,7 +47,22 @@ double slowest_rank(Group& group, double seconds) {
   return seconds;
 }
 
-/// Memory that all ranks map, one region a rank; nothing where they are on several machines.
+/// Bytes that this machine's cards have sent so far, as its system counts them.
+uint64_t sent_bytes() {
+  uint64_t sum = 0;
+  std::ifstream file("/proc/net/dev");
+  for (std::string line; std::getline(file, line);) {  // "  eth0: ", eight numbers of what came, bytes that went
+    const std::size_t colon = line.find(':');
+    if (colon == std::string::npos || line.substr(0, colon).ends_with(" lo")) continue;
+    std::istringstream numbers(line.substr(colon + 1));
+    uint64_t number = 0;
+    for (int i = 0; i < 9 && numbers; ++i) numbers >> number;
+    if (numbers) sum += number;
+  }
+  return sum;
+}
+
+/// Memory that all ranks map, one region a rank.
 class SharedRegions {
  public:
   SharedRegions(Group& group, std::size_t region_bytes)
@@ -87,16 +106,25 @@ class Bench {
  public:
   Bench(const BenchCollectivesOptions& options, World& world)
       : options_(options),
+        world_(world),
         group_(world.group()),
-        regions_(group_, options.max_bytes),
         a_(options.max_bytes / kElementBytes, 1.0f),
-        b_(options.max_bytes / kElementBytes, 1.0f),
-        host_(world.host()) {}
+        b_(options.max_bytes / kElementBytes, 1.0f) {
+    if (!has_several_machines()) regions_.emplace(group_, options.max_bytes);
+  }
 
   void run() {
     print_head();
     for (uint64_t bytes = options_.min_bytes; bytes <= options_.max_bytes; bytes *= 4) measure(bytes);
-    if (group_.rank() == 0) {
+    if (group_.rank() != 0) return;
+    if (has_several_machines()) {
+      print(
+          "\nMedians of {} rounds; a round's time is its slowest rank's. size: a rank's larger buffer. bus: what the\n"
+          "best algorithm would have to move through each rank. sent: what the network cards of {} have sent "
+          "meanwhile,\n"
+          "for each operation and as a share of its size.\n",
+          options_.rounds, world_.host());
+    } else {
       print(
           "\nMedians of {} rounds; a round's time is its slowest rank's. size: a rank's larger buffer. bus: what the\n"
           "best algorithm would have to move through each rank. copy: every rank at once copies `size` from shared\n"
@@ -108,9 +136,19 @@ class Bench {
   }
 
  private:
+  bool has_several_machines() const { return world_.machines().count() > 1; }
+
   void print_head() const {
     if (group_.rank() != 0) return;
-    print("{} ranks on {}, collectives over {}, messages over MPI, float32\n\n", group_.size(), host_,
+    if (has_several_machines()) {
+      const bool is_ours = group_.transport() != "MPI";
+      print("{}; collectives through {}{}, messages through MPI, float32\n\n", world_.machines().to_string(),
+            group_.transport(), is_ours ? " (all_to_all: MPI's own)" : "'s own");
+      print("{:>10}  {:<14} {:>11} {:>11} {:>11} {:>11} {:>7}\n", "size", "collective", "time us", "alg GB/s",
+            "bus GB/s", "sent", "share");
+      return;
+    }
+    print("{} ranks on {}, collectives through {}, messages through MPI, float32\n\n", group_.size(), world_.host(),
           group_.transport());
     print("{:>10}  {:<14} {:>11} {:>11} {:>11} {:>11} {:>7}\n", "size", "collective", "time us", "alg GB/s", "bus GB/s",
           "copy GB/s", "share");
@@ -141,10 +179,10 @@ class Bench {
   double time_copy(std::size_t bytes, int repeats) {
     double seconds = 0;
     for (int i = 0; i < repeats; ++i) {
-      std::memset(regions_.mine(), i, bytes);
+      std::memset(regions_->mine(), i, bytes);
       group_.barrier();
       const auto start = std::chrono::steady_clock::now();
-      std::memcpy(a_.data(), regions_.neighbours(), bytes);
+      std::memcpy(a_.data(), regions_->neighbours(), bytes);
       seconds += seconds_since(start);
       group_.barrier();
     }
@@ -158,23 +196,23 @@ class Bench {
     const std::size_t bytes = static_cast<std::size_t>(count) * kElementBytes;
     const auto sum = [&](int64_t begin, int64_t length, void* to) {
       std::vector<const void*> sources;
-      for (int r = 0; r < n; ++r) sources.push_back(regions_.of(r) + begin * kElementBytes);
+      for (int r = 0; r < n; ++r) sources.push_back(regions_->of(r) + begin * kElementBytes);
       reduce_rows(sources, to, length, DType::kFloat32, ReduceOp::kMax);
     };
     group_.barrier();
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < repeats; ++i) {
-      std::memcpy(regions_.mine(), a_.data(), bytes);
+      std::memcpy(regions_->mine(), a_.data(), bytes);
       group_.barrier();
       if (n == 2) {
         sum(0, count, a_.data());
       } else {
         const Range mine = shard_range(count, n, rank);
-        sum(mine.begin, mine.length, regions_.mine() + mine.begin * kElementBytes);
+        sum(mine.begin, mine.length, regions_->mine() + mine.begin * kElementBytes);
         group_.barrier();
         for (int r = 0; r < n; ++r) {
           const Range part = shard_range(count, n, r);
-          std::memcpy(a_.data() + part.begin, regions_.of(r) + part.begin * kElementBytes,
+          std::memcpy(a_.data() + part.begin, regions_->of(r) + part.begin * kElementBytes,
                       static_cast<std::size_t>(part.length) * kElementBytes);
         }
       }
@@ -183,13 +221,19 @@ class Bench {
     return slowest_rank(group_, seconds_since(start) / repeats);
   }
 
-  double time_collective(const Collective& collective, int64_t count, int repeats) {
+  struct Measured {
+    double seconds = 0, sent = 0;  ///< of one
+  };
+
+  Measured measure(const Collective& collective, int64_t count, int repeats) {
     group_.barrier();
+    const uint64_t sent_before = sent_bytes();
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < repeats; ++i) {
       if (const auto pending = collective.start(count)) pending->wait();
     }
-    return slowest_rank(group_, seconds_since(start) / repeats);
+    const double seconds = slowest_rank(group_, seconds_since(start) / repeats);
+    return {.seconds = seconds, .sent = static_cast<double>(sent_bytes() - sent_before) / repeats};
   }
 
   void measure(uint64_t bytes) {
@@ -197,37 +241,41 @@ class Bench {
     const int64_t count = static_cast<int64_t>(bytes) / kElementBytes;
     const std::vector<Collective> all = collectives();
     std::vector<double> copy_times, plain_times;
-    std::vector<std::vector<double>> times(all.size());
+    std::vector<std::vector<double>> times(all.size()), sent(all.size());
     for (int round = -2; round < options_.rounds; ++round) {  // two to warm up
-      const double copy_time = time_copy(bytes, repeats);
-      const double plain_time = time_plain_all_reduce(count, repeats);
+      const double copy_time = regions_ ? time_copy(bytes, repeats) : 0;
+      const double plain_time = regions_ ? time_plain_all_reduce(count, repeats) : 0;
       if (round >= 0) copy_times.push_back(copy_time);
       if (round >= 0) plain_times.push_back(plain_time);
       for (std::size_t i = 0; i < all.size(); ++i) {
-        const double time = time_collective(all[i], count, repeats);
-        if (round >= 0) times[i].push_back(time);
+        const Measured found = measure(all[i], count, repeats);
+        if (round < 0) continue;
+        times[i].push_back(found.seconds);
+        sent[i].push_back(found.sent);
       }
     }
     if (group_.rank() != 0) return;
-    const double copy_rate = static_cast<double>(bytes) / median(copy_times);
+    const double size = static_cast<double>(bytes), copy_rate = size / median(copy_times);
     for (std::size_t i = 0; i < all.size(); ++i) {
       const double time = median(times[i]);
-      const double algorithm_rate = static_cast<double>(bytes) / time;
-      const double bus_rate = algorithm_rate * all[i].bus_factor;
-      print("{:>10}  {:<14} {:>11.1f} {:>11.2f} {:>11.2f} {:>11.2f} {:>6.0f}%\n",
-            i == 0 ? human_bytes(static_cast<double>(bytes)) : "", all[i].name, time * 1e6, algorithm_rate / 1e9,
-            bus_rate / 1e9, copy_rate / 1e9, 100 * bus_rate / copy_rate);
+      const double algorithm_rate = size / time, bus_rate = algorithm_rate * all[i].bus_factor;
+      const double left = median(sent[i]);
+      print("{:>10}  {:<14} {:>11.1f} {:>11.2f} {:>11.2f} {:>11} {:>6.0f}%\n", i == 0 ? human_bytes(size) : "",
+            all[i].name, time * 1e6, algorithm_rate / 1e9, bus_rate / 1e9,
+            regions_ ? fmt::format("{:.2f}", copy_rate / 1e9) : human_bytes(left),
+            100 * (regions_ ? bus_rate / copy_rate : left / size));
     }
+    if (!regions_) return;
     const double plain = median(plain_times);
     print("{:>10}  {:<14} {:>11.1f}   all_reduce takes {:.2f} times as long\n", "", "plain sum", plain * 1e6,
           median(times[0]) / plain);
   }
 
   BenchCollectivesOptions options_;
+  World& world_;
   Group& group_;
-  SharedRegions regions_;
+  std::optional<SharedRegions> regions_;  // of one machine, for what is measured beside
   std::vector<float> a_, b_;
-  std::string host_;
 };
 
 void check(const BenchCollectivesOptions& options, int num_ranks) {
@@ -249,9 +297,10 @@ int bench_collectives(const BenchCollectivesOptions& options, World& world) {
 }
 
 void register_bench_collectives(CLI::App& bench, std::function<int()>& run) {
-  CLI::App* command = bench.add_subcommand(
-      "collectives",
-      "Bandwidth of the collectives beside a plain shared-memory copy; start it with run-ranks or mpirun");
+  CLI::App* command = bench.add_subcommand("collectives",
+                                           "Bandwidth of the collectives: on one machine beside a plain shared-memory "
+                                           "copy, on several with what its network "
+                                           "cards send; start it with run-ranks or mpirun");
   const auto options = std::make_shared<BenchCollectivesOptions>();
   command->add_option("--min", options->min_bytes, "The smallest buffer")
       ->transform(CLI::AsSizeValue(false))
@@ -262,7 +311,10 @@ void register_bench_collectives(CLI::App& bench, std::function<int()>& run) {
   command->add_option("--rounds", options->rounds, "Rounds to take the median of")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
-  command->add_option("--transport", options->transport, "shared: shared memory where the ranks can; mpi: MPI's own")
+  command
+      ->add_option(
+          "--transport", options->transport,
+          "shared: shared memory within a machine where the ranks can, and pieces between machines; mpi: MPI's own")
       ->check(CLI::IsMember({"shared", "mpi"}))
       ->capture_default_str();
   command->callback([&run, options] {

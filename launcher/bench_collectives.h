@@ -19,12 +19,13 @@ namespace triptych::launcher {
 struct BenchCollectivesOptions {
   uint64_t min_bytes = 4 << 10, max_bytes = 16 << 20;  ///< of the larger buffer of a rank; sizes go by factors of four
   int rounds = 30;
-  std::string transport = "shared";  ///< "shared": shared memory where the ranks can; "mpi"
+  std::string transport = "shared";  ///< "shared": shared memory within a machine, pieces between machines; "mpi"
 };
 
-/// Measures every collective, and messages between pairs of ranks, over sizes; beside it, in the same rounds, how fast
-/// all ranks at once copy from memory that their neighbour has just written. Rank 0 prints a table with time, algorithm
-/// and bus bandwidth and the share of the copy's rate. Returns the exit code.
+/// Measures every collective, and messages between pairs of ranks, over sizes. Rank 0 prints a table with time,
+/// algorithm and bus bandwidth; on one machine beside how fast all ranks at once copy from memory that their neighbour
+/// has just written, measured in the same rounds; on several with what rank 0's network cards sent. Returns the exit
+/// code.
 int bench_collectives(const BenchCollectivesOptions& options, World& world);
 
 /// Adds `triptych bench collectives` to `bench`. When it is what the user asked for, parsing sets `run` to the work
