@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "config/config_reader.h"
 
@@ -38,25 +39,55 @@ double Cluster::seconds(const Work& work) const {
          work.bytes / (memory_gb_per_s * kGiga * memory_share) + work.num_kernels * kernel_us * kMicro;
 }
 
+namespace {
+
+// How an operation's ranks lie on nodes, which hold ranks in order.
+struct Spread {
+  double ranks = 0, nodes = 0;
+  double least = 0, most = 0;  ///< ranks of a node that has any
+};
+
+Spread spread_of(const WorkLog::Operation& operation, int devices_per_node) {
+  std::map<int, int> of_nodes;
+  for (const int rank : operation.world_ranks) ++of_nodes[rank / devices_per_node];
+  const auto fewer = [](const auto& a, const auto& b) { return a.second < b.second; };
+  const auto [least, most] = std::minmax_element(of_nodes.begin(), of_nodes.end(), fewer);
+  return {.ranks = static_cast<double>(operation.world_ranks.size()),
+          .nodes = static_cast<double>(of_nodes.size()),
+          .least = static_cast<double>(least->second),
+          .most = static_cast<double>(most->second)};
+}
+
+}  // namespace
+
 bool Cluster::is_within_node(const WorkLog::Operation& operation) const {
-  const auto node_of = [&](int rank) { return rank / devices_per_node; };
-  return std::all_of(operation.world_ranks.begin(), operation.world_ranks.end(),
-                     [&](int rank) { return node_of(rank) == node_of(operation.world_ranks.front()); });
+  return spread_of(operation, devices_per_node).nodes == 1;
 }
 
 double Cluster::seconds(const WorkLog::Operation& operation) const {
-  const LinkRate& link = is_within_node(operation) ? node : network;
-  const auto n = static_cast<double>(operation.world_ranks.size());
-  double rounds = std::ceil(std::log2(n)), passes = (n - 1) / n;
-  if (operation.kind == "all_reduce") {
-    rounds *= 2;
-    passes *= 2;
+  const Spread spread = spread_of(operation, devices_per_node);
+  // What a device sends within its node and to others, of the operation's bytes, and how often it waits for a message.
+  double within = 0, between = 0, rounds_within = 0, rounds_between = 0;
+  if (operation.kind == "send" || operation.kind == "recv") {
+    (spread.nodes == 1 ? within : between) = 1;
+    (spread.nodes == 1 ? rounds_within : rounds_between) = 1;
   } else if (operation.kind == "all_to_all") {
-    rounds = 1;
-  } else if (operation.kind == "broadcast" || operation.kind == "send" || operation.kind == "recv") {
-    passes = 1;
+    within = (spread.most - 1) / spread.ranks;
+    between = (spread.ranks - spread.least) / spread.ranks;
+    rounds_within = spread.most > 1 ? 1 : 0;
+    rounds_between = spread.nodes > 1 ? 1 : 0;
+  } else {
+    const double ways = operation.kind == "all_reduce" ? 2 : 1;
+    const bool is_broadcast = operation.kind == "broadcast";
+    within = is_broadcast ? (spread.most > 1 ? 1 : 0) : ways * (spread.most - 1) / spread.most;
+    between = is_broadcast ? (spread.nodes > 1 ? 1 : 0) : ways * (spread.nodes - 1) / spread.nodes;
+    between /= spread.least;
+    rounds_within = ways * std::ceil(std::log2(spread.most));
+    rounds_between = ways * std::ceil(std::log2(spread.nodes));
   }
-  return rounds * link.latency_us * 1e-6 + passes * operation.bytes / (link.gb_per_s * 1e9);
+  const double bytes_s =
+      std::max(within * operation.bytes / (node.gb_per_s * 1e9), between * operation.bytes / (network.gb_per_s * 1e9));
+  return bytes_s + (rounds_within * node.latency_us + rounds_between * network.latency_us) * 1e-6;
 }
 
 }  // namespace triptych::training

@@ -31,9 +31,12 @@ struct Cluster {
   /// Of kernels, one after the other: products and attention at their shares of the peak, the rest by the bytes that it
   /// moves, and what each kernel takes beside that.
   double seconds(const Work& work) const;
-  /// Of an operation alone on its link. Rings (Thakur et al. 2005): an all-reduce sends 2 (n-1) / n of its bytes
-  /// through each rank, a gather or scatter (n-1) / n; latencies as of trees, log2(n) each way. Ranks lie on nodes in
-  /// order; an operation of ranks on several nodes goes at the network's rate.
+  /// Of an operation alone on its links. Ranks lie on nodes in order. Of n ranks of one node (rings, Thakur et al.
+  /// 2005) each sends 2 (n-1) / n of an all-reduce's bytes, of a gather's or scatter's (n-1) / n, of a broadcast's all.
+  /// Over several nodes the same within each, and what a node has to send to the others is shared by its ranks: of N
+  /// nodes 2 (N-1) / N, (N-1) / N or all of the bytes, over the ranks of the node that has fewest, as
+  /// HierarchicalCollectives and NCCL do. Pieces follow each other, so the slower of the two counts. Messages and
+  /// all-to-alls send each byte from its rank. Latencies as of trees, log2 each way, of both.
   double seconds(const WorkLog::Operation& operation) const;
   bool is_within_node(const WorkLog::Operation& operation) const;
 };
