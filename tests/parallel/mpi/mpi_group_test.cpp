@@ -70,87 +70,88 @@ void check_traced_end(Group& world, Device& device) {
   EXPECT_LE(operation->end_ns, done_by);
   // 2 (n - 1) / n of 4 bytes.
   EXPECT_EQ(operation->details, std::to_string(2 * (world.size() - 1) * 4 / world.size()) + " bytes, number 0");
+}
 
-  // Of element i on a rank: sums of them depend on their order.
-  float summand(int rank, int64_t i) {
-    return static_cast<float>((rank * 7919 + i * 104729) % 1000003) * (rank % 2 == 0 ? 1e-3f : -1e3f);
-  }
+// Of element i on a rank: sums of them depend on their order.
+float summand(int rank, int64_t i) {
+  return static_cast<float>((rank * 7919 + i * 104729) % 1000003) * (rank % 2 == 0 ? 1e-3f : -1e3f);
+}
 
-  // Over the ranks of a machine, then over the machines; `machines` in the order of their first ranks.
-  float sum_over_machines(const std::vector<int>& machines, int64_t i) {
-    std::vector<int> seen;
-    float total = 0;
-    for (const int machine : machines) {
-      if (std::find(seen.begin(), seen.end(), machine) != seen.end()) continue;
-      float sum = 0;
-      for (std::size_t r = 0; r < machines.size(); ++r) {
-        if (machines[r] == machine) sum += summand(static_cast<int>(r), i);
-      }
-      total = seen.empty() ? sum : total + sum;
-      seen.push_back(machine);
+// Over the ranks of a machine, then over the machines; `machines` in the order of their first ranks.
+float sum_over_machines(const std::vector<int>& machines, int64_t i) {
+  std::vector<int> seen;
+  float total = 0;
+  for (const int machine : machines) {
+    if (std::find(seen.begin(), seen.end(), machine) != seen.end()) continue;
+    float sum = 0;
+    for (std::size_t r = 0; r < machines.size(); ++r) {
+      if (machines[r] == machine) sum += summand(static_cast<int>(r), i);
     }
-    return total;
+    total = seen.empty() ? sum : total + sum;
+    seen.push_back(machine);
   }
+  return total;
+}
 
-  // From one element to several rounds through all slots.
-  void check_machines(Group & group, Device & device, const std::vector<int>& machines) {
-    const int n = group.size(), rank = group.rank();
-    for (const int64_t count : {1, 515, 4099, 300'007, 1'300'003}) {
-      std::vector<float> data(static_cast<std::size_t>(count)), expected(data.size());
-      for (int64_t i = 0; i < count; ++i) {
-        data[static_cast<std::size_t>(i)] = summand(rank, i);
-        expected[static_cast<std::size_t>(i)] = sum_over_machines(machines, i);
-      }
-      group.all_reduce(data.data(), count, DType::kFloat32, ReduceOp::kSum)->wait();
-      EXPECT_EQ(contract::first_difference(data, expected), -1) << "all_reduce of " << count << " on rank " << rank;
-
-      const int64_t rows = count / n + 1;
-      std::vector<float> send(static_cast<std::size_t>(n * rows)), mine(static_cast<std::size_t>(rows));
-      for (int64_t i = 0; i < n * rows; ++i) send[static_cast<std::size_t>(i)] = summand(rank, i);
-      expected.resize(mine.size());
-      for (int64_t i = 0; i < rows; ++i) {
-        expected[static_cast<std::size_t>(i)] = sum_over_machines(machines, rank * rows + i);
-      }
-      group.reduce_scatter(send.data(), mine.data(), rows, DType::kFloat32, ReduceOp::kSum)->wait();
-      EXPECT_EQ(contract::first_difference(mine, expected), -1) << "reduce_scatter of " << rows << " on rank " << rank;
+// From one element to several rounds through all slots.
+void check_machines(Group& group, Device& device, const std::vector<int>& machines) {
+  const int n = group.size(), rank = group.rank();
+  for (const int64_t count : {1, 515, 4099, 300'007, 1'300'003}) {
+    std::vector<float> data(static_cast<std::size_t>(count)), expected(data.size());
+    for (int64_t i = 0; i < count; ++i) {
+      data[static_cast<std::size_t>(i)] = summand(rank, i);
+      expected[static_cast<std::size_t>(i)] = sum_over_machines(machines, i);
     }
-    contract::check_reductions<int64_t>(group, device, 300'007);
-    contract::check_moves<uint8_t>(group, device, 1'300'003);
-    contract::check_moves<float>(group, device, 150'001);
+    group.all_reduce(data.data(), count, DType::kFloat32, ReduceOp::kSum)->wait();
+    EXPECT_EQ(contract::first_difference(data, expected), -1) << "all_reduce of " << count << " on rank " << rank;
+
+    const int64_t rows = count / n + 1;
+    std::vector<float> send(static_cast<std::size_t>(n * rows)), mine(static_cast<std::size_t>(rows));
+    for (int64_t i = 0; i < n * rows; ++i) send[static_cast<std::size_t>(i)] = summand(rank, i);
+    expected.resize(mine.size());
+    for (int64_t i = 0; i < rows; ++i) {
+      expected[static_cast<std::size_t>(i)] = sum_over_machines(machines, rank * rows + i);
+    }
+    group.reduce_scatter(send.data(), mine.data(), rows, DType::kFloat32, ReduceOp::kSum)->wait();
+    EXPECT_EQ(contract::first_difference(mine, expected), -1) << "reduce_scatter of " << rows << " on rank " << rank;
   }
+  contract::check_reductions<int64_t>(group, device, 300'007);
+  contract::check_moves<uint8_t>(group, device, 1'300'003);
+  contract::check_moves<float>(group, device, 150'001);
+}
 
-  // The operations of all kinds, one behind the other, under way at the same time.
-  void check_mixture(Group & group, Device&) {
-    const int n = group.size(), rank = group.rank();
-    constexpr int64_t kCount = 70'001;
-    constexpr int kRounds = 3;
-    std::vector<std::vector<int64_t>> sums(kRounds), rows(kRounds), gathered(kRounds), sent(kRounds);
-    std::vector<std::shared_ptr<Pending>> pending;
-    for (std::size_t k = 0; k < kRounds; ++k) {
-      const int salt = static_cast<int>(k), root = salt % n;
-      sums[k] = contract::buffer<int64_t>(rank, kCount, salt);
-      rows[k].resize(kCount);
-      gathered[k].resize(static_cast<std::size_t>(n * kCount));
-      sent[k] = contract::buffer<int64_t>(rank, kCount, salt + 1);
-      pending.push_back(group.all_gather(sent[k].data(), gathered[k].data(), kCount, DType::kInt64));
-      pending.push_back(group.all_reduce(sums[k].data(), kCount, DType::kInt64, ReduceOp::kSum));
-      if (rank == root) rows[k] = contract::buffer<int64_t>(rank, kCount, salt + 2);
-      pending.push_back(group.broadcast(rows[k].data(), kCount, DType::kInt64, root));
-    }
-    for (auto it = pending.rbegin(); it != pending.rend(); ++it) (*it)->wait();
-    for (std::size_t k = 0; k < kRounds; ++k) {
-      const int salt = static_cast<int>(k);
-      EXPECT_EQ(contract::first_difference(rows[k], contract::buffer<int64_t>(salt % n, kCount, salt + 2)), -1);
-      for (int64_t i = 0; i < kCount; ++i) {
-        int64_t expected = 0;
-        for (int r = 0; r < n; ++r) expected += contract::number(r, i, salt);
-        ASSERT_EQ(sums[k][static_cast<std::size_t>(i)], expected);
-        const int64_t from = i % n;
-        ASSERT_EQ(gathered[k][static_cast<std::size_t>(from * kCount + i)],
-                  contract::number(static_cast<int>(from), i, salt + 1));
-      }
+// The operations of all kinds, one behind the other, under way at the same time.
+void check_mixture(Group& group, Device&) {
+  const int n = group.size(), rank = group.rank();
+  constexpr int64_t kCount = 70'001;
+  constexpr int kRounds = 3;
+  std::vector<std::vector<int64_t>> sums(kRounds), rows(kRounds), gathered(kRounds), sent(kRounds);
+  std::vector<std::shared_ptr<Pending>> pending;
+  for (std::size_t k = 0; k < kRounds; ++k) {
+    const int salt = static_cast<int>(k), root = salt % n;
+    sums[k] = contract::buffer<int64_t>(rank, kCount, salt);
+    rows[k].resize(kCount);
+    gathered[k].resize(static_cast<std::size_t>(n * kCount));
+    sent[k] = contract::buffer<int64_t>(rank, kCount, salt + 1);
+    pending.push_back(group.all_gather(sent[k].data(), gathered[k].data(), kCount, DType::kInt64));
+    pending.push_back(group.all_reduce(sums[k].data(), kCount, DType::kInt64, ReduceOp::kSum));
+    if (rank == root) rows[k] = contract::buffer<int64_t>(rank, kCount, salt + 2);
+    pending.push_back(group.broadcast(rows[k].data(), kCount, DType::kInt64, root));
+  }
+  for (auto it = pending.rbegin(); it != pending.rend(); ++it) (*it)->wait();
+  for (std::size_t k = 0; k < kRounds; ++k) {
+    const int salt = static_cast<int>(k);
+    EXPECT_EQ(contract::first_difference(rows[k], contract::buffer<int64_t>(salt % n, kCount, salt + 2)), -1);
+    for (int64_t i = 0; i < kCount; ++i) {
+      int64_t expected = 0;
+      for (int r = 0; r < n; ++r) expected += contract::number(r, i, salt);
+      ASSERT_EQ(sums[k][static_cast<std::size_t>(i)], expected);
+      const int64_t from = i % n;
+      ASSERT_EQ(gathered[k][static_cast<std::size_t>(from * kCount + i)],
+                contract::number(static_cast<int>(from), i, salt + 1));
     }
   }
+}
 
 }  // namespace
 }  // namespace triptych::test
