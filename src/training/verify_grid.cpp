@@ -44,9 +44,14 @@ std::vector<Factor> factors_of(const GridSizes& sizes) {
   for (const int dp : sizes.dp) {
     for (const int zero : {0, 1, 2, 3}) {
       if (dp == 1 && zero > 0) continue;
-      replicas.push_back({zero == 0 ? fmt::format("dp {}", dp) : fmt::format("dp {} zero {}", dp, zero),
-                          {fmt::format("parallel.dp={}", dp), fmt::format("parallel.zero={}", zero)},
-                          dp});
+      const auto add = [&](std::string name, int group) {
+        replicas.push_back({std::move(name),
+                            {fmt::format("parallel.dp={}", dp), fmt::format("parallel.zero={}", zero),
+                             fmt::format("parallel.zero_group={}", group)},
+                            dp});
+      };
+      add(zero == 0 ? fmt::format("dp {}", dp) : fmt::format("dp {} zero {}", dp, zero), 0);
+      if (zero > 0 && dp > 2 && dp % 2 == 0) add(fmt::format("dp {} zero {} among {}", dp, zero, dp / 2), dp / 2);
     }
   }
   for (const int tp : sizes.tp) {
@@ -149,6 +154,7 @@ std::string case_text(const ParallelOptions& p) {
   if (p.virtual_stages > 1) text += fmt::format(" x {}", p.virtual_stages);
   text += fmt::format("  {} microbatch{}", p.microbatches, p.microbatches == 1 ? "" : "es");
   if (p.zero > 0) text += fmt::format("  zero {}", p.zero);
+  if (p.mesh.num_near() < p.mesh.dp) text += fmt::format(" among {}", p.mesh.dp_near);
   if (p.recompute != Recompute::kNone) text += fmt::format("  recompute {}", recompute_name(p.recompute));
   if (p.sequence_parallel) text += "  sequence_parallel";
   return text;

@@ -9,8 +9,8 @@
 namespace triptych::training {
 
 /// What a grid of [parallel] is made of, beside every schedule with each number of virtual stages up to 2, every
-/// parallel.zero where there are replicas, sequence parallelism where there is tensor parallelism, and every
-/// recomputation. Each list begins with 1.
+/// parallel.zero where there are replicas, of four or more also among half of them, sequence parallelism where there is
+/// tensor parallelism, and every recomputation. Each list begins with 1.
 struct GridSizes {
   std::vector<int> pp{1, 2, 4}, dp{1, 2}, cp{1, 2}, tp{1, 2}, microbatches{1, 2, 4};
 };

@@ -135,6 +135,19 @@ TEST_P(ParallelEqualsSerial, WhereNothingDivides) {
   }
 }
 
+// Two of four replicas have a copy among them of what ZeRO shares out.
+TEST_P(ParallelEqualsSerial, WherePiecesStayWithinNeighbourhoods) {
+  const std::vector<ParallelOptions> cases{
+      {.mesh = {.dp = 4, .dp_near = 2}, .microbatches = 2, .zero = 3},
+      {.mesh = {.pp = 2, .dp = 4, .dp_near = 2}, .schedule = "1f1b", .microbatches = 2, .zero = 2},
+      {.mesh = {.dp = 4, .tp = 2, .dp_near = 2}, .sequence_parallel = true, .zero = 1}};
+  int turn = 0;
+  for (const ParallelOptions& parallel : fewer_if_sanitized(cases, 3)) {
+    if (can_have(parallel)) expect_parallel_equals_serial(GetParam(), parallel, turn, {});
+    ++turn;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Tasks, ParallelEqualsSerial,
                          ::testing::Values("contrastive", "classify", "caption", "coca", "masked_image", "masked_text",
                                            "answer", "align", "language", "detect", "ground"),
