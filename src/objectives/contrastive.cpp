@@ -1,6 +1,5 @@
 #include "objectives/contrastive.h"
 
-#include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -8,66 +7,14 @@
 #include "autograd/record.h"
 #include "kernels/contrastive.h"
 #include "kernels/elementwise.h"
-#include "kernels/matmul.h"
 #include "kernels/scalars.h"
+#include "objectives/contrastive_blocks.h"
 #include "objectives/presence.h"
 #include "ops/redistribute.h"
 #include "parallel/redistribute.h"
 
 namespace triptych::objectives {
 namespace {
-
-constexpr int64_t kBlockRows = 256;  // similarities of a block against 32,768 candidates take 32 MiB
-
-// One direction: queries [R, E] of this rank against all candidates [N, E].
-struct Direction {
-  Tensor dqueries, dcandidates;
-};
-
-using Block = void (*)(Stream&, const ContrastiveBlockArgs&);
-
-Direction evaluate(const Tensor& queries, const Tensor& candidates, int64_t first_label, Block block,
-                   ContrastiveBlockArgs common) {
-  Device& device = queries.device();
-  Stream& stream = device.stream();
-  const int64_t rows = queries.size(0), cols = candidates.size(0), width = queries.size(1);
-  Direction result{Tensor::empty(device, DType::kFloat32, queries.shape()),
-                   Tensor::zeros(device, DType::kFloat32, candidates.shape())};
-  const uint8_t* const row_present = common.row_present;
-  const Tensor dots = Tensor::empty(device, DType::kFloat32, Shape{std::min(rows, kBlockRows), cols});
-  for (int64_t begin = 0; begin < rows; begin += kBlockRows) {
-    const int64_t count = std::min(kBlockRows, rows - begin);
-    const float* query_rows = queries.data<float>() + begin * width;
-    matmul(stream, {.m = count,
-                    .n = cols,
-                    .k = width,
-                    .a = query_rows,
-                    .b = candidates.raw(),
-                    .transpose_b = true,
-                    .c = dots.raw()});
-    common.dots = dots.data<float>();
-    common.rows = count;
-    common.cols = cols;
-    common.label_begin = first_label + begin;
-    common.row_present = row_present == nullptr ? nullptr : row_present + begin;
-    block(stream, common);  // `dots` is now the gradient of the similarities
-    matmul(stream, {.m = count,
-                    .n = width,
-                    .k = cols,
-                    .a = dots.raw(),
-                    .b = candidates.raw(),
-                    .c = result.dqueries.data<float>() + begin * width});
-    matmul(stream, {.m = cols,
-                    .n = width,
-                    .k = count,
-                    .a = dots.raw(),
-                    .transpose_a = true,
-                    .b = query_rows,
-                    .c = result.dcandidates.raw(),
-                    .accumulate = true});
-  }
-  return result;
-}
 
 // The first of the sums' members, and where the others are.
 enum Sum : int64_t { kLoss, kDLogScale, kDLogScaleMagnitude, kDBias, kDBiasMagnitude };
@@ -115,74 +62,72 @@ class Contrastive : public Objective {
 };
 
 Variable Contrastive::loss(std::span<const Variable> slots, const Fields& fields, const Pass& pass) {
-  const Variable &image = slots[0], &text = slots[1];
-  const Layout gathered;  // Replicate everywhere
-  const int64_t batch = image.global_shape()[0];
-  Shape begin;
-  local_shape(image.global_shape(), image.layout(), pass.mesh, &begin);
-  const Variable all_text = redistribute(text, gathered, pass.mesh);
-  const Tensor image_rows = image.tensor().contiguous(), text_rows = text.tensor().contiguous();
-  const bool symmetric = config_.kind == ContrastiveConfig::Kind::kInfoNce;
-  sums_ = Tensor::zeros(pass.device, DType::kFloat64, Shape{kNumContrastiveSums});
-  log_scale_of_loss_ = Tensor::empty(pass.device, DType::kFloat64, Shape{1});
-  widen(pass.device.stream(), log_scale_->compute.data<float>(), log_scale_of_loss_.data<double>(), 1);
-  ContrastiveBlockArgs common{.log_scale = log_scale_->compute.data<float>(),
-                              .bias = symmetric ? nullptr : bias_->compute.data<float>(),
-                              .coefficient = symmetric ? 0.5 : 1.0,
-                              .sums = reinterpret_cast<ContrastiveSums*>(sums_.data<double>())};
-  const Tensor own_pairs = present_samples(fields, config_.needs);
-  Tensor all_pairs;
-  if (own_pairs.defined()) {
-    all_pairs = redistribute(own_pairs, Shape{batch}, image.layout(), gathered, pass.mesh).contiguous();
-    num_pairs_ = Tensor::zeros(pass.device, DType::kFloat64, Shape{1});
-    count_present(pass.device.stream(), all_pairs.raw(), DType::kUInt8, batch, num_pairs_.data<double>());
-    common.row_present = own_pairs.data<uint8_t>();
-    common.col_present = all_pairs.data<uint8_t>();
-    common.num_pairs = num_pairs_.data<double>();
-  } else {
-    common.coefficient /= static_cast<double>(batch);
-  }
-  const Block block = symmetric ? info_nce_block : sigmoid_block;
+  Mesh& mesh = pass.mesh;
+  Device& device = pass.device;
+  // Ranks of `cp` and `tp` have the same samples: each takes all of the images, and its share of the texts.
+  const Layout rows = slots[0].layout();
+  const Layout shares =
+      on_mesh(rows.with(Axis::kCp, Placement::shard(0, 1)).with(Axis::kTp, Placement::shard(0, 2)), mesh);
+  Layout of_shares, of_all;  // what is summed over the shares, and over all ranks
+  for (const Axis axis : {Axis::kCp, Axis::kTp}) of_shares = of_shares.with(axis, Placement::partial());
+  of_all = on_mesh(of_shares.with(Axis::kDp, Placement::partial()), mesh);
+  const Layout of_images = on_mesh(of_shares.with(Axis::kDp, rows[Axis::kDp]), mesh);
+  const Variable image = redistribute(slots[0], rows, mesh), text = redistribute(slots[1], shares, mesh);
+  const Variable log_scale = pass.use(*log_scale_), bias = pass.use(bias_);
 
-  std::vector<Variable> inputs{image, all_text, pass.use(*log_scale_)};
-  const Direction to_text = evaluate(image_rows, all_text.tensor().contiguous(), begin[0], block, common);
-  std::vector<Tensor> gradients{to_text.dqueries, to_text.dcandidates};
-  if (symmetric) {
-    const Variable all_images = redistribute(image, gathered, pass.mesh);
-    const Direction to_image = evaluate(text_rows, all_images.tensor().contiguous(), begin[0], block, common);
-    gradients.push_back(to_image.dqueries);
-    gradients.push_back(to_image.dcandidates);
-    inputs.push_back(text);
-    inputs.push_back(all_images);
+  sums_ = Tensor::zeros(device, DType::kFloat64, Shape{kNumContrastiveSums});
+  log_scale_of_loss_ = Tensor::empty(device, DType::kFloat64, Shape{1});
+  widen(device.stream(), log_scale_->compute.data<float>(), log_scale_of_loss_.data<double>(), 1);
+  const bool symmetric = config_.kind == ContrastiveConfig::Kind::kInfoNce;
+  ContrastiveTerms terms{.log_scale = log_scale_->compute.data<float>(),
+                         .bias = symmetric ? nullptr : bias_->compute.data<float>(),
+                         .coefficient = symmetric ? 0.5 : 1.0,
+                         .sums = reinterpret_cast<ContrastiveSums*>(sums_.data<double>())};
+  ContrastiveRows all{.queries = image.tensor().contiguous(),
+                      .candidates = text.tensor(),
+                      .batch = image.global_shape()[0],
+                      .present = present_samples(fields, config_.needs)};
+  Shape first_image, first_text;
+  local_shape(image.global_shape(), rows, mesh, &first_image);
+  local_shape(text.global_shape(), shares, mesh, &first_text);
+  all.first = first_text[0] - first_image[0];
+  if (all.present.defined()) {
+    num_pairs_ = Tensor::zeros(device, DType::kFloat64, Shape{1});
+    count_present(device.stream(), all.present.raw(), DType::kUInt8, all.present.size(0), num_pairs_.data<double>());
+    const Layout of_samples = on_mesh(Layout().with(Axis::kDp, Placement::partial()), mesh);
+    num_pairs_ = redistribute(num_pairs_, Shape{1}, of_samples, Layout(), mesh);
+    terms.num_pairs = num_pairs_.data<double>();
   } else {
-    inputs.push_back(pass.use(*bias_));
+    terms.coefficient /= static_cast<double>(all.batch);
   }
-  const Layout partial = on_mesh(Layout().with(Axis::kDp, Placement::partial()), pass.mesh);
+  const ContrastiveNeeds needs{.queries = image.needs_gradient(),
+                               .candidates = text.needs_gradient(),
+                               .scalars = log_scale.needs_gradient() || (!symmetric && bias.needs_gradient())};
+  const ContrastiveGradients gradients = evaluate_in_blocks(config_.kind, all, terms, needs, mesh);
+
+  std::vector<Variable> inputs{image, text, log_scale};
+  if (!symmetric) inputs.push_back(bias);
   return record(
-      "contrastive_loss", std::move(inputs), sums_.slice(0, kLoss, 1), Shape{1}, partial,
-      [gradients, sums = sums_, rows = image.layout(), partial, symmetric](const Gradient& dy, InputGradients& in) {
+      "contrastive_loss", std::move(inputs), sums_.slice(0, kLoss, 1), Shape{1}, of_all,
+      [gradients, sums = sums_, of_images, shares, of_all, symmetric](const Gradient& dy, InputGradients& in) {
         // dL/dz times the gradient of the loss itself: 1, or what the loss is scaled by.
         const double* by = dy.tensor.data<double>();
         Stream& stream = dy.tensor.device().stream();
         const auto add = [&](int input, const Tensor& gradient, const Layout& layout) {
+          if (!in.needed(input)) return;
           scale_by(stream, gradient.data<float>(), by, gradient.num_elements());
           in.add(input, gradient, layout);
         };
         const auto add_scalar = [&](int input, Sum which) {
           if (!in.needed(input)) return;
-          GradientTarget target = in.target(input, dy.tensor.device(), partial);
+          GradientTarget target = in.target(input, dy.tensor.device(), of_all);
           if (target.assign) target.tensor.fill_zero();
           accumulate_doubles(stream, target.tensor.data<float>(), sums.data<double>() + which, by, 1);
         };
-        add(0, gradients[0], rows);
-        add(1, gradients[1], partial);
+        add(0, gradients.queries, of_images);
+        add(1, gradients.candidates, shares);
         add_scalar(2, kDLogScale);
-        if (symmetric) {
-          add(3, gradients[2], rows);
-          add(4, gradients[3], partial);
-        } else {
-          add_scalar(3, kDBias);
-        }
+        if (!symmetric) add_scalar(3, kDBias);
       });
 }
 

@@ -27,9 +27,9 @@ struct ContrastiveConfig {
 /// pairs in the global batch. Reports that too, as "pairs". Of fewer than two there is nothing to contrast: the loss
 /// and all its gradients are 0.
 ///
-/// Embeddings of the other modality are gathered over `dp` by `redistribute`; the loss is evaluated in blocks of rows,
-/// B_local x B_global similarities never exist at once, and its gradient is kept from the forward pass. Cost: 3 times
-/// (InfoNCE: 6) 2*B_local*B*E FLOPs, forward and backward together.
+/// Texts meet the images in blocks (contrastive_blocks.h), so neither all embeddings nor all similarities exist at
+/// once; gradients are kept from the forward pass, which makes those that are needed. Ranks of `cp` and `tp`, which
+/// have the same samples, share the texts out. The loss is Partial on `dp`, `cp` and `tp`.
 ObjectiveSpec contrastive_objective(const ContrastiveConfig& config, double weight = 1);
 
 }  // namespace triptych::objectives

@@ -40,8 +40,8 @@ class Objective {
   virtual void write_scalars(Stream& stream, double* scalars) const;
 
   /// Of the last loss, on this rank: for a scalar parameter's gradient the sum of its terms' magnitudes. The terms
-  /// cancel, so this, not the sum, is what rounding errors are to be compared with. Partial on `dp`. Waits for the
-  /// device.
+  /// cancel, so this, not the sum, is what rounding errors are to be compared with. Partial as the loss; 0 where no
+  /// gradient was asked for. Waits for the device.
   virtual std::map<std::string, double> gradient_magnitudes() const { return {}; }
 };
 

@@ -1,8 +1,10 @@
 // The rates of the kernels other than matrix products and attention, on one thread: bytes read and written, to be
 // compared with a memcpy's over as many bytes.
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include <benchmark/benchmark.h>
@@ -223,14 +225,29 @@ void contrastive(benchmark::State& state, bool sigmoid) {
   std::vector<float> dots(kept.size());
   const float log_scale = std::log(10.0f), bias = -10.0f;
   ContrastiveSums sums;
-  const ContrastiveBlockArgs args{
-      .dots = dots.data(), .rows = rows, .cols = cols, .log_scale = &log_scale, .bias = &bias, .sums = &sums};
+  const ContrastiveBlock block{.dots = dots.data(), .rows = rows, .cols = cols, .num_own = rows};
+  const ContrastiveTerms terms{.log_scale = &log_scale, .bias = &bias, .sums = &sums};
+  const float lowest = std::numeric_limits<float>::lowest();
+  std::vector<float> statistics(static_cast<std::size_t>(3 * (rows + cols)), lowest);
+  std::fill(statistics.begin() + 2 * (rows + cols), statistics.end(), 0.0f);
+  std::vector<float> softmax(statistics.size());
+  const auto of_statistics = [&](int64_t first) {
+    float* const data = statistics.data() + first;
+    return InfoNceStatistics{data, data + rows + cols, data + 2 * (rows + cols)};
+  };
+  const auto of_softmax = [&](int64_t first) {
+    float* const data = softmax.data() + first;
+    return InfoNceSoftmax{data, data + rows + cols, data + 2 * (rows + cols)};
+  };
   for (auto _ : state) {
     std::memcpy(dots.data(), kept.data(), kept.size() * sizeof(float));
     if (sigmoid) {
-      sigmoid_block(stream, args);
+      sigmoid_block(stream, block, terms);
     } else {
-      info_nce_block(stream, args);
+      info_nce_statistics(stream, block, terms, of_statistics(0), of_statistics(rows));
+      info_nce_softmax(stream, {.statistics = of_statistics(0), .n = rows, .softmax = of_softmax(0)}, terms);
+      info_nce_softmax(stream, {.statistics = of_statistics(rows), .n = rows, .softmax = of_softmax(rows)}, terms);
+      info_nce_gradients(stream, block, terms, of_softmax(0), of_softmax(rows));
     }
   }
   state.SetItemsProcessed(state.iterations() * rows * cols);

@@ -4,112 +4,12 @@
 #include <vector>
 
 #include "autograd/all_reducer.h"
+#include "contrastive_oracle.h"
 #include "parallel/in_process_group.h"
 #include "support/gradient_check.h"
 
 namespace triptych::test {
 namespace {
-
-using Kind = ContrastiveConfig::Kind;
-using Rows = std::vector<double>;
-
-constexpr float kBias = -3;
-
-struct Batch {
-  std::size_t size, width;
-  Rows image, text;
-  std::vector<bool> is_pair;  // of each sample; empty: all are
-
-  // The samples that are pairs.
-  std::vector<std::size_t> pairs() const {
-    std::vector<std::size_t> numbers;
-    for (std::size_t i = 0; i < size; ++i) {
-      if (is_pair.empty() || is_pair[i]) numbers.push_back(i);
-    }
-    return numbers;
-  }
-
-  double dot(std::size_t i, std::size_t t) const {
-    double sum = 0;
-    for (std::size_t e = 0; e < width; ++e) sum += image[i * width + e] * text[t * width + e];
-    return sum;
-  }
-};
-
-Batch make_batch(std::size_t size, std::size_t width) {
-  Batch batch{size, width, {}, {}, {}};
-  for (Rows* rows : {&batch.image, &batch.text}) {
-    const std::vector<float> values =
-        random_values(rows == &batch.image ? "image" : "text", static_cast<int64_t>(size * width));
-    for (std::size_t r = 0; r < size; ++r) {
-      double squares = 0;
-      for (std::size_t e = 0; e < width; ++e) squares += std::pow(values[r * width + e], 2);
-      for (std::size_t e = 0; e < width; ++e) {
-        rows->push_back(static_cast<float>(values[r * width + e] / std::sqrt(squares)));
-      }
-    }
-  }
-  return batch;
-}
-
-// Radford et al. 2021, figure 3: the mean of two cross-entropies, of rows and of columns. Of the pairs alone.
-double info_nce(const Batch& batch, double log_scale, double) {
-  const std::vector<std::size_t> pairs = batch.pairs();
-  double loss = 0;
-  for (const std::size_t r : pairs) {
-    double over_texts = 0, over_images = 0;
-    for (const std::size_t k : pairs) {
-      over_texts += std::exp(std::exp(log_scale) * (batch.dot(r, k) - batch.dot(r, r)));
-      over_images += std::exp(std::exp(log_scale) * (batch.dot(k, r) - batch.dot(r, r)));
-    }
-    loss += std::log(over_texts) + std::log(over_images);
-  }
-  return loss / 2 / static_cast<double>(pairs.size());
-}
-
-// Zhai et al. 2023, equation 1. Of the pairs alone.
-double sigmoid(const Batch& batch, double log_scale, double bias) {
-  const std::vector<std::size_t> pairs = batch.pairs();
-  double loss = 0;
-  for (const std::size_t i : pairs) {
-    for (const std::size_t t : pairs) {
-      const double logit = std::exp(log_scale) * batch.dot(i, t) + bias;
-      loss += std::log1p(std::exp(i == t ? -logit : logit));
-    }
-  }
-  return loss / static_cast<double>(pairs.size());
-}
-
-struct Expected {
-  double loss = 0, dlog_scale = 0, dbias = 0;
-  Rows dimage, dtext;
-};
-
-Expected expect(Batch batch, Kind kind, double log_scale) {
-  const auto loss = kind == Kind::kInfoNce ? info_nce : sigmoid;
-  const double h = 1e-5;
-  Expected expected;
-  expected.loss = loss(batch, log_scale, kBias);
-  expected.dlog_scale = (loss(batch, log_scale + h, kBias) - loss(batch, log_scale - h, kBias)) / (2 * h);
-  expected.dbias = (loss(batch, log_scale, kBias + h) - loss(batch, log_scale, kBias - h)) / (2 * h);
-  for (const auto& [rows, gradient] :
-       {std::pair{&batch.image, &expected.dimage}, std::pair{&batch.text, &expected.dtext}}) {
-    for (double& x : *rows) {
-      const double saved = x;
-      x = saved + h;
-      const double up = loss(batch, log_scale, kBias);
-      x = saved - h;
-      gradient->push_back((up - loss(batch, log_scale, kBias)) / (2 * h));
-      x = saved;
-    }
-  }
-  return expected;
-}
-
-Rows rows_of(const Rows& values, const Range& range, std::size_t width) {
-  const auto begin = values.begin() + range.begin * static_cast<int64_t>(width);
-  return {begin, begin + range.length * static_cast<int64_t>(width)};
-}
 
 Variable embeddings(Device& device, const Rows& values, const Batch& batch, const Layout& layout) {
   const std::vector<float> floats(values.begin(), values.end());
@@ -145,8 +45,9 @@ double pairs_reported(const ObjectiveSpec& spec, const Objective& objective, Dev
 
 // Loss and all gradients on every rank of a mesh against the double loops over the whole batch.
 void check(const MeshShape& shape, const Batch& batch, Kind kind, const Expected& expected) {
-  SCOPED_TRACE(fmt::format("dp {} tp {} batch {} pairs {}", shape.dp, shape.tp, batch.size, batch.pairs().size()));
-  run_ranks(shape.dp * shape.tp, [&](Group& world) {
+  SCOPED_TRACE(fmt::format("dp {} cp {} tp {} batch {} pairs {}", shape.dp, shape.cp, shape.tp, batch.size,
+                           batch.pairs().size()));
+  run_ranks(shape.dp * shape.cp * shape.tp, [&](Group& world) {
     Device device(1);
     Mesh mesh(world, shape, device);
     const Plan plan = tensor_parallel_plan();
@@ -170,7 +71,7 @@ void check(const MeshShape& shape, const Batch& batch, Kind kind, const Expected
     }
 
     double sum = loss.tensor().item<double>();
-    mesh.group(Axis::kDp).all_reduce(&sum, 1, DType::kFloat64, ReduceOp::kSum)->wait();
+    world.all_reduce(&sum, 1, DType::kFloat64, ReduceOp::kSum)->wait();
     const Tolerance bound = tolerance(DType::kFloat32);
     EXPECT_NEAR(sum, expected.loss, bound.summed * expected.loss);
 
@@ -188,8 +89,7 @@ void check(const MeshShape& shape, const Batch& batch, Kind kind, const Expected
 
     std::vector<double> magnitudes;
     for (const Parameter* p : parameters) magnitudes.push_back(objective->gradient_magnitudes().at(p->name));
-    mesh.group(Axis::kDp)
-        .all_reduce(magnitudes.data(), static_cast<int64_t>(magnitudes.size()), DType::kFloat64, ReduceOp::kSum)
+    world.all_reduce(magnitudes.data(), static_cast<int64_t>(magnitudes.size()), DType::kFloat64, ReduceOp::kSum)
         ->wait();
     EXPECT_NEAR(parameters[0]->gradient.tensor().item<float>(), expected.dlog_scale, bound.summed * magnitudes[0]);
     EXPECT_GE(magnitudes[0], std::abs(expected.dlog_scale) * (1 - bound.summed));
@@ -202,12 +102,16 @@ void check(const MeshShape& shape, const Batch& batch, Kind kind, const Expected
 
 class Contrastive : public ::testing::TestWithParam<Kind> {};
 
-// Batches that do not divide, one that leaves a rank without rows, and one of a single pair.
+// Ranks of `cp` and `tp` share the candidates out.
+const std::vector<MeshShape> kMeshes{
+    {}, {.dp = 2}, {.dp = 3}, {.tp = 3}, {.dp = 2, .tp = 2}, {.dp = 2, .cp = 3}, {.dp = 2, .cp = 2, .tp = 2}};
+
+// Batches that do not divide, one that leaves ranks without rows, and one of a single pair.
 TEST_P(Contrastive, EqualsDoubleLoopsOnEveryMesh) {
   for (const std::size_t size : {1, 4, 7, 12}) {
     const Batch batch = make_batch(size, 5);
     const Expected expected = expect(batch, GetParam(), std::log(8.0));
-    for (const MeshShape& shape : {MeshShape{}, MeshShape{.dp = 2}, MeshShape{.dp = 3}, MeshShape{.dp = 2, .tp = 2}}) {
+    for (const MeshShape& shape : kMeshes) {
       // The InfoNCE loss of one pair is 0, and so are its gradients: nothing to be relative to.
       if (size == 1 && GetParam() == Kind::kInfoNce) continue;
       check(shape, batch, GetParam(), expected);
@@ -230,10 +134,7 @@ TEST_P(Contrastive, IsThatOfThePairsAloneOnEveryMesh) {
           batch.text[i * batch.width + e] = -50;
         }
       }
-      for (const MeshShape& shape :
-           {MeshShape{}, MeshShape{.dp = 2}, MeshShape{.dp = 3}, MeshShape{.dp = 2, .tp = 2}}) {
-        check(shape, batch, GetParam(), expected);
-      }
+      for (const MeshShape& shape : kMeshes) check(shape, batch, GetParam(), expected);
     }
   }
 }
