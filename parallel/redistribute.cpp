@@ -6,8 +6,8 @@
 
 #include "base/checked.h"
 #include "kernels/elementwise.h"
-#include "kernels/strided.h"
 #include "parallel/group.h"
+#include "parallel/half_sums.h"
 #include "parallel/redistribute_plan.h"
 
 namespace triptych::parallel {
@@ -66,46 +66,12 @@ DType sum_dtype(DType dtype) {
   return is_half(dtype) ? DType::kFloat32 : dtype;
 }
 
-// Of 16-bit summands [ranks, count]: their sum in float32, in the order of the ranks, rounded once to `dtype`.
-void sum_summands(const Tensor& summands, void* to, DType dtype) {
-  const int64_t dims[] = {summands.size(1), summands.size(0)}, strides[] = {1, summands.size(1)};
-  sum_strided(summands.device().stream(), {.x = summands.raw(),
-                                           .dims = dims,
-                                           .strides = strides,
-                                           .num_kept = 1,
-                                           .out = to,
-                                           .dtype = summands.dtype(),
-                                           .out_dtype = dtype});
-}
-
-// 16-bit summands travel as they are, and each rank sums: half the bytes of a reduction in float32, and the same bits.
+// 16-bit summands travel as they are.
 Tensor all_reduce_halves(const Tensor& local, Group& group, DType dtype) {
-  const int64_t count = local.num_elements(), piece = ceil_div(count, group.size());
+  const auto sums = std::make_shared<HalfSums>(local, group, dtype);
+  sums->cross();
   Tensor result = Tensor::empty(local.device(), dtype, local.shape());
-  if (group.size() == 2) {  // the whole of the other's is no more than a half of both and a half of the sum
-    const Tensor summands = Tensor::empty(local.device(), local.dtype(), Shape{2, count});
-    std::shared_ptr<Pending> pending = group.all_gather(local.raw(), summands.raw(), count, local.dtype());
-    result.set_pending([pending, local, summands, to = result.raw(), dtype] {
-      pending->wait();
-      sum_summands(summands, to, dtype);
-    });
-    return result;
-  }
-  Tensor sent = local;
-  if (piece * group.size() != count) {
-    sent = Tensor::zeros(local.device(), local.dtype(), Shape{piece * group.size()});
-    sent.slice(0, 0, count).copy_from(local.view(Shape{count}));
-  }
-  const Tensor summands = Tensor::empty(local.device(), local.dtype(), Shape{group.size(), piece});
-  group.all_to_all(sent.raw(), summands.raw(), piece, local.dtype())->wait();
-  const Tensor sum = Tensor::empty(local.device(), dtype, Shape{piece});
-  sum_summands(summands, sum.raw(), dtype);
-  const Tensor sums = Tensor::empty(local.device(), dtype, Shape{piece * group.size()});
-  std::shared_ptr<Pending> pending = group.all_gather(sum.raw(), sums.raw(), piece, dtype);
-  result.set_pending([pending, sum, sums, to = result.raw(), bytes = result.num_bytes()] {
-    pending->wait();
-    sums.device().copy(to, sums.raw(), bytes);
-  });
+  result.set_pending([sums, to = result.raw(), dtype] { sums->finish(to, dtype); });
   return result;
 }
 

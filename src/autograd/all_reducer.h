@@ -1,26 +1,35 @@
 #pragma once
 
+#include <cstddef>
+#include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "autograd/reducer.h"
 #include "autograd/tied_gradients.h"
 #include "parallel/group.h"
+#include "parallel/half_sums.h"
 
 namespace triptych::autograd {
 
 /// Gradients that every rank of dp has whole: all-reduces, in buckets of neighbours that are summed over the same
 /// ranks. How each gradient comes out and how often each parameter is used is not declared but seen in the first
 /// step: that one's gradients are reduced when its backward has ended. From the second step on, a bucket starts as soon
-/// as all uses of its parameters have run, and the gradients lie in the buckets' memory. Buckets start in one order on
-/// every rank: last parameters first, as backward reaches them.
+/// as all uses of its parameters have run, and the gradients lie in the buckets' memory.
+///
+/// Neighbours are gradients that the first step completed one after the other, and buckets start in the order in which
+/// it completed them: one on every rank, which is checked. So none waits for what comes later: not for that of another
+/// tower, nor for one of few gradients from everywhere, such as norms under sequence parallelism.
 class AllReducer final : public Reducer {
  public:
   /// Each gradient of a bucket begins at a multiple of 256 bytes from the bucket's begin.
-  AllReducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters, int64_t bucket_bytes);
+  ///   wire   see make_reducer; what is summed over other axes alone travels as it is
+  AllReducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters, int64_t bucket_bytes,
+             DType wire = DType::kFloat32);
 
-  void relearn() override { buckets_.clear(); }
+  void relearn() override;
   void begin_step() override;
   void poll() override;
   void finish() override;
@@ -33,22 +42,36 @@ class AllReducer final : public Reducer {
   };
   struct Bucket {
     Group* group = nullptr;  // null: nothing to sum
+    bool is_over_dp = false;
     Tensor memory;
     std::vector<Member> members;
-    std::shared_ptr<Pending> pending;
+    std::shared_ptr<Pending> pending;  // of sums in float32
+    std::optional<HalfSums> halves;    // of others
   };
 
+  std::vector<Parameter*> order_of_completion() const;
+  void require_same_order(const std::vector<Parameter*>& order) const;
+  void look_at_uses();
   void arrange();
   bool is_ready(const Bucket& bucket) const;
   void start(Bucket& bucket);
+  void start_halves(Bucket& bucket);
+  void land();
 
   Device* device_;
   Mesh* mesh_;
   std::vector<Parameter*> parameters_;
   TiedGradients tied_;
   int64_t bucket_elements_;
-  std::vector<Bucket> buckets_;  // empty until the first step has ended
+  DType wire_;
+  bool has_plan_ = false;        // from the end of the first step on
+  std::vector<Bucket> buckets_;  // none where nothing is trained
   std::size_t next_ = 0;
+  // Of the first step, by parameter: after how many operations its last use had run, and how many it has had.
+  std::vector<int64_t> last_use_;
+  std::vector<int> seen_uses_;
+  int64_t num_polls_ = 0;
+  std::deque<Bucket*> flights_;  // whose halves are on their way
 };
 
 }  // namespace triptych::autograd

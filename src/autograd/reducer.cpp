@@ -6,12 +6,12 @@
 namespace triptych::autograd {
 
 std::unique_ptr<Reducer> make_reducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters,
-                                      int64_t bucket_bytes, GradientsAre gradients) {
+                                      int64_t bucket_bytes, GradientsAre gradients, DType wire) {
   if (gradients == GradientsAre::kWhole) {
-    return std::make_unique<AllReducer>(device, mesh, parameters, bucket_bytes);
+    return std::make_unique<AllReducer>(device, mesh, parameters, bucket_bytes, wire);
   }
-  return std::make_unique<ScatterReducer>(device, mesh, parameters, bucket_bytes,
-                                          gradients == GradientsAre::kDispersed);
+  return std::make_unique<ScatterReducer>(device, mesh, parameters, bucket_bytes, gradients == GradientsAre::kDispersed,
+                                          wire);
 }
 
 }  // namespace triptych::autograd

@@ -42,8 +42,10 @@ enum class GradientsAre : uint8_t {
 
 /// Collective over the pipeline; sets the parameters' `is_first_copy`.
 ///   bucket_bytes   bounds the gradients that are reduced together, where it is more than one
+///   wire           float32, or the 16-bit type in which sums over dp travel: each summand is rounded to it, and summed
+///                  in float32; among more than two ranks of an all-reduce the sum is rounded once more
 /// The parameters and the mesh must outlive it.
 std::unique_ptr<Reducer> make_reducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters,
-                                      int64_t bucket_bytes, GradientsAre gradients);
+                                      int64_t bucket_bytes, GradientsAre gradients, DType wire = DType::kFloat32);
 
 }  // namespace triptych::autograd

@@ -24,12 +24,13 @@ AxisSet without_dp(AxisSet axes) {
 }  // namespace
 
 ScatterReducer::ScatterReducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters, int64_t bucket_bytes,
-                               bool is_dispersed)
+                               bool is_dispersed, DType wire)
     : device_(&device),
       mesh_(&mesh),
       tied_(mesh, parameters),
       bucket_elements_(std::max<int64_t>(1, bucket_bytes / 4)),
-      is_dispersed_(is_dispersed) {
+      is_dispersed_(is_dispersed),
+      wire_(wire) {
   for (auto it = parameters.rbegin(); it != parameters.rend(); ++it) {
     places_.push_back({.parameter = *it,
                        .num_elements = largest_piece((*it)->global_shape, (*it)->layout, mesh.shape()).num_elements()});
@@ -37,9 +38,10 @@ ScatterReducer::ScatterReducer(Device& device, Mesh& mesh, std::span<Parameter* 
 }
 
 ScatterReducer::~ScatterReducer() {
-  for (const Flight& flight : flights_) {  // of a step that failed
+  for (Flight& flight : flights_) {  // of a step that failed
     try {
       flight.pending->wait();
+      if (flight.far_sums) flight.far_sums->wait();
     } catch (const Error&) {
     }
   }
@@ -66,7 +68,10 @@ bool ScatterReducer::may_leave(const Place& place) const {
 
 void ScatterReducer::poll() {
   mesh_->progress();
-  while (!flights_.empty() && flights_.front().has_crossed && flights_.front().pending->test()) land();
+  const auto has_come = [](Flight& flight) {
+    return flight.far_sums ? flight.far_sums->test() : flight.has_crossed && flight.pending->test();
+  };
+  while (!flights_.empty() && has_come(flights_.front())) land();
   std::array<int64_t, 8> elements{};  // that may leave, by the axes over which they are to be summed
   std::array<std::vector<std::size_t>, 8> ready;
   for (std::size_t i = 0; i < places_.size(); ++i) {
@@ -108,21 +113,49 @@ void ScatterReducer::scatter(AxisSet axes, const std::vector<std::size_t>& place
   while (flights_.size() >= kMostFlights) land();
   const int64_t row = rows.row_elements();
   // What lies between the pieces is summed with them: zeros.
-  const Tensor sent = Tensor::zeros(*device_, DType::kFloat32, Shape{num_ranks * row}, MemoryPart::kGradients);
-  for (std::size_t k = 0; k < places.size(); ++k) rows.to_rows(gradients[k], k, sent);
+  const Tensor sent = Tensor::zeros(*device_, wire_, Shape{num_ranks * row}, MemoryPart::kGradients);
+  for (std::size_t k = 0; k < places.size(); ++k) rows.to_rows(gradients[k].to(wire_), k, sent);
   const Tensor received = Tensor::empty(*device_, DType::kFloat32, Shape{row}, MemoryPart::kGradients);
-  std::shared_ptr<Pending> pending =
-      group.reduce_scatter(sent.raw(), received.raw(), row, DType::kFloat32, ReduceOp::kSum);
-  flights_.push_back({std::move(rows), places, sent, received, std::move(pending), mesh_->far_dp().size() == 1});
+  Tensor summands;
+  std::shared_ptr<Pending> pending;
+  if (wire_ == DType::kFloat32) {
+    pending = group.reduce_scatter(sent.raw(), received.raw(), row, DType::kFloat32, ReduceOp::kSum);
+  } else {
+    summands = Tensor::empty(*device_, wire_, Shape{num_ranks, row}, MemoryPart::kGradients);
+    pending = group.all_to_all(sent.raw(), summands.raw(), row, wire_);
+  }
+  flights_.push_back({.rows = std::move(rows),
+                      .places = places,
+                      .sent = sent,
+                      .received = received,
+                      .summands = summands,
+                      .pending = std::move(pending),
+                      .has_crossed = mesh_->far_dp().size() == 1,
+                      .far_sums = {}});
 }
 
 // Summed among near ranks, it is summed with what other neighbourhoods have. That begins where the program says, not
 // when the first sum happens to be there: ranks must agree in which order their groups' operations stand.
 void ScatterReducer::cross(Flight& flight) {
+  if (flight.far_sums) return flight.far_sums->cross();
   if (std::exchange(flight.has_crossed, true)) return;
+  receive(flight);
+  Group& group = mesh_->far_dp();
+  const Tensor& sums = flight.received;
+  if (wire_ == DType::kFloat32) {
+    flight.pending = group.all_reduce(sums.raw(), sums.num_elements(), DType::kFloat32, ReduceOp::kSum);
+  } else {
+    flight.far_sums.emplace(sums.to(wire_), group, wire_, MemoryPart::kGradients);
+  }
+}
+
+// Waits for what is on its way, and leaves its sum in `received`.
+void ScatterReducer::receive(Flight& flight) {
+  if (flight.far_sums) return flight.far_sums->finish(flight.received.raw(), DType::kFloat32);
   flight.pending->wait();
-  flight.pending =
-      mesh_->far_dp().all_reduce(flight.received.raw(), flight.rows.row_elements(), DType::kFloat32, ReduceOp::kSum);
+  if (!flight.summands.defined()) return;
+  sum_summands(flight.summands, flight.received.raw(), DType::kFloat32);
+  flight.summands = Tensor();
 }
 
 // The oldest on its way has come.
@@ -130,7 +163,7 @@ void ScatterReducer::land() {
   Flight flight = std::move(flights_.front());
   flights_.pop_front();
   cross(flight);
-  flight.pending->wait();
+  receive(flight);
   for (std::size_t k = 0; k < flight.places.size(); ++k) {
     add_piece(places_[flight.places[k]], flight.rows.in_row(flight.received, k, mesh_->near_dp().rank()));
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "autograd/reducer.h"
 #include "autograd/tied_gradients.h"
 #include "parallel/group.h"
+#include "parallel/half_sums.h"
 
 namespace triptych::autograd {
 
@@ -26,8 +28,9 @@ class ScatterReducer final : public Reducer {
   ///   is_dispersed   a gradient leaves as soon as a bucket's worth is there, be it in summands, as those of several
   ///                  microbatches; else once all uses of its parameter in the step have run, which the first step
   ///                  shows
+  ///   wire           see make_reducer; sums over neighbourhoods travel in it as well, rounded once more
   ScatterReducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters, int64_t bucket_bytes,
-                 bool is_dispersed);
+                 bool is_dispersed, DType wire = DType::kFloat32);
   ~ScatterReducer() override;
 
   void relearn() override;
@@ -47,13 +50,16 @@ class ScatterReducer final : public Reducer {
     PieceRows rows;
     std::vector<std::size_t> places;
     Tensor sent, received;
+    Tensor summands;  // in 16 bits, whose sums are to be `received`
     std::shared_ptr<Pending> pending;
-    bool has_crossed;  // is being summed over neighbourhoods, the last part of its way
+    bool has_crossed;                  // is being summed over neighbourhoods, the last part of its way
+    std::optional<HalfSums> far_sums;  // if that is in 16 bits
   };
 
   bool may_leave(const Place& place) const;
   void scatter(AxisSet axes, const std::vector<std::size_t>& places);
   void cross(Flight& flight);
+  void receive(Flight& flight);
   void land();
   void add_piece(Place& place, const Tensor& piece);
   void sum_over_others();
@@ -64,6 +70,7 @@ class ScatterReducer final : public Reducer {
   TiedGradients tied_;
   int64_t bucket_elements_;
   bool is_dispersed_;
+  DType wire_;
   std::deque<Flight> flights_;
 };
 

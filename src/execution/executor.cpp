@@ -70,7 +70,8 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
   reducer_ = make_reducer(device, mesh, store.all(), options.bucket_bytes,
                           !is_sharded                             ? GradientsAre::kWhole
                           : options.zero == Zero::kOptimizerState ? GradientsAre::kScattered
-                                                                  : GradientsAre::kDispersed);
+                                                                  : GradientsAre::kDispersed,
+                          options.gradient_dtype);
   if (is_sharded) {
     std::vector<std::vector<Parameter*>> units;
     for (const BlockParameters& block : mine) units.push_back(block.parameters);

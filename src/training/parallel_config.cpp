@@ -140,6 +140,13 @@ void read_parallel(ConfigReader& reader, ParallelOptions& p, std::string& recomp
   reader.read("parallel.bucket_mb", p.bucket_mb, "MiB of gradients that are reduced together.")
       .positive()
       .at_most(65536);
+  reader
+      .read("parallel.gradient_dtype", p.gradient_dtype,
+            "In what gradients travel to be summed over dp. bf16: half the bytes; each rank's are rounded to 8 bits of "
+            "precision first, the sums are taken in fp32.")
+      .one_of({"fp32", "bf16"})
+      .also_called({"grad_reduce_in_fp32", "reduce_dtype", "accumulate_allreduce_grads_in_fp32",
+                    "gradient_reduce_dtype", "communication_data_type", "grad_reduce_dtype"});
 }
 
 namespace {

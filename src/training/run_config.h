@@ -40,6 +40,7 @@ struct ParallelOptions {
   std::vector<std::string> full_blocks;  ///< that selective recomputation recomputes in full; no key: see fit_memory
   double memory_budget_mb = 0;           ///< of a rank's device; 0: none
   double bucket_mb = 8;
+  std::string gradient_dtype = "fp32";  ///< or "bf16"
 };
 
 /// "pp 1 x dp 4 x cp 1 x tp 2, ZeRO 2"; without the last where ranks of dp share nothing out.

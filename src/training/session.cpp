@@ -74,13 +74,15 @@ Session::Session(const RunConfig& config, Group& world, const RankPlace& place, 
   if (config.training.tf32) allow_tf32(device_.stream(), true);
   const std::vector<ObjectiveSpec> objectives = config.task->objectives();
   const Schedule schedule = schedule_of(config);
-  const ExecutionOptions options{.dtype = config.training.precision,
-                                 .recompute = config.parallel.recompute,
-                                 .full_blocks = config.parallel.full_blocks,
-                                 .seed = config.run.seed,
-                                 .bucket_bytes = static_cast<int64_t>(config.parallel.bucket_mb * (1 << 20)),
-                                 .zero = static_cast<Zero>(config.parallel.zero),
-                                 .cuts = config.parallel.cuts};
+  const ExecutionOptions options{
+      .dtype = config.training.precision,
+      .recompute = config.parallel.recompute,
+      .full_blocks = config.parallel.full_blocks,
+      .seed = config.run.seed,
+      .bucket_bytes = static_cast<int64_t>(config.parallel.bucket_mb * (1 << 20)),
+      .gradient_dtype = config.parallel.gradient_dtype == "bf16" ? DType::kBFloat16 : DType::kFloat32,
+      .zero = static_cast<Zero>(config.parallel.zero),
+      .cuts = config.parallel.cuts};
   // A rank may lack the memory for its part of the model.
   together(world, [&] {
     executor_ = std::make_unique<Executor>(device_, mesh_, plan_, store_, model_, objectives, schedule, options);

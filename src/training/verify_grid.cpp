@@ -157,6 +157,7 @@ std::string case_text(const ParallelOptions& p) {
   if (p.mesh.num_near() < p.mesh.dp) text += fmt::format(" among {}", p.mesh.dp_near);
   if (p.recompute != Recompute::kNone) text += fmt::format("  recompute {}", recompute_name(p.recompute));
   if (p.sequence_parallel) text += "  sequence_parallel";
+  if (p.gradient_dtype != "fp32") text += "  gradients in " + p.gradient_dtype;
   return text;
 }
 

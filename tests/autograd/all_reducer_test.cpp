@@ -48,8 +48,8 @@ struct Case {
 
 class ReducerTest : public ::testing::TestWithParam<Case> {};
 
-// Ranks reach the parameters in different orders, as they may when work is scheduled otherwise. The group finds it out
-// if one starts another bucket than the others. Parameter 2 is reached on no rank.
+// From the second step on, ranks reach the parameters in different orders, as they may when work is scheduled
+// otherwise. The group finds it out if one starts another bucket than the others. Parameter 2 is reached on no rank.
 TEST_P(ReducerTest, SumsOverTheRanksInOneOrderOfBuckets) {
   const auto& [num_ranks, bucket_bytes] = GetParam();
   run_ranks(num_ranks, [&, bytes = bucket_bytes, n = num_ranks](Group& world) {
@@ -62,7 +62,7 @@ TEST_P(ReducerTest, SumsOverTheRanksInOneOrderOfBuckets) {
       reducer.begin_step();
       for (int m = 0; m < kMicrobatches; ++m) {
         for (int k = 0; k < kParameters; ++k) {
-          const int i = world.rank() % 2 == 0 ? kParameters - 1 - k : (k * 3 + step) % kParameters;
+          const int i = world.rank() % 2 == 0 || step == 0 ? kParameters - 1 - k : (k * 3 + step) % kParameters;
           if (i == 2) continue;
           use(*owned[static_cast<std::size_t>(i)], on_mesh(kOverDp, mesh), world.rank(), i, m, [&] { reducer.poll(); });
         }
@@ -231,6 +231,75 @@ TEST(ReducerBuckets, AreReducedWhileBackwardGoesOnFromTheSecondStepOn) {
     EXPECT_EQ(first_of(*owned[4]), both(4));
     reducer.finish();
     EXPECT_EQ(first_of(*owned[0]), 0.0f);
+  });
+}
+
+// What the first step completes first starts first, wherever it stands among the parameters.
+TEST(ReducerBuckets, StartInTheOrderInWhichTheFirstStepCompletedThem) {
+  run_ranks(2, [](Group& world) {
+    Device device(1);
+    Mesh mesh(world, {.dp = 2}, device);
+    const Owned owned = make_parameters(device);
+    AllReducer reducer(device, mesh, pointers(owned), 1);
+    const auto use_one = [&](int i) {
+      use(*owned[static_cast<std::size_t>(i)], kOverDp, world.rank(), i, 0, [&] { reducer.poll(); });
+    };
+    const std::vector<int> order{3, 0, 6, 1, 5, 2, 4};
+    reducer.begin_step();
+    use_one(4);  // its first use of two
+    for (const int i : order) use_one(i);
+    reducer.finish();
+    reducer.begin_step();
+    use_one(4);
+    for (const int i : order) {
+      use_one(i);
+      world.barrier();
+      const auto all = [&] { return (i == 4 ? 2 : 1) * (summand(0, i, 0, 0) + summand(1, i, 0, 0)); };
+      for (int k = 0; k < 1000 && first_of(*owned[static_cast<std::size_t>(i)]) != all(); ++k) reducer.poll();
+      EXPECT_EQ(first_of(*owned[static_cast<std::size_t>(i)]), all()) << "p" << i;
+    }
+    reducer.finish();
+  });
+}
+
+// A bucket that takes gradients from everywhere, here those that need no sum, is complete late: the others do not wait
+// for it.
+TEST(ReducerBuckets, DoNotWaitForOnesThatAreCompleteLater) {
+  run_ranks(2, [](Group& world) {
+    Device device(1);
+    Mesh mesh(world, {.dp = 2}, device);
+    const Owned owned = make_parameters(device);
+    AllReducer reducer(device, mesh, pointers(owned), 1 << 20);
+    const auto use_one = [&](int i) {
+      use(*owned[static_cast<std::size_t>(i)], i == 6 || i == 0 ? Layout() : kOverDp, world.rank(), i, 0,
+          [&] { reducer.poll(); });
+    };
+    reducer.begin_step();
+    for (int i = kParameters - 1; i >= 0; --i) use_one(i);
+    reducer.finish();
+    reducer.begin_step();
+    for (int i = kParameters - 1; i >= 1; --i) use_one(i);
+    world.barrier();
+    const float both = summand(0, 3, 0, 0) + summand(1, 3, 0, 0);
+    for (int k = 0; k < 1000 && first_of(*owned[3]) != both; ++k) reducer.poll();
+    EXPECT_EQ(first_of(*owned[3]), both);
+    use_one(0);
+    reducer.finish();
+  });
+}
+
+TEST(ReducerBuckets, RefuseRanksThatCompleteThemInDifferentOrders) {
+  run_ranks(2, [](Group& world) {
+    Device device(1);
+    Mesh mesh(world, {.dp = 2}, device);
+    const Owned owned = make_parameters(device);
+    AllReducer reducer(device, mesh, pointers(owned), 1);
+    reducer.begin_step();
+    for (int k = 0; k < kParameters; ++k) {
+      const int i = world.rank() == 0 ? k : kParameters - 1 - k;
+      use(*owned[static_cast<std::size_t>(i)], kOverDp, world.rank(), i, 0, [&] { reducer.poll(); });
+    }
+    EXPECT_THROW(reducer.finish(), InternalError);
   });
 }
 
