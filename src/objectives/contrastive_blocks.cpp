@@ -80,20 +80,21 @@ class Evaluation {
 
   // The blocks: alike on the ranks of `dp`, of which some may have fewer candidates.
   void share_out() {
+    int64_t total = 0;
     for (int rank = 0; rank < num_ranks(); ++rank) {
       int64_t share = shard_range(rows_.batch, num_ranks(), rank).length;
       for (const Axis axis : {Axis::kCp, Axis::kTp}) {
         share = shard_range(share, mesh_.size(axis), mesh_.rank(axis)).length;
       }
       most_candidates_ = std::max(most_candidates_, share);
-      total_candidates_ += share;
+      total += share;
     }
+    is_ragged_ = total != most_candidates_ * num_ranks();
     const int64_t num_blocks = (most_candidates_ * num_ranks() + sizes_.candidates - 1) / sizes_.candidates;
     const int64_t length = num_blocks == 0 ? 0 : (most_candidates_ + num_blocks - 1) / num_blocks;
     for (int64_t begin = 0; begin < most_candidates_; begin += length) {
       blocks_.push_back({begin, std::min(length, most_candidates_ - begin)});
     }
-    is_ragged_ = total_candidates_ != most_candidates_ * num_ranks();
     candidates_ = padded(rows_.candidates);
   }
 
@@ -117,6 +118,10 @@ class Evaluation {
     const Tensor all = redistribute(own, Shape{most_candidates_ * num_ranks()}, over_dp_, Layout(), mesh_)
                            .view(Shape{num_ranks(), most_candidates_});
     for (const Block& block : blocks_) present_.push_back(all.slice(1, block.begin, block.length).contiguous());
+  }
+
+  const uint8_t* candidate_flags(std::size_t number) const {
+    return present_.empty() ? nullptr : present_[number].data<uint8_t>();
   }
 
   Tensor gathered(const Block& block) const {
@@ -154,7 +159,7 @@ class Evaluation {
       ContrastiveBlock tile{.dots = dots.data<float>(), .rows = count, .cols = cols};
       set_own(tile, begin, blocks_[number]);
       tile.row_present = flags(rows_.present, begin);
-      tile.col_present = present_.empty() ? nullptr : flags(present_[number], 0);
+      tile.col_present = candidate_flags(number);
       visit(tile, begin);
       mesh_.progress();
     }
@@ -212,13 +217,14 @@ class Evaluation {
       });
       if (!needs_.candidates) return;
       take_home(sent, sent_number);
-      sent = redistribute(dcandidates, dcandidates.shape(), on_mesh(partial(Axis::kDp), mesh_), over_dp_, mesh_);
+      const Layout summands = on_mesh(Layout().with(Axis::kDp, Placement::partial()), mesh_);
+      sent = redistribute(dcandidates, dcandidates.shape(), summands, over_dp_, mesh_);
       sent_number = number;
     });
     take_home(sent, sent_number);
   }
 
-  // A block's gradients of this rank's candidates.
+  // What was sent last: a block's gradients of this rank's candidates.
   void take_home(Tensor& sent, std::size_t number) const {
     const Tensor gradient = std::exchange(sent, Tensor());
     if (!gradient.defined()) return;
@@ -226,10 +232,6 @@ class Evaluation {
     const int64_t count = std::min(blocks_[number].length, num_candidates_ - begin);
     if (count <= 0) return gradient.wait();
     gradients_.candidates.slice(0, begin, count).copy_from(gradient.slice(0, 0, count));
-  }
-
-  static Layout partial(Axis axis, ReduceOp reduce = ReduceOp::kSum) {
-    return Layout().with(axis, Placement::partial(reduce));
   }
 
   // What all ranks of the axes have met, from what each has.
@@ -277,7 +279,7 @@ class Evaluation {
       info_nce_softmax(stream_,
                        {.statistics = of_cols.from(column),
                         .n = block.length * num_ranks(),
-                        .present = present_.empty() ? nullptr : flags(present_[number], 0),
+                        .present = candidate_flags(number),
                         .softmax = from(col_softmax, column),
                         .counted_begin = own_column(block),
                         .num_counted = std::clamp<int64_t>(num_candidates_ - block.begin, 0, block.length)},
@@ -299,9 +301,9 @@ class Evaluation {
   ContrastiveBlockSizes sizes_;
   int64_t num_queries_, num_candidates_, width_;
   Layout over_dp_;
-  int64_t most_candidates_ = 0, total_candidates_ = 0;  // of this share: on a rank of `dp`, and on all
-  bool is_ragged_ = false;
-  Tensor candidates_;  // padded to the most
+  int64_t most_candidates_ = 0;  // of this share on a rank of `dp`
+  bool is_ragged_ = false;       // some ranks have fewer
+  Tensor candidates_;            // padded to the most
   std::vector<Block> blocks_;
   std::vector<Tensor> present_;  // uint8, by block
   Tensor at_hand_;               // the candidates of the next block

@@ -11,7 +11,7 @@ namespace triptych::objectives {
 /// every candidate once: ranks of `dp` have different queries, and those of `cp` and `tp`, which have the same ones,
 /// share out the candidates.
 struct ContrastiveRows {
-  Tensor queries;     ///< float32 [R, E]: the batch over `dp`
+  Tensor queries;     ///< float32 [R, E], packed: the batch over `dp`
   Tensor candidates;  ///< float32 [C, E]: of the same samples, this rank's share over `cp`, then `tp`
   int64_t first = 0;  ///< candidate i is query `first + i`'s own
   int64_t batch = 0;  ///< of all ranks
@@ -43,8 +43,8 @@ struct ContrastiveBlockSizes {
 /// Memory: beside what it returns at most two blocks of candidates and two of gradients, B*E floats each with
 /// B = min(candidates of a share, max(4096, dp)), 256*B similarities, and of InfoNCE 6 floats a query and candidate.
 /// Cost, with N candidates in a share, and of cp*tp shares: 6*R*N*E FLOPs, of InfoNCE 8; 2 without gradients. Gathers
-/// N*E floats over `dp`, of InfoNCE all but one block once more, and reduce-scatters as many.
-/// Collective over `dp`, and of InfoNCE over `cp` and `tp` (two floats a query): by `redistribute`, in an order that
+/// N*E floats over `dp`, of InfoNCE all but one block once more, and reduce-scatters N*E.
+/// Collective over `dp`, and of InfoNCE over `cp` and `tp` (three floats a query): by `redistribute`, in an order that
 /// depends on sizes alone.
 /// Source: Gao et al. 2021, Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, for the loss apart
 /// from the towers; Milakov and Gimelshein 2018 for the softmax in blocks.
