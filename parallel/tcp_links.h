@@ -13,8 +13,9 @@ struct TcpLink {
   std::string id;    ///< both addresses with their ports: the same for as long as the connection lives
   std::string own;   ///< this machine's address
   std::string peer;  ///< the other one's
-  /// True if something was sent, or the connection asked for, that the other machine's system has not acknowledged.
-  /// That system does so whatever its processes do, a stopped one's too.
+  /// True if something was sent, or the connection asked for, that the other machine's system has not acknowledged, or
+  /// if there is no way to it on which to send what waits. That system acknowledges whatever its processes do, stopped
+  /// ones too.
   bool is_unacknowledged = false;
   uint64_t acknowledged_bytes = 0, received_bytes = 0;
 };
