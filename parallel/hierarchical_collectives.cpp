@@ -64,6 +64,14 @@ GroupMachines GroupMachines::of(std::span<const int> numbers, int rank) {
   return result;
 }
 
+HierarchicalCollectives::Options HierarchicalCollectives::options_for(const GroupMachines& machines) {
+  constexpr int64_t kMessageBytes = 32 << 10, kSmallest = 64 << 10, kLargest = 1 << 20, kOnTheirWay = 4 << 20;
+  Options options;
+  options.slot_bytes = std::clamp(kMessageBytes * machines.num_carriers * machines.count(), kSmallest, kLargest);
+  options.num_slots = static_cast<int>(std::clamp<int64_t>(kOnTheirWay / options.slot_bytes, 8, 64));
+  return options;
+}
+
 bool HierarchicalCollectives::takes(const Operation& operation) {
   return operation.is_collective() && operation.kind != Kind::kAllToAll;
 }

@@ -197,7 +197,7 @@ void MpiGroup::share_with(const std::vector<int>& machines) {
   const std::vector<int>& here = all.ranks[static_cast<std::size_t>(all.own)];
   const bool is_one_machine = all.count() == 1;
   const SharedCollectives::Options shared_options;
-  const HierarchicalCollectives::Options options;
+  const HierarchicalCollectives::Options options = HierarchicalCollectives::options_for(all);
   const std::size_t bytes = is_one_machine ? SharedCollectives::segment_bytes(size(), shared_options)
                                            : HierarchicalCollectives::segment_bytes(all, options);
   const auto check = [this](int code, std::string_view call) { check_mpi(code, identity()->where(), call); };

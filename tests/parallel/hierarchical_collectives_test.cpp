@@ -1,0 +1,296 @@
+#include "parallel/hierarchical_collectives.h"
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <set>
+#include <stdexcept>
+#include <thread>
+#include <tuple>
+
+#include <gtest/gtest.h>
+
+#include "parallel/shared_segment.h"
+#include "tests/parallel/group_contract.h"
+
+namespace triptych::test {
+namespace {
+
+using namespace std::chrono_literals;
+using Bytes = std::vector<std::byte>;
+
+// What carries messages between the machines, which are parts of one process: a queue for each sender, receiver and
+// tag.
+class Post {
+ public:
+  using Way = std::tuple<int, int, int>;
+  void send(const Way& way, const void* data, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    const auto* const begin = static_cast<const std::byte*>(data);
+    queues_[way].emplace_back(begin, begin + bytes);
+    num_bytes_ += bytes;
+  }
+  // False if nothing has come.
+  bool receive(const Way& way, Bytes& message) {
+    const std::lock_guard lock(mutex_);
+    std::deque<Bytes>& queue = queues_[way];
+    if (queue.empty()) return false;
+    message = std::move(queue.front());
+    queue.pop_front();
+    return true;
+  }
+  std::size_t num_bytes() const { return num_bytes_; }
+
+ private:
+  std::mutex mutex_;
+  std::map<Way, std::deque<Bytes>> queues_;
+  std::size_t num_bytes_ = 0;
+};
+
+// Of all ranks: the machines' memory and the post.
+struct Site {
+  Site(std::vector<int> machines_of_ranks, const HierarchicalCollectives::Options& options_of_all)
+      : numbers(std::move(machines_of_ranks)), options(options_of_all), bells(numbers.size()) {
+    for (const int number : numbers) {
+      if (segments.contains(number)) continue;
+      const int first = static_cast<int>(std::find(numbers.begin(), numbers.end(), number) - numbers.begin());
+      const GroupMachines machines = GroupMachines::of(numbers, first);
+      segments.emplace(number, SharedSegment::create(HierarchicalCollectives::segment_bytes(machines, options_of_all)));
+    }
+  }
+  std::vector<int> numbers;
+  HierarchicalCollectives::Options options;
+  std::vector<Doorbell> bells;
+  std::map<int, SharedSegment> segments;
+  Post post;
+};
+
+// The receives of one rank.
+class Inbox : public Progress::Source {
+ public:
+  explicit Inbox(Post& post) : post_(post) {}
+  void expect(std::shared_ptr<Flight> flight, int rank) { flights_.emplace_back(std::move(flight), rank); }
+  bool advance() override {
+    std::set<Post::Way> empty;  // what comes meanwhile is for those that were expected first
+    return std::erase_if(flights_, [&](const auto& expected) {
+             const auto& [flight, rank] = expected;
+             const Operation& op = flight->operation();
+             const Post::Way way{op.peer, rank, op.tag};
+             Bytes message;
+             if (empty.contains(way) || !post_.receive(way, message)) {
+               empty.insert(way);
+               return false;
+             }
+             EXPECT_EQ(message.size(), op.bytes());
+             std::memcpy(op.recv, message.data(), std::min(message.size(), op.bytes()));
+             flight->complete();
+             return true;
+           }) > 0;
+  }
+  bool idle() const override { return flights_.empty(); }
+  bool rings() const override { return true; }
+
+ private:
+  Post& post_;
+  std::deque<std::pair<std::shared_ptr<Flight>, int>> flights_;
+};
+
+class MachinesGroup : public Group {
+ public:
+  MachinesGroup(GroupIdentity of_rank, Site& site, std::chrono::milliseconds timeout)
+      : Group(std::move(of_rank)),
+        site_(site),
+        progress_(std::make_shared<Progress>(
+            Progress::Options{.timeout = timeout, .doorbell = &site.bells[static_cast<std::size_t>(rank())]})),
+        inbox_(site.post) {
+    progress_->add(&inbox_);
+    GroupMachines machines = GroupMachines::of(site.numbers, rank());
+    std::vector<Doorbell*> bells;
+    for (const int r : machines.ranks[static_cast<std::size_t>(machines.own)]) {
+      bells.push_back(&site.bells[static_cast<std::size_t>(r)]);
+    }
+    collectives_ = std::make_unique<HierarchicalCollectives>(
+        identity(), progress_, nullptr, site.segments.at(site.numbers[static_cast<std::size_t>(rank())]).data(), bells,
+        std::move(machines), [this](const Operation& message) { return start_message(message); }, site.options);
+  }
+  std::unique_ptr<Group> split(int, int, std::string) override { throw std::logic_error("not of this group"); }
+  void progress() override { progress_->poll(); }
+  std::string_view transport() const override { return "threads"; }
+  std::chrono::milliseconds timeout() const override { return progress_->timeout(); }
+  [[noreturn]] void abort(int) override { throw std::logic_error("not of this group"); }
+
+ protected:
+  std::shared_ptr<Pending> start(const Operation& operation) override {
+    if (HierarchicalCollectives::takes(operation)) return collectives_->start(operation);
+    EXPECT_EQ(operation.kind, Operation::Kind::kAllToAll);
+    constexpr int kOwnTag = -1;
+    const auto row = [&](auto* base, int r) { return base + static_cast<std::size_t>(r) * operation.bytes(); };
+    for (int r = 0; r < size(); ++r) {
+      site_.post.send({rank(), r, kOwnTag}, row(static_cast<const std::byte*>(operation.send), r), operation.bytes());
+    }
+    for (int r = 0; r < size(); ++r) {
+      Bytes message;
+      while (!site_.post.receive({r, rank(), kOwnTag}, message)) std::this_thread::yield();
+      if (!message.empty())
+        std::memcpy(row(static_cast<std::byte*>(operation.recv), r), message.data(), message.size());
+    }
+    auto flight = std::make_shared<Flight>(progress_, identity(), operation);
+    flight->complete();
+    return flight;
+  }
+
+ private:
+  std::shared_ptr<Flight> start_message(const Operation& message) {
+    auto flight = std::make_shared<Flight>(progress_, identity(), message);
+    if (message.kind == Operation::Kind::kSend) {
+      site_.post.send({rank(), message.peer, message.tag}, message.send, message.bytes());
+      site_.bells[static_cast<std::size_t>(message.peer)].ring();
+      flight->complete();
+    } else {
+      inbox_.expect(flight, rank());
+    }
+    return flight;
+  }
+
+  Site& site_;
+  std::shared_ptr<Progress> progress_;
+  Inbox inbox_;
+  std::unique_ptr<HierarchicalCollectives> collectives_;
+};
+
+void on_ranks(Site& site, const std::function<void(Group&)>& body, std::chrono::milliseconds timeout = 60s) {
+  std::vector<std::jthread> threads;
+  for (int rank = 0; rank < static_cast<int>(site.numbers.size()); ++rank) {
+    threads.emplace_back([&, rank] {
+      GroupIdentity identity{.name = "dp", .rank = rank, .world_ranks = {}};
+      for (std::size_t r = 0; r < site.numbers.size(); ++r) identity.world_ranks.push_back(static_cast<int>(r) + 10);
+      MachinesGroup group(std::move(identity), site, timeout);
+      body(group);
+    });
+  }
+}
+
+struct Case {
+  std::vector<int> machines;
+  HierarchicalCollectives::Options options;
+};
+
+class HierarchicalCollectivesTest : public ::testing::TestWithParam<Case> {
+ protected:
+  void check(void (*contract)(Group&, Device&)) {
+    Site site(GetParam().machines, GetParam().options);
+    on_ranks(site, [contract](Group& group) {
+      Device device(1);
+      contract(group, device);
+    });
+  }
+};
+
+TEST_P(HierarchicalCollectivesTest, Reduces) {
+  check(contract::check_reductions_of_all_types);
+}
+TEST_P(HierarchicalCollectivesTest, Moves) {
+  check(contract::check_moves_of_all_types);
+}
+TEST_P(HierarchicalCollectivesTest, HasManyInFlight) {
+  check(contract::check_many_in_flight);
+}
+TEST_P(HierarchicalCollectivesTest, TestMakesProgress) {
+  check(contract::check_test_makes_progress);
+}
+TEST_P(HierarchicalCollectivesTest, GathersTexts) {
+  check(contract::check_texts);
+}
+
+// Few and small slots make every operation of many pieces; small ones in one round, in two, all of them in one.
+INSTANTIATE_TEST_SUITE_P(Machines, HierarchicalCollectivesTest,
+                         ::testing::Values(Case{{0, 0, 1, 1}, {}},
+                                           Case{{0, 1, 0, 1}, {.num_slots = 2, .slot_bytes = 4096, .direct_bytes = 0}},
+                                           Case{{5, 5, 5, 2}, {.num_slots = 1, .slot_bytes = 8192}},
+                                           Case{{1, 0, 2, 0, 2, 2, 1},
+                                                {.num_slots = 3, .slot_bytes = 8192, .direct_bytes = 64}},
+                                           Case{{2, 1, 0}, {.slot_bytes = 16384, .direct_bytes = 1 << 30}}));
+
+TEST(GroupMachines, StandInTheOrderOfTheirFirstRanks) {
+  const std::vector<int> numbers{7, 3, 7, 5, 3, 7};
+  const GroupMachines machines = GroupMachines::of(numbers, 4);
+  EXPECT_EQ(machines.ranks, (std::vector<std::vector<int>>{{0, 2, 5}, {1, 4}, {3}}));
+  EXPECT_EQ(machines.own, 1);
+  EXPECT_EQ(machines.num_carriers, 1);
+  EXPECT_EQ(machines.machine_of, (std::vector<int>{0, 1, 0, 2, 1, 0}));
+  EXPECT_EQ(machines.seat_of, (std::vector<int>{0, 0, 1, 0, 1, 2}));
+}
+
+TEST(HierarchicalCollectives, AddsOverTheRanksOfAMachineThenOverTheMachines) {
+  // (1e8 - 1e8) + (1 + 1) = 2 in float32; in the order of the ranks 1e8 + 1 - 1e8 + 1 = 1.
+  const std::vector<float> summands{1e8f, 1.0f, -1e8f, 1.0f};
+  for (const int64_t direct_bytes : {0, 1 << 20}) {
+    Site site({0, 1, 0, 1}, {.direct_bytes = direct_bytes});
+    on_ranks(site, [&](Group& group) {
+      std::vector<float> data(101, summands[static_cast<std::size_t>(group.rank())]);
+      group.all_reduce(data.data(), 101, DType::kFloat32, ReduceOp::kSum)->wait();
+      EXPECT_EQ(data, std::vector<float>(101, 2.0f));
+    });
+  }
+}
+
+TEST(HierarchicalCollectives, EveryByteCrossesOnceAMachine) {
+  constexpr int64_t kCount = 1 << 16;  // bytes of the larger buffer: four times as many
+  const auto sent_by_all = [&](const std::vector<int>& machines,
+                               const std::function<void(Group&, float*, float*)>& call) {
+    Site site(machines, {});
+    on_ranks(site, [&](Group& group) {
+      std::vector<float> a(kCount), b(kCount);
+      call(group, a.data(), b.data());
+    });
+    return site.post.num_bytes();
+  };
+  const auto all_reduce = [](Group& g, float* a, float*) {
+    g.all_reduce(a, kCount, DType::kFloat32, ReduceOp::kSum)->wait();
+  };
+  const auto gather = [](Group& g, float* a, float* b) {
+    g.all_gather(a, b, kCount / g.size(), DType::kFloat32)->wait();
+  };
+  const auto scatter = [](Group& g, float* a, float* b) {
+    g.reduce_scatter(a, b, kCount / g.size(), DType::kFloat32, ReduceOp::kSum)->wait();
+  };
+  const auto broadcast = [](Group& g, float* a, float*) { g.broadcast(a, kCount, DType::kFloat32, 1)->wait(); };
+  constexpr std::size_t kBytes = 4 * kCount;
+  for (const std::vector<int>& machines : {std::vector<int>{0, 0, 1, 1}, {0, 1}, {0, 0, 0, 1}, {0, 1, 1, 0}}) {
+    EXPECT_EQ(sent_by_all(machines, all_reduce), 2 * kBytes);
+    EXPECT_EQ(sent_by_all(machines, gather), kBytes);
+    EXPECT_EQ(sent_by_all(machines, scatter), kBytes);
+    EXPECT_EQ(sent_by_all(machines, broadcast), kBytes);
+  }
+  const std::vector<int> four{0, 0, 1, 1, 2, 2, 3, 3};
+  EXPECT_EQ(sent_by_all(four, all_reduce), 4 * kBytes * 2 * 3 / 4);
+  EXPECT_EQ(sent_by_all(four, gather), 4 * kBytes * 3 / 4);
+  EXPECT_EQ(sent_by_all(four, scatter), 4 * kBytes * 3 / 4);
+  EXPECT_EQ(sent_by_all(four, broadcast), 3 * kBytes);  // no machine gets a byte twice
+}
+
+TEST(HierarchicalCollectives, WhoIsMissingIsNamedOnItsOwnMachineAndOnOthers) {
+  Site site({0, 0, 1, 1}, {});
+  on_ranks(
+      site,
+      [](Group& group) {
+        if (group.rank() == 2) return;
+        float data = 0;
+        const auto pending = group.all_reduce(&data, 1, DType::kFloat32, ReduceOp::kSum);
+        std::string text;
+        try {
+          pending->wait();
+        } catch (const Error& error) {
+          text = error.what();
+        }
+        EXPECT_NE(text.find("number 0, all_reduce(sum, float32 x 1)"), std::string::npos) << text;
+        // The carrier of one element is each machine's first rank; its neighbour waits for it.
+        const std::string missing = group.rank() == 1 ? "rank 0 (world rank 10)." : "rank 2 (world rank 12).";
+        EXPECT_NE(text.find("missing: " + missing), std::string::npos) << text;
+      },
+      300ms);
+}
+
+}  // namespace
+}  // namespace triptych::test
