@@ -7,6 +7,12 @@
 #include "kernels/gemm_peak.h"
 
 namespace triptych::training {
+namespace {
+
+// Of which the peak's measurement, 0.4 s, would be more than 2 %.
+constexpr double kShortRunSeconds = 20;
+
+}  // namespace
 
 double gemm_peak_of_all_ranks(Session& session, DType dtype) {
   const std::optional<double> own = measure_gemm_peak(session.device(), dtype);
@@ -25,6 +31,16 @@ double gemm_peak_of_all_ranks(Session& session, DType dtype) {
 
 StepLog::StepLog(const RunConfig& config, Session& session) : config_(&config), session_(&session) {}
 
+// Alike on all ranks, whose clocks differ.
+bool StepLog::is_worth_measuring(int64_t step, double step_ms) const {
+  const TrainingOptions& training = config_->training;
+  const int64_t end = training.stop_after > 0 ? training.stop_after : training.steps;
+  Group& world = session_->mesh().world();
+  double seconds = static_cast<double>(end - step) * step_ms / 1e3 / world.size();
+  world.all_reduce(&seconds, 1, DType::kFloat64, ReduceOp::kSum)->wait();
+  return seconds >= kShortRunSeconds;
+}
+
 StepMetrics StepLog::line(const StepReport& report, double loader_wait_ms) {
   const double elapsed_ms = std::chrono::duration<double, std::milli>(Clock::now() - last_).count();
   StepMetrics line;
@@ -39,7 +55,10 @@ StepMetrics StepLog::line(const StepReport& report, double loader_wait_ms) {
   line.samples_per_s = static_cast<double>(config_->training.global_batch) / elapsed_ms * 1e3;
   line.tflops = session_->executor().flops() * line.samples_per_s / 1e12;
   // After the first step, so that it does not delay the start.
-  if (!peak_) peak_ = gemm_peak_of_all_ranks(*session_, config_->training.precision);
+  if (!peak_) {
+    peak_ = is_worth_measuring(report.step, elapsed_ms) ? gemm_peak_of_all_ranks(*session_, config_->training.precision)
+                                                        : std::numeric_limits<double>::quiet_NaN();
+  }
   line.peak_share = line.tflops * 1e12 / *peak_;
   line.rss_mb = resident_mb();
   line.time = seconds_now();

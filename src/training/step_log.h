@@ -22,11 +22,12 @@ class StepLog {
   /// Time begins here: before the first step, and after what is not a step's, such as saving.
   void start_clock() { last_ = Clock::now(); }
   /// A step's time is that from the report before it to its own. The first call is collective: it measures the GEMM
-  /// peak.
+  /// peak, where by that step's time the run goes on for 20 s at least; lines of a shorter one have no share of peak.
   StepMetrics line(const StepReport& report, double loader_wait_ms);
 
  private:
   using Clock = std::chrono::steady_clock;
+  bool is_worth_measuring(int64_t step, double step_ms) const;
 
   const RunConfig* config_;
   Session* session_;
