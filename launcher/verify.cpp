@@ -155,7 +155,8 @@ void register_verify(CLI::App& app, std::function<int()>& run, TaskTable tasks) 
       "--all", options->all,
       "Instead of the config's [parallel], a grid of it on up to as many ranks as were started: every schedule; pp 1, "
       "2 "
-      "and 4; 1 and 2 virtual stages; dp, cp and tp 1 and 2; zero 0 to 3; sequence parallelism; every recomputation; "
+      "and 4; 1 and 2 virtual stages; dp, cp and tp 1 and 2; zero 0 to 3, and 3 with dp 4 in groups of 2; sequence "
+      "parallelism; every recomputation; "
       "1, 2 and 4 microbatches");
   command
       ->add_option("--grid", options->grid,

@@ -41,18 +41,21 @@ std::vector<Factor> factors_of(const GridSizes& sizes) {
            {fmt::format("parallel.schedule=\"{}\"", kind.name), fmt::format("parallel.virtual_stages={}", stages)}});
     }
   }
+  const auto add_replicas = [&](int dp, int zero, int group) {
+    std::string name = fmt::format("dp {}", dp);
+    if (zero > 0) name += fmt::format(" zero {}", zero);
+    if (group > 0) name += fmt::format(" zero_group {}", group);
+    replicas.push_back({name,
+                        {fmt::format("parallel.dp={}", dp), fmt::format("parallel.zero={}", zero),
+                         fmt::format("parallel.zero_group={}", group)},
+                        dp});
+  };
   for (const int dp : sizes.dp) {
-    for (const int zero : {0, 1, 2, 3}) {
-      if (dp == 1 && zero > 0) continue;
-      const auto add = [&](std::string name, int group) {
-        replicas.push_back({std::move(name),
-                            {fmt::format("parallel.dp={}", dp), fmt::format("parallel.zero={}", zero),
-                             fmt::format("parallel.zero_group={}", group)},
-                            dp});
-      };
-      add(zero == 0 ? fmt::format("dp {}", dp) : fmt::format("dp {} zero {}", dp, zero), 0);
-      if (zero > 0 && dp > 2 && dp % 2 == 0) add(fmt::format("dp {} zero {} among {}", dp, zero, dp / 2), dp / 2);
+    if (dp > 2 && dp % 2 == 0) {
+      add_replicas(dp, 3, dp / 2);
+      continue;
     }
+    for (int zero = 0; zero <= (dp > 1 ? 3 : 0); ++zero) add_replicas(dp, zero, 0);
   }
   for (const int tp : sizes.tp) {
     for (const bool sequence : {false, true}) {
@@ -154,7 +157,7 @@ std::string case_text(const ParallelOptions& p) {
   if (p.virtual_stages > 1) text += fmt::format(" x {}", p.virtual_stages);
   text += fmt::format("  {} microbatch{}", p.microbatches, p.microbatches == 1 ? "" : "es");
   if (p.zero > 0) text += fmt::format("  zero {}", p.zero);
-  if (p.mesh.num_near() < p.mesh.dp) text += fmt::format(" among {}", p.mesh.dp_near);
+  if (p.mesh.dp_near > 0) text += fmt::format("  zero_group {}", p.mesh.dp_near);
   if (p.recompute != Recompute::kNone) text += fmt::format("  recompute {}", recompute_name(p.recompute));
   if (p.sequence_parallel) text += "  sequence_parallel";
   if (p.gradient_dtype != "fp32") text += "  gradients in " + p.gradient_dtype;

@@ -9,10 +9,10 @@
 namespace triptych::training {
 
 /// What a grid of [parallel] is made of, beside every schedule with each number of virtual stages up to 2, every
-/// parallel.zero where there are replicas, of four or more also among half of them, sequence parallelism where there is
-/// tensor parallelism, and every recomputation. Each list begins with 1.
+/// parallel.zero where there are replicas (of four or more 3 alone, among half of them), sequence parallelism where
+/// there is tensor parallelism, and every recomputation. Each list begins with 1.
 struct GridSizes {
-  std::vector<int> pp{1, 2, 4}, dp{1, 2}, cp{1, 2}, tp{1, 2}, microbatches{1, 2, 4};
+  std::vector<int> pp{1, 2, 4}, dp{1, 2, 4}, cp{1, 2}, tp{1, 2}, microbatches{1, 2, 4};
 };
 
 enum class GridKind {
@@ -33,8 +33,8 @@ struct VerifyGrid {
 /// are for one mesh, are taken away; other keys of [parallel] are as the config has them.
 VerifyGrid verify_grid(const ReadConfig& read, int num_ranks, GridKind kind, const GridSizes& sizes = {});
 
-/// "pp 2 dp 2 cp 1 tp 2  zb_v x 2  4 microbatches  zero 3  recompute full  sequence_parallel": a case, without what is
-/// off.
+/// "pp 2 dp 2 cp 1 tp 2  zb_v x 2  4 microbatches  zero 3  zero_group 2  recompute full  sequence_parallel": a case,
+/// without what is off.
 std::string case_text(const ParallelOptions& parallel);
 
 }  // namespace triptych::training

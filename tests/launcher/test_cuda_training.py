@@ -2,10 +2,13 @@
 """Training on the CUDA backend, executed under PTX emulation: the program's own entry point under mpirun, against the
 CPU backend.
 
-usage: test_cuda_training.py TRIPTYCH TRIPTYCH_CUDA [--gpus N]
+usage: test_cuda_training.py TRIPTYCH TRIPTYCH_CUDA [--gpus N] [--cases N|all] [TEST...]
 
 The programs of the CPU and of the CUDA backend, the latter linked with the emulator; with --gpus, with the real libraries,
-on a machine with so many GPUs: what needs more, or the emulator's machines, is left out and named.
+on a machine with so many GPUs: what needs more, or the emulator's machines, is left out and named. --cases says how many of
+`verify --all`'s cases on 8 ranks each of four models trains in; without it two models train in one on 4 ranks. All of them
+take an hour or more under emulation:
+  test_cuda_training.py TRIPTYCH TRIPTYCH_CUDA --cases all CudaTraining.test_trains_where_any_two_settings_meet
 """
 
 import json
@@ -23,6 +26,7 @@ from small_runs import (REPOSITORY, TASKS, SmallRuns, draw, losses,  # noqa: E40
 
 TRIPTYCH_CUDA = None
 GPUS = None  # None: as many as wanted, emulated
+CASES = None  # of verify --all, for each model; 0: all
 STEPS = 5
 MESHES = ({}, {"tp": 2, "pp": 2}, {"dp": 2, "tp": 2}, {"dp": 2, "pp": 2}, {"cp": 2, "tp": 2}, {"dp": 2, "tp": 2, "pp": 2})
 # In which order the emulated device takes what several streams hold: each mesh in the first, one rank in the first two,
@@ -126,6 +130,35 @@ class CudaTraining(SmallRuns):
                             training__steps=STEPS, checkpoint__every=0,
                             environment={"TRIPTYCH_EMULATOR_STREAMS": "random"} if GPUS is None else {})
             self.compare(run, self.reference(mesh, "fp32"), "fp32")
+
+    def test_trains_where_any_two_settings_meet(self):
+        """Two towers, an encoder with a decoder, a fusion and a tied model, in cases of `verify --all`: five steps."""
+        words = re.compile(r"(pp|dp|cp|tp|zero|zero_group) (\d+)")
+        models = ("run", "answer") if CASES is None else ("run", "caption", "answer", "masked_text")
+        ranks = min(4 if CASES is None else 8, GPUS or 8)
+        for number, config in enumerate(models):
+            table = self.output("verify", self.folder / f"{config}.toml", "--all", ranks=ranks)
+            cases = [line.split(None, 3)[3] for line in table.splitlines() if line.startswith("ok ")]
+            self.assertRegex(table, rf"\n{len(cases)} of {len(cases)} cases within")
+            expected = self.folder / f"cpu-cases-{config}"
+            self.train(expected, config=config, training__steps=STEPS, checkpoint__every=0)
+            count = 1 if CASES is None else CASES or len(cases)
+            for index in sorted({(4 * i + number + 1) * len(cases) // (4 * count) % len(cases) for i in range(count)}):
+                case = cases[index]
+                mesh = {name: int(size) for name, size in words.findall(case)}
+                zero = {f"parallel__{name}": mesh.pop(name) for name in ("zero", "zero_group") if name in mesh}
+                name, stages = re.search(r"tp \d+  (\w+)(?: x (\d+))?", case).groups()
+                recompute = re.search(r"recompute (\w+)", case)
+                with self.subTest(config=config, case=case):
+                    run = self.folder / f"cuda-{config}-case{index}"
+                    self.train_cuda(run, config=config, mesh=mesh, **zero, parallel__bucket_mb=0.01,
+                                    parallel__schedule=f'"{name}"', parallel__virtual_stages=stages or 1,
+                                    parallel__microbatches=re.search(r"(\d+) microbatch", case)[1],
+                                    parallel__recompute=f'"{recompute[1] if recompute else "none"}"',
+                                    parallel__sequence_parallel=str("sequence_parallel" in case).lower(),
+                                    training__steps=STEPS, checkpoint__every=0)
+                    print(case, file=sys.stderr)
+                    self.compare(run, expected, "fp32")
 
     def test_trains_in_bf16_as_the_cpu_does(self):
         mesh = {"dp": 2, "tp": 2} if GPUS is None or GPUS >= 4 else {}
@@ -331,6 +364,10 @@ if __name__ == "__main__":
     if "--gpus" in sys.argv:
         at = sys.argv.index("--gpus")
         GPUS = int(sys.argv[at + 1])
+        del sys.argv[at:at + 2]
+    if "--cases" in sys.argv:
+        at = sys.argv.index("--cases")
+        CASES = 0 if sys.argv[at + 1] == "all" else int(sys.argv[at + 1])
         del sys.argv[at:at + 2]
     SmallRuns.triptych, TRIPTYCH_CUDA = (Path(sys.argv.pop(1)).resolve() for _ in range(2))
     unittest.main()

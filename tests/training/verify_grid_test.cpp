@@ -34,7 +34,7 @@ class Grid : public ::testing::Test {
 std::vector<std::string> settings_of(const ParallelOptions& p) {
   return {fmt::format("{}x{}", p.schedule, p.virtual_stages),
           fmt::format("pp{}", p.mesh.pp),
-          fmt::format("dp{}zero{}", p.mesh.dp, p.zero),
+          fmt::format("dp{}zero{}of{}", p.mesh.dp, p.zero, p.mesh.num_near()),
           fmt::format("cp{}", p.mesh.cp),
           fmt::format("tp{}{}", p.mesh.tp, p.sequence_parallel ? "s" : ""),
           std::string(recompute_name(p.recompute)),
@@ -54,7 +54,7 @@ std::set<std::string> pairs_of(const std::vector<ParallelOptions>& cases) {
 
 // Of the full grid by brute force: the schedules that can, on meshes of up to 8 ranks and 9 stages.
 TEST_F(Grid, OfPairsHasEveryPairOfTheFullOne) {
-  const GridSizes sizes{.pp = {1, 2, 5}, .cp = {1}, .tp = {1}, .microbatches = {1, 3}};
+  const GridSizes sizes{.pp = {1, 2, 5}, .dp = {1, 2}, .cp = {1}, .tp = {1}, .microbatches = {1, 3}};
   const VerifyGrid full = grid(8, GridKind::kFull, sizes), pairwise = grid(8, GridKind::kPairwise, sizes);
   std::size_t expected = 0;
   for (const ScheduleKind& kind : schedule_kinds()) {
@@ -103,14 +103,14 @@ TEST_F(Grid, KeepsWhatItDoesNotChooseAndTakesAwayWhatIsForOneMesh) {
 
 TEST(CaseText, LeavesOutWhatIsOff) {
   EXPECT_EQ(case_text({}), "pp 1 dp 1 cp 1 tp 1  gpipe  1 microbatch");
-  EXPECT_EQ(case_text({.mesh = {.pp = 2, .dp = 2, .cp = 1, .tp = 2},
+  EXPECT_EQ(case_text({.mesh = {.pp = 2, .dp = 4, .cp = 1, .tp = 2, .dp_near = 2},
                        .schedule = "zb_v",
                        .virtual_stages = 2,
                        .microbatches = 4,
                        .sequence_parallel = true,
                        .recompute = Recompute::kFull,
                        .zero = 3}),
-            "pp 2 dp 2 cp 1 tp 2  zb_v x 2  4 microbatches  zero 3  recompute full  sequence_parallel");
+            "pp 2 dp 4 cp 1 tp 2  zb_v x 2  4 microbatches  zero 3  zero_group 2  recompute full  sequence_parallel");
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "training/session.h"
 #include "training/step.h"
 #include "training/training_fixture.h"
+#include "training/verify_grid.h"
 
 // ZeRO: what ranks of dp keep a piece of each.
 
@@ -22,16 +23,6 @@ struct Case {
   MeshShape mesh;
   int zero;
 };
-
-std::vector<Case> cases() {
-  std::vector<Case> all;
-  for (const MeshShape& mesh : {MeshShape{.dp = 2}, MeshShape{.dp = 2, .tp = 2}, MeshShape{.pp = 2, .dp = 2}}) {
-    for (const int zero : {1, 2, 3}) all.push_back({mesh, zero});
-  }
-  all.push_back({{.dp = 4, .dp_near = 2}, 3});
-  all.push_back({{.pp = 2, .dp = 4, .dp_near = 2}, 2});
-  return all;
-}
 
 class ShardedTraining : public Training {
  protected:
@@ -52,24 +43,38 @@ class ShardedTraining : public Training {
   }
 };
 
-// From one rank to the mesh and back, in the middle of a run each: the run of one rank.
-TEST_F(ShardedTraining, GoesOnFromOneRankAndOnOneRank) {
+// Each step on another mesh, from the checkpoint of the mesh before: the run of one rank. Between one rank and what has
+// most in pieces, there and back; then on meshes in which any two settings of [parallel] meet.
+TEST_F(ShardedTraining, GoesOnFromAnyMeshOnAnyOther) {
+  constexpr std::size_t kSteps = 20;
   run(sharded("one", {{}, 0}));
   const std::vector<StepMetrics> expected = metrics("one");
-  for (const Case& c : fewer_if_sanitized(cases(), 4)) {
-    const std::string dir =
-        fmt::format("pp{}dp{}near{}tp{}zero{}", c.mesh.pp, c.mesh.dp, c.mesh.num_near(), c.mesh.tp, c.zero);
-    RunConfig first = sharded(dir, c);
-    first.training.stop_after = 10;
-    run(first);
-    run(sharded(dir, {{}, 0}), {.resume = "10"});
-    expect_near(expected, dir);
-    const std::string back = dir + "_back";
-    std::filesystem::copy(folder_ / "one", folder_ / back, std::filesystem::copy_options::recursive);
-    run(sharded(back, c), {.resume = "10"});
-    expect_near(expected, back);
-    EXPECT_EQ(tensors(checkpoint(back, "20")).size(), tensors(checkpoint("one", "20")).size());
+  ASSERT_EQ(expected.size(), kSteps);
+  std::vector<ParallelOptions> meshes{{},
+                                      {.mesh = {.pp = 2, .dp = 2}, .microbatches = 2, .zero = 3},
+                                      {},
+                                      {.mesh = {.pp = 2, .dp = 4, .dp_near = 2}, .microbatches = 1, .zero = 2}};
+  const VerifyGrid grid = verify_grid(
+      [&](const std::vector<std::string>& overrides, int num_ranks) {
+        return load_run_config(folder_ / "run.toml", overrides, standard_tasks(), MeshUse::kSteps, num_ranks);
+      },
+      8, GridKind::kPairwise);
+  const std::size_t num_drawn = kSteps - meshes.size();
+  ASSERT_GT(grid.cases.size(), num_drawn);
+  for (std::size_t i = 0; i < num_drawn; ++i) meshes.push_back(grid.cases[i * grid.cases.size() / num_drawn]);
+  meshes = fewer_if_sanitized(meshes, 5, 1);
+  std::string path;
+  RunConfig c = sharded("many", {{}, 0});
+  for (std::size_t i = 0; i < meshes.size(); ++i) {
+    c.parallel = meshes[i];
+    c.training.stop_after = static_cast<int64_t>((i + 1) * kSteps / meshes.size());
+    path += fmt::format("\n  to step {}: {}", c.training.stop_after, case_text(c.parallel));
+    SCOPED_TRACE(path);
+    run(c, {.resume = i == 0 ? "" : "latest"});
   }
+  SCOPED_TRACE(path);
+  expect_near(expected, "many");
+  EXPECT_EQ(tensors(checkpoint("many", "20")).size(), tensors(checkpoint("one", "20")).size());
 }
 
 TEST_F(ShardedTraining, HasTheBitsOfARunThatNeverStopped) {
