@@ -411,6 +411,21 @@ TEST_F(Training, AllRanksStopBehindTheSameStepAndGoOnWithTheSameBits) {
   }
 }
 
+// Measuring it takes as long as many steps of a small model.
+TEST_F(Training, OnlyALongRunMeasuresWhatShareOfThePeakItReaches) {
+  for (const bool is_long : {false, true}) {
+    const std::string dir = is_long ? "long" : "short";
+    RunConfig c = config(dir, {.dp = 2}, {fmt::format("training.steps={}", is_long ? 1000000000 : 3)});
+    run_ranks(2, [&](Group& group) {
+      ThreadWorld world(group);
+      int num_steps = 0;
+      train(c, world, {.stop_signal = [&num_steps] { return ++num_steps >= 3 ? 15 : 0; }});
+    });
+    ASSERT_EQ(metrics(dir).size(), 3u);
+    for (const StepMetrics& line : metrics(dir)) EXPECT_EQ(line.peak_share > 0, is_long) << dir << " " << line.step;
+  }
+}
+
 TEST_F(Training, ASignalInTheLastStepChangesNothing) {
   RunConfig c = config("run");
   c.training.stop_after = 2;
