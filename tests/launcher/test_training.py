@@ -106,6 +106,22 @@ class Training(SmallRuns):
         self.assertRegex(result.stderr,
                          r"every rank must have the same config: rank 0 on \S+ has \w+, rank 1 on \S+ has")
 
+    def test_verify_tries_any_two_settings_and_fails_where_one_case_does(self):
+        words = ("verify", self.folder / "caption.toml", "--all")
+        table = self.output(*words, ranks=2)
+        count = len(re.findall(r"^ok .* pp \d dp \d cp \d tp \d  \w+", table, re.M))
+        self.assertGreater(count, 20)
+        self.assertRegex(table, rf"\n{count} of {count} cases within 1e-05, each of the loss and \d+ gradients; the worst")
+        for setting in ("pp 2", "dp 2", "cp 2", "tp 2", "zero 3", "zb_v x 2", "4 microbatches", "recompute full",
+                        "sequence_parallel"):
+            self.assertIn(f"{setting} ", table.replace("\n", " "))
+        self.assertRegex(table, r"left out: what needs more than 2 ranks: \d+ settings and pairs of them")
+        table = self.output(*words, "--tolerance", "0", expect=1)
+        self.assertRegex(table, r"(?m)^BEYOND .*  worst is \w+")
+        self.assertRegex(table, r"left out: microbatches|left out: what needs more than 1 ranks")
+        self.assertIn("--grid requires --all", self.program("verify", self.folder / "caption.toml", "--grid", "full",
+                                                            expect=2))
+
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
