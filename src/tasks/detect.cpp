@@ -48,6 +48,7 @@ class DetectTask : public Task {
                        fmt::format("must be the image's patches where model.query_kind is patches: {}, found {}",
                                    model_.image.sequence(), model_.num_queries),
                        fmt::format("Set it to {}", model_.image.sequence()));
+        model_.num_queries = model_.image.sequence();  // of what else is checked: there is no model of the other number
       }
     }
     read_sizes(reader, "model.decoder", model_.decoder, false, mesh);

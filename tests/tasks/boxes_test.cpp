@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -64,9 +65,12 @@ TEST(BoxTasks, ADataSetWithoutBoxesIsRefused) {
 
 TEST(BoxTasks, PatchesAreAsManyQueriesAsThereArePatches) {
   const std::string config = "model.query_kind = \"patches\"\n" + config_of_boxes("detect", 5);
+  // A run that trains checks the mesh too, against the model that there would be.
+  const ScratchFolder folder;
+  std::ofstream(folder / "run.toml") << config;
   expect_parts(
-      user_error_of([&] { parse_run_config(config, "run.toml", standard_tasks()); }),
-      {"model.queries", "must be the image's patches where model.query_kind is patches", "found 5. Set it to "});
+      user_error_of([&] { load_run_config(folder / "run.toml", {}, standard_tasks(), MeshUse::kPlan); }),
+      {"model.queries", "must be the image's patches where model.query_kind is patches", "found 5. Set it to 4"});
 }
 
 // Of the 11 samples 7 have boxes: 0, 2, 3, 5, 6, 8, 9; of them one has a box without a class, which is not to be found.
