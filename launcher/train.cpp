@@ -4,8 +4,12 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/console.h"
 #include "launcher/ranks.h"
+#include "launcher/step_prediction.h"
 #include "launcher/stop_signals.h"
+#include "parallel/agreement.h"
+#include "training/cluster.h"
 #include "training/trainer.h"
 
 namespace triptych::launcher {
@@ -13,6 +17,27 @@ namespace {
 
 // EX_TEMPFAIL of sysexits.h: to be tried again.
 constexpr int kStoppedExitCode = 75;
+
+// What the first rank's report shall say was expected. A file that is none is the user's error; a plan that cannot be
+// made is no reason not to train.
+std::optional<PlannedStep> planned_step(const RunConfig& config, const ConfigArguments& arguments, Group& world) {
+  if (config.run.cluster.empty()) return std::nullopt;
+  std::optional<PlannedStep> planned;
+  together(world, [&] {
+    if (world.rank() != 0) return;
+    const std::string name = Cluster::read(config.run.cluster).name;
+    try {
+      const StepPrediction step = predict_step(arguments, config.run.cluster, 2);
+      planned = {.cluster = name.empty() ? config.run.cluster : name, .step_ms = step.step_ms, .peak_mb = step.peak_mb};
+      for (const auto& [part, ms] : step.part_ms) {
+        if (part != "compute" && part != "optimizer") planned->wait_ms += ms;
+      }
+    } catch (const Error& error) {
+      print_warning(fmt::format("the report goes without a plan of the steps: {}", error.what()));
+    }
+  });
+  return planned;
+}
 
 }  // namespace
 
@@ -76,6 +101,7 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
         TrainingRequest watched = *request;
         watched.on_start = keep_stop_signals;
         watched.stop_signal = kept_stop_signal;
+        watched.planned = planned_step(config, *arguments, world.group());
         return train(config, world, watched).stop_signal == 0 ? 0 : kStoppedExitCode;
       });
     };

@@ -105,6 +105,31 @@ std::string rank_times(const std::vector<RankTime>& all) {
   return text + "</tbody>\n</table></div>\n";
 }
 
+std::string planned_beside_measured(const RunStatus& status) {
+  if (!status.planned || status.ranks.empty() || status.ranks.front().steps == 0) return "";
+  const PlannedStep& planned = *status.planned;
+  double step = 0, wait = 0, peak = 0;
+  for (const RankTime& rank : status.ranks) {
+    const double share = 1e3 / static_cast<double>(status.ranks.size()) / static_cast<double>(rank.steps);
+    step += share * (rank.steps_s - rank.loader_wait_s);
+    wait += share * rank.peer_wait_s;
+    if (rank.pool_peak_mb > peak) peak = rank.pool_peak_mb;
+  }
+  const auto number = [](double value) { return TableValue{.number = value}; };
+  return render_panel(TablePanel{
+      .title = "Planned and measured",
+      .caption = fmt::format("What a step was expected to take on {}, and what it took: the mean of ranks and steps of "
+                             "the last part of the run, without the loader. Memory is of the rank whose device's pool "
+                             "held most, evaluations included.",
+                             planned.cluster),
+      .subject_head = "A step",
+      .columns = {"ms", "of them waiting for ranks", "memory, MiB"},
+      .subjects = {{"",
+                    {},
+                    {{"measured", {number(step), number(wait), number(peak > 0 ? peak : std::nan(""))}},
+                     {"planned", {number(planned.step_ms), number(planned.wait_ms), number(planned.peak_mb)}}}}}});
+}
+
 std::string facts_table(std::string_view heading, const std::vector<std::pair<std::string, std::string>>& facts) {
   if (facts.empty()) return "";
   std::string text = fmt::format("<h2>{}</h2>\n<table class=\"facts\">\n", heading);

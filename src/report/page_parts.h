@@ -29,6 +29,9 @@ std::string compared_figures(const std::vector<ComparedRun>& runs);
 /// Time by rank; "" if it is not known.
 std::string rank_times(const std::vector<RankTime>& ranks);
 
+/// What was planned of a step beside what was measured; "" if nothing was, or nothing is measured yet.
+std::string planned_beside_measured(const RunStatus& status);
+
 /// A table of names and values under a heading; "" without rows.
 std::string facts_table(std::string_view heading, const std::vector<std::pair<std::string, std::string>>& facts);
 

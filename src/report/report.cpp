@@ -123,7 +123,8 @@ std::string render_report(const ReportInput& input) {
   if (input.evaluation) text += results(*input.evaluation);
   text += internal::run_figures(input.curves);
   if (input.evaluation) text += render(input.evaluation->panels, false);
-  if (input.status) text += internal::rank_times(input.status->ranks);
+  if (input.status)
+    text += internal::planned_beside_measured(*input.status) + internal::rank_times(input.status->ranks);
   text += internal::facts_table("The run", all_facts(input));
   if (!input.config_toml.empty()) {
     text += fmt::format("<details><summary>Configuration</summary>\n<pre>{}</pre></details>\n",

@@ -21,9 +21,16 @@ constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
 constexpr std::array<std::string_view, 4> kPhases{"running", "finished", "stopped", "failed"};
 
 Json to(const RankTime& time) {
-  return {{"rank", time.rank},   {"host", time.host},       {"place", time.place},
-          {"steps", time.steps}, {"steps_s", time.steps_s}, {"loader_wait_s", time.loader_wait_s},
-          {"cpu_s", time.cpu_s}, {"rss_mb", time.rss_mb},   {"peer_wait_s", time.peer_wait_s}};
+  return {{"rank", time.rank},
+          {"host", time.host},
+          {"place", time.place},
+          {"steps", time.steps},
+          {"steps_s", time.steps_s},
+          {"loader_wait_s", time.loader_wait_s},
+          {"cpu_s", time.cpu_s},
+          {"rss_mb", time.rss_mb},
+          {"peer_wait_s", time.peer_wait_s},
+          {"pool_peak_mb", time.pool_peak_mb}};
 }
 
 RankTime to_rank_time(const Json& json) {
@@ -35,7 +42,23 @@ RankTime to_rank_time(const Json& json) {
           .loader_wait_s = number_in(json.at("loader_wait_s")),
           .peer_wait_s = number_in(json.at("peer_wait_s")),
           .cpu_s = number_in(json.at("cpu_s")),
-          .rss_mb = number_in(json.at("rss_mb"))};
+          .rss_mb = number_in(json.at("rss_mb")),
+          // Runs of before there was one have none.
+          .pool_peak_mb = number_in(json.value("pool_peak_mb", Json()))};
+}
+
+Json to(const PlannedStep& planned) {
+  return {{"cluster", planned.cluster},
+          {"step_ms", planned.step_ms},
+          {"wait_ms", planned.wait_ms},
+          {"peak_mb", planned.peak_mb}};
+}
+
+PlannedStep to_planned(const Json& json) {
+  return {.cluster = json.at("cluster").get<std::string>(),
+          .step_ms = number_in(json.at("step_ms")),
+          .wait_ms = number_in(json.at("wait_ms")),
+          .peak_mb = number_in(json.at("peak_mb"))};
 }
 
 }  // namespace
@@ -48,17 +71,18 @@ std::string status_to_json(const RunStatus& status) {
   Json facts = Json::object(), ranks = Json::array();
   for (const auto& [name, value] : status.facts) facts[name] = value;
   for (const RankTime& rank : status.ranks) ranks.push_back(to(rank));
-  const Json json{{"format", kStatusFormat},
-                  {"version", 1},
-                  {"state", phase_name(status.phase)},
-                  {"step", status.step},
-                  {"last_step", status.last_step},
-                  {"message", status.message},
-                  {"started", status.started},
-                  {"updated", status.updated},
-                  {"program", status.program},
-                  {"facts", facts},
-                  {"ranks", ranks}};
+  Json json{{"format", kStatusFormat},
+            {"version", 1},
+            {"state", phase_name(status.phase)},
+            {"step", status.step},
+            {"last_step", status.last_step},
+            {"message", status.message},
+            {"started", status.started},
+            {"updated", status.updated},
+            {"program", status.program},
+            {"facts", facts},
+            {"ranks", ranks}};
+  if (status.planned) json["planned"] = to(*status.planned);
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -86,6 +110,7 @@ RunStatus status_from_json(std::string_view text, std::string_view where) {
     status.program = json.at("program").get<std::string>();
     for (const auto& [name, value] : json.at("facts").items()) status.facts.emplace_back(name, value);
     for (const Json& rank : json.at("ranks")) status.ranks.push_back(to_rank_time(rank));
+    if (json.contains("planned")) status.planned = to_planned(json.at("planned"));
   } catch (const nlohmann::json::exception& error) {
     refuse(error.what());
   } catch (const std::invalid_argument& error) {

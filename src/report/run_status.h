@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,13 +17,22 @@ namespace triptych::report {
 struct RankTime {
   int64_t rank = 0;
   std::string host;
-  std::string place;         ///< on the mesh: "pp 0, dp 1, cp 0, tp 0"
-  int64_t steps = 0;         ///< that the times are of
-  double steps_s = 0;        ///< wall clock
-  double loader_wait_s = 0;  ///< of them, waiting for the loader
-  double peer_wait_s = 0;    ///< of them, the host waiting for other ranks
-  double cpu_s = 0;          ///< of the process, over all its threads
-  double rss_mb = 0;         ///< resident memory at the end of them
+  std::string place;                                               ///< on the mesh: "pp 0, dp 1, cp 0, tp 0"
+  int64_t steps = 0;                                               ///< that the times are of
+  double steps_s = 0;                                              ///< wall clock
+  double loader_wait_s = 0;                                        ///< of them, waiting for the loader
+  double peer_wait_s = 0;                                          ///< of them, the host waiting for other ranks
+  double cpu_s = 0;                                                ///< of the process, over all its threads
+  double rss_mb = 0;                                               ///< resident memory at the end of them
+  double pool_peak_mb = std::numeric_limits<double>::quiet_NaN();  ///< the most that its device's pool has held
+};
+
+/// What a step was expected to take, on machines of which a file says the rates.
+struct PlannedStep {
+  std::string cluster;  ///< the machines
+  double step_ms = 0;
+  double wait_ms = 0;  ///< of it, a rank's waits for others: in operations of groups and for the pipeline
+  double peak_mb = 0;  ///< of the rank whose device's pool holds most
 };
 
 enum class RunPhase {
@@ -42,6 +52,7 @@ struct RunStatus {
   std::string program;              ///< "0.1.0"; whose last part of the run it is, as all that follows
   std::vector<std::pair<std::string, std::string>> facts;  ///< name, value, in the page's order: mesh, parameters
   std::vector<RankTime> ranks;                             ///< by rank; empty: not known yet
+  std::optional<PlannedStep> planned;
 };
 
 inline constexpr std::string_view kStatusName = "status.json";

@@ -38,7 +38,8 @@ void RankClock::add(const StepMetrics& line) {
   start();
 }
 
-std::vector<RankTime> RankClock::gather(Group& group) const {
+std::vector<RankTime> RankClock::gather(Group& group, std::size_t peak_bytes) {
+  sum_.pool_peak_mb = static_cast<double>(peak_bytes) / (1 << 20);
   std::vector<RankTime> ranks;
   for (const std::string& text : group.all_gather_string(to_text(sum_))) ranks.push_back(rank_time_from_text(text));
   return ranks;

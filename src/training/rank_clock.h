@@ -32,7 +32,8 @@ class RankClock {
   /// Of the step that was stopped; another one begins.
   void add(const StepMetrics& line);
   /// Every rank's sums, by rank. Collective, blocks.
-  std::vector<RankTime> gather(Group& group) const;
+  ///   peak_bytes   the most that this rank's device has held
+  std::vector<RankTime> gather(Group& group, std::size_t peak_bytes);
 
  private:
   struct Reading {  // sums of all time

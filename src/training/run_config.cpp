@@ -43,6 +43,10 @@ void read_run(ConfigReader& reader, RunConfig& c) {
   reader.read("run.timeout_s", c.run.timeout_s, "Seconds after which a peer that does not answer is an error.")
       .at_least(1)
       .at_most(10'000'000);
+  reader.read(
+      "run.cluster", c.run.cluster,
+      "A file of the machines' rates, such as those of configs/clusters: the report then has what `triptych plan "
+      "step` expects of a step beside what is measured.");
 }
 
 void read_training(ConfigReader& reader, RunConfig& c, Words& words) {

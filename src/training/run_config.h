@@ -26,6 +26,7 @@ struct RunOptions {
   uint64_t seed = 1;
   int threads = 0;  ///< a rank; 0: the node's cores shared by its ranks
   int timeout_s = 600;
+  std::string cluster;  ///< a file to plan with; empty: none
 };
 
 struct ParallelOptions {

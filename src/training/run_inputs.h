@@ -11,6 +11,7 @@
 #include "data/dataset.h"
 #include "parallel/agreement.h"
 #include "parallel/world.h"
+#include "report/run_status.h"
 #include "text/tokenizer.h"
 #include "training/run_config.h"
 #include "training/step_trace.h"
@@ -22,6 +23,7 @@ struct TrainingRequest {
   bool overwrite = false;                 ///< a new run may replace one in run.dir
   std::vector<std::string> allow_change;  ///< keys that may differ from the checkpoint's config (resume_rules.h)
   TraceRequest trace;
+  std::optional<PlannedStep> planned;  ///< for the report; of the first rank
 
   /// Called where set-up is over, before anything is written: from there on a signal need not end the process.
   std::function<void()> on_start;

@@ -25,6 +25,7 @@ RunJournal::RunJournal(const RunConfig& config, Options options)
   status.started = started_of_run(folder);
   status.program = program_release();
   status.facts = options_.facts;
+  status.planned = options_.planned;
   try {
     input_ = read_run(folder);
   } catch (const Error& error) {

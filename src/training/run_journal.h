@@ -24,6 +24,7 @@ class RunJournal {
     int64_t step = 0;                                        ///< that the run goes on after
     std::vector<std::pair<std::string, std::string>> facts;  ///< of the report: name, value
     int64_t last_step = 0;                                   ///< where this part of the run ends
+    std::optional<PlannedStep> planned;                      ///< of a step
     std::function<void(const std::string&)> warn;  ///< told once that a report was not written, with the reason
     std::chrono::milliseconds first_report{10'000};
     std::chrono::milliseconds fewest_between{30'000};

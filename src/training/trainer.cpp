@@ -248,13 +248,14 @@ class Trainer {
                      RunJournal::Options{.step = step_,
                                          .facts = report_facts(config_, parameters_, inputs_.dataset->size(), hosts_),
                                          .last_step = config_.training.steps,
+                                         .planned = request_.planned,
                                          .warn = [](const std::string& text) { print_warning(text); }});
   }
 
   // So that the next report shows where each rank's time goes: behind saves, and steps 1, 2, 4, 8, ... of this part of
   // the run. Collective.
   void gather_times() {
-    std::vector<RankTime> ranks = clock_->gather(group_);
+    std::vector<RankTime> ranks = clock_->gather(group_, session_->device().memory().peak_used_bytes);
     if (is_first_) journal_->set_ranks(std::move(ranks));
   }
 

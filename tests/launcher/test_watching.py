@@ -138,6 +138,30 @@ class Watching(SmallRuns):
         for part in ("Finished</b> 6 steps", "pp 1 x dp 1 x cp 1 x tp 1"):
             self.assertIn(part, page)
 
+    def test_what_was_planned_of_a_step_stands_beside_what_it_takes(self):
+        cluster = self.folder / "machines.toml"
+        link = "gb_per_s = 1.0\nlatency_us = 1.0\n"
+        cluster.write_text('name = "machines of 1998 & later"\n[device]\nfp32_tflops = 0.01\nhalf_tflops = 0.01\n'
+                           f"memory_gb_per_s = 1.0\noverlaps = false\n[node]\ndevices = 8\n{link}[network]\n{link}")
+        run = self.folder / "planned"
+        self.train(run, mesh={"dp": 2}, run__cluster=str(cluster), training__steps=4)
+        status = json.loads((run / "status.json").read_text())
+        plan = json.loads(self.output("plan", "step", run / "config.toml", "--cluster", cluster, "--json"))
+        self.assertEqual(status["planned"]["cluster"], "machines of 1998 & later")
+        self.assertAlmostEqual(status["planned"]["step_ms"], 1e3 * plan["seconds"])
+        self.assertAlmostEqual(status["planned"]["wait_ms"], 1e3 * sum(plan["wait_seconds"].values()))
+        self.assertGreater(status["planned"]["wait_ms"], 0)
+        self.assertAlmostEqual(status["planned"]["peak_mb"], plan["peak_bytes"] / 2**20)
+        # Memory is the engine's own count: of steps, and this run has no evaluations.
+        held = max(rank["pool_peak_mb"] for rank in status["ranks"])
+        self.assertAlmostEqual(held / status["planned"]["peak_mb"], 1, delta=0.05)
+        for part in ("Planned and measured", "machines of 1998 &amp; later"):
+            self.assertIn(part, (run / "report.html").read_text())
+        # A run that cannot be planned trains; one whose file is none does not begin.
+        cluster.write_text("[device]\nfp32_tflop = 1.0\n")
+        refused = self.train(self.folder / "refused", run__cluster=str(cluster), expect=2)
+        self.assertIn("fp32_tflop", refused)
+
     def test_an_evaluation_stays_in_the_report_and_tells_what_its_names_mean(self):
         run = self.folder / "measured"
         self.train(run, training__steps=4)

@@ -135,7 +135,9 @@ TEST(StatusFile, ReadsBackToTheSameAndRefusesOthers) {
                    .loader_wait_s = 0.5,
                    .peer_wait_s = std::nan(""),
                    .cpu_s = 2,
-                   .rss_mb = 64}};
+                   .rss_mb = 64,
+                   .pool_peak_mb = 32}};
+  status.planned = PlannedStep{.cluster = "<c>", .step_ms = 250, .wait_ms = 50, .peak_mb = 40};
   const std::string json = status_to_json(status);
   const RunStatus read = status_from_json(json, "here");
   EXPECT_EQ(status_to_json(read), json);
@@ -143,6 +145,11 @@ TEST(StatusFile, ReadsBackToTheSameAndRefusesOthers) {
   EXPECT_EQ(read.facts[0], status.facts[0]);
   EXPECT_TRUE(std::isnan(read.ranks[0].peer_wait_s));
   EXPECT_EQ(to_text(rank_time_from_text(to_text(status.ranks[0]))), to_text(status.ranks[0]));
+  // Of before there were pools and plans.
+  std::string old = json.substr(0, json.find(",\n \"planned\"")) + "\n}";
+  old.replace(old.find("\"pool_peak_mb\""), 14, "\"something else\"");
+  EXPECT_FALSE(status_from_json(old, "here").planned);
+  EXPECT_TRUE(std::isnan(status_from_json(old, "here").ranks[0].pool_peak_mb));
   std::string other = json;
   other.replace(other.find("stopped"), 7, "ascends");
   for (const std::string& text : {std::string(), std::string("{}"), json.substr(0, 80), other}) {
@@ -167,6 +174,25 @@ TEST(ReportState, IsToldInWords) {
   const std::string page = render_report(input);
   EXPECT_NE(page.find("Failed</b> step 50 of 200, 25 %, as of"), std::string::npos);
   EXPECT_NE(page.find("&lt;why&gt;"), std::string::npos);
+}
+
+TEST(ReportPlan, StandsBesideTheMeanOfTheRanks) {
+  RunStatus status{.updated = "b"};
+  status.ranks = {{.steps = 4, .steps_s = 2, .loader_wait_s = 0.4, .peer_wait_s = 0.2, .pool_peak_mb = 30},
+                  {.rank = 1, .steps = 4, .steps_s = 2, .loader_wait_s = 0, .peer_wait_s = 0.6, .pool_peak_mb = 20}};
+  const ReportInput without{.title = "t", .status = status};
+  EXPECT_EQ(render_report(without).find("Planned"), std::string::npos);
+  status.planned = PlannedStep{.cluster = "<c>", .step_ms = 250, .wait_ms = 50, .peak_mb = 40};
+  const std::string page = render_report({.title = "t", .status = status});
+  EXPECT_NE(page.find("on &lt;c&gt;"), std::string::npos);
+  // (2 - 0.4 + 2) s over 8 steps; (0.2 + 0.6) s over 8.
+  const std::size_t measured = page.find(">measured<"), planned = page.find(">planned<");
+  ASSERT_LT(measured, planned);
+  ASSERT_NE(planned, std::string::npos);
+  const std::string_view first = std::string_view(page).substr(measured, planned - measured);
+  for (const char* number : {"450", "100", "30"}) EXPECT_NE(first.find(number), std::string::npos) << number << first;
+  const std::string_view second = std::string_view(page).substr(planned, 600);
+  for (const char* number : {"250", "50", "40"}) EXPECT_NE(second.find(number), std::string::npos) << number;
 }
 
 TEST(Comparison, TellsTheRunsApart) {
