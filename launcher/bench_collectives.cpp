@@ -15,6 +15,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
+#include <nlohmann/json.hpp>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -114,9 +115,13 @@ class Bench {
   }
 
   void run() {
-    print_head();
+    if (!options_.json) print_head();
     for (uint64_t bytes = options_.min_bytes; bytes <= options_.max_bytes; bytes *= 4) measure(bytes);
     if (group_.rank() != 0) return;
+    if (options_.json) {
+      print("{}\n", nlohmann::ordered_json{{"ranks", group_.size()}, {"results", results_}}.dump());
+      return;
+    }
     if (has_several_machines()) {
       print(
           "\nMedians of {} rounds; a round's time is its slowest rank's. size: a rank's larger buffer. bus: what the\n"
@@ -260,12 +265,20 @@ class Bench {
       const double time = median(times[i]);
       const double algorithm_rate = size / time, bus_rate = algorithm_rate * all[i].bus_factor;
       const double left = median(sent[i]);
+      if (options_.json) {
+        results_.push_back({{"bytes", bytes},
+                            {"collective", all[i].name},
+                            {"seconds", time},
+                            {"algorithm_gb_per_s", algorithm_rate / 1e9},
+                            {"bus_gb_per_s", bus_rate / 1e9}});
+        continue;
+      }
       print("{:>10}  {:<14} {:>11.1f} {:>11.2f} {:>11.2f} {:>11} {:>6.0f}%\n", i == 0 ? human_bytes(size) : "",
             all[i].name, time * 1e6, algorithm_rate / 1e9, bus_rate / 1e9,
             regions_ ? fmt::format("{:.2f}", copy_rate / 1e9) : human_bytes(left),
             100 * (regions_ ? bus_rate / copy_rate : left / size));
     }
-    if (!regions_) return;
+    if (!regions_ || options_.json) return;
     const double plain = median(plain_times);
     print("{:>10}  {:<14} {:>11.1f}   all_reduce takes {:.2f} times as long\n", "", "plain sum", plain * 1e6,
           median(times[0]) / plain);
@@ -276,6 +289,7 @@ class Bench {
   Group& group_;
   std::optional<SharedRegions> regions_;  // of one machine, for what is measured beside
   std::vector<float> a_, b_;
+  nlohmann::ordered_json results_ = nlohmann::ordered_json::array();
 };
 
 void check(const BenchCollectivesOptions& options, int num_ranks) {
@@ -317,6 +331,7 @@ void register_bench_collectives(CLI::App& bench, std::function<int()>& run) {
           "shared: shared memory within a machine where the ranks can, and pieces between machines; mpi: MPI's own")
       ->check(CLI::IsMember({"shared", "mpi"}))
       ->capture_default_str();
+  command->add_flag("--json", options->json, "The table as one JSON object; without the plain sum");
   command->callback([&run, options] {
     run = [options] {
       const std::unique_ptr<World> world = make_world({.share_memory = options->transport == "shared"});

@@ -20,6 +20,7 @@ struct BenchCollectivesOptions {
   uint64_t min_bytes = 4 << 10, max_bytes = 16 << 20;  ///< of the larger buffer of a rank; sizes go by factors of four
   int rounds = 30;
   std::string transport = "shared";  ///< "shared": shared memory within a machine, pieces between machines; "mpi"
+  bool json = false;                 ///< the numbers of the table as one JSON object
 };
 
 /// Measures every collective, and messages between pairs of ranks, over sizes. Rank 0 prints a table with time,

@@ -103,8 +103,9 @@ std::vector<nlohmann::json> measure(const ScalingOptions& options, const Scaling
   }
   std::vector<std::unique_ptr<MeasuredRun>> runs;
   for (int i = 0; i < (point.is_alone ? point.num_ranks : 1); ++i) {
-    runs.push_back(std::make_unique<MeasuredRun>(starter, ranks_of_a_run(point), arguments,
-                                                 fmt::format("the run on {}", point.name)));
+    runs.push_back(
+        std::make_unique<MeasuredRun>(std::vector<std::string>{starter.string(), std::to_string(ranks_of_a_run(point))},
+                                      arguments, "bench scaling", fmt::format("the run on {}", point.name)));
   }
   std::vector<nlohmann::json> said;
   for (const std::unique_ptr<MeasuredRun>& run : runs) said.push_back(run->wait());
@@ -120,7 +121,7 @@ int bench_scaling(const ScalingOptions& options) {
   }
   std::vector<ScalingRuns> runs;
   for (ScalingPoint& point : plan(options)) runs.push_back({std::move(point), {}, std::nullopt});
-  const std::filesystem::path starter = rank_starter();
+  const std::filesystem::path starter = rank_starter("bench scaling");
   { const interop::NewFolder can_be_made(options.out); }  // told now; made once there is something to put there
   const int most_busy = runs.back().point.num_ranks * options.threads;
   const auto cores = static_cast<int>(std::thread::hardware_concurrency());

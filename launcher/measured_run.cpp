@@ -44,24 +44,25 @@ std::string text_of(int file) {
 
 }  // namespace
 
-std::filesystem::path rank_starter() {
+std::filesystem::path rank_starter(std::string_view where) {
   const std::filesystem::path starter = this_program().parent_path() / "triptych-run-ranks";
   if (::access(starter.c_str(), X_OK) == 0) return starter;
-  throw WorldError("bench scaling", fmt::format("what starts ranks must lie beside this program, {} cannot be run: {}. "
-                                                "Build or install Triptych anew",
-                                                starter.string(), describe_errno(errno)));
+  throw WorldError(where, fmt::format("what starts ranks must lie beside this program, {} cannot be run: {}. "
+                                      "Build or install Triptych anew",
+                                      starter.string(), describe_errno(errno)));
 }
 
-MeasuredRun::MeasuredRun(const std::filesystem::path& starter, int num_ranks, const std::vector<std::string>& arguments,
-                         std::string what)
-    : what_(std::move(what)), output_(::memfd_create("measured", MFD_CLOEXEC)) {
+MeasuredRun::MeasuredRun(const std::vector<std::string>& starter, const std::vector<std::string>& arguments,
+                         std::string where, std::string what)
+    : where_(std::move(where)), what_(std::move(what)), output_(::memfd_create("measured", MFD_CLOEXEC)) {
   const auto fail = [&] {
     const int error = errno;
     if (output_ >= 0) ::close(output_);
-    throw WorldError("bench scaling", fmt::format("{} cannot begin: {}", what_, describe_errno(error)));
+    throw WorldError(where_, fmt::format("{} cannot begin: {}", what_, describe_errno(error)));
   };
   if (output_ < 0) fail();
-  std::vector<std::string> words{starter.string(), std::to_string(num_ranks), this_program().string()};
+  std::vector<std::string> words = starter;
+  words.push_back(this_program().string());
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
@@ -93,15 +94,15 @@ nlohmann::json MeasuredRun::wait() {
     const std::string how = WIFEXITED(status) ? fmt::format("exit code {}", WEXITSTATUS(status))
                                               : fmt::format("signal {}", WTERMSIG(status));
     throw Error(WIFEXITED(status) && WEXITSTATUS(status) == 2 ? ErrorKind::kUser : ErrorKind::kWorld,
-                fmt::format("[bench scaling] every run must end well, {} ended with {}. What it said stands above; "
+                fmt::format("[{}] every run must end well, {} ended with {}. What it said stands above; "
                             "nothing was written",
-                            what_, how));
+                            where_, what_, how));
   }
   nlohmann::json answer = nlohmann::json::parse(text_of(output_), nullptr, false);
   if (!answer.is_object()) {
-    throw WorldError("bench scaling", fmt::format("{} must print one JSON object and nothing else. Start it by hand to "
-                                                  "see what it prints",
-                                                  what_));
+    throw WorldError(where_, fmt::format("{} must print one JSON object and nothing else. Start it by hand to "
+                                         "see what it prints",
+                                         what_));
   }
   return answer;
 }

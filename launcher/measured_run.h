@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
@@ -9,18 +10,20 @@
 
 namespace triptych::launcher {
 
-/// What starts ranks on this machine: `triptych-run-ranks`, which lies beside this program, in a build as where it is
-/// installed. Throws WorldError if it does not.
-std::filesystem::path rank_starter();
+/// What starts ranks: `triptych-run-ranks`, which lies beside this program, in a build as where it is installed. Throws
+/// WorldError, with the place `where`, if it does not.
+std::filesystem::path rank_starter(std::string_view where);
 
 /// This program on ranks, which prints one JSON object. What it prints on standard error comes through; it ends if this
 /// process does.
 class MeasuredRun {
  public:
   /// Starts it.
+  ///   starter    what starts ranks, with what says how many: {"/usr/bin/triptych-run-ranks", "2"}
   ///   arguments  of this program
+  ///   where      of a message: "bench scaling"
   ///   what       of a message: "the run on dp=2"
-  MeasuredRun(const std::filesystem::path& starter, int num_ranks, const std::vector<std::string>& arguments,
+  MeasuredRun(const std::vector<std::string>& starter, const std::vector<std::string>& arguments, std::string where,
               std::string what);
   /// Ends it, if it was not waited for.
   ~MeasuredRun();
@@ -34,7 +37,7 @@ class MeasuredRun {
  private:
   int end();  // its status, as waitpid has it
 
-  std::string what_;
+  std::string where_, what_;
   int output_ = -1;  // a file in memory, which ends with this process
   pid_t child_ = -1;
 };

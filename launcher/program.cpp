@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "device/backend.h"
 #include "launcher/backend.h"
+#include "launcher/bench_cluster.h"
 #include "launcher/bench_collectives.h"
 #include "launcher/bench_loader.h"
 #include "launcher/bench_scaling.h"
@@ -111,6 +112,7 @@ int run_subcommand(int argc, char** argv, TaskTable tasks) {
   bench->require_subcommand(1);
   register_bench_step(*bench, run, tasks);
   register_bench_scaling(*bench, run, tasks);
+  register_bench_cluster(*bench, run, tasks);
   register_bench_gemm(*bench, run);
   register_bench_loader(*bench, run);
   register_bench_collectives(*bench, run);

@@ -8,9 +8,11 @@ usage: test_scaling.py TRIPTYCH   the program to test
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 import unittest
 import xml.etree.ElementTree as xml
 from pathlib import Path
@@ -105,6 +107,27 @@ class Scaling(unittest.TestCase):
         file.write_text("[device]\nfp32_tflops = 0.01\nhalf_tflops = 0.01\nmemory_gb_per_s = 1.0\noverlaps = false\n"
                         f"[node]\ndevices = 8\n{link}[network]\n{link}")
         return file
+
+    def test_a_file_of_this_machines_rates_plans_its_steps(self):
+        file = self.folder / "measured.toml"
+        words = [PROGRAM, "bench", "cluster", self.config, "--out", file, "--rounds", "2", "--steps", "3", "--set",
+                 "training.global_batch=32"]
+        told = subprocess.run(words, capture_output=True, text=True, timeout=120)
+        self.assertEqual(told.returncode, 0, told.stderr)
+        rates = tomllib.loads(file.read_text())
+        self.assertEqual(rates["network"] | {"devices": rates["node"]["devices"]}, rates["node"])
+        self.assertLess(rates["node"]["gb_per_s"], 1e4)  # a fit to something
+        self.assertGreater(rates["node"]["gb_per_s"], 0.01)
+        self.assertFalse(rates["device"]["overlaps"])
+        fitted = re.findall(r"batch (\d+) +[\d.]+ +([\d.]+)", told.stdout)
+        self.assertEqual([batch for batch, _ in fitted], ["32", "8"] * 2)
+        # What the file plans of a step that it was fitted to is what the fit said of it; but for what ranks do beside it.
+        plan = subprocess.run([PROGRAM, "plan", "step", self.config, "--cluster", file, "--json", "--set",
+                               "training.global_batch=32"], capture_output=True, check=True).stdout
+        self.assertAlmostEqual(1e3 * json.loads(plan)["compute_seconds"], float(fitted[0][1]), delta=0.1)
+        again = subprocess.run(words, capture_output=True, text=True, timeout=120)
+        self.assertEqual(again.returncode, 2)
+        self.assertIn("must name a new file", again.stderr)
 
     def test_what_is_planned_stands_beside_it(self):
         cluster = self.cluster()
