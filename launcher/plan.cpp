@@ -10,9 +10,9 @@
 
 #include "base/console.h"
 #include "base/file.h"
-#include "execution/partition_model.h"
 #include "launcher/plan_memory.h"
 #include "launcher/plan_mesh.h"
+#include "launcher/plan_stages.h"
 #include "launcher/ranks.h"
 #include "parallel/pipeline/draw.h"
 #include "parallel/pipeline/schedule_text.h"
@@ -87,55 +87,6 @@ int plan_parameters(const ConfigArguments& arguments) {
   return 0;
 }
 
-std::string short_number(double value) {
-  for (const char* unit : {" ", " k", " M", " G", " T", " P"}) {
-    if (value < 1000) return fmt::format("{:.3g}{}", value, unit);
-    value /= 1000;
-  }
-  return fmt::format("{:.3g} E", value);
-}
-
-int plan_stages(const ConfigArguments& arguments) {
-  const RunConfig config = load_run_config(arguments.file, arguments.overrides, arguments.tasks, MeshUse::kPlan);
-  const ModelSpec model = config.task->model();
-  const Schedule schedule = schedule_of(config);
-  const Partition partition =
-      partition_model(model, config.task->objectives(), schedule.num_stages, config.parallel.cuts);
-  std::vector<double> flops;
-  for (std::size_t s = 0; s + 1 < partition.begin.size(); ++s) {
-    double& sum = flops.emplace_back(0);
-    for (int i = partition.begin[s]; i < partition.begin[s + 1]; ++i) {
-      const BlockSpec& block = model.blocks[static_cast<std::size_t>(i)];
-      sum += block.forward_flops + block.backward_flops;
-    }
-  }
-  const double most = *std::max_element(flops.begin(), flops.end());
-  for (std::size_t s = 0; s < flops.size(); ++s) {
-    print("stage {}, rank {}: {}FLOP a sample, {:.0f} % of the slowest stage's\n", s, schedule.rank_of_stage[s],
-          short_number(flops[s]), most > 0 ? 100 * flops[s] / most : 100);
-    for (int i = partition.begin[s]; i < partition.begin[s + 1]; ++i) {
-      const BlockSpec& block = model.blocks[static_cast<std::size_t>(i)];
-      print("  {:<32} {:>9}FLOP\n", block.name, short_number(block.forward_flops + block.backward_flops));
-    }
-  }
-  return 0;
-}
-
-void register_stages(CLI::App& plan, std::function<int()>& run, TaskTable tasks) {
-  CLI::App* command =
-      plan.add_subcommand("stages", "Lists a config's pipeline stages with their blocks and matrix-product FLOPs");
-  const auto arguments = std::make_shared<ConfigArguments>(tasks);
-  add_config_arguments(*command, *arguments);
-  command->footer(
-      "Stages are those of parallel.pp, parallel.virtual_stages and parallel.schedule, cut where the slowest is\n"
-      "fastest; parallel.cuts names the blocks with which they shall begin instead.\n"
-      "\n"
-      "Example:\n"
-      "  triptych plan stages configs/quickstart.toml --set parallel.pp=3\n"
-      "  triptych plan stages configs/quickstart.toml --set parallel.pp=2 --set 'parallel.cuts=[\"text.embed\"]'");
-  command->callback([arguments, &run] { run = [arguments] { return plan_stages(*arguments); }; });
-}
-
 void register_parameters(CLI::App& plan, std::function<int()>& run, TaskTable tasks) {
   CLI::App* command =
       plan.add_subcommand("parameters", "Lists a config's parameters with their elements and shapes, and counts them");
@@ -155,7 +106,7 @@ void register_plan(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   CLI::App* plan = app.add_subcommand("plan", "Works out on paper how a run would go; needs no data, ranks or memory");
   plan->require_subcommand(1);
   register_parameters(*plan, run, tasks);
-  register_stages(*plan, run, tasks);
+  register_plan_stages(*plan, run, tasks);
   register_plan_memory(*plan, run, tasks);
   register_plan_mesh(*plan, run, tasks);
 

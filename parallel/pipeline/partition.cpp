@@ -43,15 +43,45 @@ class RangeCosts {
   std::vector<double> sums_;
 };
 
-// The least maximum over the stages of a split of all blocks.
-double least_maximum(const RangeCosts& cost, size_t num_blocks, size_t num_stages) {
+// Whether a range of blocks is within a stage's memory.
+class RangeFits {
+ public:
+  RangeFits(const std::optional<StageMemory>& memory, size_t num_blocks, size_t num_stages) : memory_(memory) {
+    if (!memory_) return;
+    TRIPTYCH_CHECK(memory_->fixed.size() == num_blocks && memory_->kept.size() == num_blocks &&
+                       memory_->graphs.size() == num_stages,
+                   "{} and {} bytes of {} blocks, {} graphs of {} stages", memory_->fixed.size(), memory_->kept.size(),
+                   num_blocks, memory_->graphs.size(), num_stages);
+    check_costs(memory_->fixed, "block's fixed memory's");
+    check_costs(memory_->kept, "block's kept memory's");
+    check_costs(memory_->graphs, "stage's graphs'");
+    fixed_ = sums_of(memory_->fixed);
+    kept_ = sums_of(memory_->kept);
+  }
+  bool operator()(size_t stage, size_t begin, size_t end) const {
+    if (!memory_) return true;
+    return fixed_[end] - fixed_[begin] + memory_->graphs[stage] * (kept_[end] - kept_[begin]) <= memory_->limit;
+  }
+
+ private:
+  static std::vector<double> sums_of(std::span<const double> values) {
+    std::vector<double> sums(values.size() + 1, 0.0);
+    for (size_t i = 0; i < values.size(); ++i) sums[i + 1] = sums[i] + values[i];
+    return sums;
+  }
+  const std::optional<StageMemory>& memory_;
+  std::vector<double> fixed_, kept_;
+};
+
+// The least maximum over the stages of a split of all blocks; infinite if there is none that fits.
+double least_maximum(const RangeCosts& cost, const RangeFits& fits, size_t num_blocks, size_t num_stages) {
   std::vector<double> best(num_blocks + 1, kInfinity), next(num_blocks + 1);  // of the first n blocks
   best[0] = 0;
   for (size_t stage = 0; stage < num_stages; ++stage) {
     std::fill(next.begin(), next.end(), kInfinity);
     for (size_t end = stage + 1; end <= num_blocks; ++end) {
       for (size_t begin = stage; begin < end; ++begin) {
-        next[end] = std::min(next[end], std::max(best[begin], cost(begin, end)));
+        if (fits(stage, begin, end)) next[end] = std::min(next[end], std::max(best[begin], cost(begin, end)));
       }
     }
     std::swap(best, next);
@@ -61,8 +91,8 @@ double least_maximum(const RangeCosts& cost, size_t num_blocks, size_t num_stage
 
 }  // namespace
 
-Partition partition_blocks(std::span<const double> block_costs, int num_stages,
-                           std::span<const double> boundary_costs) {
+Partition partition_blocks(std::span<const double> block_costs, int num_stages, std::span<const double> boundary_costs,
+                           const std::optional<StageMemory>& memory) {
   if (num_stages < 1) {
     throw UserError("partition", fmt::format("the number of stages must be at least 1, found {}.", num_stages));
   }
@@ -78,7 +108,14 @@ Partition partition_blocks(std::span<const double> block_costs, int num_stages,
   check_costs(boundary_costs, "boundary's");
 
   const RangeCosts cost(block_costs, boundary_costs);
-  const double limit = least_maximum(cost, num_blocks, stages);
+  const RangeFits fits(memory, num_blocks, stages);
+  const double limit = least_maximum(cost, fits, num_blocks, stages);
+  if (limit == kInfinity) {
+    throw UserError("partition",
+                    fmt::format("no cut into {} stages lets each hold at most {:.0f} MiB. Use more stages, "
+                                "smaller microbatches or parallel.recompute, or give more memory.",
+                                num_stages, memory->limit / (1 << 20)));
+  }
 
   // The second search: the least sum of squares with no stage above the limit. squares[stage][n]: of the first n blocks
   // on stages 0..stage.
@@ -89,7 +126,8 @@ Partition partition_blocks(std::span<const double> block_costs, int num_stages,
       for (size_t begin = stage == 0 ? 0 : stage; begin < (stage == 0 ? 1 : end); ++begin) {
         const double here = cost(begin, end);
         const double before = stage == 0 ? 0 : squares[stage - 1][begin];
-        if (here <= limit && before + here * here <= squares[stage][end] && before < kInfinity) {
+        if (here <= limit && fits(stage, begin, end) && before + here * here <= squares[stage][end] &&
+            before < kInfinity) {
           squares[stage][end] = before + here * here;
           cut[stage][end] = begin;
         }

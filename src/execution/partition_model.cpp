@@ -1,7 +1,9 @@
 #include "execution/partition_model.h"
 
 #include <algorithm>
+#include <numeric>
 
+#include "base/error.h"
 #include "base/text.h"
 
 namespace triptych::execution {
@@ -41,6 +43,11 @@ Partition partition_at(const ModelSpec& model, int num_stages, std::span<const s
   return partition;
 }
 
+// Blocks up to the last one that runs: a stage behind it would have nothing to do.
+std::size_t num_used_blocks(const Route& route) {
+  return static_cast<std::size_t>(std::find(route.runs.rbegin(), route.runs.rend(), true).base() - route.runs.begin());
+}
+
 }  // namespace
 
 std::vector<std::string> slots_of(std::span<const ObjectiveSpec> objectives, std::optional<LossCoupling> coupling) {
@@ -59,9 +66,7 @@ Partition partition_model(const ModelSpec& model, std::span<const ObjectiveSpec>
   if (!cuts.empty()) return partition_at(model, num_stages, cuts);
   const Route route = route_to(model, slots_of(objectives));
   std::vector<double> costs, boundaries;
-  // A stage behind the last block that runs would have nothing to do.
-  const std::size_t num_used =
-      static_cast<std::size_t>(std::find(route.runs.rbegin(), route.runs.rend(), true).base() - route.runs.begin());
+  const std::size_t num_used = num_used_blocks(route);
   double work = 0;
   for (std::size_t i = 0; i < model.blocks.size(); ++i) {
     costs.push_back(model.blocks[i].forward_flops + model.blocks[i].backward_flops);
@@ -76,6 +81,16 @@ Partition partition_model(const ModelSpec& model, std::span<const ObjectiveSpec>
     boundaries.push_back(kFlopsPerElementSent * elements + (i + 1 < num_used ? 0 : work));
   }
   return partition_blocks(costs, num_stages, boundaries);
+}
+
+Partition partition_model(const ModelSpec& model, std::span<const ObjectiveSpec> objectives, int num_stages,
+                          std::span<const double> costs, const std::optional<StageMemory>& memory) {
+  TRIPTYCH_CHECK(costs.size() == model.blocks.size(), "{} costs of {} blocks", costs.size(), model.blocks.size());
+  const std::size_t num_used = num_used_blocks(route_to(model, slots_of(objectives)));
+  std::vector<double> boundaries(model.blocks.size() - 1, 0.0);
+  const double all = std::accumulate(costs.begin(), costs.end(), 0.0);
+  for (std::size_t i = 0; i < boundaries.size(); ++i) boundaries[i] = i + 1 < num_used ? 0 : all;
+  return partition_blocks(costs, num_stages, boundaries, memory);
 }
 
 }  // namespace triptych::execution

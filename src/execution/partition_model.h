@@ -21,4 +21,10 @@ std::vector<std::string> slots_of(std::span<const ObjectiveSpec> objectives,
 Partition partition_model(const ModelSpec& model, std::span<const ObjectiveSpec> objectives, int num_stages,
                           std::span<const std::string> cuts = {});
 
+/// By what each block costs instead of FLOPs, such as measured seconds, and without the cost of what crosses a cut.
+///   costs    [num_blocks]
+///   memory   that every stage must be within; see partition_blocks
+Partition partition_model(const ModelSpec& model, std::span<const ObjectiveSpec> objectives, int num_stages,
+                          std::span<const double> costs, const std::optional<StageMemory>& memory);
+
 }  // namespace triptych::execution

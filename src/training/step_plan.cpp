@@ -135,6 +135,37 @@ StageCosts costs_of(const Schedule& schedule, const std::vector<RankTimes>& rank
 
 }  // namespace
 
+BlockCosts plan_blocks(const RunConfig& config, const Cluster& cluster) {
+  const std::size_t num_blocks = config.task->model().blocks.size();
+  RunConfig one = config;
+  one.parallel.mesh.pp = static_cast<int>(num_blocks);
+  one.parallel.schedule = "gpipe";
+  one.parallel.virtual_stages = 0;
+  one.parallel.cuts.clear();
+  one.training.global_batch /= one.parallel.microbatches;
+  one.parallel.microbatches = 1;
+  BlockCosts costs;
+  costs.seconds = costs.fixed_bytes = costs.kept_bytes = std::vector<double>(num_blocks, 0.0);
+  const Schedule schedule = schedule_of(one);
+  run_steps_on_paper(one, 1, [&](Session& session, const Trace& last_step) {
+    const auto p = static_cast<std::size_t>(session.mesh().coordinate().pp);
+    const RankTimes times = times_of(*session.device().work_log(), last_step, cluster);
+    for (std::size_t i = 0; i < times.actions.size(); ++i) {
+      const Action::Kind kind = schedule.ranks[p][i].kind;
+      if (kind == Action::kForward || kind == Action::kBackward || kind == Action::kLoss) {
+        costs.seconds[p] += times.actions[i];
+      }
+    }
+    const MemoryStats& memory = session.device().memory();
+    costs.kept_bytes[p] = static_cast<double>(memory.peak_by_part[MemoryPart::kOther]);
+    // Of a run's batches two are on the device, whole.
+    const auto batch = static_cast<double>(memory.peak_by_part[MemoryPart::kBatches]);
+    costs.fixed_bytes[p] = static_cast<double>(memory.peak_used_bytes) - costs.kept_bytes[p] +
+                           batch * (2.0 * config.parallel.microbatches - 1);
+  });
+  return costs;
+}
+
 StepPlan plan_step(const RunConfig& config, const Cluster& cluster, int num_batches) {
   const auto num_ranks = static_cast<std::size_t>(config.parallel.mesh.pp);
   StepPlan plan;

@@ -30,4 +30,14 @@ struct StepPlan {
 /// Throws what a run of the config would throw; InternalError in a program with another backend.
 StepPlan plan_step(const RunConfig& config, const Cluster& cluster, int num_batches = 2);
 
+/// What the blocks of a model would take on a cluster, in the model's order, on the config's mesh but for `pp`.
+struct BlockCosts {
+  std::vector<double> seconds;      ///< forward and backward of a microbatch; the coupled loss is with the last block
+  std::vector<double> fixed_bytes;  ///< that a rank holds of it whatever the schedule, at the peak
+  std::vector<double> kept_bytes;   ///< and of a microbatch, from its forward to its backward, workspace included
+};
+
+/// Plans a pipeline in which every block is a stage. Throws as plan_step.
+BlockCosts plan_blocks(const RunConfig& config, const Cluster& cluster);
+
 }  // namespace triptych::training

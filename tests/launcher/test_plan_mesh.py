@@ -2,13 +2,14 @@
 thing's own formula gives."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-from small_runs import REPOSITORY
+from small_runs import REPOSITORY, TASKS
 
 TRIPTYCH = sys.argv.pop(1)
 CONFIG = REPOSITORY / "configs" / "bench_clip_small.toml"
@@ -131,6 +132,56 @@ class PlanMesh(unittest.TestCase):
         run = self.plan("mesh", self.cluster(), "--devices", 4, sets=["training.global_batch=16"], config=config)
         self.assertEqual(run.returncode, 0, run.stderr)
         self.assertEqual({one["tp"] for one in json.loads(run.stdout)}, {1, 2})
+
+    def stages(self, *words, config=CONFIG):
+        run = subprocess.run([str(word) for word in (TRIPTYCH, "plan", "stages", config, "--set", "parallel.pp=3", "--set",
+                                                     "parallel.microbatches=4", *words)], capture_output=True, text=True)
+        if run.returncode != 0:
+            return run, None, None, None
+        cuts = re.search(r"^parallel\.cuts = (\[.*\])$", run.stdout, re.MULTILINE)
+        slowest = re.search(r"^slowest stage: ([\d.]+) ms; cut by FLOPs: ([\d.]+) ms$", run.stdout, re.MULTILINE)
+        times = re.findall(r"^  (\S+) +([\d.]+) ms$", run.stdout, re.MULTILINE)
+        return run, json.loads(cuts[1]), [float(one) for one in slowest.groups()], times
+
+    def test_stages_are_cut_where_the_slowest_is_fastest_of_what_memory_holds(self):
+        # Of the bytes that kernels move the embeddings and the update have more than their share of FLOPs.
+        for config in (CONFIG, REPOSITORY / "configs" / "bench_captioner.toml"):
+            cluster = self.cluster(tflops=0.1, memory=1)
+            run, cuts, (slowest, by_flops), times = self.stages("--cluster", cluster, config=config)
+            names, ms = [name for name, _ in times], [float(time) for _, time in times]
+            sums = lambda begins: [sum(ms[a:b]) for a, b in zip(begins, begins[1:])]
+            best = min(max(sums([0, a, b, len(ms)])) for a in range(1, len(ms)) for b in range(a + 1, len(ms)))
+            begins = [0, *(names.index(name) for name in cuts), len(ms)]
+            self.assertAlmostEqual(max(sums(begins)), best, delta=0.01)
+            self.assertAlmostEqual(slowest, best, delta=0.01)
+            self.assertLessEqual(slowest, by_flops + 0.001)
+            # The config takes the line as it is.
+            listed = subprocess.run([TRIPTYCH, "plan", "stages", config, "--set", "parallel.pp=3", "--set",
+                                     f"parallel.cuts={json.dumps(cuts)}"], capture_output=True, text=True)
+            self.assertEqual(listed.returncode, 0, listed.stderr)
+            self.assertEqual(re.findall(r"^stage [12], .*\n  (\S+)", listed.stdout, re.MULTILINE), cuts)
+        held = [float(one) for one in re.findall(r"the rank holds ([\d.]+) MiB", run.stdout)]
+        self.assertEqual(len(held), 3)
+        # Less than the rank with most has then: another cut, of which no rank has more, or none.
+        limit = max(held) - 1
+        for budget in (limit, 1):
+            run, *_ = self.stages("--cluster", cluster, "--set", f"parallel.memory_budget_mb={float(budget)}", config=config)
+            if run.returncode != 0:
+                self.assertEqual(run.returncode, 2, run.stderr)
+                self.assertRegex(run.stderr, "hold at most|holds")
+                continue
+            self.assertGreater(budget, 1)
+            held = [float(one) for one in re.findall(r"the rank holds ([\d.]+) MiB", run.stdout)]
+            self.assertLessEqual(max(held), limit)
+
+    def test_blocks_are_timed_on_this_machine(self):
+        config = self.folder / "run.toml"
+        config.write_text(f'task = "classify"\n{TASKS["classify"]}')
+        run, cuts, (slowest, by_flops), times = self.stages("--measured", config=config)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertEqual(len(cuts), 2)
+        self.assertTrue(all(float(ms) > 0 for _, ms in times))
+        self.assertLessEqual(slowest, by_flops)
 
     def test_a_cluster_is_read_with_all_that_is_wrong_with_it(self):
         path = self.folder / "bad.toml"

@@ -34,8 +34,9 @@ std::vector<double> costs_of(const std::vector<double>& blocks, const std::vecto
   return costs;
 }
 
-// Tries every split.
-Best brute_force(const std::vector<double>& blocks, const std::vector<double>& boundaries, int num_stages) {
+// Tries every split that `fits`.
+Best brute_force(const std::vector<double>& blocks, const std::vector<double>& boundaries, int num_stages,
+                 const std::function<bool(const std::vector<int>& begin)>& fits = nullptr) {
   Best best;
   std::vector<int> begin{0};
   const std::function<void()> extend = [&] {
@@ -44,7 +45,8 @@ Best brute_force(const std::vector<double>& blocks, const std::vector<double>& b
       const std::vector<double> costs = costs_of(blocks, boundaries, begin);
       const double maximum = *std::max_element(costs.begin(), costs.end());
       const double squares = std::inner_product(costs.begin(), costs.end(), costs.begin(), 0.0);
-      if (std::pair(maximum, squares) < std::pair(best.maximum, best.squares)) best = {maximum, squares};
+      const bool may_be = !fits || fits(begin);
+      if (may_be && std::pair(maximum, squares) < std::pair(best.maximum, best.squares)) best = {maximum, squares};
       begin.pop_back();
       return;
     }
@@ -83,6 +85,46 @@ TEST(Partition, IsTheBestOfAllSplits) {
     EXPECT_EQ(*std::max_element(costs.begin(), costs.end()), best.maximum);
     EXPECT_EQ(std::inner_product(costs.begin(), costs.end(), costs.begin(), 0.0), best.squares);
   }
+}
+
+TEST(Partition, IsTheBestOfTheSplitsThatMemoryHolds) {
+  std::mt19937 random(11);
+  int num_refused = 0, num_moved = 0;
+  for (int round = 0; round < 300; ++round) {
+    const auto num_blocks = 2 + random() % 7;
+    const int num_stages = 1 + static_cast<int>(random() % num_blocks);
+    std::vector<double> blocks(num_blocks), fixed(num_blocks), kept(num_blocks),
+        graphs(static_cast<std::size_t>(num_stages));
+    for (double& cost : blocks) cost = random() % 12;
+    for (double& bytes : fixed) bytes = random() % 9;
+    for (double& bytes : kept) bytes = random() % 4;
+    for (double& count : graphs) count = 1 + random() % 5;
+    const StageMemory memory{.fixed = fixed, .kept = kept, .graphs = graphs, .limit = 12.0 + random() % 30};
+    const auto fits = [&](const std::vector<int>& begin) {
+      for (std::size_t s = 0; s + 1 < begin.size(); ++s) {
+        double bytes = 0;
+        for (auto b = static_cast<std::size_t>(begin[s]); b < static_cast<std::size_t>(begin[s + 1]); ++b) {
+          bytes += fixed[b] + graphs[s] * kept[b];
+        }
+        if (bytes > memory.limit) return false;
+      }
+      return true;
+    };
+    const Best best = brute_force(blocks, {}, num_stages, fits);
+    if (best.maximum == std::numeric_limits<double>::infinity()) {
+      ++num_refused;
+      EXPECT_THROW(partition_blocks(blocks, num_stages, {}, memory), UserError);
+      continue;
+    }
+    const Partition partition = partition_blocks(blocks, num_stages, {}, memory);
+    ASSERT_TRUE(fits(partition.begin));
+    const std::vector<double> costs = costs_of(blocks, {}, partition.begin);
+    EXPECT_EQ(*std::max_element(costs.begin(), costs.end()), best.maximum);
+    EXPECT_EQ(std::inner_product(costs.begin(), costs.end(), costs.begin(), 0.0), best.squares);
+    if (!fits(partition_blocks(blocks, num_stages).begin)) ++num_moved;
+  }
+  EXPECT_GT(num_refused, 20);
+  EXPECT_GT(num_moved, 10);
 }
 
 TEST(Partition, AvoidsADearBoundary) {
