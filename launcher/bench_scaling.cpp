@@ -38,7 +38,8 @@ struct ScalingOptions {
   int rounds = 3;
   int steps = 6;
   int warmup = 2;
-  std::filesystem::path cluster;  // may be empty
+  std::filesystem::path cluster, hosts;  // may be empty
+  std::string interface;
   std::filesystem::path out = "scaling";
 };
 
@@ -60,6 +61,11 @@ std::vector<ScalingPoint> plan(const ScalingOptions& options) {
   const ScalingMode mode = options.mode == "weak" ? ScalingMode::kWeak : ScalingMode::kStrong;
   std::vector<ScalingPoint> points = plan_scaling(options.meshes, options.ranks, mode, alone.training.global_batch);
   for (const ScalingPoint& point : points) {
+    if (point.is_alone && !options.hosts.empty()) {
+      throw UserError("--mesh",
+                      "`alone` must be compared on one machine: it is what that leaves to each run. Leave it "
+                      "out, or --hosts");
+    }
     load_run_config(config.file, overrides_of(options, point), config.tasks, MeshUse::kSteps, ranks_of_a_run(point));
   }
   return points;
@@ -88,6 +94,16 @@ nlohmann::json joined(const std::vector<nlohmann::json>& runs) {
   return all;
 }
 
+// What starts so many ranks, with its arguments.
+std::vector<std::string> starter_words(const ScalingOptions& options, const std::filesystem::path& starter,
+                                       int num_ranks) {
+  if (options.hosts.empty()) return {starter.string(), std::to_string(num_ranks)};
+  std::vector<std::string> words{starter.string(), "--hosts", options.hosts.string()};
+  if (!options.interface.empty()) words.insert(words.end(), {"--interface", options.interface});
+  words.insert(words.end(), {"--ranks", std::to_string(num_ranks)});
+  return words;
+}
+
 // What each run printed: one, or as many as there are ranks alone.
 std::vector<nlohmann::json> measure(const ScalingOptions& options, const ScalingPoint& point,
                                     const std::filesystem::path& starter) {
@@ -103,9 +119,8 @@ std::vector<nlohmann::json> measure(const ScalingOptions& options, const Scaling
   }
   std::vector<std::unique_ptr<MeasuredRun>> runs;
   for (int i = 0; i < (point.is_alone ? point.num_ranks : 1); ++i) {
-    runs.push_back(
-        std::make_unique<MeasuredRun>(std::vector<std::string>{starter.string(), std::to_string(ranks_of_a_run(point))},
-                                      arguments, "bench scaling", fmt::format("the run on {}", point.name)));
+    runs.push_back(std::make_unique<MeasuredRun>(starter_words(options, starter, ranks_of_a_run(point)), arguments,
+                                                 "bench scaling", fmt::format("the run on {}", point.name)));
   }
   std::vector<nlohmann::json> said;
   for (const std::unique_ptr<MeasuredRun>& run : runs) said.push_back(run->wait());
@@ -125,7 +140,7 @@ int bench_scaling(const ScalingOptions& options) {
   { const interop::NewFolder can_be_made(options.out); }  // told now; made once there is something to put there
   const int most_busy = runs.back().point.num_ranks * options.threads;
   const auto cores = static_cast<int>(std::thread::hardware_concurrency());
-  if (most_busy > cores) {
+  if (options.hosts.empty() && most_busy > cores) {
     print_warning(
         fmt::format("[bench scaling] {} threads take turns on {} cores, so efficiencies say little of a machine "
                     "with enough. Measure with fewer --ranks or --threads",
@@ -166,8 +181,8 @@ int bench_scaling(const ScalingOptions& options) {
 }  // namespace
 
 void register_bench_scaling(CLI::App& bench, std::function<int()>& run, TaskTable tasks) {
-  CLI::App* command = bench.add_subcommand(
-      "scaling", "Times steps of a config on several meshes of this machine, and says what each more rank brings");
+  CLI::App* command =
+      bench.add_subcommand("scaling", "Times steps of a config on several meshes, and says what each more rank brings");
   const auto options = std::make_shared<ScalingOptions>(tasks);
   add_config_arguments(*command, options->config);
   command
@@ -208,6 +223,15 @@ void register_bench_scaling(CLI::App& bench, std::function<int()>& run, TaskTabl
           "A file such as those of configs/clusters, of this machine: what it makes `triptych plan step` expect "
           "stands beside what is measured")
       ->check(CLI::ExistingFile);
+  CLI::Option* const hosts =
+      command
+          ->add_option(
+              "--hosts", options->hosts,
+              "Start the ranks on several machines: a file with lines `HOST slots=RANKS`, as run-ranks has it; a "
+              "mesh takes the first slots that it needs")
+          ->check(CLI::ExistingFile);
+  command->add_option("--interface", options->interface, "TCP over this network card alone, as run-ranks has it")
+      ->needs(hosts);
   command->add_option("--out", options->out, "The folder that is made, with tables and plots")
       ->type_name("FOLDER")
       ->capture_default_str();

@@ -53,6 +53,12 @@ class Hosts:
     def num_ranks(self):
         return self.hosts[-1].first_rank + self.hosts[-1].slots if self.hosts else 0
 
+    def take_first(self, num_ranks, name):
+        if num_ranks > self.num_ranks:
+            raise HostsError(f"{name} must have slots for all ranks: {num_ranks} ranks, {self.num_ranks} slots.")
+        left = [host for host in self.hosts if host.first_rank < num_ranks]
+        self.hosts = [host._replace(slots=min(host.slots, num_ranks - host.first_rank)) for host in left]
+
     def most_slots(self):
         return max(host.slots for host in self.hosts)
 
@@ -77,14 +83,18 @@ class Hosts:
         return options
 
 
-def read_hosts(path):
+def read_hosts(path, num_ranks=None):
+    """The hosts of a file; of its first `num_ranks` slots, where that is given."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise HostsError(f"{path} must have {MOST_BYTES} bytes at most.")
-        return Hosts(data.decode("ascii"), path)
+        hosts = Hosts(data.decode("ascii"), path)
     except OSError as error:
         raise HostsError(f"{path} must be a file that lists hosts: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise HostsError(f"{path} must be a text of ASCII characters.") from None
+    if num_ranks is not None:
+        hosts.take_first(num_ranks, path)
+    return hosts

@@ -5,6 +5,7 @@ asked to, and end when the link between the hosts is cut, with the names of thos
 usage: test_nodes.py TRIPTYCH   the program to test
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.append(str(Path(__file__).parents[1] / "launcher"))
 import namespace_hosts  # noqa: E402  (found beside this file)
-from small_runs import RUN_RANKS, SmallRuns, losses  # noqa: E402  (found in the folder above)
+from small_runs import RUN_RANKS, TASKS, SmallRuns, losses  # noqa: E402  (found in the folder above)
 
 STOPPED = 75
 SECONDS_TO_END = 30
@@ -71,6 +72,25 @@ class Nodes(SmallRuns):
             file.write_text(f"{order[0]} slots=3\n\n{order[1]} slots=1\n")
             places = [f"{rank} {host}" for rank, host in enumerate([order[0]] * 3 + [order[1]])]
             self.assertEqual(sorted(self.on_hosts(["sh", "-c", script], file).splitlines()), places)
+
+    def test_the_first_ranks_alone_may_be_asked_for(self):
+        script = 'echo "$OMPI_COMM_WORLD_RANK $(hostname)"'
+        for number, places in ((1, ["0 hosta"]), (3, ["0 hosta", "1 hosta", "2 hostb"])):
+            self.assertEqual(sorted(self.on_hosts(["--ranks", str(number), "sh", "-c", script]).splitlines()), places)
+        self.assertIn("5 ranks, 4 slots", self.on_hosts(["--ranks", "5", "true"], expect=2))
+
+    def test_scaling_is_measured_over_the_hosts(self):
+        config, out = self.folder / "scaled.toml", self.folder / "scaled"
+        config.write_text(f'task = "classify"\n{TASKS["classify"]}')
+        words = [self.triptych, "bench", "scaling", config, "--hosts", self.hosts, "--interface", namespace_hosts.CARD, "--ranks",
+                 "1,4", "--mesh", "dp", "--steps", "2", "--warmup", "1", "--rounds", "1", "--out", out]
+        told = subprocess.run([str(word) for word in namespace_hosts.on_host("hosta", words)], capture_output=True, text=True,
+                              timeout=120)
+        self.assertEqual(told.returncode, 0, told.stderr)
+        runs = [json.loads((out / "runs" / f"mesh_{i}_round_1.json").read_text()) for i in (1, 2)]
+        self.assertEqual([len(run["by_rank"]) for run in runs], [1, 4])
+        # Over two hosts messages go over TCP: both wait for them.
+        self.assertTrue(all(rank["traced_step_ms"].get("wait dp", 0) > 0 for rank in runs[1]["by_rank"]))
 
     def test_two_hosts_learn_what_one_does(self):
         say(f"{'mesh of 4 ranks':22}  step {'one host':>20}  {'two hosts':>20}  relative difference")
