@@ -132,8 +132,7 @@ void simulate(const RunConfig& config, const Cluster& cluster, const MeshOptions
   double of_one = 0;
   for (int devices = 1; devices <= options.simulate; devices *= 2) {
     const int64_t batch = config.training.global_batch * devices;
-    const std::vector<MeshPlan> plans =
-        search_meshes(cluster, search_of(options, devices, batch), [](const MeshPlan&) {});
+    const std::vector<MeshPlan> plans = search_meshes(cluster, search_of(options, devices, batch));
     const StepPlan& step = plans.front().step;
     const double rate = static_cast<double>(batch) / step.seconds / devices;
     if (of_one == 0) of_one = rate;
@@ -161,10 +160,8 @@ int plan_mesh(const MeshOptions& options) {
     simulate(config, cluster, options);
     return 0;
   }
-  int num_tried = 0;
   const std::vector<MeshPlan> plans =
-      search_meshes(cluster, search_of(options, options.devices, config.training.global_batch),
-                    [&](const MeshPlan&) { ++num_tried; });
+      search_meshes(cluster, search_of(options, options.devices, config.training.global_batch));
   if (options.json) {
     Json all = Json::array();
     for (const MeshPlan& plan : plans) all.push_back(to_json(plan));
@@ -172,7 +169,7 @@ int plan_mesh(const MeshOptions& options) {
     return 0;
   }
   print("{} devices, batch {}, {}: {} ways that fit, the fastest first\n\n", options.devices,
-        config.training.global_batch, precision_name(config.training.precision), num_tried);
+        config.training.global_batch, precision_name(config.training.precision), plans.size());
   print_head();
   for (std::size_t i = 0; i < std::min(plans.size(), static_cast<std::size_t>(options.shown)); ++i) {
     print_plan(plans[i], config.training.global_batch);

@@ -1,7 +1,10 @@
 #include "training/mesh_search.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <numeric>
 
+#include "data/parallel_for.h"
 #include "training/memory_plan.h"
 
 namespace triptych::training {
@@ -52,45 +55,67 @@ std::optional<MeshPlan> plan_mesh(const MeshSearch& search, const Overrides& ove
   return std::nullopt;
 }
 
-}  // namespace
+// A mesh and an order of work; of its numbers of microbatches the first that memory holds is taken.
+struct Candidate {
+  MeshShape mesh;
+  std::string schedule;
+  std::vector<int> microbatches;
+};
 
-std::vector<MeshPlan> search_meshes(const Cluster& cluster, const MeshSearch& search,
-                                    const std::function<void(const MeshPlan&)>& tried) {
-  std::vector<MeshPlan> plans;
-  const RunConfig config = search.config_with({});
-  const auto num_blocks = static_cast<int>(config.task->model().blocks.size());
-  const auto plan = [&](const MeshShape& mesh, const std::string& schedule, int microbatches) {
-    const Overrides overrides{fmt::format("parallel.pp={}", mesh.pp),
-                              fmt::format("parallel.dp={}", mesh.dp),
-                              fmt::format("parallel.cp={}", mesh.cp),
-                              fmt::format("parallel.tp={}", mesh.tp),
-                              fmt::format("parallel.schedule=\"{}\"", schedule),
-                              "parallel.virtual_stages=0",
-                              "parallel.cuts=[]",
-                              fmt::format("parallel.microbatches={}", microbatches),
-                              fmt::format("parallel.sequence_parallel={}", mesh.tp > 1)};
-    const std::optional<MeshPlan> found = plan_mesh(search, overrides, mesh, cluster);
-    if (!found) return false;
-    tried(*found);
-    plans.push_back(*found);
-    return true;
-  };
+std::vector<Candidate> candidates_of(const Cluster& cluster, const MeshSearch& search, int num_blocks) {
+  std::vector<Candidate> candidates;
   for (int tp = 1; tp <= std::min(search.num_devices, cluster.devices_per_node); tp *= 2) {
     for (int cp = 1; cp <= search.most_cp && tp * cp <= search.num_devices; cp *= 2) {
       for (int pp = 1; pp <= num_blocks && pp * cp * tp <= search.num_devices; pp *= 2) {
         if (search.num_devices % (pp * cp * tp) != 0) continue;
         const MeshShape mesh{.pp = pp, .dp = search.num_devices / (pp * cp * tp), .cp = cp, .tp = tp};
         if (pp == 1) {
-          for (int microbatches = 1; microbatches <= 64; microbatches *= 2) {
-            if (plan(mesh, "1f1b", microbatches)) break;
-          }
+          candidates.push_back({mesh, "1f1b", {1, 2, 4, 8, 16, 32, 64}});
           continue;
         }
         for (const std::string& schedule : search.schedules) {
-          for (const int rounds : {1, 2, 4}) plan(mesh, schedule, pp * rounds);
+          for (const int rounds : {1, 2, 4}) candidates.push_back({mesh, schedule, {pp * rounds}});
         }
       }
     }
+  }
+  return candidates;
+}
+
+std::optional<MeshPlan> plan_candidate(const MeshSearch& search, const Candidate& candidate, const Cluster& cluster) {
+  const MeshShape& mesh = candidate.mesh;
+  for (const int microbatches : candidate.microbatches) {
+    const Overrides overrides{fmt::format("parallel.pp={}", mesh.pp),
+                              fmt::format("parallel.dp={}", mesh.dp),
+                              fmt::format("parallel.cp={}", mesh.cp),
+                              fmt::format("parallel.tp={}", mesh.tp),
+                              fmt::format("parallel.schedule=\"{}\"", candidate.schedule),
+                              "parallel.virtual_stages=0",
+                              "parallel.cuts=[]",
+                              fmt::format("parallel.microbatches={}", microbatches),
+                              fmt::format("parallel.sequence_parallel={}", mesh.tp > 1)};
+    if (std::optional<MeshPlan> found = plan_mesh(search, overrides, mesh, cluster)) return found;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<MeshPlan> search_meshes(const Cluster& cluster, const MeshSearch& search) {
+  const RunConfig config = search.config_with({});
+  const auto num_blocks = static_cast<int>(config.task->model().blocks.size());
+  const std::vector<Candidate> candidates = candidates_of(cluster, search, num_blocks);
+  // Those of deep pipelines take longest to plan, and are begun first.
+  const auto effort = [&](std::size_t i) { return candidates[i].mesh.pp * candidates[i].microbatches.back(); };
+  std::vector<std::size_t> order(candidates.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return effort(a) > effort(b); });
+  std::vector<std::optional<MeshPlan>> found(candidates.size());
+  data::parallel_for(data::num_processors(), candidates.size(),
+                     [&](uint64_t i) { found[order[i]] = plan_candidate(search, candidates[order[i]], cluster); });
+  std::vector<MeshPlan> plans;
+  for (std::optional<MeshPlan>& plan : found) {
+    if (plan) plans.push_back(std::move(*plan));
   }
   if (plans.empty()) {
     throw UserError("plan mesh",

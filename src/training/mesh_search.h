@@ -27,9 +27,8 @@ struct MeshSearch {
 
 /// Every mesh of the devices that the config can run on, the fastest first: tp within a node, pipelines of powers of
 /// two with one, two and four times as many microbatches as stages, or what memory takes without a pipeline; the first
-/// of ZeRO 1 and 3, and of recomputation's modes, that a device's memory holds. `tried` hears of each that was planned.
-/// Throws UserError if none is possible.
-std::vector<MeshPlan> search_meshes(const Cluster& cluster, const MeshSearch& search,
-                                    const std::function<void(const MeshPlan&)>& tried);
+/// of ZeRO 1 and 3, and of recomputation's modes, that a device's memory holds. As many are planned at once as
+/// the machine has cores. Throws UserError if none is possible.
+std::vector<MeshPlan> search_meshes(const Cluster& cluster, const MeshSearch& search);
 
 }  // namespace triptych::training
