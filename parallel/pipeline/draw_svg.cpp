@@ -53,6 +53,8 @@ std::string draw_svg(const Simulation& simulation) {
   const double height = kTop + kRow * static_cast<double>(simulation.timeline.size()) + 2 * kLegend;
   std::string svg = fmt::format(
       R"(<svg xmlns="http://www.w3.org/2000/svg" width="{0:.0f}" height="{1:.0f}" viewBox="0 0 {0:.0f} {1:.0f}" font-family="sans-serif" font-size="11">)"
+      "\n"
+      R"(<rect width="100%" height="100%" fill="#fff"/>)"
       "\n",
       std::max(width, 640.0), height);
   std::vector<Action::Kind> kinds;
@@ -90,9 +92,10 @@ std::string draw_svg(const Simulation& simulation) {
         x, y - 10, look.colour, x + 16, y, look.meaning);
     x += 30 + 6.5 * static_cast<double>(look.meaning.size());
   }
-  svg += fmt::format(R"(<text x="{:.0f}" y="{:.1f}">time {:g}, bubble {:.1f} %</text>)"
+  svg += fmt::format(R"(<text x="{:.0f}" y="{:.1f}">time {:g}, bubble {:.1f} %{}</text>)"
                      "\n</svg>\n",
-                     kLeft, y + kLegend - 4, simulation.makespan, 100 * simulation.bubble_fraction);
+                     kLeft, y + kLegend - 4, simulation.makespan, 100 * simulation.bubble_fraction,
+                     stage_a_rank ? "" : "; the line under a box: the later the stage, the longer");
   return svg;
 }
 

@@ -475,7 +475,8 @@ TEST(Draw, APictureHasABoxForEveryActionWhereItStands) {
   }
   // Columns of 20 px behind the 64 of the names.
   EXPECT_NE(svg.find(R"(<rect x="204.0" y="8.0" width="20.0" height="22" fill="#8fc08f")"), std::string::npos);
-  EXPECT_NE(svg.find("time 8, bubble 0.0 %</text>"), std::string::npos);
+  EXPECT_NE(svg.find("time 8, bubble 0.0 %; the line under a box: the later the stage, the longer</text>"),
+            std::string::npos);
 }
 
 TEST(Draw, TakesFinerColumnsForUnevenCosts) {
