@@ -40,24 +40,19 @@ AllReducer::AllReducer(Device& device, Mesh& mesh, std::span<Parameter* const> p
   relearn();
 }
 
+AllReducer::~AllReducer() {
+  for (Parameter* parameter : parameters_) parameter->gradient.watch(nullptr, 0);
+}
+
 void AllReducer::relearn() {
   has_plan_ = false;
   buckets_.clear();
-  last_use_.assign(parameters_.size(), 0);
-  seen_uses_.assign(parameters_.size(), 0);
-}
-
-// In the first step, after every operation: which parameters it was a use of.
-void AllReducer::look_at_uses() {
-  ++num_polls_;
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    const int num_uses = parameters_[i]->gradient.num_uses();
-    if (num_uses > std::exchange(seen_uses_[i], num_uses)) last_use_[i] = num_polls_;
-  }
+  for (std::size_t i = 0; i < parameters_.size(); ++i) parameters_[i]->gradient.watch(&changed_, i);
 }
 
 void AllReducer::begin_step() {
   next_ = 0;
+  changed_.clear();
   for (const Bucket& bucket : buckets_) {
     TRIPTYCH_CHECK(!bucket.pending && !bucket.halves, "a step began before the last one's gradients were complete");
   }
@@ -66,12 +61,14 @@ void AllReducer::begin_step() {
 
 // Those that are trained; first, last ones first, what no backward has reached, which waits for nothing.
 std::vector<Parameter*> AllReducer::order_of_completion() const {
+  std::vector<std::size_t> last_change(parameters_.size(), 0);
+  for (std::size_t k = 0; k < changed_.size(); ++k) last_change[changed_[k]] = k + 1;
   std::vector<std::size_t> order;
   for (std::size_t i = parameters_.size(); i-- > 0;) {
     if (parameters_[i]->is_trained) order.push_back(i);
   }
   std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return last_use_[a] < last_use_[b]; });
+                   [&](std::size_t a, std::size_t b) { return last_change[a] < last_change[b]; });
   std::vector<Parameter*> parameters;
   for (const std::size_t i : order) parameters.push_back(parameters_[i]);
   return parameters;
@@ -96,6 +93,8 @@ void AllReducer::arrange() {
   const std::vector<Parameter*> order = order_of_completion();
   require_same_order(order);
   has_plan_ = true;
+  for (Parameter* parameter : parameters_) parameter->gradient.watch(nullptr, 0);
+  changed_.clear();
   std::map<Group*, std::size_t> open;  // the bucket being filled; looked up, never iterated
   std::vector<int64_t> sizes;
   std::vector<std::size_t> complete_at;  // of each bucket: the place of its last member in the order
@@ -182,7 +181,6 @@ void AllReducer::land() {
 }
 
 void AllReducer::poll() {
-  if (!has_plan_) look_at_uses();
   while (next_ < buckets_.size() && is_ready(buckets_[next_])) start(buckets_[next_++]);
   mesh_->progress();
   while (!flights_.empty() && flights_.front()->halves->test()) land();

@@ -29,6 +29,8 @@ class AllReducer final : public Reducer {
   AllReducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters, int64_t bucket_bytes,
              DType wire = DType::kFloat32);
 
+  ~AllReducer() override;
+
   void relearn() override;
   void begin_step() override;
   void poll() override;
@@ -51,7 +53,6 @@ class AllReducer final : public Reducer {
 
   std::vector<Parameter*> order_of_completion() const;
   void require_same_order(const std::vector<Parameter*>& order) const;
-  void look_at_uses();
   void arrange();
   bool is_ready(const Bucket& bucket) const;
   void start(Bucket& bucket);
@@ -67,11 +68,8 @@ class AllReducer final : public Reducer {
   bool has_plan_ = false;        // from the end of the first step on
   std::vector<Bucket> buckets_;  // none where nothing is trained
   std::size_t next_ = 0;
-  // Of the first step, by parameter: after how many operations its last use had run, and how many it has had.
-  std::vector<int64_t> last_use_;
-  std::vector<int> seen_uses_;
-  int64_t num_polls_ = 0;
-  std::deque<Bucket*> flights_;  // whose halves are on their way
+  std::vector<std::size_t> changed_;  // in the first step: the parameters whose gradients change, as they do
+  std::deque<Bucket*> flights_;       // whose halves are on their way
 };
 
 }  // namespace triptych::autograd

@@ -71,6 +71,7 @@ void GradientSum::begin(std::string_view operation, const Layout& layout) {
                                   "Redistribute one of the uses",
                                   name_.empty() ? "" : " (" + name_ + ")", layout_->to_string(), layout.to_string()));
   }
+  tell();
 }
 
 void GradientSum::add(std::string_view operation, Tensor summand, const Layout& layout) {

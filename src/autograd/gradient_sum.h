@@ -1,8 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "parallel/layout.h"
 #include "tensor/tensor.h"
@@ -58,10 +61,23 @@ class GradientSum {
   void close() { is_closed_ = true; }
 
   int num_uses() const { return num_uses_; }  ///< uses whose backward has run since the last reset()
-  void count_use() { ++num_uses_; }
+  void count_use() {
+    ++num_uses_;
+    tell();
+  }
+
+  /// From now on `index` is added to `changed` whenever a summand comes or a use has run, so that who looks after many
+  /// sums need not look at each; null ends it. `changed` must stay until then.
+  void watch(std::vector<std::size_t>* changed, std::size_t index) {
+    changed_ = changed;
+    index_ = index;
+  }
 
  private:
   void begin(std::string_view operation, const Layout& layout);
+  void tell() {
+    if (changed_ != nullptr) changed_->push_back(index_);
+  }
   bool is_parameters() const { return part_ == MemoryPart::kGradients; }
 
   std::string name_;
@@ -70,6 +86,8 @@ class GradientSum {
   std::optional<Layout> layout_;
   bool has_memory_ = false, is_closed_ = false;
   int num_uses_ = 0;
+  std::vector<std::size_t>* changed_ = nullptr;
+  std::size_t index_ = 0;
 };
 
 }  // namespace triptych::autograd

@@ -34,10 +34,12 @@ ScatterReducer::ScatterReducer(Device& device, Mesh& mesh, std::span<Parameter* 
   for (auto it = parameters.rbegin(); it != parameters.rend(); ++it) {
     places_.push_back({.parameter = *it,
                        .num_elements = largest_piece((*it)->global_shape, (*it)->layout, mesh.shape()).num_elements()});
+    (*it)->gradient.watch(&changed_, places_.size() - 1);
   }
 }
 
 ScatterReducer::~ScatterReducer() {
+  for (const Place& place : places_) place.parameter->gradient.watch(nullptr, 0);
   for (Flight& flight : flights_) {  // of a step that failed
     try {
       flight.pending->wait();
@@ -58,6 +60,9 @@ void ScatterReducer::begin_step() {
     place.others.reset();
     place.has_sum = false;
   }
+  changed_.clear();
+  for (std::set<std::size_t>& places : ready_) places.clear();
+  ready_elements_.fill(0);
 }
 
 bool ScatterReducer::may_leave(const Place& place) const {
@@ -72,17 +77,21 @@ void ScatterReducer::poll() {
     return flight.far_sums ? flight.far_sums->test() : flight.has_crossed && flight.pending->test();
   };
   while (!flights_.empty() && has_come(flights_.front())) land();
-  std::array<int64_t, 8> elements{};  // that may leave, by the axes over which they are to be summed
-  std::array<std::vector<std::size_t>, 8> ready;
-  for (std::size_t i = 0; i < places_.size(); ++i) {
+  if (!changed_.empty()) look_at_changed();
+}
+
+void ScatterReducer::look_at_changed() {
+  for (const std::size_t i : changed_) {
     if (!may_leave(places_[i])) continue;
-    const GradientSum& gradient = places_[i].parameter->gradient;
-    const std::size_t axes = gradient.layout().partial_axes().index();
-    ready[axes].push_back(i);
-    elements[axes] += places_[i].num_elements;
+    const std::size_t axes = places_[i].parameter->gradient.layout().partial_axes().index();
+    if (ready_[axes].insert(i).second) ready_elements_[axes] += places_[i].num_elements;
   }
-  for (std::size_t axes = 0; axes < ready.size(); ++axes) {
-    if (elements[axes] >= bucket_elements_) scatter(AxisSet::of_index(axes), ready[axes]);
+  changed_.clear();
+  for (std::size_t axes = 0; axes < ready_.size(); ++axes) {
+    if (ready_elements_[axes] < bucket_elements_) continue;
+    ready_elements_[axes] = 0;
+    const std::set<std::size_t> places = std::exchange(ready_[axes], {});
+    scatter(AxisSet::of_index(axes), {places.begin(), places.end()});
   }
 }
 

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -57,6 +59,7 @@ class ScatterReducer final : public Reducer {
   };
 
   bool may_leave(const Place& place) const;
+  void look_at_changed();
   void scatter(AxisSet axes, const std::vector<std::size_t>& places);
   void cross(Flight& flight);
   void receive(Flight& flight);
@@ -72,6 +75,10 @@ class ScatterReducer final : public Reducer {
   bool is_dispersed_;
   DType wire_;
   std::deque<Flight> flights_;
+  std::vector<std::size_t> changed_;  // places whose gradients have changed since they were looked at
+  // Places whose gradients may leave, and how many elements these have, by the axes over which they are to be summed.
+  std::array<std::set<std::size_t>, 8> ready_;
+  std::array<int64_t, 8> ready_elements_{};
 };
 
 }  // namespace triptych::autograd

@@ -45,6 +45,25 @@ TEST_F(GradientSumTest, IsEmptyUntilTheFirstSummand) {
   EXPECT_TRUE(taken->tensor.is_sole_owner());
 }
 
+TEST_F(GradientSumTest, TellsWhoWatchesOfEverySummandAndUse) {
+  std::vector<std::size_t> changed;
+  GradientSum sum, other;
+  sum.watch(&changed, 7);
+  other.watch(&changed, 3);
+  EXPECT_TRUE(changed.empty());
+  sum.add("a", tensor({1, 2}), Layout());
+  other.target("b", rank_.device, Shape{2}, Layout());
+  sum.count_use();
+  other.replace("c", tensor({3, 4}), Layout());
+  EXPECT_EQ(changed, (std::vector<std::size_t>{7, 3, 7, 3}));
+  sum.drain();
+  sum.reset();
+  EXPECT_EQ(changed.size(), 4u);
+  sum.watch(nullptr, 0);
+  sum.add("d", tensor({1, 2}), Layout());
+  EXPECT_EQ(changed.size(), 4u);
+}
+
 TEST_F(GradientSumTest, OverwritesNothingThatOthersHold) {
   const Tensor first = tensor({1, 2}), second = tensor({10, 20});
   GradientSum sum;
