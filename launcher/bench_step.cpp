@@ -151,6 +151,8 @@ int bench_step(const StepOptions& options) {
     const MemoryStats memory = session.device().memory();
     const double first_loss = steps.first_loss(), last_loss = steps.last_loss();
     Trace trace;
+    const std::unique_ptr<TraceListener> ranges = profiler_ranges();
+    trace.set_listener(ranges.get());
     if (options.traced > 0) {
       session.executor().set_trace(&trace);
       trace.start();

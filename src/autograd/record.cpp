@@ -7,6 +7,14 @@
 #include "autograd/node.h"
 
 namespace triptych::autograd {
+namespace {
+
+void trace(std::string_view name, const std::vector<Result>& results) {
+  if (results.empty()) return;
+  if (Trace* const trace = results.front().tensor.device().trace()) trace->add_since_last("forward", name);
+}
+
+}  // namespace
 
 InputGradients::InputGradients(std::string_view operation, std::vector<Edge>& inputs, const BackwardOptions& options)
     : operation_(operation), inputs_(inputs), options_(options) {}
@@ -62,6 +70,7 @@ void InputGradients::apart(std::initializer_list<int> inputs, std::function<void
 
 std::vector<Variable> record_always(std::string_view name, std::vector<Variable> inputs, std::vector<Result> results,
                                     BackwardOfAll backward) {
+  trace(name, results);
   auto node = std::make_shared<Node>();
   node->name = name;
   node->inputs.reserve(inputs.size());
@@ -87,6 +96,7 @@ std::vector<Variable> record_all(std::string_view name, std::vector<Variable> in
   if (std::any_of(inputs.begin(), inputs.end(), [](const Variable& v) { return v.needs_gradient(); })) {
     return record_always(name, std::move(inputs), std::move(results), std::move(backward));
   }
+  trace(name, results);
   std::vector<Variable> variables;
   for (Result& result : results) {
     variables.push_back(Variable::constant(std::move(result.tensor), result.global_shape, result.layout));

@@ -12,6 +12,16 @@
 
 namespace triptych::base {
 
+/// Who is told where a rank's work begins and ends, as it does: a profiler that shows it beside what it sees itself.
+class TraceListener {
+ public:
+  virtual ~TraceListener() = default;
+  /// Work begins, within what has begun and not ended before.
+  virtual void begin(const std::string& name) = 0;
+  /// What began last ends.
+  virtual void end() = 0;
+};
+
 /// What a rank does, and when, while it is on: spans of its clock, in the order in which they ended. One thread at a
 /// time uses it. Off, or not there (a null pointer to it), it costs a comparison.
 class Trace {
@@ -22,7 +32,8 @@ class Trace {
   };
   struct Span {
     Track track = Track::kWork;
-    /// "step", "schedule", "block", "backward", "poll", "start", "wait", "loader", "optimizer", "save", a group's name
+    /// "step", "schedule", "block", "forward", "backward", "poll", "start", "wait", "loader", "optimizer", "save", a
+    /// group's name
     std::string kind;
     std::string name;     ///< "F2@1", "image.blocks.3", "all_reduce(sum, float32 x 12)"
     std::string details;  ///< more of it, for who looks at the span alone
@@ -34,11 +45,19 @@ class Trace {
   void start() {
     spans_.clear();
     is_on_ = true;
+    last_ns_ = now();
   }
   void stop() { is_on_ = false; }
   /// A span that has ended; forgotten if the trace is off by now.
   void add(Span span) {
     if (is_on_) spans_.push_back(std::move(span));
+  }
+  /// A span of work from the last moment at which other work began or ended until now: of work that tells when it has
+  /// ended, and has none within that lasts until then.
+  void add_since_last(std::string_view kind, std::string_view name) {
+    if (!is_on_) return;
+    const int64_t begin = std::exchange(last_ns_, now());
+    spans_.push_back({.kind = std::string(kind), .name = std::string(name), .begin_ns = begin, .end_ns = last_ns_});
   }
   std::span<const Span> spans() const { return spans_; }
 
@@ -47,11 +66,17 @@ class Trace {
   /// Where spans begin and end: now, or what `clock` says, such as how much work has been asked for.
   int64_t now() const { return clock_ ? clock_() : now_ns(); }
   void set_clock(std::function<int64_t()> clock) { clock_ = std::move(clock); }
+  /// Who is told of the scopes that begin from now on, until they have ended; null: nobody.
+  void set_listener(TraceListener* listener) { listener_ = listener; }
 
  private:
   bool is_on_ = false;
   std::vector<Span> spans_;
   std::function<int64_t()> clock_;
+  TraceListener* listener_ = nullptr;
+  int64_t last_ns_ = 0;
+
+  friend class TraceScope;
 };
 
 /// A span of a rank's work from here to the end of its scope, where `trace` is there and on.
@@ -65,10 +90,15 @@ class TraceScope {
       return;
     }
     span_ = {.kind = std::string(kind), .name = make_name(), .begin_ns = trace_->now()};
+    trace_->last_ns_ = span_.begin_ns;
+    listener_ = trace_->listener_;
+    if (listener_ != nullptr) listener_->begin(span_.name);
   }
   ~TraceScope() {
     if (trace_ == nullptr) return;
     span_.end_ns = trace_->now();
+    trace_->last_ns_ = span_.end_ns;
+    if (listener_ != nullptr) listener_->end();
     trace_->add(std::move(span_));
   }
   TraceScope(const TraceScope&) = delete;
@@ -76,6 +106,7 @@ class TraceScope {
 
  private:
   Trace* trace_;
+  TraceListener* listener_ = nullptr;
   Trace::Span span_;
 };
 

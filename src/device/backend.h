@@ -1,15 +1,21 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/rooms.h"
+#include "base/trace.h"
 
 namespace triptych::device {
 
 /// Which backend this program is linked with: "cpu" or "cuda".
 std::string_view backend_kind();
+
+/// Shows a trace's work as ranges to the backend's profiler: NVTX under CUDA, which `nsys profile` records; null on the
+/// CPU.
+std::unique_ptr<TraceListener> profiler_ranges();
 
 /// A line of `triptych doctor`: {"driver", "13.0"}.
 struct BackendFact {

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/trace.h"
 #include "device/memory_stats.h"
 #include "device/stream.h"
 #include "device/work_log.h"
@@ -118,6 +119,10 @@ class Device {
   /// What is queued on the compute stream from now on starts after `event`. The host goes on.
   void wait(const Event& event);
 
+  /// Sees the forward of every operation on it from now on; null: nobody does. Must outlive that.
+  void set_trace(Trace* trace) { trace_ = trace; }
+  Trace* trace() const { return trace_; }
+
   /// What was asked of it, of a device that computes nothing; null of all others.
   WorkLog* work_log();
 
@@ -128,6 +133,7 @@ class Device {
   std::unique_ptr<DeviceState> state_;
   std::shared_ptr<MemoryPool> pool_;
   std::unique_ptr<Stream> stream_;
+  Trace* trace_ = nullptr;
 };
 
 /// Blocks the host until `event` is done, calling `poll` now and then: it may move communication along and throws where

@@ -91,6 +91,7 @@ Executor::Executor(Device& device, Mesh& mesh, const Plan& plan, ParameterStore&
 void Executor::set_trace(Trace* trace) {
   trace_ = trace;
   mesh_->set_trace(trace);
+  if (device_->work_log() == nullptr) device_->set_trace(trace);  // which has what operations ask for
 }
 
 void Executor::set_trained(const std::function<bool(const std::string&)>& is_trained) {

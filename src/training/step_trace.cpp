@@ -8,7 +8,6 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "device/backend.h"
 #include "report/communication_times.h"
 #include "report/trace_file.h"
 

@@ -2,9 +2,11 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "base/trace.h"
+#include "device/backend.h"
 #include "parallel/mesh.h"
 #include "parallel/world.h"
 
@@ -21,7 +23,9 @@ class StepTrace {
  public:
   /// The world and the mesh must outlive this.
   StepTrace(World& world, const Mesh& mesh, const TraceRequest& request)
-      : world_(&world), mesh_(&mesh), request_(request) {}
+      : world_(&world), mesh_(&mesh), request_(request), ranges_(profiler_ranges()) {
+    trace_.set_listener(ranges_.get());
+  }
 
   Trace& trace() { return trace_; }
   /// Step `step`, counted from 1, is about to begin: from the wait for its batch on.
@@ -40,6 +44,7 @@ class StepTrace {
   World* world_;
   const Mesh* mesh_;
   TraceRequest request_;
+  std::unique_ptr<TraceListener> ranges_;
   Trace trace_;
 };
 

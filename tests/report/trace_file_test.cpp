@@ -92,6 +92,74 @@ TEST(TraceFile, ATimeIsOfTheInnermostPart) {
   EXPECT_EQ(times_by_part(trace), expected);
 }
 
+// Work that tells when it has ended began when what was seen last had.
+TEST(TraceFile, WorkThatTellsOfItsEndAloneIsOneSpanAfterTheOther) {
+  Trace trace;
+  int64_t now = 10;
+  trace.set_clock([&] { return now; });
+  const auto expect_last = [&](const std::string& name, int64_t begin, int64_t end) {
+    const Trace::Span& span = trace.spans().back();
+    EXPECT_EQ(span.kind, "forward");
+    EXPECT_EQ(span.name, name);
+    EXPECT_EQ(span.begin_ns, begin);
+    EXPECT_EQ(span.end_ns, end);
+  };
+  trace.add_since_last("forward", "before it is on");
+  trace.start();
+  now = 12;
+  {
+    const TraceScope block(&trace, "block", [] { return std::string("b"); });
+    now = 15;
+    trace.add_since_last("forward", "linear");
+    expect_last("linear", 12, 15);
+    now = 16;
+    {
+      const TraceScope wait(&trace, "wait", [] { return std::string("w"); });
+      now = 18;
+    }
+    now = 21;
+    trace.add_since_last("forward", "attention");
+    expect_last("attention", 18, 21);
+    now = 22;
+  }
+  now = 30;
+  trace.add_since_last("forward", "add");
+  expect_last("add", 22, 30);
+  EXPECT_EQ(trace.spans().size(), 5u);
+}
+
+// What is told to begin ends, innermost first, whenever the trace is switched on and off.
+TEST(TraceFile, AListenerIsToldOfBeginAndEndInPairs) {
+  struct Listener : TraceListener {
+    void begin(const std::string& name) override {
+      open.push_back(name);
+      seen += name;
+    }
+    void end() override {
+      ASSERT_FALSE(open.empty());
+      seen += "/" + open.back();
+      open.pop_back();
+    }
+    std::vector<std::string> open;
+    std::string seen;
+  } listener;
+  Trace trace;
+  trace.set_listener(&listener);
+  const auto scope = [&](const std::string& name) { return TraceScope(&trace, "block", [&] { return name; }); };
+  {
+    const TraceScope off = scope("off");
+    trace.start();
+    const TraceScope a = scope("a");
+    { const TraceScope b = scope("b"); }
+    trace.add_since_last("forward", "told at its end");
+    const TraceScope c = scope("c");
+    trace.stop();
+    const TraceScope d = scope("d");
+  }
+  EXPECT_EQ(listener.seen, "ab/bc/c/a");
+  EXPECT_TRUE(listener.open.empty());
+}
+
 TEST(TraceFile, NothingIsSeenWhileTheTraceIsOff) {
   Trace trace;
   bool named = false;

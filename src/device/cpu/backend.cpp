@@ -37,6 +37,10 @@ std::string_view backend_kind() {
   return "cpu";
 }
 
+std::unique_ptr<TraceListener> profiler_ranges() {
+  return nullptr;
+}
+
 std::vector<BackendFact> backend_facts() {
   return {{"processor", processor()},
           {"cores", std::to_string(std::thread::hardware_concurrency())},

@@ -6,6 +6,10 @@ std::string_view backend_kind() {
   return "paper";
 }
 
+std::unique_ptr<TraceListener> profiler_ranges() {
+  return nullptr;
+}
+
 std::vector<BackendFact> backend_facts() {
   return {{"kernels", "none: what a step allocates is counted"}};
 }
