@@ -80,7 +80,10 @@ class Scaling(unittest.TestCase):
             close("pool_peak_mb", max(rank["pool_peak_mb"] for run in runs for rank in run["by_rank"]))
             shares = [float(row[key + "_share"]) for key in ("compute", "communication", "pipeline", "optimizer")]
             self.assertAlmostEqual(sum(shares), 1, 4)
-            self.assertEqual(shares[1] > 0.02, ranks > 1)  # one rank's is the time that a trace takes to see none
+            self.assertGreater(shares[1], 0)
+            parts = {one["part"] for one in of_ranks if one["mesh"] == row["mesh"] and one["unit"] == "ms"}
+            # One rank's is the time that its trace takes to see none.
+            self.assertEqual({part for part in parts if part.startswith(("start ", "wait "))} == set(), ranks == 1)
             self.assertEqual(shares[2], 0)
             for rank in range(ranks):
                 mine = {(one["unit"], one["part"]): float(one["value"]) for one in of_ranks
