@@ -80,7 +80,8 @@ class Scaling(unittest.TestCase):
             close("pool_peak_mb", max(rank["pool_peak_mb"] for run in runs for rank in run["by_rank"]))
             shares = [float(row[key + "_share"]) for key in ("compute", "communication", "pipeline", "optimizer")]
             self.assertAlmostEqual(sum(shares), 1, 4)
-            self.assertGreater(shares[1], 0)
+            if ranks > 1:
+                self.assertGreater(shares[1], 0.02)
             parts = {one["part"] for one in of_ranks if one["mesh"] == row["mesh"] and one["unit"] == "ms"}
             # One rank's is the time that its trace takes to see none.
             self.assertEqual({part for part in parts if part.startswith(("start ", "wait "))} == set(), ranks == 1)

@@ -26,6 +26,8 @@ LONG = {"training__steps": 200000, "checkpoint__every": 0}
 # Relative, of a loss: what ranks of both hosts sum, they sum on each host first, which is another order, and that of
 # gradients makes some tens of roundings of float32.
 TOLERANCE = 2e-6
+# Of one whose gradients were not: only its own sum over all ranks, in float64, has another order.
+ORDER_OF_HOSTS = 1e-15
 # Of an axis of so many ranks, on two hosts of two ranks each.
 CARRIERS = {("tp", 2): "shared memory", ("dp", 2): "MPI in pieces", ("dp", 4): "shared memory and MPI"}
 
@@ -110,7 +112,7 @@ class Nodes(SmallRuns):
             for step, loss in expected.items():
                 difference = abs(float(found[step]) / float(loss) - 1)
                 say(f"{name:22}  {step:4} {loss:>20}  {found[step]:>20}  {difference:.1e}")
-                self.assertLessEqual(difference, TOLERANCE)
+                self.assertLessEqual(difference, TOLERANCE if mesh == {"dp": 4} else ORDER_OF_HOSTS)
 
     def mpirun(self, *options):
         """A plain one on both hosts, without what run-ranks tells it, in a session of its own."""

@@ -82,8 +82,8 @@ class Slurm(SmallRuns):
         self.train(one, mesh=MESH)
         expected, found = losses(one), losses(run)
         self.assertEqual(list(found), list(expected))
-        for step, loss in expected.items():  # sums over both nodes have another order: test_nodes.py
-            self.assertAlmostEqual(float(found[step]) / float(loss), 1, delta=2e-6)
+        for step, loss in expected.items():  # the float64 sum over both nodes has another order: test_nodes.py
+            self.assertLessEqual(abs(float(found[step]) / float(loss) - 1), 1e-15)
         said = self.log(run)
         self.assertIn("4 tasks on hosta,hostb, newest checkpoint: none", said)
         self.assertIn("ended with 0, newest checkpoint: step_00000006", said)
