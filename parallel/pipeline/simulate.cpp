@@ -214,6 +214,7 @@ class Simulator {
     Cell& here = cell(action);
     once(embed ? here.embed : here.forward, r);
     need(!embed || is_coupled(), r, "a loss that splits into microbatches has no embedding pass.");
+    check_passes(r, action);
     if (s > 0 && schedule_.crosses_ranks(s - 1)) {
       need(embed ? here.received_embed : here.received_forward, r, "its input was not received.");
     } else if (s > 0) {
@@ -231,6 +232,21 @@ class Simulator {
       keep_graphs(r, 1);
     }
     spend(r, action, embed ? costs_.embed[index] : costs_.forward[index]);
+  }
+
+  // A microbatch that is embedded is one whose forward runs again, for what the loss has not seen. So the two come in
+  // this order, and one of them at a time lies between stages of one rank.
+  void check_passes(size_t r, const Action& action) const {
+    const int s = action.stage;
+    const Cell& here = cell(s, action.microbatch);
+    if (action.kind == Action::kEmbed) {
+      need(!here.forward, r, "its forward was done before; a microbatch is embedded first.");
+      return;
+    }
+    if (!here.embed) return;
+    need(!is_last(s) || loss_, r, "it was embedded for the loss, which was not evaluated; its forward comes behind.");
+    need(is_last(s) || schedule_.crosses_ranks(s) || cell(s + 1, action.microbatch).embed, r,
+         "its embed waits for the stage behind, on this rank; the forward comes behind that.");
   }
 
   void do_loss(size_t r, const Action& action) {

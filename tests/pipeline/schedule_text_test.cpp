@@ -79,5 +79,18 @@ TEST(ScheduleText, RefusesWhatIsNoSchedule) {
   EXPECT_NE(error_of("F65535@1023 B0@0").find("must name every stage from 0"), std::string::npos);
 }
 
+// A forward behind an embed leaves out what only the loss reads, so it can be nothing that the loss waits for.
+TEST(ScheduleText, RefusesAnEmbedAndAForwardInAnOrderThatNoRunCanKeep) {
+  const auto expect_in = [](const std::string& part, const std::string& text) {
+    EXPECT_NE(error_of(text, kCoupled).find(part), std::string::npos) << text << "\n" << error_of(text, kCoupled);
+  };
+  expect_in("its forward comes behind", "E0 F0 L B0");
+  expect_in("a microbatch is embedded first", "F0 E0 L B0");
+  expect_in("a microbatch is embedded first", "F0 F1 L E0 E1 B0 B1");
+  expect_in("its embed waits for the stage behind", "E0@0 F0@0 E0@1 L@1 F0@1 B0@1 B0@0");
+  EXPECT_EQ(error_of("E0@0 E0@1 F0@0 L@1 F0@1 B0@1 B0@0", kCoupled), "no error");
+  EXPECT_EQ(error_of("E0 F0 B0\nE0 L F0 B0", kCoupled), "no error");
+}
+
 }  // namespace
 }  // namespace triptych::test

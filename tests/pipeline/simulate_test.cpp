@@ -286,12 +286,21 @@ TEST(Simulate, NamesAForwardThatCannotBe) {
        {by_hand(kSplit, {0}, 1, {"E0"}),
         "rank 0, action 0 (E0 of stage 0): a loss that splits into microbatches has no embedding pass."},
        {by_hand(kSplit, {0, 1}, 1, {"F0 SF0", "F0"}), "rank 1, action 0 (F0 of stage 1): its input was not received."},
-       {by_hand(kCoupled, {0, 1}, 1, {"F0 SF0 E0 SE0", "RF0 E0"}),
-        "rank 1, action 1 (E0 of stage 1): its input was not received."},
+       {by_hand(kCoupled, {0, 1}, 1, {"E0 SE0 F0 SF0", "E0"}),
+        "rank 1, action 0 (E0 of stage 1): its input was not received."},
        {by_hand(kSplit, {0, 0}, 1, {"F0@1"}),
         "rank 0, action 0 (F0 of stage 1): its input was not computed by the stage before, on this rank."},
        {by_hand(kCoupled, {0, 0}, 1, {"F0@0 E0@1"}),
-        "rank 0, action 1 (E0 of stage 1): its input was not computed by the stage before, on this rank."}});
+        "rank 0, action 1 (E0 of stage 1): its input was not computed by the stage before, on this rank."},
+       {by_hand(kCoupled, {0, 1}, 1, {"F0 SF0 E0 SE0", "RF0"}),
+        "rank 0, action 2 (E0 of stage 0): its forward was done before; a microbatch is embedded first."},
+       {by_hand(kCoupled, {0}, 1, {"E0 F0 L B0"}),
+        "rank 0, action 1 (F0 of stage 0): it was embedded for the loss, which was not evaluated; its forward comes "
+        "behind."},
+       {by_hand(kCoupled, {0, 0}, 1, {"E0@0 F0@0 E0@1"}),
+        "rank 0, action 1 (F0 of stage 0): its embed waits for the stage behind, on this rank; the forward comes "
+        "behind "
+        "that."}});
 }
 
 TEST(Simulate, NamesALossThatCannotBe) {
@@ -388,12 +397,11 @@ TEST(Simulate, NamesWhatIsMissingAtTheEnd) {
   expect_errors({{ranks("", second), "rank 0, stage 0: F0 is missing."},
                  {ranks("E0", second), "rank 0, stage 0: SE0 is missing."},
                  {ranks("E0 SE0 F0", second), "rank 0, stage 0: SF0 is missing."},
-                 {ranks(first, "RE0 E0 RF0 F0"), "rank 1, stage 1: L is missing."},
+                 {ranks("F0 SF0 RB0 B0", "RF0 F0"), "rank 1, stage 1: L is missing."},
                  {ranks(first, "RE0 E0 L RF0 F0"), "rank 1, stage 1: B0 is missing."},
                  {ranks(first, "RE0 E0 L RF0 F0 B0"), "rank 1, stage 1: SB0 is missing."},
                  {ranks(first, "RE0 E0 L RF0 F0 D0 SB0"), "rank 1, stage 1: W0 is missing."},
-                 {by_hand(kCoupled, {0}, 2, {"E0 F0 F1 L B0 B1"}), "rank 0, stage 0: E1 is missing."},
-                 {by_hand(kCoupled, {0, 0}, 1, {"E0@0 F0@0 F0@1 L@1 B0@1 B0@0"}), "rank 0, stage 1: E0 is missing."},
+                 {by_hand(kCoupled, {0}, 2, {"E0 F1 L F0 B0 B1"}), "rank 0, stage 0: E1 is missing."},
                  {by_hand(kSplit, {0, 1, 0}, 1, {"F0 SF0 RF0@2 F0@2 B0@2 SB0@2", "RF0 F0 SF0 RB0 B0 SB0"}),
                   "rank 0, stage 0: B0 is missing."}});
 }
