@@ -42,6 +42,13 @@ AllReducer::AllReducer(Device& device, Mesh& mesh, std::span<Parameter* const> p
 
 AllReducer::~AllReducer() {
   for (Parameter* parameter : parameters_) parameter->gradient.watch(nullptr, 0);
+  for (Bucket& bucket : buckets_) {  // of a step that failed
+    try {
+      if (bucket.pending) bucket.pending->wait();
+      if (bucket.halves) bucket.halves->wait();
+    } catch (const Error&) {
+    }
+  }
 }
 
 void AllReducer::relearn() {

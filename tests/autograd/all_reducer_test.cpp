@@ -1,9 +1,12 @@
 #include "autograd/all_reducer.h"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -15,6 +18,8 @@
 
 namespace triptych::test {
 namespace {
+
+using namespace std::chrono_literals;
 
 constexpr int kParameters = 7;
 
@@ -379,6 +384,33 @@ TEST(ReducerBuckets, RefuseAGradientThatComesOutOtherwiseThanInTheFirstStep) {
       EXPECT_NE(text.find("dp: Partial"), std::string::npos) << text;
     }
   });
+}
+
+// The memory of a sum that is on its way is the reducer's, and a peer that comes late still writes to it.
+TEST(ReducerBuckets, StayUntilTheirSumsHaveComeIfAStepFails) {
+  for (const DType wire : {DType::kFloat32, DType::kBFloat16}) {
+    std::atomic<bool> has_peer_come = false;
+    run_ranks(2, [&](Group& world) {
+      Device device(1);
+      Mesh mesh(world, {.dp = 2}, device);
+      const Owned owned = make_parameters(device);
+      auto reducer = std::make_unique<AllReducer>(device, mesh, pointers(owned), 1 << 20, wire);
+      for (int step = 0; step < 2; ++step) {
+        reducer->begin_step();
+        for (int i = 0; i < kParameters; ++i) {
+          if (step == 1 && i + 1 == kParameters && world.rank() == 1) {
+            std::this_thread::sleep_for(50ms);
+            has_peer_come = true;
+          }
+          use(*owned[static_cast<std::size_t>(i)], kOverDp, world.rank(), i, 0, [&] { reducer->poll(); });
+        }
+        if (step == 0) reducer->finish();
+      }
+      EXPECT_FALSE(world.rank() == 0 && has_peer_come) << "the peer is to come later than this";
+      reducer.reset();
+      EXPECT_TRUE(has_peer_come);
+    });
+  }
 }
 
 TEST(ReducerGroups, EachGradientIsSummedOverTheAxesOnWhichItIsPartial) {
