@@ -15,6 +15,7 @@
 #include "launcher/memory_budget.h"
 #include "parallel/agreement.h"
 #include "parallel/peer_error.h"
+#include "parallel/pipeline/schedule_text.h"
 
 namespace triptych::launcher {
 
@@ -48,11 +49,19 @@ std::string place_text(World& world) {
   return fmt::format("{}, rank {}/{}", world.host(), world.group().rank(), world.group().size());
 }
 
+// Of one out of a file, which may be another on each machine: the config only names it.
+std::string schedule_hash(const RunConfig& config) {
+  if (!is_schedule_file(config.parallel.schedule)) return config.parallel.schedule;
+  const std::string text = to_text(schedule_of(config));
+  return fmt::format("{:016x}", hash64(std::as_bytes(std::span(text))));
+}
+
 // Ranks that were started with different files, overrides or programs would wait for each other in collectives that do
 // not match, or compute what does not fit together.
-void require_equal_programs(const RunConfig& config, World& world) {
+void require_equal_programs(const RunConfig& config, const std::string& schedule, World& world) {
   const uint64_t config_hash = hash64(std::as_bytes(std::span(config.effective_toml)));
   const std::vector<SharedFact> facts{{"config", fmt::format("{:016x}", config_hash)},
+                                      {"schedule (hash)", schedule},
                                       {"program", fmt::format("triptych {}", program_version())},
                                       {"backend", std::string(backend_kind())},
                                       {"compiler", compiler_text()},
@@ -79,10 +88,12 @@ int run_on_ranks(const ConfigArguments& arguments, MeshUse mesh_use,
   Group& group = world->group();
   try {
     RunConfig config;
+    std::string schedule;
     together(group, [&] {
       config = load_run_config(arguments.file, arguments.overrides, arguments.tasks, mesh_use, group.size());
+      schedule = schedule_hash(config);
     });
-    require_equal_programs(config, *world);
+    require_equal_programs(config, schedule, *world);
     together(group, [&] { require_backend(config.run.device); });
     if (mesh_use == MeshUse::kSteps) fit_memory_budget(config, arguments, group);
     return body(config, *world);

@@ -106,6 +106,22 @@ class Training(SmallRuns):
         self.assertRegex(result.stderr,
                          r"every rank must have the same config: rank 0 on \S+ has \w+, rank 1 on \S+ has")
 
+    def test_ranks_that_find_different_schedules_in_a_file_are_found_too(self):
+        for rank, order in enumerate(("F0 F1 B0 B1", "F1 F0 B1 B0")):
+            host = self.folder / f"host{rank}"
+            host.mkdir()
+            (host / "order.txt").write_text(f"{order}\n{order}\n")
+        words = " ".join(f"'{word}'" for word in ("verify", self.folder / "caption.toml", "--set", "parallel.pp=2",
+                                                  "--set", "parallel.microbatches=2", "--set",
+                                                  'parallel.schedule="./order.txt"'))
+        script = f"cd {self.folder}/host$OMPI_COMM_WORLD_RANK && exec {self.triptych} {words}"
+        result = subprocess.run([RUN_RANKS, "2", "bash", "-c", script], capture_output=True, text=True, timeout=60,
+                                check=False)
+        self.assertEqual(result.returncode, 2, result.stdout + result.stderr)
+        self.assertEqual(result.stderr.count("triptych: error:"), 1, result.stderr)
+        self.assertRegex(result.stderr,
+                         r"every rank must have the same schedule \(hash\): rank 0 on \S+ has \w+, rank 1 on \S+ has")
+
     def test_verify_tries_any_two_settings_and_fails_where_one_case_does(self):
         words = ("verify", self.folder / "caption.toml", "--all")
         table = self.output(*words, ranks=2)
