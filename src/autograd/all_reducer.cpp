@@ -46,23 +46,28 @@ AllReducer::~AllReducer() {
     try {
       if (bucket.pending) bucket.pending->wait();
       if (bucket.halves) bucket.halves->wait();
-    } catch (const Error&) {
+    } catch (const Error&) {  // whoever uses the group next meets the same failure
     }
   }
 }
 
+void AllReducer::require_nothing_on_its_way() const {
+  for (const Bucket& bucket : buckets_) {
+    TRIPTYCH_CHECK(!bucket.pending && !bucket.halves, "a step began before the last one's gradients were complete");
+  }
+}
+
 void AllReducer::relearn() {
+  require_nothing_on_its_way();
   has_plan_ = false;
   buckets_.clear();
   for (std::size_t i = 0; i < parameters_.size(); ++i) parameters_[i]->gradient.watch(&changed_, i);
 }
 
 void AllReducer::begin_step() {
+  require_nothing_on_its_way();
   next_ = 0;
   changed_.clear();
-  for (const Bucket& bucket : buckets_) {
-    TRIPTYCH_CHECK(!bucket.pending && !bucket.halves, "a step began before the last one's gradients were complete");
-  }
   for (Parameter* parameter : parameters_) parameter->gradient.reset();
 }
 

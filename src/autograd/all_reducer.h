@@ -28,7 +28,7 @@ class AllReducer final : public Reducer {
   ///   wire   see make_reducer; what is summed over other axes alone travels as it is
   AllReducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters, int64_t bucket_bytes,
              DType wire = DType::kFloat32);
-
+  /// Waits for what a step that failed has left on its way, whose memory is about to go.
   ~AllReducer() override;
 
   void relearn() override;
@@ -52,6 +52,7 @@ class AllReducer final : public Reducer {
   };
 
   std::vector<Parameter*> order_of_completion() const;
+  void require_nothing_on_its_way() const;
   void require_same_order(const std::vector<Parameter*>& order) const;
   void arrange();
   bool is_ready(const Bucket& bucket) const;

@@ -33,6 +33,7 @@ class ScatterReducer final : public Reducer {
   ///   wire           see make_reducer; sums over neighbourhoods travel in it as well, rounded once more
   ScatterReducer(Device& device, Mesh& mesh, std::span<Parameter* const> parameters, int64_t bucket_bytes,
                  bool is_dispersed, DType wire = DType::kFloat32);
+  /// Waits for what a step that failed has left on its way, whose memory is about to go.
   ~ScatterReducer() override;
 
   void relearn() override;

@@ -1,50 +1,17 @@
 #include "autograd/all_reducer.h"
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <cmath>
 #include <limits>
 #include <memory>
-#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "autograd/backward.h"
-#include "autograd/gradient_use.h"
-#include "autograd/record.h"
+#include "autograd/whole_parameters.h"
 #include "parallel/in_process_group.h"
 
 namespace triptych::test {
 namespace {
-
-using namespace std::chrono_literals;
-
-constexpr int kParameters = 7;
-
-std::unique_ptr<Parameter> make_parameter(Device& device, const std::string& name, const Shape& shape) {
-  auto p = std::make_unique<Parameter>(name);
-  p->global_shape = shape;
-  p->value = p->compute = Tensor::zeros(device, DType::kFloat32, shape);
-  return p;
-}
-
-// A rank's parameters p0 .. p6 of 1, 4, 7, ... elements.
-Owned make_parameters(Device& device) {
-  Owned parameters;
-  for (int i = 0; i < kParameters; ++i) {
-    parameters.push_back(make_parameter(device, "p" + std::to_string(i), Shape{1 + 3 * i}));
-  }
-  return parameters;
-}
-
-const Layout kOverDp = Layout().with(Axis::kDp, Placement::partial());
-const Layout kOverTp = Layout().with(Axis::kTp, Placement::partial());
-
-float first_of(const Parameter& parameter) {
-  return parameter.gradient.tensor().to_vector<float>()[0];
-}
 
 struct Case {
   int ranks;
@@ -293,21 +260,6 @@ TEST(ReducerBuckets, DoNotWaitForOnesThatAreCompleteLater) {
   });
 }
 
-TEST(ReducerBuckets, RefuseRanksThatCompleteThemInDifferentOrders) {
-  run_ranks(2, [](Group& world) {
-    Device device(1);
-    Mesh mesh(world, {.dp = 2}, device);
-    const Owned owned = make_parameters(device);
-    AllReducer reducer(device, mesh, pointers(owned), 1);
-    reducer.begin_step();
-    for (int k = 0; k < kParameters; ++k) {
-      const int i = world.rank() == 0 ? k : kParameters - 1 - k;
-      use(*owned[static_cast<std::size_t>(i)], kOverDp, world.rank(), i, 0, [&] { reducer.poll(); });
-    }
-    EXPECT_THROW(reducer.finish(), InternalError);
-  });
-}
-
 // A parameter that two places of a model use: rank 1 has run both and reduces while rank 0 is between them.
 TEST(ReducerBuckets, WaitForEveryUseOfAParameter) {
   run_ranks(2, [](Group& world) {
@@ -339,78 +291,6 @@ TEST(ReducerBuckets, WaitForEveryUseOfAParameter) {
       EXPECT_EQ(first_of(shared), expected) << "in step " << step;
     }
   });
-}
-
-TEST(ReducerBuckets, RefuseAUseThatTheFirstStepDidNotHave) {
-  Device device(1);
-  const std::unique_ptr<Group> world = make_self_group("test");
-  Mesh mesh(*world, {}, device);
-  const Owned owned = make_parameters(device);
-  AllReducer reducer(device, mesh, pointers(owned), 1);
-  for (int step = 0; step < 2; ++step) {
-    reducer.begin_step();
-    const auto use_it = [&] { use(*owned[6], Layout(), 0, 6, 0, [&] { reducer.poll(); }); };
-    use_it();
-    if (step == 1) {
-      try {
-        use_it();
-        FAIL() << "added to what is being reduced";
-      } catch (const InternalError& error) {
-        EXPECT_NE(std::string(error.what()).find("p6"), std::string::npos) << error.what();
-      }
-    }
-    reducer.finish();
-    EXPECT_EQ(first_of(*owned[6]), summand(0, 6, 0, 0));
-  }
-}
-
-TEST(ReducerBuckets, RefuseAGradientThatComesOutOtherwiseThanInTheFirstStep) {
-  run_ranks(2, [](Group& world) {
-    Device device(1);
-    Mesh mesh(world, {.dp = 2}, device);
-    const Owned owned = make_parameters(device);
-    AllReducer reducer(device, mesh, pointers(owned), 1 << 20);
-    reducer.begin_step();
-    use(*owned[3], kOverDp, world.rank(), 3, 0, {});
-    reducer.finish();
-    reducer.begin_step();
-    use(*owned[3], Layout(), world.rank(), 3, 0, {});
-    try {
-      reducer.finish();
-      FAIL() << "summed what is complete";
-    } catch (const InternalError& error) {
-      const std::string text = error.what();
-      EXPECT_NE(text.find("p3"), std::string::npos) << text;
-      EXPECT_NE(text.find("dp: Partial"), std::string::npos) << text;
-    }
-  });
-}
-
-// The memory of a sum that is on its way is the reducer's, and a peer that comes late still writes to it.
-TEST(ReducerBuckets, StayUntilTheirSumsHaveComeIfAStepFails) {
-  for (const DType wire : {DType::kFloat32, DType::kBFloat16}) {
-    std::atomic<bool> has_peer_come = false;
-    run_ranks(2, [&](Group& world) {
-      Device device(1);
-      Mesh mesh(world, {.dp = 2}, device);
-      const Owned owned = make_parameters(device);
-      auto reducer = std::make_unique<AllReducer>(device, mesh, pointers(owned), 1 << 20, wire);
-      for (int step = 0; step < 2; ++step) {
-        reducer->begin_step();
-        for (int i = 0; i < kParameters; ++i) {
-          if (step == 1 && i + 1 == kParameters && world.rank() == 1) {
-            std::this_thread::sleep_for(50ms);
-            has_peer_come = true;
-          }
-          use(*owned[static_cast<std::size_t>(i)], kOverDp, world.rank(), i, 0, [&] { reducer->poll(); });
-        }
-        if (step == 0) reducer->finish();
-      }
-      EXPECT_FALSE(world.rank() == 0 && has_peer_come) << "the peer is to come later than this";
-      reducer.reset();
-      EXPECT_TRUE(has_peer_come);
-    });
-  }
 }
 
 TEST(ReducerGroups, EachGradientIsSummedOverTheAxesOnWhichItIsPartial) {
@@ -447,86 +327,6 @@ TEST(ReducerGroups, EachGradientIsSummedOverTheAxesOnWhichItIsPartial) {
       }
     }
   });
-}
-
-TEST(ReducerSteps, AreCompletedBeforeTheNextBegins) {
-  run_ranks(2, [](Group& world) {
-    Device device(1);
-    Mesh mesh(world, {.dp = 2}, device);
-    const Owned owned = make_parameters(device);
-    AllReducer reducer(device, mesh, pointers(owned), 1);
-    const auto step = [&] {
-      reducer.begin_step();
-      use(*owned[6], kOverDp, world.rank(), 6, 0, [&] { reducer.poll(); });
-    };
-    step();
-    reducer.finish();
-    step();
-    EXPECT_THROW(reducer.begin_step(), InternalError);
-    reducer.finish();
-    reducer.begin_step();
-    reducer.finish();
-  });
-}
-
-struct TiedParameter {
-  std::string name;
-  std::vector<int> stages;  // that have it
-};
-
-// Stages make their tied parameters in different orders, so their buckets come in different orders too.
-void check_tied(int pp, const std::vector<TiedParameter>& tied) {
-  constexpr int kDp = 2;
-  run_ranks(pp * kDp, [&](Group& world) {
-    Device device(1);
-    Mesh mesh(world, {.pp = pp, .dp = kDp}, device);
-    const int stage = mesh.coordinate().pp;
-    Owned owned;
-    std::vector<const TiedParameter*> kinds;
-    owned.push_back(make_parameter(device, "own", Shape{3}));
-    kinds.push_back(nullptr);
-    for (std::size_t k = 0; k < tied.size(); ++k) {
-      const TiedParameter& one = stage % 2 == 0 ? tied[k] : tied[tied.size() - 1 - k];
-      if (std::find(one.stages.begin(), one.stages.end(), stage) == one.stages.end()) continue;
-      owned.push_back(make_parameter(device, one.name, Shape{5}));
-      owned.back()->is_tied = true;
-      kinds.push_back(&one);
-    }
-    AllReducer reducer(device, mesh, pointers(owned), 1);
-    for (int step = 0; step < 3; ++step) {
-      reducer.begin_step();
-      for (int m = 0; m < 2; ++m) {
-        // The first stage that has a tied parameter uses it once more, as a model that embeds and scores with it does.
-        for (std::size_t i = 0; i < owned.size(); ++i) {
-          const int num_uses = kinds[i] != nullptr && kinds[i]->stages[0] == stage ? 2 : 1;
-          for (int u = 0; u < num_uses; ++u) use(*owned[i], kOverDp, world.rank(), 0, m, [&] { reducer.poll(); });
-        }
-      }
-      reducer.finish();
-      for (std::size_t i = 0; i < owned.size(); ++i) {
-        const std::vector<int> stages = kinds[i] != nullptr ? kinds[i]->stages : std::vector{stage};
-        EXPECT_EQ(owned[i]->is_first_copy, stages[0] == stage) << owned[i]->name;
-        const std::vector<float> g = owned[i]->gradient.tensor().to_vector<float>();
-        for (std::size_t e = 0; e < g.size(); ++e) {
-          float expected = 0;
-          for (const int s : stages) {
-            const float num_uses = kinds[i] != nullptr && s == stages[0] ? 2 : 1;
-            for (int dp = 0; dp < kDp; ++dp) {
-              const int rank = mesh_world_rank(mesh.shape(), {.pp = s, .dp = dp});
-              for (int m = 0; m < 2; ++m) expected += num_uses * summand(rank, 0, m, e);
-            }
-          }
-          EXPECT_EQ(g[e], expected) << owned[i]->name << " on stage " << stage << " in step " << step;
-        }
-      }
-    }
-  });
-}
-
-TEST(ReducerTied, EveryStageGetsTheSumOverAllThatHaveTheParameter) {
-  check_tied(2, {{"tokens", {0, 1}}});
-  check_tied(2, {{"tokens", {0, 1}}, {"a", {0, 1}}, {"positions", {0, 1}}, {"of_one", {1}}});
-  check_tied(3, {{"tokens", {0, 2}}, {"all", {0, 1, 2}}, {"late", {1, 2}}});
 }
 
 }  // namespace
