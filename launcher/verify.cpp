@@ -10,6 +10,7 @@
 
 #include "base/console.h"
 #include "launcher/ranks.h"
+#include "parallel/agreement.h"
 #include "training/session.h"
 #include "training/verify.h"
 #include "training/verify_grid.h"
@@ -24,6 +25,7 @@ struct VerifyOptions {
   double tolerance = 1e-5;
   bool all = false;
   std::string grid = "pairwise";
+  std::string part = "1/1";
 };
 
 struct Tolerance {
@@ -102,19 +104,27 @@ int verify_all(const VerifyOptions& options, RunConfig config, World& world) {
     return load_run_config(arguments.file, overrides, arguments.tasks, MeshUse::kSteps, num_ranks);
   };
   const GridKind kind = options.grid == "full" ? GridKind::kFull : GridKind::kPairwise;
-  const VerifyGrid grid = verify_grid(read, group.size(), kind);
+  std::vector<ParallelOptions> cases;
+  VerifyGrid grid;
+  together(group, [&] {
+    const GridPart part = parse_grid_part(options.part);
+    grid = verify_grid(read, group.size(), kind);
+    cases = cases_of(grid, part);
+  });
   if (is_first) {
     for (const std::string& line : grid.left_out) print("left out: {}\n", line);
     if (grid.num_beyond_ranks > 0) {
       print("left out: what needs more than {} ranks: {} settings and pairs of them\n", group.size(),
             grid.num_beyond_ranks);
     }
-    print("{} cases on up to {} ranks\n        loss      gradient  case\n", grid.cases.size(), group.size());
+    const bool is_whole = cases.size() == grid.cases.size();
+    print("{}{} cases on up to {} ranks\n        loss      gradient  case\n",
+          is_whole ? "" : fmt::format("part {}: {} of ", options.part, cases.size()), grid.cases.size(), group.size());
   }
   const RankPlace place = rank_place(config, world);
   const VerifyReference reference = verify_reference(config, place);
   GridTable table(tolerance_of(config, options.tolerance));
-  for (const ParallelOptions& parallel : grid.cases) {
+  for (const ParallelOptions& parallel : cases) {
     config.parallel = parallel;
     const MeshShape& mesh = parallel.mesh;
     const int num_ranks = mesh.pp * mesh.dp * mesh.cp * mesh.tp;
@@ -164,6 +174,13 @@ void register_verify(CLI::App& app, std::function<int()>& run, TaskTable tasks) 
       ->check(CLI::IsMember({"pairwise", "full"}))
       ->capture_default_str()
       ->needs(all);
+  command
+      ->add_option("--part", options->part,
+                   "K/N: the K-th case and every N-th behind it, so that N jobs have each case once; one of them is a "
+                   "sample of all settings if N is a prime above 7")
+      ->type_name("K/N")
+      ->capture_default_str()
+      ->needs(all);
   command->footer(
       "Every parameter's gradient is compared: the 2-norm of the difference over the 2-norm of the one-rank gradient; "
       "a\n"
@@ -174,6 +191,7 @@ void register_verify(CLI::App& app, std::function<int()>& run, TaskTable tasks) 
       "Examples:\n"
       "  mpirun -np 4 triptych verify configs/verify.toml --set parallel.tp=2 --set parallel.pp=2\n"
       "  launcher/run-ranks 16 triptych verify configs/verify.toml --all\n"
+      "  launcher/run-ranks 16 triptych verify configs/verify.toml --all --grid full --part 1/97\n"
       "Exit code: 0 within the tolerance, 1 beyond it, 2 the config is wrong.");
   command->callback([options, &run] { run = [options] { return run_verify(*options); }; });
 }

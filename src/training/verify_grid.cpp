@@ -1,6 +1,8 @@
 #include "training/verify_grid.h"
 
+#include <charconv>
 #include <map>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -150,6 +152,34 @@ VerifyGrid verify_grid(const ReadConfig& read, int num_ranks, GridKind kind, con
     }
   }
   return grid;
+}
+
+GridPart parse_grid_part(const std::string& text) {
+  GridPart part{0, 0};
+  const char *begin = text.data(), *const end = begin + text.size();
+  const auto [slash, error] = std::from_chars(begin, end, part.index);
+  if (error == std::errc() && slash != end && *slash == '/') {
+    const auto [rest, second_error] = std::from_chars(slash + 1, end, part.count);
+    if (second_error != std::errc() || rest != end) part.count = 0;
+  }
+  if (part.index < 1 || part.index > part.count) {
+    throw UserError("--part", fmt::format("must be K/N, the K-th of N parts, K from 1 to N: 3/16; found '{}'", text));
+  }
+  return part;
+}
+
+std::vector<ParallelOptions> cases_of(const VerifyGrid& grid, const GridPart& part) {
+  std::vector<ParallelOptions> cases;
+  for (auto i = static_cast<std::size_t>(part.index - 1); i < grid.cases.size();
+       i += static_cast<std::size_t>(part.count)) {
+    cases.push_back(grid.cases[i]);
+  }
+  if (cases.empty()) {
+    throw UserError("--part", fmt::format("must have a case at least: there are {}, and {}/{} begins with number {}. "
+                                          "Ask for fewer parts",
+                                          grid.cases.size(), part.index, part.count, part.index));
+  }
+  return cases;
 }
 
 std::string case_text(const ParallelOptions& p) {

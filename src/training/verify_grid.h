@@ -33,6 +33,17 @@ struct VerifyGrid {
 /// are for one mesh, are taken away; other keys of [parallel] are as the config has them.
 VerifyGrid verify_grid(const ReadConfig& read, int num_ranks, GridKind kind, const GridSizes& sizes = {});
 
+/// One of `count` parts of a grid: the `index`-th case, from 1, and every `count`-th behind it.
+struct GridPart {
+  int index = 1, count = 1;
+};
+
+/// "3/16"; throws UserError.
+GridPart parse_grid_part(const std::string& text);
+
+/// Its cases; throws UserError if there are none. The parts 1/N to N/N have every case once.
+std::vector<ParallelOptions> cases_of(const VerifyGrid& grid, const GridPart& part);
+
 /// "pp 2 dp 2 cp 1 tp 2  zb_v x 2  4 microbatches  zero 3  zero_group 2  recompute full  sequence_parallel": a case,
 /// without what is off.
 std::string case_text(const ParallelOptions& parallel);

@@ -178,6 +178,25 @@ class CudaTraining(SmallRuns):
         self.assertLess(manifest["skipped_steps"], 2 * STEPS)
         self.assertEqual(manifest["extra"]["loss_scale"], 65536 / 2 ** manifest["skipped_steps"])
 
+    def test_gradients_travel_in_bf16_where_that_is_asked_for(self):
+        """In one sum, and in ZeRO's pieces and sums of pieces: further from one rank's than in fp32, by a rounding."""
+        for config, settings in (("masked_text", {"dp": 2, "tp": 2}),
+                                 ("caption", {"dp": 4, "zero": 3, "zero_group": 2, "microbatches": 1})):
+            if GPUS is not None and GPUS < 4:
+                print(f"not run: {settings} needs more than {GPUS} GPUs", file=sys.stderr)
+                continue
+            words = ["verify", self.folder / f"{config}.toml", "--set", 'run.device="cuda"',
+                     "--set", "parallel.bucket_mb=0.01", "--set", 'parallel.gradient_dtype="bf16"']
+            for key, value in settings.items():
+                words += ["--set", f"parallel.{key}={value}"]
+            told = self.run_program(*words, ranks=4, program=TRIPTYCH_CUDA,
+                                    environment={"TRIPTYCH_EMULATOR_MEMORY_MB": "256"}).stdout
+            print(told.strip(), file=sys.stderr)
+            loss, gradient = map(float, re.findall(r"relative error ([\d.e+-]+)", told))
+            self.assertLess(loss, LOSS_ERROR["fp32"])
+            self.assertGreater(gradient, 2 ** -13, "nothing was rounded to bf16")
+            self.assertLess(gradient, 2 ** -7)
+
     def fitting(self, *meshes):
         """Those for which there are GPUs."""
         for mesh in meshes:

@@ -132,6 +132,11 @@ class Training(SmallRuns):
                         "sequence_parallel"):
             self.assertIn(f"{setting} ", table.replace("\n", " "))
         self.assertRegex(table, r"left out: what needs more than 2 ranks: \d+ settings and pairs of them")
+        part = self.output(*words, "--part", "2/9")
+        wanted = re.findall(r"^ok .*", self.output(*words), re.M)[1::9]
+        self.assertEqual(re.findall(r"^ok .*", part, re.M), wanted)
+        self.assertRegex(part, rf"(?m)^part 2/9: {len(wanted)} of \d+ cases on up to 1 ranks")
+        self.assertIn("[--part] must be K/N", self.program(*words, "--part", "9/2", expect=2))
         table = self.output(*words, "--tolerance", "0", expect=1)
         self.assertRegex(table, r"(?m)^BEYOND .*  worst is \w+")
         self.assertRegex(table, r"left out: microbatches|left out: what needs more than 1 ranks")

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "data/scratch_folder.h"
 #include "parallel/pipeline/schedules.h"
@@ -98,6 +99,31 @@ TEST_F(Grid, KeepsWhatItDoesNotChooseAndTakesAwayWhatIsForOneMesh) {
     EXPECT_TRUE(p.cuts.empty());
     EXPECT_EQ(p.bucket_mb, 3);
     EXPECT_EQ(p.memory_budget_mb, 0);
+  }
+}
+
+TEST_F(Grid, HasEachCaseInOneOfItsParts) {
+  const VerifyGrid whole = grid(4, GridKind::kFull, {.cp = {1}, .microbatches = {1, 2}});
+  std::multiset<std::string> expected, found;
+  for (const ParallelOptions& p : whole.cases) expected.insert(case_text(p));
+  for (const int index : {1, 2, 3, 4, 5, 6, 7}) {
+    const std::vector<ParallelOptions> part = cases_of(whole, {.index = index, .count = 7});
+    EXPECT_LE(part.size(), whole.cases.size() / 7 + 1);
+    for (const ParallelOptions& p : part) found.insert(case_text(p));
+  }
+  EXPECT_EQ(found, expected);
+  EXPECT_EQ(case_text(cases_of(whole, {.index = 3, .count = 1 << 30})[0]), case_text(whole.cases[2]));
+  const int beyond = static_cast<int>(whole.cases.size()) + 1;
+  EXPECT_THROW(cases_of(whole, {.index = beyond, .count = beyond}), UserError);
+}
+
+TEST(GridPart, IsTheKthOfN) {
+  EXPECT_EQ(parse_grid_part("3/16").index, 3);
+  EXPECT_EQ(parse_grid_part("3/16").count, 16);
+  EXPECT_EQ(parse_grid_part("7/7").index, 7);
+  for (const char* wrong : {"", "/", "3", "3/", "/3", "0/4", "5/4", "-1/4", "1/-4", "1/4/2", "1/4x", " 1/4", "1 /4",
+                            "1.5/4", "1/99999999999", "99999999999/1"}) {
+    EXPECT_THROW(parse_grid_part(wrong), UserError) << wrong;
   }
 }
 
