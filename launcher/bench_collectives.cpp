@@ -96,8 +96,8 @@ class SharedRegions {
 
 struct Collective {
   std::string_view name;
-  /// Starts one with `count` elements in each rank's larger buffer.
-  std::function<std::shared_ptr<Pending>(int64_t count)> start;
+  /// Starts one with `count` elements in each rank's larger buffer: one operation or, of messages, none to two.
+  std::function<std::vector<std::shared_ptr<Pending>>(int64_t count)> start;
   /// Bytes that must pass a rank's link for each byte of the larger buffer, at the best algorithm (as nccl-tests
   /// counts).
   double bus_factor;
@@ -122,21 +122,21 @@ class Bench {
       print("{}\n", nlohmann::ordered_json{{"ranks", group_.size()}, {"results", results_}}.dump());
       return;
     }
+    print(
+        "\nMedians of {} rounds; a round's time is its slowest rank's. size: a rank's larger buffer. send, recv: "
+        "every\n"
+        "second rank to the next; ring: every rank to the next. bus: what the best algorithm would have to move "
+        "through\n"
+        "each rank. ",
+        options_.rounds);
     if (has_several_machines()) {
-      print(
-          "\nMedians of {} rounds; a round's time is its slowest rank's. size: a rank's larger buffer. bus: what the\n"
-          "best algorithm would have to move through each rank. sent: what the network cards of {} have sent "
-          "meanwhile,\n"
-          "for each operation and as a share of its size.\n",
-          options_.rounds, world_.host());
+      print("sent: what the network cards of {} have sent meanwhile, for each operation and as a share of its\nsize.\n",
+            world_.host());
     } else {
       print(
-          "\nMedians of {} rounds; a round's time is its slowest rank's. size: a rank's larger buffer. bus: what the\n"
-          "best algorithm would have to move through each rank. copy: every rank at once copies `size` from shared\n"
-          "memory that its neighbour has just written. share: bus / copy. plain sum: an all-reduce written plainly, "
-          "of\n"
-          "data that all ranks put into shared memory whole.\n",
-          options_.rounds);
+          "copy: every rank at once copies `size` from shared memory that its neighbour has just written.\n"
+          "share: bus / copy. plain sum: an all-reduce written plainly, of data that all ranks put into shared memory\n"
+          "whole.\n");
     }
   }
 
@@ -145,37 +145,44 @@ class Bench {
 
   void print_head() const {
     if (group_.rank() != 0) return;
+    const std::string_view carrier = group_.transport();
     if (has_several_machines()) {
-      const bool is_ours = group_.transport() != "MPI";
-      print("{}; collectives through {}{}, messages through MPI, float32\n\n", world_.machines().to_string(),
-            group_.transport(), is_ours ? " (all_to_all: MPI's own)" : "'s own");
+      const bool is_ours = carrier != "MPI";
+      print("{}; collectives through {}{}, messages through {}, float32\n\n", world_.machines().to_string(), carrier,
+            is_ours ? " (all_to_all: MPI's own)" : "'s own", carrier == "MPI in pieces" ? "MPI" : carrier);
       print("{:>10}  {:<14} {:>11} {:>11} {:>11} {:>11} {:>7}\n", "size", "collective", "time us", "alg GB/s",
             "bus GB/s", "sent", "share");
       return;
     }
-    print("{} ranks on {}, collectives through {}, messages through MPI, float32\n\n", group_.size(), world_.host(),
-          group_.transport());
+    print("{} ranks on {}, collectives and messages through {}, float32\n\n", group_.size(), world_.host(), carrier);
     print("{:>10}  {:<14} {:>11} {:>11} {:>11} {:>11} {:>7}\n", "size", "collective", "time us", "alg GB/s", "bus GB/s",
           "copy GB/s", "share");
   }
 
   std::vector<Collective> collectives() {
+    using Started = std::vector<std::shared_ptr<Pending>>;
     const int n = group_.size(), rank = group_.rank();
     const double others = static_cast<double>(n - 1) / n;
     float *const a = a_.data(), *const b = b_.data();
     constexpr DType kType = DType::kFloat32;
     return {
-        {"all_reduce", [=, this](int64_t c) { return group_.all_reduce(a, c, kType, ReduceOp::kMax); }, 2 * others},
-        {"all_gather", [=, this](int64_t c) { return group_.all_gather(a, b, c / n, kType); }, others},
-        {"reduce_scatter", [=, this](int64_t c) { return group_.reduce_scatter(a, b, c / n, kType, ReduceOp::kMax); },
-         others},
-        {"all_to_all", [=, this](int64_t c) { return group_.all_to_all(a, b, c / n, kType); }, others},
-        {"broadcast", [=, this](int64_t c) { return group_.broadcast(a, c, kType, 0); }, 1},
+        {"all_reduce", [=, this](int64_t c) { return Started{group_.all_reduce(a, c, kType, ReduceOp::kMax)}; },
+         2 * others},
+        {"all_gather", [=, this](int64_t c) { return Started{group_.all_gather(a, b, c / n, kType)}; }, others},
+        {"reduce_scatter",
+         [=, this](int64_t c) { return Started{group_.reduce_scatter(a, b, c / n, kType, ReduceOp::kMax)}; }, others},
+        {"all_to_all", [=, this](int64_t c) { return Started{group_.all_to_all(a, b, c / n, kType)}; }, others},
+        {"broadcast", [=, this](int64_t c) { return Started{group_.broadcast(a, c, kType, 0)}; }, 1},
         {"send, recv",
-         [=, this](int64_t c) -> std::shared_ptr<Pending> {
+         [=, this](int64_t c) {
            const int peer = rank ^ 1;
-           if (peer >= n) return nullptr;  // the last of an odd number of ranks has no partner
-           return rank < peer ? group_.send(a, c, kType, peer, 0) : group_.recv(a, c, kType, peer, 0);
+           if (peer >= n) return Started{};  // the last of an odd number of ranks has no partner
+           return Started{rank < peer ? group_.send(a, c, kType, peer, 0) : group_.recv(a, c, kType, peer, 0)};
+         },
+         1},
+        {"ring",  // nccl-tests' sendrecv: every rank to the next
+         [=, this](int64_t c) {
+           return Started{group_.send(a, c, kType, (rank + 1) % n, 1), group_.recv(b, c, kType, (rank + n - 1) % n, 1)};
          },
          1},
     };
@@ -235,7 +242,7 @@ class Bench {
     const uint64_t sent_before = sent_bytes();
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < repeats; ++i) {
-      if (const auto pending = collective.start(count)) pending->wait();
+      for (const std::shared_ptr<Pending>& pending : collective.start(count)) pending->wait();
     }
     const double seconds = slowest_rank(group_, seconds_since(start) / repeats);
     return {.seconds = seconds, .sent = static_cast<double>(sent_bytes() - sent_before) / repeats};

@@ -168,7 +168,7 @@ std::optional<SharedSegment> share_segment(MPI_Comm comm, std::size_t bytes) {
       ticket = segment.ticket();
     } catch (const WorldError& error) {
       print_warning(
-          fmt::format("{}. Collectives of this machine's ranks go through MPI, which is slower", error.what()));
+          fmt::format("{}. What this machine's ranks tell each other goes through MPI, which is slower", error.what()));
       segment = SharedSegment();
     }
   }
@@ -198,8 +198,11 @@ void MpiGroup::share_with(const std::vector<int>& machines) {
   const bool is_one_machine = all.count() == 1;
   const SharedCollectives::Options shared_options;
   const HierarchicalCollectives::Options options = HierarchicalCollectives::options_for(all);
-  const std::size_t bytes = is_one_machine ? SharedCollectives::segment_bytes(size(), shared_options)
-                                           : HierarchicalCollectives::segment_bytes(all, options);
+  const int num_here = static_cast<int>(here.size());
+  const MessageLane::Sizes lanes = SharedMessages::sizes_for(num_here);
+  const std::size_t messages_begin = is_one_machine ? SharedCollectives::segment_bytes(size(), shared_options)
+                                                    : HierarchicalCollectives::segment_bytes(all, options);
+  const std::size_t bytes = messages_begin + (num_here == 1 ? 0 : SharedMessages::segment_bytes(num_here, lanes));
   const auto check = [this](int code, std::string_view call) { check_mpi(code, identity()->where(), call); };
   std::optional<SharedSegment> segment;
   // Who has no neighbour needs none of their doorbells.
@@ -221,6 +224,12 @@ void MpiGroup::share_with(const std::vector<int>& machines) {
   for (const int member : here) bells.push_back(context_->doorbell_of(world_rank(member), world_rank(rank())));
   auto keep = std::make_shared<SharedSegment>(std::move(*segment));
   std::byte* const base = keep->data();
+  if (num_here > 1) {
+    std::vector<SlotRing::Member> members;
+    for (std::size_t i = 0; i < here.size(); ++i) members.push_back({.rank = here[i], .bell = bells[i]});
+    messages_ =
+        std::make_unique<SharedMessages>(identity(), context_->progress, keep, base + messages_begin, members, lanes);
+  }
   if (is_one_machine) {
     shared_ = std::make_unique<SharedCollectives>(identity(), context_->progress, std::move(keep), base, bells,
                                                   shared_options);
@@ -262,7 +271,10 @@ std::unique_ptr<Group> MpiGroup::split(int color, int key, std::string name) {
 }
 
 std::shared_ptr<Pending> MpiGroup::start(const Operation& operation) {
-  if (!operation.is_collective()) return start_message(comm_, operation);
+  if (!operation.is_collective()) {
+    if (messages_ && messages_->reaches(operation.peer)) return messages_->start(operation);
+    return start_message(comm_, operation);
+  }
   if (shared_) return shared_->start(operation);
   if (hierarchical_ && HierarchicalCollectives::takes(operation)) return hierarchical_->start(operation);
   auto flight = std::make_shared<MpiFlight>(context_->progress, identity(), operation);

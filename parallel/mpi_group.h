@@ -13,6 +13,7 @@
 #include "parallel/progress.h"
 #include "parallel/rank_status.h"
 #include "parallel/shared_collectives.h"
+#include "parallel/shared_messages.h"
 #include "parallel/shared_segment.h"
 
 namespace triptych::parallel {
@@ -58,10 +59,10 @@ struct MpiContext {
 /// Creates a segment on rank 0 of `comm`, all of one machine, and maps it on all; nothing if any of them cannot.
 std::optional<SharedSegment> share_segment(MPI_Comm comm, std::size_t bytes);
 
-/// A group over an MPI communicator, which it owns. Messages go through MPI. Collectives of ranks that may share memory
-/// go through it, see SharedCollectives; those of ranks on several machines through memory within each and by MPI's
-/// messages between them, see HierarchicalCollectives. Where the system lets ranks of a machine share no memory,
-/// all are MPI's own.
+/// A group over an MPI communicator, which it owns. Ranks that may share memory use it: their messages, see
+/// SharedMessages, and their collectives, see SharedCollectives. Between machines messages are MPI's, of which
+/// HierarchicalCollectives makes collectives, with memory within each machine. Where the system lets ranks of a machine
+/// share no memory, all is MPI's own.
 class MpiGroup : public Group {
  public:
   MpiGroup(GroupIdentity identity, MPI_Comm comm, std::shared_ptr<MpiContext> context);
@@ -85,7 +86,8 @@ class MpiGroup : public Group {
   std::shared_ptr<MpiContext> context_;
   std::unique_ptr<SharedCollectives> shared_;
   std::unique_ptr<HierarchicalCollectives> hierarchical_;
-  bool has_neighbours_ = false;  // of several machines, one at least has several ranks
+  std::unique_ptr<SharedMessages> messages_;  // of this machine's ranks
+  bool has_neighbours_ = false;               // of several machines, one at least has several ranks
 };
 
 /// Flushes what was printed and ends all ranks.

@@ -1,6 +1,8 @@
 #include "parallel/progress.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <csignal>
 #include <ctime>
 
 #include <linux/futex.h>
@@ -61,6 +63,15 @@ void Flight::wait() {
 
 std::string Flight::to_string() const {
   return fmt::format("number {}, {} in {}", operation_.sequence, operation_.to_string(), identity_->where());
+}
+
+void Flight::check_alive(const Doorbell& bell, int rank) const {
+  const int process = bell.process.load();
+  if (process == 0 || kill(process, 0) == 0 || errno != ESRCH) return;
+  throw PeerError(identity().where(),
+                  fmt::format("number {}, {}, waits for {}, whose process {} has died. Look at what it printed last",
+                              operation().sequence, operation().to_string(), identity().rank_text(rank), process),
+                  to_string());
 }
 
 bool Progress::poll() {

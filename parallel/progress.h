@@ -52,6 +52,10 @@ class Flight : public Pending {
   /// Throws PeerError if a rank that it waits for is known to be dead.
   virtual void check_peers_alive() const {}
 
+ protected:
+  /// Throws PeerError if the process that has this doorbell, a rank for which this one waits, has died.
+  void check_alive(const Doorbell& bell, int rank) const;
+
  private:
   std::shared_ptr<Progress> progress_;
   std::shared_ptr<const GroupIdentity> identity_;

@@ -2,14 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <utility>
 
 #include "base/checked.h"
 #include "base/error.h"
-#include "parallel/peer_error.h"
 
 namespace triptych::parallel {
 
@@ -50,13 +47,7 @@ class SlotRing::StagedFlight : public Flight {
     for (int seat = 0; seat < owner_->num_members(); ++seat) {
       if (seat == owner_->seat_ || owner_->counters(seat).combined.load() > owner_->drained_) continue;
       const Member& member = owner_->members_[static_cast<std::size_t>(seat)];
-      const int process = member.bell->process.load();
-      if (process == 0 || kill(process, 0) == 0 || errno != ESRCH) continue;
-      throw PeerError(
-          identity().where(),
-          fmt::format("number {}, {}, waits for {}, whose process {} has died. Look at what it printed last",
-                      operation().sequence, operation().to_string(), identity().rank_text(member.rank), process),
-          to_string());
+      check_alive(*member.bell, member.rank);
     }
   }
 

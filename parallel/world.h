@@ -16,7 +16,7 @@ namespace triptych::parallel {
 struct WorldOptions {
   /// How long a wait lasts before a missing peer is an error.
   std::chrono::milliseconds timeout{600'000};
-  /// Collectives among ranks of one machine go through shared memory where the system lets them; else through MPI.
+  /// What ranks of one machine tell each other goes through shared memory where the system lets it; else through MPI.
   bool share_memory = true;
   /// MPI counts are ints: what has more elements goes in pieces of this many. Smaller only in tests.
   int max_mpi_count = std::numeric_limits<int>::max();

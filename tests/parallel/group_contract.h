@@ -1,8 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -277,6 +279,25 @@ inline void check_refusals(Group& group, Device&) {
   if (n > 1) {
     EXPECT_THROW(group.send(&data, 1, DType::kFloat32, (group.rank() + 1) % n, -1), InternalError);
   }
+}
+
+struct Check {
+  const char* name;
+  void (*run)(Group& group, Device& device);
+};
+
+inline std::span<const Check> collective_checks() {
+  static constexpr std::array<Check, 5> kAll{{{"reduces", check_reductions_of_all_types},
+                                              {"moves", check_moves_of_all_types},
+                                              {"has many in flight", check_many_in_flight},
+                                              {"test() makes progress", check_test_makes_progress},
+                                              {"gathers texts", check_texts}}};
+  return kAll;
+}
+
+inline std::span<const Check> message_checks() {
+  static constexpr std::array<Check, 1> kAll{{{"sends messages", check_messages_of_all_types}}};
+  return kAll;
 }
 
 }  // namespace triptych::test::contract

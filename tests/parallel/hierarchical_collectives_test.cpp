@@ -5,14 +5,13 @@
 #include <map>
 #include <mutex>
 #include <set>
-#include <stdexcept>
 #include <thread>
 #include <tuple>
 
 #include <gtest/gtest.h>
 
 #include "parallel/shared_segment.h"
-#include "tests/parallel/group_contract.h"
+#include "tests/parallel/thread_ranks.h"
 
 namespace triptych::test {
 namespace {
@@ -49,9 +48,11 @@ class Post {
 };
 
 // Of all ranks: the machines' memory and the post.
-struct Site {
-  Site(std::vector<int> machines_of_ranks, const HierarchicalCollectives::Options& options_of_all)
-      : numbers(std::move(machines_of_ranks)), options(options_of_all), bells(numbers.size()) {
+struct MachinesSite : ThreadSite {
+  MachinesSite(std::vector<int> machines_of_ranks, const HierarchicalCollectives::Options& options_of_all)
+      : ThreadSite(static_cast<int>(machines_of_ranks.size())),
+        numbers(std::move(machines_of_ranks)),
+        options(options_of_all) {
     for (const int number : numbers) {
       if (segments.contains(number)) continue;
       const int first = static_cast<int>(std::find(numbers.begin(), numbers.end(), number) - numbers.begin());
@@ -61,7 +62,6 @@ struct Site {
   }
   std::vector<int> numbers;
   HierarchicalCollectives::Options options;
-  std::vector<Doorbell> bells;
   std::map<int, SharedSegment> segments;
   Post post;
 };
@@ -96,29 +96,20 @@ class Inbox : public Progress::Source {
   std::deque<std::pair<std::shared_ptr<Flight>, int>> flights_;
 };
 
-class MachinesGroup : public Group {
+class MachinesGroup : public ThreadGroup {
  public:
-  MachinesGroup(GroupIdentity of_rank, Site& site, std::chrono::milliseconds timeout)
-      : Group(std::move(of_rank)),
-        site_(site),
-        progress_(std::make_shared<Progress>(
-            Progress::Options{.timeout = timeout, .doorbell = &site.bells[static_cast<std::size_t>(rank())]})),
-        inbox_(site.post) {
+  MachinesGroup(GroupIdentity of_rank, MachinesSite& site, std::chrono::milliseconds timeout)
+      : ThreadGroup(std::move(of_rank), site, timeout), site_(site), inbox_(site.post) {
     progress_->add(&inbox_);
     GroupMachines machines = GroupMachines::of(site.numbers, rank());
     std::vector<Doorbell*> bells;
     for (const int r : machines.ranks[static_cast<std::size_t>(machines.own)]) {
-      bells.push_back(&site.bells[static_cast<std::size_t>(r)]);
+      bells.push_back(&site.bell(r));
     }
     collectives_ = std::make_unique<HierarchicalCollectives>(
         identity(), progress_, nullptr, site.segments.at(site.numbers[static_cast<std::size_t>(rank())]).data(), bells,
         std::move(machines), [this](const Operation& message) { return start_message(message); }, site.options);
   }
-  std::unique_ptr<Group> split(int, int, std::string) override { throw std::logic_error("not of this group"); }
-  void progress() override { progress_->poll(); }
-  std::string_view transport() const override { return "threads"; }
-  std::chrono::milliseconds timeout() const override { return progress_->timeout(); }
-  [[noreturn]] void abort(int) override { throw std::logic_error("not of this group"); }
 
  protected:
   std::shared_ptr<Pending> start(const Operation& operation) override {
@@ -145,7 +136,7 @@ class MachinesGroup : public Group {
     auto flight = std::make_shared<Flight>(progress_, identity(), message);
     if (message.kind == Operation::Kind::kSend) {
       site_.post.send({rank(), message.peer, message.tag}, message.send, message.bytes());
-      site_.bells[static_cast<std::size_t>(message.peer)].ring();
+      site_.bell(message.peer).ring();
       flight->complete();
     } else {
       inbox_.expect(flight, rank());
@@ -153,22 +144,14 @@ class MachinesGroup : public Group {
     return flight;
   }
 
-  Site& site_;
-  std::shared_ptr<Progress> progress_;
+  MachinesSite& site_;
   Inbox inbox_;
   std::unique_ptr<HierarchicalCollectives> collectives_;
 };
 
-void on_ranks(Site& site, const std::function<void(Group&)>& body, std::chrono::milliseconds timeout = 60s) {
-  std::vector<std::jthread> threads;
-  for (int rank = 0; rank < static_cast<int>(site.numbers.size()); ++rank) {
-    threads.emplace_back([&, rank] {
-      GroupIdentity identity{.name = "dp", .rank = rank, .world_ranks = {}};
-      for (std::size_t r = 0; r < site.numbers.size(); ++r) identity.world_ranks.push_back(static_cast<int>(r) + 10);
-      MachinesGroup group(std::move(identity), site, timeout);
-      body(group);
-    });
-  }
+void on_machine_ranks(MachinesSite& site, const std::function<void(Group&)>& body,
+                      std::chrono::milliseconds timeout = 60s) {
+  on_ranks<MachinesGroup>(site, body, timeout);
 }
 
 struct Case {
@@ -176,31 +159,11 @@ struct Case {
   HierarchicalCollectives::Options options;
 };
 
-class HierarchicalCollectivesTest : public ::testing::TestWithParam<Case> {
- protected:
-  void check(void (*contract)(Group&, Device&)) {
-    Site site(GetParam().machines, GetParam().options);
-    on_ranks(site, [contract](Group& group) {
-      Device device(1);
-      contract(group, device);
-    });
-  }
-};
+class HierarchicalCollectivesTest : public ::testing::TestWithParam<Case> {};
 
-TEST_P(HierarchicalCollectivesTest, Reduces) {
-  check(contract::check_reductions_of_all_types);
-}
-TEST_P(HierarchicalCollectivesTest, Moves) {
-  check(contract::check_moves_of_all_types);
-}
-TEST_P(HierarchicalCollectivesTest, HasManyInFlight) {
-  check(contract::check_many_in_flight);
-}
-TEST_P(HierarchicalCollectivesTest, TestMakesProgress) {
-  check(contract::check_test_makes_progress);
-}
-TEST_P(HierarchicalCollectivesTest, GathersTexts) {
-  check(contract::check_texts);
+TEST_P(HierarchicalCollectivesTest, DoWhatCollectivesOfEveryGroupDo) {
+  check_contract<MachinesGroup>(contract::collective_checks(),
+                                [] { return MachinesSite(GetParam().machines, GetParam().options); });
 }
 
 // Few and small slots make every operation of many pieces; small ones in one round, in two, all of them in one.
@@ -226,8 +189,8 @@ TEST(HierarchicalCollectives, AddsOverTheRanksOfAMachineThenOverTheMachines) {
   // (1e8 - 1e8) + (1 + 1) = 2 in float32; in the order of the ranks 1e8 + 1 - 1e8 + 1 = 1.
   const std::vector<float> summands{1e8f, 1.0f, -1e8f, 1.0f};
   for (const int64_t direct_bytes : {0, 1 << 20}) {
-    Site site({0, 1, 0, 1}, {.direct_bytes = direct_bytes});
-    on_ranks(site, [&](Group& group) {
+    MachinesSite site({0, 1, 0, 1}, {.direct_bytes = direct_bytes});
+    on_machine_ranks(site, [&](Group& group) {
       std::vector<float> data(101, summands[static_cast<std::size_t>(group.rank())]);
       group.all_reduce(data.data(), 101, DType::kFloat32, ReduceOp::kSum)->wait();
       EXPECT_EQ(data, std::vector<float>(101, 2.0f));
@@ -239,8 +202,8 @@ TEST(HierarchicalCollectives, EveryByteCrossesOnceAMachine) {
   constexpr int64_t kCount = 1 << 16;  // bytes of the larger buffer: four times as many
   const auto sent_by_all = [&](const std::vector<int>& machines,
                                const std::function<void(Group&, float*, float*)>& call) {
-    Site site(machines, {});
-    on_ranks(site, [&](Group& group) {
+    MachinesSite site(machines, {});
+    on_machine_ranks(site, [&](Group& group) {
       std::vector<float> a(kCount), b(kCount);
       call(group, a.data(), b.data());
     });
@@ -271,19 +234,14 @@ TEST(HierarchicalCollectives, EveryByteCrossesOnceAMachine) {
 }
 
 TEST(HierarchicalCollectives, WhoIsMissingIsNamedOnItsOwnMachineAndOnOthers) {
-  Site site({0, 0, 1, 1}, {});
-  on_ranks(
+  MachinesSite site({0, 0, 1, 1}, {});
+  on_machine_ranks(
       site,
       [](Group& group) {
         if (group.rank() == 2) return;
         float data = 0;
         const auto pending = group.all_reduce(&data, 1, DType::kFloat32, ReduceOp::kSum);
-        std::string text;
-        try {
-          pending->wait();
-        } catch (const Error& error) {
-          text = error.what();
-        }
+        const std::string text = error_text([&] { pending->wait(); });
         EXPECT_NE(text.find("number 0, all_reduce(sum, float32 x 1)"), std::string::npos) << text;
         // The carrier of one element is each machine's first rank; its neighbour waits for it.
         const std::string missing = group.rank() == 1 ? "rank 0 (world rank 10)." : "rank 2 (world rank 12).";

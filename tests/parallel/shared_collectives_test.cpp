@@ -3,70 +3,49 @@
 #include <array>
 #include <atomic>
 #include <functional>
-#include <stdexcept>
 #include <thread>
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/error.h"
 #include "parallel/shared_segment.h"
-#include "tests/parallel/group_contract.h"
+#include "tests/parallel/thread_ranks.h"
 
 namespace triptych::test {
 namespace {
 
 using namespace std::chrono_literals;
 
-// The memory that the ranks share: here threads of one process.
-struct Shared {
-  Shared(int size, const SharedCollectives::Options& options)
-      : num_ranks(size),
-        options_of_all(options),
-        segment(SharedSegment::create(SharedCollectives::segment_bytes(size, options))),
-        bells(static_cast<std::size_t>(size)) {}
-  int num_ranks;
-  SharedCollectives::Options options_of_all;
+struct SharedSite : ThreadSite {
+  SharedSite(int size, const SharedCollectives::Options& options_of_all)
+      : ThreadSite(size),
+        options(options_of_all),
+        segment(SharedSegment::create(SharedCollectives::segment_bytes(size, options_of_all))) {}
+  SharedCollectives::Options options;
   SharedSegment segment;
-  std::vector<Doorbell> bells;
 };
 
-class SharedGroup : public Group {
+class SharedGroup : public ThreadGroup {
  public:
-  SharedGroup(GroupIdentity of_rank, Shared& shared, std::chrono::milliseconds timeout)
-      : Group(std::move(of_rank)),
-        progress_(std::make_shared<Progress>(
-            Progress::Options{.timeout = timeout, .doorbell = &shared.bells[static_cast<std::size_t>(rank())]})) {
+  SharedGroup(GroupIdentity of_rank, SharedSite& site, std::chrono::milliseconds timeout)
+      : ThreadGroup(std::move(of_rank), site, timeout) {
     std::vector<Doorbell*> bells;
-    for (Doorbell& bell : shared.bells) bells.push_back(&bell);
-    collectives_ = std::make_unique<SharedCollectives>(identity(), progress_, nullptr, shared.segment.data(),
-                                                       std::move(bells), shared.options_of_all);
+    for (Doorbell& bell : site.bells) bells.push_back(&bell);
+    collectives_ =
+        std::make_unique<SharedCollectives>(identity(), progress_, nullptr, site.segment.data(), bells, site.options);
   }
-  std::unique_ptr<Group> split(int, int, std::string) override { throw std::logic_error("not of this group"); }
-  void progress() override { progress_->poll(); }
-  std::string_view transport() const override { return "shared memory"; }
-  std::chrono::milliseconds timeout() const override { return progress_->timeout(); }
-  [[noreturn]] void abort(int) override { throw std::logic_error("not of this group"); }
 
  protected:
   std::shared_ptr<Pending> start(const Operation& operation) override { return collectives_->start(operation); }
 
  private:
-  std::shared_ptr<Progress> progress_;
   std::unique_ptr<SharedCollectives> collectives_;
 };
 
-void on_ranks(Shared& shared, const std::function<void(Group&)>& body, std::chrono::milliseconds timeout = 60s) {
-  std::vector<std::jthread> threads;
-  for (int rank = 0; rank < shared.num_ranks; ++rank) {
-    threads.emplace_back([&, rank] {
-      GroupIdentity identity{.name = "node", .rank = rank, .world_ranks = {}};
-      for (int r = 0; r < shared.num_ranks; ++r) identity.world_ranks.push_back(r + 10);
-      SharedGroup group(std::move(identity), shared, timeout);
-      body(group);
-    });
-  }
+void on_shared_ranks(SharedSite& site, const std::function<void(Group&)>& body,
+                     std::chrono::milliseconds timeout = 60s) {
+  on_ranks<SharedGroup>(site, body, timeout);
 }
 
 struct Case {
@@ -74,31 +53,11 @@ struct Case {
   SharedCollectives::Options options;
 };
 
-class SharedCollectivesTest : public ::testing::TestWithParam<Case> {
- protected:
-  void check(void (*contract)(Group&, Device&)) {
-    Shared shared(GetParam().size, GetParam().options);
-    on_ranks(shared, [contract](Group& group) {
-      Device device(1);
-      contract(group, device);
-    });
-  }
-};
+class SharedCollectivesTest : public ::testing::TestWithParam<Case> {};
 
-TEST_P(SharedCollectivesTest, Reduces) {
-  check(contract::check_reductions_of_all_types);
-}
-TEST_P(SharedCollectivesTest, Moves) {
-  check(contract::check_moves_of_all_types);
-}
-TEST_P(SharedCollectivesTest, HasManyInFlight) {
-  check(contract::check_many_in_flight);
-}
-TEST_P(SharedCollectivesTest, TestMakesProgress) {
-  check(contract::check_test_makes_progress);
-}
-TEST_P(SharedCollectivesTest, GathersTexts) {
-  check(contract::check_texts);
+TEST_P(SharedCollectivesTest, DoWhatCollectivesOfEveryGroupDo) {
+  check_contract<SharedGroup>(contract::collective_checks(),
+                              [] { return SharedSite(GetParam().size, GetParam().options); });
 }
 
 // Few and small slots make every operation of many pieces; the last has sums in parts and never.
@@ -112,8 +71,8 @@ TEST(SharedCollectives, AddsInTheOrderOfTheRanksWhetherInPartsOrNot) {
   // ((1 + 1e8) - 1e8) + 1 = 1 in float32; any other order of the four gives 0 or 2.
   const std::vector<float> summands{1.0f, 1e8f, -1e8f, 1.0f};
   for (const int64_t direct_bytes : {0, 1 << 20}) {
-    Shared shared(4, {.direct_bytes = direct_bytes});
-    on_ranks(shared, [&](Group& group) {
+    SharedSite site(4, {.direct_bytes = direct_bytes});
+    on_shared_ranks(site, [&](Group& group) {
       std::vector<float> data(101, summands[static_cast<std::size_t>(group.rank())]);
       group.all_reduce(data.data(), 101, DType::kFloat32, ReduceOp::kSum)->wait();
       EXPECT_EQ(data, std::vector<float>(101, 1.0f));
@@ -122,9 +81,9 @@ TEST(SharedCollectives, AddsInTheOrderOfTheRanksWhetherInPartsOrNot) {
 }
 
 TEST(SharedCollectives, SmallOnesEndWithoutThePeersHelp) {
-  Shared shared(2, {});
+  SharedSite site(2, {});
   std::atomic<bool> rank_0_is_done = false;
-  on_ranks(shared, [&](Group& group) {
+  on_shared_ranks(site, [&](Group& group) {
     std::vector<float> data = contract::buffer<float>(group.rank(), 5000);
     const auto pending = group.all_reduce(data.data(), 5000, DType::kFloat32, ReduceOp::kSum);
     if (group.rank() == 0) {
@@ -137,20 +96,11 @@ TEST(SharedCollectives, SmallOnesEndWithoutThePeersHelp) {
   });
 }
 
-std::string error_text(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(SharedCollectives, AllRanksLearnOfADisagreement) {
   // Above and below the limit of sums in parts, so that the ranks expect different stages.
-  Shared shared(3, {.direct_bytes = 64});
+  SharedSite site(3, {.direct_bytes = 64});
   std::array<std::string, 3> told;
-  on_ranks(shared, [&](Group& group) {
+  on_shared_ranks(site, [&](Group& group) {
     std::vector<float> data(100);
     group.barrier();
     const auto pending = group.all_reduce(data.data(), group.rank() == 1 ? 2 : 100, DType::kFloat32, ReduceOp::kSum);
@@ -158,24 +108,23 @@ TEST(SharedCollectives, AllRanksLearnOfADisagreement) {
     EXPECT_THROW(group.barrier(), InternalError);
   });
   for (const std::string& text : told) {
-    EXPECT_EQ(
-        text,
-        "[group node] the ranks must call the same with the same count and type; rank 0 (world rank 10): number 1, "
-        "all_reduce(sum, float32 x 100); rank 1 (world rank 11): number 1, all_reduce(sum, float32 x 2); "
-        "rank 2 (world rank 12): number 1, all_reduce(sum, float32 x 100)");
+    EXPECT_EQ(text,
+              "[group dp] the ranks must call the same with the same count and type; rank 0 (world rank 10): number 1, "
+              "all_reduce(sum, float32 x 100); rank 1 (world rank 11): number 1, all_reduce(sum, float32 x 2); "
+              "rank 2 (world rank 12): number 1, all_reduce(sum, float32 x 100)");
   }
 }
 
 TEST(SharedCollectives, AMissingRankIsNamedAfterTheTimeout) {
-  Shared shared(3, {});
-  on_ranks(
-      shared,
+  SharedSite site(3, {});
+  on_shared_ranks(
+      site,
       [](Group& group) {
         if (group.rank() == 1) return;
         float data = 0;
         const auto pending = group.all_reduce(&data, 1, DType::kFloat32, ReduceOp::kSum);
         const std::string text = error_text([&] { pending->wait(); });
-        EXPECT_NE(text.find("[group node]"), std::string::npos) << text;
+        EXPECT_NE(text.find("[group dp]"), std::string::npos) << text;
         EXPECT_NE(text.find("number 0, all_reduce(sum, float32 x 1)"), std::string::npos) << text;
         EXPECT_NE(text.find("missing: rank 1 (world rank 11)."), std::string::npos) << text;
       },
@@ -186,10 +135,10 @@ TEST(SharedCollectives, ADeadPeerIsFoundLongBeforeTheTimeout) {
   const pid_t child = fork();
   if (child == 0) _exit(0);
   ASSERT_EQ(waitpid(child, nullptr, 0), child);  // nobody has this number now
-  Shared shared(2, {});
-  shared.bells[1].process = child;
+  SharedSite site(2, {});
+  site.bell(1).process = child;
   const auto begin = std::chrono::steady_clock::now();
-  on_ranks(shared, [&](Group& group) {
+  on_shared_ranks(site, [&](Group& group) {
     if (group.rank() == 1) return;
     const std::string text = error_text([&] { group.barrier(); });
     EXPECT_NE(text.find(fmt::format("waits for rank 1 (world rank 11), whose process {} has died", child)),

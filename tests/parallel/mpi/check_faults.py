@@ -40,8 +40,12 @@ receive = "number 0, recv(float32 x 7, from rank {}, tag 3) in group world"
 check("deadlock", both, [1], "All ranks answer, so they wait for each other: ", f"rank 0 ({receive.format(1)})",
       f"rank 1 ({receive.format(0)})", "rank 2")
 check("silent_peer", both, [1], "number 0, recv(float32 x 7, from rank 1, tag 3)", f"No answer from rank 1 on {host}")
-check("too_long", both, [1], "recv(float32 x 7, from rank 1, tag 3) must succeed: MPI_ERR_TRUNCATE")
-check("too_short", both, [70], "recv(float32 x 7, from rank 1, tag 3), got 5 elements")
+for fault, sent in (("too_long", 9), ("too_short", 5)):
+    check(fault, ["shared"], [70], "[group world] both ranks must state the same count and type; "
+          "rank 0 (world rank 0): number 0, recv(float32 x 7, from rank 1, tag 3); "
+          f"rank 1 (world rank 1): number 0, send(float32 x {sent}, to rank 0, tag 3)")
+check("too_long", ["mpi"], [1], "recv(float32 x 7, from rank 1, tag 3) must succeed: MPI_ERR_TRUNCATE")
+check("too_short", ["mpi"], [70], "recv(float32 x 7, from rank 1, tag 3), got 5 elements")
 check("none", ["machines"], [0], "ended well")
 check("killed", ["machines"], [137, 1])
 after_hosts = waiting.replace("20", "22")  # ranks of several machines tell each other their addresses first
