@@ -26,13 +26,7 @@ Slot append_pairs(std::vector<BlockSpec>& blocks, const Slot& image, const Match
   const auto forward = [=](int, std::span<const Variable> inputs, const Fields& fields, const Pass& pass) {
     if (!pass.training && !pass.measures_loss) return inputs[0];
     const int64_t num_samples = fields.num_samples();
-    if (num_samples % config.group != 0) {
-      throw UserError("matching", fmt::format("a microbatch's rows on a rank must be a multiple of the group that "
-                                              "mismatched images come from: {} rows, groups of {}. Change "
-                                              "objective.matching_group, training.global_batch or "
-                                              "parallel.microbatches",
-                                              num_samples, config.group));
-    }
+    TRIPTYCH_CHECK(num_samples % config.group == 0, "{} rows, groups of {}", num_samples, config.group);
     const Tensor of_images = inputs[1].tensor().contiguous(), of_texts = inputs[2].tensor().contiguous();
     const Tensor sources = Tensor::empty(pass.device, DType::kInt32, Shape{num_samples});
     hard_negatives(pass.device.stream(), {.rows = matched_rows(fields, config.group),

@@ -1,9 +1,11 @@
 #include "training/parallel_config.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include <fmt/format.h>
 
+#include "base/checked.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "execution/partition_model.h"
@@ -151,6 +153,21 @@ void read_parallel(ConfigReader& reader, ParallelOptions& p, std::string& recomp
 
 namespace {
 
+// Rows that an objective compares with each other are of one microbatch on one rank.
+void check_row_groups(ConfigReader& reader, const RunConfig& c) {
+  const int64_t batch = c.training.global_batch, pieces = int64_t{c.parallel.mesh.dp} * c.parallel.microbatches;
+  if (batch % pieces != 0) return;  // told
+  int64_t group = 1;
+  for (const ObjectiveSpec& objective : c.task->objectives()) group = std::lcm(group, objective.group);
+  if (batch / pieces % group == 0) return;
+  reader.problem(
+      "training.global_batch",
+      fmt::format("must give a rank whole groups of rows that belong together in a microbatch: {} / ({} * {}) "
+                  "= {} rows, groups of {}",
+                  batch, c.parallel.mesh.dp, c.parallel.microbatches, batch / pieces, group),
+      fmt::format("Set it to {}, or change the objective's group", round_up(batch, pieces * group)));
+}
+
 void check_zero_group(ConfigReader& reader, const ParallelOptions& p) {
   const int group = p.mesh.dp_near;
   if (group == 0) return;
@@ -178,6 +195,7 @@ void check_parallel(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use, 
   }
   const int64_t num_stages = check_schedule(reader, c, mesh_use);
   if (!is_kept(mesh_use)) return;
+  check_row_groups(reader, c);
   check_zero_group(reader, c.parallel);
   const auto num_blocks = static_cast<int64_t>(c.task->model().blocks.size());
   if (num_stages > num_blocks) {

@@ -51,6 +51,19 @@ TEST(Configuration, AllThatIsWrongIsToldAtOnce) {
                       "model.image.patch", "optimizer.learning_rate", "run.seed", "1*1*4 = 4, found 3"});
 }
 
+TEST(Configuration, RowsThatBelongTogetherAreOfOneMicrobatch) {
+  const auto read = [](const std::string& batch) {
+    return user_error_of([&] {
+      load_run_config(kRoot / "configs/verify_align.toml",
+                      {"objective.matching_group=3", "parallel.dp=2", "parallel.microbatches=2", batch},
+                      standard_tasks(), MeshUse::kSteps, 2);
+    });
+  };
+  expect_parts(read("training.global_batch=16"),
+               {"training.global_batch", "16 / (2 * 2) = 4 rows, groups of 3", "Set it to 24"});
+  EXPECT_EQ(read("training.global_batch=24"), "no error");
+}
+
 TEST(Configuration, TheScheduleOfTheLearningRateIsHeldAgainstTheSteps) {
   const auto read = [](const std::string& text) {
     return user_error_of(
