@@ -1,7 +1,9 @@
 #include "parallel/redistribute.h"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/checked.h"
@@ -66,43 +68,46 @@ DType sum_dtype(DType dtype) {
   return is_half(dtype) ? DType::kFloat32 : dtype;
 }
 
+// What completes a collective: waits for it and leaves its result where that was asked for.
+using Completion = std::function<void()>;
+
 // 16-bit summands travel as they are.
-Tensor all_reduce_halves(const Tensor& local, Group& group, DType dtype) {
-  const auto sums = std::make_shared<HalfSums>(local, group, dtype);
+Completion all_reduce_halves(const Tensor& local, Group& group, const Tensor& result) {
+  const auto sums = std::make_shared<HalfSums>(local, group, result.dtype());
   sums->cross();
-  Tensor result = Tensor::empty(local.device(), dtype, local.shape());
-  result.set_pending([sums, to = result.raw(), dtype] { sums->finish(to, dtype); });
-  return result;
+  return [sums, to = result.raw(), dtype = result.dtype()] { sums->finish(to, dtype); };
 }
 
-Tensor all_reduce(const Tensor& local, ReduceOp reduce, Group& group, DType dtype) {
-  if (is_half(local.dtype()) && reduce == ReduceOp::kSum) return all_reduce_halves(local, group, dtype);
-  Tensor sum = local.dtype() == sum_dtype(dtype) ? local.clone() : local.to(sum_dtype(dtype));
-  std::shared_ptr<Pending> pending = group.all_reduce(sum.raw(), sum.num_elements(), sum.dtype(), reduce);
-  if (sum.dtype() == dtype) {
-    sum.set_pending([pending] { pending->wait(); });
-    return sum;
+Completion all_reduce(const Tensor& local, ReduceOp reduce, Group& group, const Tensor& result) {
+  if (is_half(local.dtype()) && reduce == ReduceOp::kSum) return all_reduce_halves(local, group, result);
+  const DType dtype = sum_dtype(result.dtype());
+  if (dtype == result.dtype()) {  // takes place in the result
+    if (local.dtype() != dtype) {
+      cast(local.device().stream(), local.raw(), local.dtype(), result.raw(), dtype, local.num_elements());
+    } else if (local.raw() != result.raw()) {
+      local.device().copy(result.raw(), local.raw(), local.num_bytes());
+    }
+    std::shared_ptr<Pending> pending = group.all_reduce(result.raw(), result.num_elements(), dtype, reduce);
+    return [pending] { pending->wait(); };
   }
-  Tensor result = Tensor::empty(local.device(), dtype, local.shape());
-  result.set_pending([pending, sum, to = result.raw(), dtype] {
+  const Tensor sum = local.dtype() == dtype ? local.clone() : local.to(dtype);
+  std::shared_ptr<Pending> pending = group.all_reduce(sum.raw(), sum.num_elements(), dtype, reduce);
+  return [pending, sum, to = result.raw(), dtype = result.dtype()] {
     pending->wait();
     cast(sum.device().stream(), sum.raw(), sum.dtype(), to, dtype, sum.num_elements());
-  });
-  return result;
+  };
 }
 
-Tensor all_gather(const Tensor& local, int64_t total, int dim, Group& group) {
-  const Shape shape = local.shape().with(dim, total);
-  Tensor result = Tensor::empty(local.device(), local.dtype(), shape);
+Completion all_gather(const Tensor& local, int dim, Group& group, const Tensor& result) {
+  const Shape& shape = result.shape();
   const Around whole = around(shape, dim, local.dtype());
-  const int64_t piece = ceil_div(total, group.size());
+  const int64_t piece = ceil_div(whole.size, group.size());
   const int64_t inner = shape.product(dim + 1, shape.rank());
   const int64_t count = whole.outer * piece * inner;
-  const bool even = piece * group.size() == total;
+  const bool even = piece * group.size() == whole.size;
   if (whole.outer == 1 && even) {  // the pieces lie one after the other
     std::shared_ptr<Pending> pending = group.all_gather(local.raw(), result.raw(), count, local.dtype());
-    result.set_pending([pending, local] { pending->wait(); });
-    return result;
+    return [pending, local] { pending->wait(); };
   }
   Tensor send = local;
   if (local.size(dim) != piece) {
@@ -117,59 +122,59 @@ Tensor all_gather(const Tensor& local, int64_t total, int dim, Group& group) {
   }
   const Tensor blocks = Tensor::empty(local.device(), local.dtype(), Shape{group.size(), count});
   std::shared_ptr<Pending> pending = group.all_gather(send.raw(), blocks.raw(), count, local.dtype());
-  result.set_pending([pending, send, blocks, whole, to = bytes_of(result), num_ranks = group.size()] {
+  return [pending, send, blocks, whole, to = bytes_of(result), num_ranks = group.size()] {
     pending->wait();
     unpack(blocks.device().stream(), bytes_of(blocks), to, whole, num_ranks);
-  });
-  return result;
+  };
 }
 
-Tensor reduce_scatter(const Tensor& local, ReduceOp reduce, int dim, Group& group, DType dtype) {
+Completion reduce_scatter(const Tensor& local, ReduceOp reduce, int dim, Group& group, const Tensor& result) {
   const bool travels_as_is = is_half(local.dtype()) && reduce == ReduceOp::kSum;
-  const Tensor summand = travels_as_is ? local : local.to(sum_dtype(dtype));
+  const Tensor summand = travels_as_is ? local : local.to(sum_dtype(result.dtype()));
   const Around whole = around(local.shape(), dim, summand.dtype());
   const int64_t piece = ceil_div(whole.size, group.size());
   const int64_t inner = local.shape().product(dim + 1, local.shape().rank());
   const int64_t count = whole.outer * piece * inner;
+  const bool even = piece * group.size() == whole.size;
   Tensor blocks = summand;
-  if (whole.outer != 1 || piece * group.size() != whole.size) {
+  if (whole.outer != 1 || !even) {
     blocks = Tensor::zeros(local.device(), summand.dtype(), Shape{group.size(), count});
     pack(local.device().stream(), bytes_of(summand), bytes_of(blocks), whole, group.size());
   }
-  const Range mine = shard_range(whole.size, group.size(), group.rank());
+  const Shape full = local.shape().with(dim, piece);
+  const int64_t length = result.size(dim);  // of the piece, what is not padding
   if (travels_as_is) {
     const Tensor summands = Tensor::empty(local.device(), local.dtype(), Shape{group.size(), count});
     std::shared_ptr<Pending> pending = group.all_to_all(blocks.raw(), summands.raw(), count, local.dtype());
-    Tensor result = Tensor::empty(local.device(), dtype, local.shape().with(dim, mine.length));
-    result.set_pending(
-        [pending, blocks, summands, dim, mine, to = result.raw(), dtype, full = local.shape().with(dim, piece)] {
-          pending->wait();
-          if (mine.length == full[dim]) return sum_summands(summands, to, dtype);
-          const Tensor sum = Tensor::empty(summands.device(), dtype, full);
-          sum_summands(summands, sum.raw(), dtype);
-          const Tensor valid = sum.slice(dim, 0, mine.length).contiguous();
-          valid.device().copy(to, valid.raw(), valid.num_bytes());
-        });
-    return result;
+    return [pending, blocks, summands, dim, length, full, to = result.raw(), dtype = result.dtype()] {
+      pending->wait();
+      if (length == full[dim]) return sum_summands(summands, to, dtype);
+      const Tensor sum = Tensor::empty(summands.device(), dtype, full);
+      sum_summands(summands, sum.raw(), dtype);
+      const Tensor valid = sum.slice(dim, 0, length).contiguous();
+      valid.device().copy(to, valid.raw(), valid.num_bytes());
+    };
   }
-  const Tensor sum = Tensor::empty(local.device(), summand.dtype(), local.shape().with(dim, piece));
+  if (length == piece && summand.dtype() == result.dtype()) {
+    std::shared_ptr<Pending> pending = group.reduce_scatter(blocks.raw(), result.raw(), count, summand.dtype(), reduce);
+    return [pending, blocks] { pending->wait(); };
+  }
+  const Tensor sum = Tensor::empty(local.device(), summand.dtype(), full);
   std::shared_ptr<Pending> pending = group.reduce_scatter(blocks.raw(), sum.raw(), count, summand.dtype(), reduce);
-  Tensor result = Tensor::empty(local.device(), dtype, local.shape().with(dim, mine.length));
-  result.set_pending([pending, blocks, sum, dim, mine, to = bytes_of(result), dtype] {
+  return [pending, blocks, sum, dim, length, to = bytes_of(result), dtype = result.dtype()] {
     pending->wait();
-    const Tensor valid = sum.slice(dim, 0, mine.length).contiguous();
+    const Tensor valid = sum.slice(dim, 0, length).contiguous();
     if (valid.dtype() == dtype) {
       valid.device().copy(to, valid.raw(), valid.num_bytes());
     } else {
       cast(valid.device().stream(), valid.raw(), valid.dtype(), to, dtype, valid.num_elements());
     }
-  });
-  return result;
+  };
 }
 
-Tensor all_to_all(const Tensor& local, int64_t total_from, int dim_from, int dim_to, Group& group) {
+Completion all_to_all(const Tensor& local, int dim_from, int dim_to, Group& group, const Tensor& result) {
   const int n = group.size();
-  const int64_t piece_from = ceil_div(total_from, n);
+  const int64_t total_from = result.size(dim_from), piece_from = ceil_div(total_from, n);
   // Padded to full pieces in the dim that is gathered, so that every pair of ranks exchanges the same count.
   Tensor padded = local;
   if (local.size(dim_from) != piece_from) {
@@ -183,58 +188,93 @@ Tensor all_to_all(const Tensor& local, int64_t total_from, int dim_from, int dim
   pack(local.device().stream(), bytes_of(padded), bytes_of(blocks), split, n);
   const Tensor received = Tensor::empty(local.device(), local.dtype(), Shape{n, count});
   std::shared_ptr<Pending> pending = group.all_to_all(blocks.raw(), received.raw(), count, local.dtype());
-  const Range mine = shard_range(split.size, n, group.rank());
   const Shape block_shape = padded.shape().with(dim_to, piece_to);
-  const Shape gathered = block_shape.with(dim_from, total_from);
-  Tensor result = Tensor::empty(local.device(), local.dtype(), gathered.with(dim_to, mine.length));
-  const Tensor whole = Tensor::empty(local.device(), local.dtype(), gathered);
-  result.set_pending([pending, blocks, received, whole, dim_from, dim_to, mine, n, to = bytes_of(result)] {
+  const Tensor whole = Tensor::empty(local.device(), local.dtype(), block_shape.with(dim_from, total_from));
+  return [pending, blocks, received, whole, dim_from, dim_to, n, length = result.size(dim_to), to = bytes_of(result)] {
     pending->wait();
     unpack(whole.device().stream(), bytes_of(received), bytes_of(whole), around(whole.shape(), dim_from, whole.dtype()),
            n);
-    const Tensor valid = whole.slice(dim_to, 0, mine.length).contiguous();
+    const Tensor valid = whole.slice(dim_to, 0, length).contiguous();
     valid.device().copy(to, valid.raw(), valid.num_bytes());
-  });
-  return result;
+  };
 }
 
-// `left` is this rank's shape after the step, `dtype` what the result is rounded to.
-Tensor take(const RedistributeStep& step, const Tensor& local, const Shape& left, Group& group, DType dtype) {
+// A slice: nothing is sent.
+Tensor slice_of(const RedistributeStep& step, const Tensor& local, const Shape& left, Group& group) {
+  const int split = step.to.dim;
+  return local.slice(split, shard_range(local.size(split), group.size(), group.rank()).begin, left[split]);
+}
+
+// The step into `result`, of this rank's shape after it and of the type that it is rounded to. `local` may be the
+// result's own memory where they have one shape.
+Completion take(const RedistributeStep& step, const Tensor& local, Group& group, const Tensor& result) {
   using Kind = RedistributeStep::Kind;
-  const int gathered = step.from.dim, split = step.to.dim;
   switch (step.kind) {
-    case Kind::kSlice:
-      return local.slice(split, shard_range(local.size(split), group.size(), group.rank()).begin, left[split]);
     case Kind::kAllReduce:
-      return all_reduce(local.contiguous(), step.from.reduce, group, dtype);
+      return all_reduce(local.contiguous(), step.from.reduce, group, result);
     case Kind::kReduceScatter:
-      return reduce_scatter(local.contiguous(), step.from.reduce, split, group, dtype);
+      return reduce_scatter(local.contiguous(), step.from.reduce, step.to.dim, group, result);
     case Kind::kAllGather:
-      return all_gather(local.contiguous(), left[gathered], gathered, group);
+      return all_gather(local.contiguous(), step.from.dim, group, result);
     case Kind::kAllToAll:
-      return all_to_all(local.contiguous(), left[gathered], gathered, split, group);
+      return all_to_all(local.contiguous(), step.from.dim, step.to.dim, group, result);
+    case Kind::kSlice:
+      break;
   }
-  return local;
+  const Tensor slice = slice_of(step, local, result.shape(), group).contiguous();
+  result.device().copy(result.raw(), slice.raw(), slice.num_bytes());
+  return [] {};
+}
+
+// All steps from one layout to another; the last one's result into `into`, if that is defined, and what completes it is
+// `last`.
+Tensor take_all(const Tensor& local, const Shape& global_shape, const Layout& from, const Layout& to, Mesh& mesh,
+                const Tensor& into, Completion& last) {
+  TRIPTYCH_CHECK(local.shape() == local_shape(global_shape, from, mesh), "a piece {} of {} under {}",
+                 local.shape().to_string(), global_shape.to_string(), from.to_string());
+  const std::vector<RedistributeStep> steps = plan_redistribute(from, to, mesh.shape());
+  auto reductions_left = std::count_if(steps.begin(), steps.end(), [](const auto& step) { return step.reduces(); });
+  Tensor result = local;
+  Layout layout = on_mesh(from, mesh);
+  for (const RedistributeStep& step : steps) {
+    const bool is_last = into.defined() && &step == &steps.back();
+    layout = layout.with(step.axis, step.to);
+    Group& group = mesh.group(step.axis);
+    const Shape left = local_shape(global_shape, layout, mesh);
+    if (step.kind == RedistributeStep::Kind::kSlice && !is_last) {
+      result = slice_of(step, result, left, group);
+      continue;
+    }
+    if (step.reduces()) --reductions_left;
+    // 16-bit sums over several axes stay in float32 up to the last.
+    const DType dtype = reductions_left == 0 ? local.dtype() : sum_dtype(local.dtype());
+    Tensor next = is_last ? into : Tensor::empty(local.device(), dtype, left);
+    Completion completion = take(step, result, group, next);
+    if (is_last) {
+      last = std::move(completion);
+    } else {
+      next.set_pending(std::move(completion));
+    }
+    result = next;
+  }
+  return result;
 }
 
 }  // namespace
 
 Tensor redistribute(const Tensor& local, const Shape& global_shape, const Layout& from, const Layout& to, Mesh& mesh) {
-  TRIPTYCH_CHECK(local.shape() == local_shape(global_shape, from, mesh), "a piece {} of {} under {}",
-                 local.shape().to_string(), global_shape.to_string(), from.to_string());
-  const std::vector<RedistributeStep> steps = plan_redistribute(from, to, mesh.shape());
-  if (steps.empty()) return local;
-  auto reductions_left = std::count_if(steps.begin(), steps.end(), [](const auto& step) { return step.reduces(); });
-  Tensor result = local;
-  Layout layout = on_mesh(from, mesh);
-  for (const RedistributeStep& step : steps) {
-    layout = layout.with(step.axis, step.to);
-    if (step.reduces()) --reductions_left;
-    // 16-bit sums over several axes stay in float32 up to the last.
-    const DType dtype = reductions_left == 0 ? local.dtype() : sum_dtype(local.dtype());
-    result = take(step, result, local_shape(global_shape, layout, mesh), mesh.group(step.axis), dtype);
-  }
-  return result.contiguous();
+  Completion none;
+  return take_all(local, global_shape, from, to, mesh, Tensor(), none).contiguous();
+}
+
+std::function<void()> redistribute_into(const Tensor& local, const Shape& global_shape, const Layout& from,
+                                        const Layout& to, Mesh& mesh, const Tensor& into) {
+  TRIPTYCH_CHECK(into.shape() == local_shape(global_shape, to, mesh) && into.dtype() == local.dtype(),
+                 "a piece {} of {} under {}", into.shape().to_string(), global_shape.to_string(), to.to_string());
+  Completion completion = [] {};
+  const Tensor result = take_all(local, global_shape, from, to, mesh, into, completion);
+  if (result.raw() != into.raw()) into.device().copy(into.raw(), result.contiguous().raw(), into.num_bytes());
+  return completion;
 }
 
 }  // namespace triptych::parallel

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "parallel/layout.h"
 #include "tensor/tensor.h"
 
@@ -25,5 +27,12 @@ namespace triptych::parallel {
 /// Collective over each axis of a step: every rank of the axis calls it in the same order.
 /// Throws LayoutError for a change that the table does not have and for levels that check_levels refuses.
 Tensor redistribute(const Tensor& local, const Shape& global_shape, const Layout& from, const Layout& to, Mesh& mesh);
+
+/// The same, into memory that is there.
+///
+///   into      this rank's piece under `to`, contiguous, of local's type; it may be `local`, where the shapes are one
+///   returns   what completes it, to be called once, before `into` is read; it holds the address, not the tensor
+std::function<void()> redistribute_into(const Tensor& local, const Shape& global_shape, const Layout& from,
+                                        const Layout& to, Mesh& mesh, const Tensor& into);
 
 }  // namespace triptych::parallel

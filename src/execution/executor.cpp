@@ -146,6 +146,7 @@ Pass Executor::make_pass(int64_t step, int64_t first_sample, bool record, const 
               .dtype = options_.dtype,
               .record = record,
               .recompute = options_.recompute,
+              .tp_pieces = options_.tp_pieces,
               .seed = options_.seed,
               .step = step,
               .first_sample = first_sample,

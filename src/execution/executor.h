@@ -35,6 +35,7 @@ struct ExecutionOptions {
   std::vector<std::string> full_blocks = {};  ///< names of those that selective recomputation recomputes in full
   uint64_t seed = 0;
   int64_t bucket_bytes = 8 << 20;
+  int64_t tp_pieces = 1;                   ///< see Pass
   DType gradient_dtype = DType::kFloat32;  ///< in which sums over dp travel: see make_reducer
   Zero zero = Zero::kNone;
   std::vector<std::string> cuts = {};  ///< see partition_model

@@ -22,8 +22,8 @@ AttentionPool::AttentionPool(ParameterStore& store, const std::string& name, int
 
 Variable AttentionPool::forward(const Variable& x, const Pass& pass) const {
   const Variable queries = broadcast(pass.use(*queries_), x.global_shape()[0], pass.layout("batch"), pass.mesh);
-  const Variable pooled = attention_.forward(queries, pass.laid_out(norm_.forward(x, pass), "batch"), Tensor(), pass);
-  return with_bias(pass.laid_out(pooled, "batch"), attention_.out_bias(), pass);
+  const Variable pooled = attention_.pool(queries, norm_.forward(x, pass), pass);
+  return with_bias(pooled, attention_.out_bias(), pass);
 }
 
 AttentionPoolHead::AttentionPoolHead(ParameterStore& store, const std::string& name, const Config& config)
@@ -33,8 +33,8 @@ AttentionPoolHead::AttentionPoolHead(ParameterStore& store, const std::string& n
 
 Variable AttentionPoolHead::forward(const Variable& x, const Pass& pass) const {
   const Variable pooled = pool_.forward(x, pass);
-  const Variable input = pass.laid_out(norm_.forward(pooled, pass), "batch");
-  const Variable fed = pass.laid_out(feed_forward_.forward(input, pass), "batch");
+  const Variable fed =
+      feed_forward_.forward(norm_.forward(pooled, pass), pass, {.inside = "batch", .outside = "batch"});
   return select_token(add(pooled, with_bias(fed, feed_forward_.out_bias(), pass)), Tensor());
 }
 

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "ops/linear.h"
+#include "ops/border_linear.h"
 
 namespace triptych::nn {
 namespace {
@@ -32,9 +32,10 @@ FeedForward::FeedForward(ParameterStore& store, const std::string& name, const C
   if (config.biases) out_bias_ = make("out.bias", Shape{h}, {}, "out.bias");
 }
 
-Variable FeedForward::forward(const Variable& x, const Pass& pass) const {
-  const Variable h = linear(x, pass.use(*in_weight_), pass.use(in_bias_), pass.dtype);
-  return activated_linear(h, pass.use(*out_weight_), config_.activation, pass.dtype);
+Variable FeedForward::forward(const Variable& x, const Pass& pass, const Places& places) const {
+  const Variable h = pass.enter(x, *in_weight_, in_bias_, places.inside).y;
+  return leaving_activated_linear(h, pass.use(*out_weight_), config_.activation, pass.dtype,
+                                  pass.border(places.outside));
 }
 
 double FeedForward::forward_flops(const Config& config, int64_t sequence) {

@@ -20,8 +20,8 @@ class FeedForward {
   /// `scale` of the initial output weights.
   FeedForward(ParameterStore& store, const std::string& name, const Config& config, float scale);
 
-  /// x [B, S, H], whole; returns [B, S, H], Partial on `tp`.
-  Variable forward(const Variable& x, const Pass& pass) const;
+  /// x [B, S, H]; returns [B, S, H] in its place.
+  Variable forward(const Variable& x, const Pass& pass, const Places& places = {}) const;
   /// Null where the products have none.
   Parameter* out_bias() const { return out_bias_; }
 

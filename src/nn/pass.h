@@ -8,6 +8,7 @@
 #include "autograd/variable.h"
 #include "base/philox.h"
 #include "nn/plan.h"
+#include "ops/border_linear.h"
 #include "ops/redistribute.h"
 #include "ops/residual.h"
 
@@ -29,6 +30,11 @@ inline constexpr Recompute kRecomputes[] = {Recompute::kNone, Recompute::kSelect
 /// "none", "selective", "full".
 std::string_view recompute_name(Recompute recompute);
 
+/// How the plan calls what a part of a model, whose weights are over tp, reads and what it gives.
+struct Places {
+  std::string_view inside = "tokens", outside = "stream";
+};
+
 /// What one forward pass over one microbatch needs beside its data. Passed down; nothing of it is global.
 struct Pass {
   Device& device;
@@ -39,6 +45,7 @@ struct Pass {
   bool training = true;           ///< drop out
   bool measures_loss = false;     ///< not training, but for a loss: samples meet as they do in training
   Recompute recompute = Recompute::kNone;
+  int64_t tp_pieces = 1;  ///< of a batch, in which what tp gathers and sums goes beside the products around it
   uint64_t seed = 0;
   int64_t step = 0;
   int64_t first_sample = 0;  ///< of the microbatch, in the global batch
@@ -59,6 +66,12 @@ struct Pass {
   Layout layout(std::string_view name) const { return on_mesh(plan(name), mesh); }
   /// `x` laid out as the plan says of `name`.
   Variable laid_out(const Variable& x, std::string_view name) const { return redistribute(x, layout(name), mesh); }
+  /// The border behind which tensors are laid out as the plan says of `name`.
+  Border border(std::string_view name) const { return {layout(name), tp_pieces, mesh}; }
+  /// The first product of a part, of an x that is laid out as `inside` there.
+  Entered enter(const Variable& x, Parameter& weight, Parameter* bias, std::string_view inside) const {
+    return entering_linear(x, use(weight), use(bias), dtype, border(inside));
+  }
   /// Rows of a field or of something computed from it, which no gradient reaches: a rank's samples, whole.
   Variable rows(const Tensor& local) const {
     return Variable::constant(local, local.shape().with(0, local.size(0) * mesh.size(Axis::kDp)), layout("batch"));

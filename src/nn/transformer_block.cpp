@@ -96,11 +96,12 @@ Variable SelfAttention::forward(const Variable& x, const Tensor& lengths, const 
   const AttentionMask mask{.causal = config_.causal, .lengths = lengths};
   Variable o;
   if (config_.has_grouped_queries()) {
-    const Variable q = turned(linear(x, pass.use(*q_weight_), pass.use(q_bias_), pass.dtype), 1);
-    const Variable kv = turned(linear(x, pass.use(*kv_weight_), pass.use(kv_bias_), pass.dtype), 1);
+    const Entered entered = pass.enter(x, *q_weight_, q_bias_, Places().inside);
+    const Variable q = turned(entered.y, 1);
+    const Variable kv = turned(linear(entered.x, pass.use(*kv_weight_), pass.use(kv_bias_), pass.dtype), 1);
     o = attend(q, kv, lengths, pass);
   } else {
-    const Variable qkv = turned(linear(x, pass.use(*qkv_weight_), pass.use(qkv_bias_), pass.dtype), 2);
+    const Variable qkv = turned(pass.enter(x, *qkv_weight_, qkv_bias_, Places().inside).y, 2);
     if (pass.cache == nullptr) {
       o = attend_within(qkv, config_.num_heads, mask, pass);
       if (pass.attentions != nullptr) {
@@ -116,7 +117,7 @@ Variable SelfAttention::forward(const Variable& x, const Tensor& lengths, const 
       o = attend(q, kv, lengths, pass);
     }
   }
-  return linear(o, pass.use(*out_weight_), Variable(), pass.dtype);
+  return leaving_linear(o, pass.use(*out_weight_), pass.dtype, pass.border(Places().outside));
 }
 
 Tensor SelfAttention::angles(const Variable& x, const Pass& pass) const {
@@ -175,23 +176,33 @@ CrossAttention::CrossAttention(ParameterStore& store, const std::string& name, i
 
 Variable CrossAttention::forward(const Variable& x, const Variable& memory, const Tensor& lengths,
                                  const Pass& pass) const {
-  const Variable q = linear(x, pass.use(*q_weight_), pass.use(q_bias_), pass.dtype);
-  const Variable kv = keys_and_values(memory, pass);
+  const Places places;
+  return attend(pass.enter(x, *q_weight_, q_bias_, places.inside).y, memory, lengths, pass, places);
+}
+
+Variable CrossAttention::pool(const Variable& queries, const Variable& memory, const Pass& pass) const {
+  const Variable q = linear(queries, pass.use(*q_weight_), pass.use(q_bias_), pass.dtype);
+  return attend(q, memory, Tensor(), pass, {.inside = "batch", .outside = "batch"});
+}
+
+Variable CrossAttention::attend(const Variable& q, const Variable& memory, const Tensor& lengths, const Pass& pass,
+                                const Places& places) const {
+  const Variable kv = keys_and_values(memory, pass, places);
   const AttentionMask mask{.causal = false, .lengths = lengths};
   const Variable o =
       seen(name_, num_heads_, mask, q.tensor(), kv.tensor(), attend_across(q, kv, num_heads_, mask, pass), pass);
-  return linear(o, pass.use(*out_weight_), Variable(), pass.dtype);
+  return leaving_linear(o, pass.use(*out_weight_), pass.dtype, pass.border(places.outside));
 }
 
 // What decoding attends to is the same for every token.
-Variable CrossAttention::keys_and_values(const Variable& memory, const Pass& pass) const {
+Variable CrossAttention::keys_and_values(const Variable& memory, const Pass& pass, const Places& places) const {
   if (pass.cache != nullptr && pass.cache->kept(name_).defined()) {
     const Tensor& kept = pass.cache->kept(name_);
     const Shape shape = kept.shape();
     const Shape global{shape[0] * pass.mesh.size(Axis::kDp), shape[1], 2, kv_weight_->global_shape[1]};
     return Variable::constant(kept, global, pass.layout("cross_attention.kv"));
   }
-  const Variable kv = linear(memory, pass.use(*kv_weight_), pass.use(kv_bias_), pass.dtype);
+  const Variable kv = pass.enter(memory, *kv_weight_, kv_bias_, places.inside).y;
   if (pass.cache != nullptr) pass.cache->keep(name_, kv.tensor());
   return kv;
 }
@@ -237,7 +248,7 @@ Variable TransformerBlock::run(const Variable& x, const Variable& memory, const 
     Variable z, bias;
   };
   const auto branch_of = [&](const Variable& z, Parameter* bias, Parameter* gate) -> Branch {
-    const Branch whole{pass.laid_out(z, "stream"), pass.use(bias)};
+    const Branch whole{z, pass.use(bias)};
     if (gate == nullptr) return whole;
     const Variable factor = reshape(tanh(pass.use(*gate)), Shape{});
     return {multiply(whole.z, factor), whole.bias.defined() ? multiply(whole.bias, factor) : Variable()};
@@ -255,19 +266,17 @@ Variable TransformerBlock::run(const Variable& x, const Variable& memory, const 
     input = made.normalized;
   };
   if (within_) {
-    const Variable z = within_->attention.forward(pass.laid_out(input, "tokens"), lengths.own, pass);
+    const Variable z = within_->attention.forward(input, lengths.own, pass);
     const NormParameters& next = across_ ? across_->norm : feed_forward_norm_;
     go_on(add(stream, branch_of(z, within_->attention.out_bias(), within_->gate), "attention",
               post ? within_->norm : next));
   }
   if (across_) {
-    // Undefined where a decoder's cache has the keys and values of it.
-    const Variable given = memory.defined() ? pass.laid_out(memory, "tokens") : memory;
-    const Variable z = across_->attention.forward(pass.laid_out(input, "tokens"), given, lengths.memory, pass);
+    const Variable z = across_->attention.forward(input, memory, lengths.memory, pass);
     go_on(add(stream, branch_of(z, across_->attention.out_bias(), across_->gate), "cross_attention",
               post ? across_->norm : feed_forward_norm_));
   }
-  const Variable z = feed_forward_.forward(pass.laid_out(input, "tokens"), pass);
+  const Variable z = feed_forward_.forward(input, pass);
   const Branch fed = branch_of(z, feed_forward_.out_bias(), feed_forward_gate_);
   if (post) return add(stream, fed, "feed_forward", feed_forward_norm_).normalized;
   return residual(stream, fed.z, fed.bias, dropout("feed_forward"), pass.mesh);

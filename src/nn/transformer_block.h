@@ -80,7 +80,7 @@ class SelfAttention {
   /// `scale` of the initial output weights.
   SelfAttention(ParameterStore& store, const std::string& name, const TransformerBlockConfig& config, float scale);
 
-  /// x [B, S, H], "tokens"; returns [B, S, H], Partial on `tp`.
+  /// x [B, S, H]; returns [B, S, H], the stream.
   ///   lengths   int32 [B]: keys at and beyond are masked; undefined if all count
   Variable forward(const Variable& x, const Tensor& lengths, const Pass& pass) const;
   /// Null where the products have none.
@@ -112,9 +112,12 @@ class CrossAttention {
   CrossAttention(ParameterStore& store, const std::string& name, int64_t width, int64_t memory_width, int64_t num_heads,
                  float scale, bool biases = true);
 
-  /// x [B, S, H] and memory [B, T, M], both "tokens" or both "batch"; returns [B, S, H], Partial on `tp`.
+  /// x [B, S, H] and memory [B, T, M]; returns [B, S, H], the stream.
   ///   lengths   int32 [B]: memory at and beyond is masked; undefined if all counts
   Variable forward(const Variable& x, const Variable& memory, const Tensor& lengths, const Pass& pass) const;
+  /// The same of queries [B, Q, H] that are made of a parameter, so that their gradient is summed over tp with that of
+  /// the parameter alone; all that is read and given is the batch's.
+  Variable pool(const Variable& queries, const Variable& memory, const Pass& pass) const;
   /// Null where the products have none.
   Parameter* out_bias() const { return out_bias_; }
 
@@ -122,7 +125,9 @@ class CrossAttention {
   static double forward_flops(int64_t width, int64_t memory_width, int64_t sequence, int64_t memory);
 
  private:
-  Variable keys_and_values(const Variable& memory, const Pass& pass) const;
+  Variable keys_and_values(const Variable& memory, const Pass& pass, const Places& places) const;
+  Variable attend(const Variable& q, const Variable& memory, const Tensor& lengths, const Pass& pass,
+                  const Places& places) const;
 
   std::string name_;
   int64_t num_heads_;

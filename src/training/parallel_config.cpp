@@ -110,6 +110,14 @@ void read_parallel(ConfigReader& reader, ParallelOptions& p, std::string& recomp
   reader.read("parallel.sequence_parallel", p.sequence_parallel,
               "Between the blocks, share activations over tp by sequence.");
   reader
+      .read("parallel.tp_pieces", p.tp_pieces,
+            "Pieces of a microbatch in which what tp gathers and sums in a block travels, each beside the products of "
+            "the others; at most the samples of a microbatch. 1: whole; gradients of activations then still travel "
+            "beside the products that make those of weights.")
+      .at_least(1)
+      .at_most(1024)
+      .also_called({"tp_comm_overlap", "num_splits", "tp_overlap_chunks"});
+  reader
       .read("parallel.recompute", recompute,
             "What backward runs again to save memory. selective: what is cheap, norms and the core of attention; full: "
             "Transformer blocks, of which only the inputs are kept.")

@@ -41,6 +41,7 @@ struct ParallelOptions {
   std::vector<std::string> full_blocks;  ///< that selective recomputation recomputes in full; no key: see fit_memory
   double memory_budget_mb = 0;           ///< of a rank's device; 0: none
   double bucket_mb = 8;
+  int64_t tp_pieces = 1;
   std::string gradient_dtype = "fp32";  ///< or "bf16"
 };
 

@@ -80,6 +80,7 @@ Session::Session(const RunConfig& config, Group& world, const RankPlace& place, 
       .full_blocks = config.parallel.full_blocks,
       .seed = config.run.seed,
       .bucket_bytes = static_cast<int64_t>(config.parallel.bucket_mb * (1 << 20)),
+      .tp_pieces = config.parallel.tp_pieces,
       .gradient_dtype = config.parallel.gradient_dtype == "bf16" ? DType::kBFloat16 : DType::kFloat32,
       .zero = static_cast<Zero>(config.parallel.zero),
       .cuts = config.parallel.cuts};

@@ -61,10 +61,15 @@ std::vector<Factor> factors_of(const GridSizes& sizes) {
   }
   for (const int tp : sizes.tp) {
     for (const bool sequence : {false, true}) {
-      if (tp == 1 && sequence) continue;
-      tensors.push_back({fmt::format("tp {}{}", tp, sequence ? " sequence_parallel" : ""),
-                         {fmt::format("parallel.tp={}", tp), fmt::format("parallel.sequence_parallel={}", sequence)},
-                         tp});
+      for (const int pieces : {1, sequence ? 3 : 2}) {
+        if (tp == 1 && (sequence || pieces > 1)) continue;
+        std::string name = fmt::format("tp {}{}", tp, sequence ? " sequence_parallel" : "");
+        if (pieces > 1) name += fmt::format(" tp_pieces {}", pieces);
+        tensors.push_back({name,
+                           {fmt::format("parallel.tp={}", tp), fmt::format("parallel.sequence_parallel={}", sequence),
+                            fmt::format("parallel.tp_pieces={}", pieces)},
+                           tp});
+      }
     }
   }
   for (const Recompute recompute : kRecomputes) {
@@ -190,6 +195,7 @@ std::string case_text(const ParallelOptions& p) {
   if (p.mesh.dp_near > 0) text += fmt::format("  zero_group {}", p.mesh.dp_near);
   if (p.recompute != Recompute::kNone) text += fmt::format("  recompute {}", recompute_name(p.recompute));
   if (p.sequence_parallel) text += "  sequence_parallel";
+  if (p.tp_pieces > 1) text += fmt::format("  tp_pieces {}", p.tp_pieces);
   if (p.gradient_dtype != "fp32") text += "  gradients in " + p.gradient_dtype;
   return text;
 }
