@@ -58,6 +58,7 @@ PiecewiseRedistribution::~PiecewiseRedistribution() {
 }
 
 void PiecewiseRedistribution::start(int piece, const Tensor& local, const Tensor& whole) {
+  if (piece > 0) go_on(piece - 1);
   const Range of = range(piece);
   const bool is_all = size() == 1;
   on_their_way_[static_cast<std::size_t>(piece)] =
@@ -66,8 +67,14 @@ void PiecewiseRedistribution::start(int piece, const Tensor& local, const Tensor
   mesh_->progress();
 }
 
+void PiecewiseRedistribution::go_on(int piece) {
+  const auto next = std::exchange(on_their_way_[static_cast<std::size_t>(piece)].go_on, {});
+  if (next) next();
+}
+
 void PiecewiseRedistribution::finish(int piece) {
-  const std::function<void()> complete = std::exchange(on_their_way_[static_cast<std::size_t>(piece)], {});
+  go_on(piece);
+  const auto complete = std::exchange(on_their_way_[static_cast<std::size_t>(piece)].complete, {});
   if (complete) complete();
 }
 

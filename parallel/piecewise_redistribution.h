@@ -1,10 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
-#include "parallel/layout.h"
+#include "parallel/redistribute.h"
 #include "tensor/tensor.h"
 
 namespace triptych::parallel {
@@ -30,7 +29,7 @@ class PiecewiseRedistribution {
   /// Indices of the first dim as this rank has it, before and after.
   Range range(int piece) const { return ranges_[static_cast<std::size_t>(piece)]; }
 
-  /// Sends a piece on its way.
+  /// Sends a piece on its way, and the second part of the one before after its first.
   ///   local   of the piece alone; it may be the piece of `whole`, where the shapes are one
   ///   whole   this rank's piece of the whole tensor under `to`, which must outlive the way
   void start(int piece, const Tensor& local, const Tensor& whole);
@@ -40,12 +39,14 @@ class PiecewiseRedistribution {
   void finish();
 
  private:
+  void go_on(int piece);
+
   Shape global_shape_;  // of a piece; its first dim is that of the ranks that have it
   Layout from_, to_;
   Mesh* mesh_;
   bool moves_;
   std::vector<Range> ranges_;
-  std::vector<std::function<void()>> on_their_way_;  // by piece; empty before it starts and after it has come
+  std::vector<OnItsWay> on_their_way_;  // by piece; empty before it starts and after it has come
 };
 
 }  // namespace triptych::parallel

@@ -68,17 +68,18 @@ DType sum_dtype(DType dtype) {
   return is_half(dtype) ? DType::kFloat32 : dtype;
 }
 
-// What completes a collective: waits for it and leaves its result where that was asked for.
-using Completion = std::function<void()>;
-
-// 16-bit summands travel as they are.
-Completion all_reduce_halves(const Tensor& local, Group& group, const Tensor& result) {
-  const auto sums = std::make_shared<HalfSums>(local, group, result.dtype());
-  sums->cross();
-  return [sums, to = result.raw(), dtype = result.dtype()] { sums->finish(to, dtype); };
+OnItsWay completed_by(std::function<void()> complete) {
+  return {.go_on = {}, .complete = std::move(complete)};
 }
 
-Completion all_reduce(const Tensor& local, ReduceOp reduce, Group& group, const Tensor& result) {
+// 16-bit summands travel as they are.
+OnItsWay all_reduce_halves(const Tensor& local, Group& group, const Tensor& result) {
+  const auto sums = std::make_shared<HalfSums>(local, group, result.dtype());
+  return {.go_on = [sums] { sums->cross(); },
+          .complete = [sums, to = result.raw(), dtype = result.dtype()] { sums->finish(to, dtype); }};
+}
+
+OnItsWay all_reduce(const Tensor& local, ReduceOp reduce, Group& group, const Tensor& result) {
   if (is_half(local.dtype()) && reduce == ReduceOp::kSum) return all_reduce_halves(local, group, result);
   const DType dtype = sum_dtype(result.dtype());
   if (dtype == result.dtype()) {  // takes place in the result
@@ -88,17 +89,17 @@ Completion all_reduce(const Tensor& local, ReduceOp reduce, Group& group, const 
       local.device().copy(result.raw(), local.raw(), local.num_bytes());
     }
     std::shared_ptr<Pending> pending = group.all_reduce(result.raw(), result.num_elements(), dtype, reduce);
-    return [pending] { pending->wait(); };
+    return completed_by([pending] { pending->wait(); });
   }
   const Tensor sum = local.dtype() == dtype ? local.clone() : local.to(dtype);
   std::shared_ptr<Pending> pending = group.all_reduce(sum.raw(), sum.num_elements(), dtype, reduce);
-  return [pending, sum, to = result.raw(), dtype = result.dtype()] {
+  return completed_by([pending, sum, to = result.raw(), dtype = result.dtype()] {
     pending->wait();
     cast(sum.device().stream(), sum.raw(), sum.dtype(), to, dtype, sum.num_elements());
-  };
+  });
 }
 
-Completion all_gather(const Tensor& local, int dim, Group& group, const Tensor& result) {
+OnItsWay all_gather(const Tensor& local, int dim, Group& group, const Tensor& result) {
   const Shape& shape = result.shape();
   const Around whole = around(shape, dim, local.dtype());
   const int64_t piece = ceil_div(whole.size, group.size());
@@ -107,7 +108,7 @@ Completion all_gather(const Tensor& local, int dim, Group& group, const Tensor& 
   const bool even = piece * group.size() == whole.size;
   if (whole.outer == 1 && even) {  // the pieces lie one after the other
     std::shared_ptr<Pending> pending = group.all_gather(local.raw(), result.raw(), count, local.dtype());
-    return [pending, local] { pending->wait(); };
+    return completed_by([pending, local] { pending->wait(); });
   }
   Tensor send = local;
   if (local.size(dim) != piece) {
@@ -122,13 +123,13 @@ Completion all_gather(const Tensor& local, int dim, Group& group, const Tensor& 
   }
   const Tensor blocks = Tensor::empty(local.device(), local.dtype(), Shape{group.size(), count});
   std::shared_ptr<Pending> pending = group.all_gather(send.raw(), blocks.raw(), count, local.dtype());
-  return [pending, send, blocks, whole, to = bytes_of(result), num_ranks = group.size()] {
+  return completed_by([pending, send, blocks, whole, to = bytes_of(result), num_ranks = group.size()] {
     pending->wait();
     unpack(blocks.device().stream(), bytes_of(blocks), to, whole, num_ranks);
-  };
+  });
 }
 
-Completion reduce_scatter(const Tensor& local, ReduceOp reduce, int dim, Group& group, const Tensor& result) {
+OnItsWay reduce_scatter(const Tensor& local, ReduceOp reduce, int dim, Group& group, const Tensor& result) {
   const bool travels_as_is = is_half(local.dtype()) && reduce == ReduceOp::kSum;
   const Tensor summand = travels_as_is ? local : local.to(sum_dtype(result.dtype()));
   const Around whole = around(local.shape(), dim, summand.dtype());
@@ -146,22 +147,22 @@ Completion reduce_scatter(const Tensor& local, ReduceOp reduce, int dim, Group& 
   if (travels_as_is) {
     const Tensor summands = Tensor::empty(local.device(), local.dtype(), Shape{group.size(), count});
     std::shared_ptr<Pending> pending = group.all_to_all(blocks.raw(), summands.raw(), count, local.dtype());
-    return [pending, blocks, summands, dim, length, full, to = result.raw(), dtype = result.dtype()] {
+    return completed_by([pending, blocks, summands, dim, length, full, to = result.raw(), dtype = result.dtype()] {
       pending->wait();
       if (length == full[dim]) return sum_summands(summands, to, dtype);
       const Tensor sum = Tensor::empty(summands.device(), dtype, full);
       sum_summands(summands, sum.raw(), dtype);
       const Tensor valid = sum.slice(dim, 0, length).contiguous();
       valid.device().copy(to, valid.raw(), valid.num_bytes());
-    };
+    });
   }
   if (length == piece && summand.dtype() == result.dtype()) {
     std::shared_ptr<Pending> pending = group.reduce_scatter(blocks.raw(), result.raw(), count, summand.dtype(), reduce);
-    return [pending, blocks] { pending->wait(); };
+    return completed_by([pending, blocks] { pending->wait(); });
   }
   const Tensor sum = Tensor::empty(local.device(), summand.dtype(), full);
   std::shared_ptr<Pending> pending = group.reduce_scatter(blocks.raw(), sum.raw(), count, summand.dtype(), reduce);
-  return [pending, blocks, sum, dim, length, to = bytes_of(result), dtype = result.dtype()] {
+  return completed_by([pending, blocks, sum, dim, length, to = bytes_of(result), dtype = result.dtype()] {
     pending->wait();
     const Tensor valid = sum.slice(dim, 0, length).contiguous();
     if (valid.dtype() == dtype) {
@@ -169,10 +170,10 @@ Completion reduce_scatter(const Tensor& local, ReduceOp reduce, int dim, Group& 
     } else {
       cast(valid.device().stream(), valid.raw(), valid.dtype(), to, dtype, valid.num_elements());
     }
-  };
+  });
 }
 
-Completion all_to_all(const Tensor& local, int dim_from, int dim_to, Group& group, const Tensor& result) {
+OnItsWay all_to_all(const Tensor& local, int dim_from, int dim_to, Group& group, const Tensor& result) {
   const int n = group.size();
   const int64_t total_from = result.size(dim_from), piece_from = ceil_div(total_from, n);
   // Padded to full pieces in the dim that is gathered, so that every pair of ranks exchanges the same count.
@@ -190,13 +191,14 @@ Completion all_to_all(const Tensor& local, int dim_from, int dim_to, Group& grou
   std::shared_ptr<Pending> pending = group.all_to_all(blocks.raw(), received.raw(), count, local.dtype());
   const Shape block_shape = padded.shape().with(dim_to, piece_to);
   const Tensor whole = Tensor::empty(local.device(), local.dtype(), block_shape.with(dim_from, total_from));
-  return [pending, blocks, received, whole, dim_from, dim_to, n, length = result.size(dim_to), to = bytes_of(result)] {
-    pending->wait();
-    unpack(whole.device().stream(), bytes_of(received), bytes_of(whole), around(whole.shape(), dim_from, whole.dtype()),
-           n);
-    const Tensor valid = whole.slice(dim_to, 0, length).contiguous();
-    valid.device().copy(to, valid.raw(), valid.num_bytes());
-  };
+  return completed_by(
+      [pending, blocks, received, whole, dim_from, dim_to, n, length = result.size(dim_to), to = bytes_of(result)] {
+        pending->wait();
+        unpack(whole.device().stream(), bytes_of(received), bytes_of(whole),
+               around(whole.shape(), dim_from, whole.dtype()), n);
+        const Tensor valid = whole.slice(dim_to, 0, length).contiguous();
+        valid.device().copy(to, valid.raw(), valid.num_bytes());
+      });
 }
 
 // A slice: nothing is sent.
@@ -207,7 +209,7 @@ Tensor slice_of(const RedistributeStep& step, const Tensor& local, const Shape& 
 
 // The step into `result`, of this rank's shape after it and of the type that it is rounded to. `local` may be the
 // result's own memory where they have one shape.
-Completion take(const RedistributeStep& step, const Tensor& local, Group& group, const Tensor& result) {
+OnItsWay take(const RedistributeStep& step, const Tensor& local, Group& group, const Tensor& result) {
   using Kind = RedistributeStep::Kind;
   switch (step.kind) {
     case Kind::kAllReduce:
@@ -223,13 +225,13 @@ Completion take(const RedistributeStep& step, const Tensor& local, Group& group,
   }
   const Tensor slice = slice_of(step, local, result.shape(), group).contiguous();
   result.device().copy(result.raw(), slice.raw(), slice.num_bytes());
-  return [] {};
+  return completed_by([] {});
 }
 
-// All steps from one layout to another; the last one's result into `into`, if that is defined, and what completes it is
-// `last`.
+// All steps from one layout to another; the last one's result into `into`, if that is defined, and is on its way as
+// `last` says.
 Tensor take_all(const Tensor& local, const Shape& global_shape, const Layout& from, const Layout& to, Mesh& mesh,
-                const Tensor& into, Completion& last) {
+                const Tensor& into, OnItsWay& last) {
   TRIPTYCH_CHECK(local.shape() == local_shape(global_shape, from, mesh), "a piece {} of {} under {}",
                  local.shape().to_string(), global_shape.to_string(), from.to_string());
   const std::vector<RedistributeStep> steps = plan_redistribute(from, to, mesh.shape());
@@ -249,11 +251,12 @@ Tensor take_all(const Tensor& local, const Shape& global_shape, const Layout& fr
     // 16-bit sums over several axes stay in float32 up to the last.
     const DType dtype = reductions_left == 0 ? local.dtype() : sum_dtype(local.dtype());
     Tensor next = is_last ? into : Tensor::empty(local.device(), dtype, left);
-    Completion completion = take(step, result, group, next);
+    OnItsWay taken = take(step, result, group, next);
     if (is_last) {
-      last = std::move(completion);
+      last = std::move(taken);
     } else {
-      next.set_pending(std::move(completion));
+      if (taken.go_on) taken.go_on();
+      next.set_pending(std::move(taken.complete));
     }
     result = next;
   }
@@ -263,18 +266,18 @@ Tensor take_all(const Tensor& local, const Shape& global_shape, const Layout& fr
 }  // namespace
 
 Tensor redistribute(const Tensor& local, const Shape& global_shape, const Layout& from, const Layout& to, Mesh& mesh) {
-  Completion none;
+  OnItsWay none;
   return take_all(local, global_shape, from, to, mesh, Tensor(), none).contiguous();
 }
 
-std::function<void()> redistribute_into(const Tensor& local, const Shape& global_shape, const Layout& from,
-                                        const Layout& to, Mesh& mesh, const Tensor& into) {
+OnItsWay redistribute_into(const Tensor& local, const Shape& global_shape, const Layout& from, const Layout& to,
+                           Mesh& mesh, const Tensor& into) {
   TRIPTYCH_CHECK(into.shape() == local_shape(global_shape, to, mesh) && into.dtype() == local.dtype(),
                  "a piece {} of {} under {}", into.shape().to_string(), global_shape.to_string(), to.to_string());
-  Completion completion = [] {};
-  const Tensor result = take_all(local, global_shape, from, to, mesh, into, completion);
+  OnItsWay way = completed_by([] {});
+  const Tensor result = take_all(local, global_shape, from, to, mesh, into, way);
   if (result.raw() != into.raw()) into.device().copy(into.raw(), result.contiguous().raw(), into.num_bytes());
-  return completion;
+  return way;
 }
 
 }  // namespace triptych::parallel

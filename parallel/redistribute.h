@@ -28,11 +28,18 @@ namespace triptych::parallel {
 /// Throws LayoutError for a change that the table does not have and for levels that check_levels refuses.
 Tensor redistribute(const Tensor& local, const Shape& global_shape, const Layout& from, const Layout& to, Mesh& mesh);
 
-/// The same, into memory that is there.
-///
-///   into      this rank's piece under `to`, contiguous, of local's type; it may be `local`, where the shapes are one
-///   returns   what completes it, to be called once, before `into` is read; it holds the address, not the tensor
-std::function<void()> redistribute_into(const Tensor& local, const Shape& global_shape, const Layout& from,
-                                        const Layout& to, Mesh& mesh, const Tensor& into);
+/// What is on its way. Holds what it needs, but of where it goes to the address alone.
+struct OnItsWay {
+  /// Of a sum in two parts: waits for the first and starts the second, which is a collective too. Else undefined. To be
+  /// called once before `complete`, at the same place among the operations of all ranks' groups.
+  std::function<void()> go_on;
+  /// Returns when the result is there; once.
+  std::function<void()> complete;
+};
+
+/// The same, into memory that is there: `into`, this rank's piece under `to`, contiguous, of local's type, which may be
+/// `local`, where the shapes are one.
+OnItsWay redistribute_into(const Tensor& local, const Shape& global_shape, const Layout& from, const Layout& to,
+                           Mesh& mesh, const Tensor& into);
 
 }  // namespace triptych::parallel
