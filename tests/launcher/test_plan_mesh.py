@@ -104,6 +104,19 @@ class PlanMesh(unittest.TestCase):
         self.assertLess(beside["wait_seconds"].get("dp", 0), 0.2 * slow["wait_seconds"]["dp"])
         self.assertAlmostEqual(beside["compute_seconds"], slow["compute_seconds"], delta=1e-6)
 
+    def test_of_what_tensor_parallelism_sends_a_piece_is_waited_for(self):
+        config = REPOSITORY / "configs" / "bench_vit_s16.toml"
+        for sequence_parallel, exposed, of in (("false", 2, 4), ("true", 6, 8)):
+            keys = ["parallel.tp=2", f"parallel.sequence_parallel={sequence_parallel}"]
+            whole = self.step(self.cluster(tflops=0.01, node=1), *keys, config=config)["wait_seconds"]["tp"]
+            for pieces in (1, 2, 4):
+                # Products take far longer than what travels. Forward, each product of a block's border waits for the
+                # first piece that comes or the last that goes; in backward, for the first piece alone, of gathers:
+                # sums travel beside the products of the weights.
+                step = self.step(self.cluster(tflops=0.01, node=1, overlaps="true"), *keys,
+                                 f"parallel.tp_pieces={pieces}", config=config)
+                self.assertAlmostEqual(step["wait_seconds"]["tp"] / whole, exposed / of / pieces, delta=0.02)
+
     def test_a_pipeline_has_its_bubble(self):
         config = REPOSITORY / "configs" / "bench_vit_s16.toml"  # twelve blocks alike, and a split loss
         for microbatches in (4, 8):

@@ -40,9 +40,10 @@ struct ParallelRun {
   bool sequence_parallel = false;
   Recompute recompute = Recompute::kNone;
   DType dtype = DType::kFloat32;  ///< of activations and of what operations read of the weights
+  int64_t tp_pieces = 1;
 
   std::string to_string() const {
-    return fmt::format("dp {} cp {} tp {}{}{} {}", mesh.dp, mesh.cp, mesh.tp,
+    return fmt::format("dp {} cp {} tp {} in {}{}{} {}", mesh.dp, mesh.cp, mesh.tp, tp_pieces,
                        sequence_parallel ? ", sequence parallel" : "",
                        recompute == Recompute::kNone ? "" : fmt::format(", recompute {}", recompute_name(recompute)),
                        dtype_name(dtype));
@@ -56,6 +57,9 @@ inline const std::vector<ParallelRun> kParallelRuns{{{}},
                                                     {{.tp = 2}, true},
                                                     {{.tp = 2}, true, Recompute::kFull},
                                                     {{.tp = 2}, true, Recompute::kSelective},
+                                                    {{.tp = 2}, false, Recompute::kNone, DType::kFloat32, 2},
+                                                    {{.tp = 2}, true, Recompute::kNone, DType::kFloat32, 2},
+                                                    {{.tp = 2}, true, Recompute::kSelective, DType::kFloat32, 2},
                                                     {{.dp = 2}},
                                                     {{.dp = 2, .tp = 2}, true, Recompute::kSelective},
                                                     {{.cp = 2}},
@@ -109,6 +113,7 @@ inline void run_module(const ModuleSetup& setup, const ParallelRun& run,
                     .plan = plan,
                     .dtype = run.dtype,
                     .recompute = run.recompute,
+                    .tp_pieces = run.tp_pieces,
                     .seed = 9,
                     .step = 4,
                     .first_sample = rows.begin};

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "parallel/in_process_group.h"
+#include "parallel/piecewise_redistribution.h"
 #include "parallel/redistribute.h"
 #include "support/layout_cases.h"
 #include "support/sanitizer.h"
@@ -32,6 +33,21 @@ struct Pair {
   Layout from, to;
 };
 
+// The same by ranges of the first dim; from where the tensor lies, if that can be.
+Tensor in_pieces(const Tensor& piece, const Shape& shape, const Layout& from, const Layout& to, Mesh& mesh,
+                 int64_t num_pieces) {
+  Tensor whole = Tensor::empty(piece.device(), piece.dtype(), local_shape(shape, to, mesh));
+  const bool in_place = whole.shape() == piece.shape() && num_pieces % 2 == 0;
+  if (in_place) whole.copy_from(piece);
+  PiecewiseRedistribution way(shape, from, to, mesh, num_pieces);
+  for (int p = 0; p < way.size(); ++p) {
+    const Range range = way.range(p);
+    way.start(p, (in_place ? whole : piece).slice(0, range.begin, range.length), whole);
+  }
+  way.finish();
+  return whole;
+}
+
 // Every rank's result of every pair against what it holds by definition.
 template <typename T>
 void check_pairs(const MeshShape& mesh_shape, const Shape& shape, const std::vector<Pair>& pairs) {
@@ -53,6 +69,8 @@ void check_pairs(const MeshShape& mesh_shape, const Shape& shape, const std::vec
       const Tensor result = redistribute(piece, shape, from, to, mesh);
       const std::vector<T> found = result.to_vector<T>(), expected = global.piece<T>(to, from, mesh_shape, at);
       EXPECT_EQ(result.shape(), local_shape(shape, to, mesh));
+      EXPECT_EQ(in_pieces(piece, shape, from, to, mesh, static_cast<int64_t>(i % 4) + 1).to_vector<T>(), expected)
+          << from.to_string() << " to " << to.to_string() << " in pieces, rank " << world.rank();
       if (found == expected) continue;
       ++num_failures;
       ADD_FAILURE() << from.to_string() << " to " << to.to_string() << ", rank " << world.rank() << ": "
