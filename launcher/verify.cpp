@@ -164,10 +164,8 @@ void register_verify(CLI::App& app, std::function<int()>& run, TaskTable tasks) 
   CLI::Option* all = command->add_flag(
       "--all", options->all,
       "Instead of the config's [parallel], a grid of it on up to as many ranks as were started: every schedule; pp 1, "
-      "2 "
-      "and 4; 1 and 2 virtual stages; dp, cp and tp 1 and 2; zero 0 to 3, and 3 with dp 4 in groups of 2; sequence "
-      "parallelism; every recomputation; "
-      "1, 2 and 4 microbatches");
+      "2 and 4; 1 and 2 virtual stages; dp, cp and tp 1 and 2; zero 0 to 3, and 3 with dp 4 in groups of 2; sequence "
+      "parallelism and tp_pieces; every recomputation; 1, 2 and 4 microbatches");
   command
       ->add_option("--grid", options->grid,
                    "pairwise: the few cases in which every two of these settings meet; full: all cases, thousands")

@@ -37,7 +37,7 @@ std::vector<std::string> settings_of(const ParallelOptions& p) {
           fmt::format("pp{}", p.mesh.pp),
           fmt::format("dp{}zero{}of{}", p.mesh.dp, p.zero, p.mesh.num_near()),
           fmt::format("cp{}", p.mesh.cp),
-          fmt::format("tp{}{}", p.mesh.tp, p.sequence_parallel ? "s" : ""),
+          fmt::format("tp{}{}in{}", p.mesh.tp, p.sequence_parallel ? "s" : "", p.tp_pieces),
           std::string(recompute_name(p.recompute)),
           fmt::format("m{}", p.microbatches)};
 }
@@ -135,8 +135,10 @@ TEST(CaseText, LeavesOutWhatIsOff) {
                        .microbatches = 4,
                        .sequence_parallel = true,
                        .recompute = Recompute::kFull,
-                       .zero = 3}),
-            "pp 2 dp 4 cp 1 tp 2  zb_v x 2  4 microbatches  zero 3  zero_group 2  recompute full  sequence_parallel");
+                       .zero = 3,
+                       .tp_pieces = 3}),
+            "pp 2 dp 4 cp 1 tp 2  zb_v x 2  4 microbatches  zero 3  zero_group 2  recompute full  sequence_parallel  "
+            "tp_pieces 3");
 }
 
 }  // namespace
