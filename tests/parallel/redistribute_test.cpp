@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "parallel/in_process_group.h"
+#include "parallel/piecewise_redistribution.h"
 
 namespace triptych::test {
 namespace {
@@ -199,6 +200,26 @@ TEST(Redistribute, AResultThatNobodyReadsIsStillCompleted) {
                    mesh);
     }
     EXPECT_EQ(device.memory().used_bytes, 0u);
+  });
+}
+
+// As where a kernel of a later piece finds no memory.
+TEST(Redistribute, PiecesThatNobodyFinishesAreStillCompleted) {
+  run_ranks(3, [](Group& world) {
+    Device device(1);
+    Mesh mesh(world, MeshShape{.tp = 3}, device);
+    const Layout partial = Layout().with(Axis::kTp, Placement::partial());
+    const Shape shape{6, 4};
+    for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+      const Tensor summands = Tensor::zeros(device, dtype, shape);
+      const Tensor whole = Tensor::empty(device, dtype, shape);
+      PiecewiseRedistribution way(shape, partial, Layout(), mesh, 3);
+      ASSERT_EQ(way.size(), 3);
+      for (int p = 0; p < 2; ++p) way.start(p, summands.slice(0, way.range(p).begin, way.range(p).length), whole);
+    }
+    EXPECT_EQ(device.memory().used_bytes, 0u);
+    const Tensor sum = redistribute(whole_tensor(device, shape), shape, partial, Layout(), mesh);
+    EXPECT_EQ(sum.to_vector<float>()[1], 3 * whole_tensor(device, shape).to_vector<float>()[1]);
   });
 }
 
