@@ -263,7 +263,10 @@ def run_files():
             "rss_mb": 64, "peer_wait_s": None}
     status = {"format": "triptych-status", "version": 1, "state": "running", "step": 5, "last_step": 9, "message": "",
               "started": "2026-03-01T12:00:00Z", "updated": "", "program": "0.1.0", "facts": {"mesh": "pp 2"}, "ranks": [rank]}
-    return {"results": json.dumps(results).encode(), "status": json.dumps(status).encode()}
+    planned = status | {"ranks": [rank | {"pool_peak_mb": 48.5}],
+                        "planned": {"cluster": "2 x GPU", "step_ms": 12.5, "wait_ms": 0.25, "peak_mb": 47}}
+    return {"results": json.dumps(results).encode(), "status": json.dumps(status).encode(),
+            "planned": json.dumps(planned).encode()}
 
 
 def tar():
