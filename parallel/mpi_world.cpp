@@ -105,8 +105,9 @@ std::vector<int> next_machines_ranks(const Machines& machines, int own, int node
 
 class MpiWorld : public World {
  public:
-  explicit MpiWorld(const WorldOptions& options) {
-    const TimeLimit limit(options.timeout, "world", "have started MPI and found each other");
+  explicit MpiWorld(const WorldOptions& options)
+      : mpi_timeout_(options.mpi_timeout.count() > 0 ? options.mpi_timeout : options.timeout) {
+    const TimeLimit limit(mpi_timeout_, "world", "have started MPI and found each other");
     int level = 0;
     check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &level), "world", "MPI_Init_thread");
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
@@ -139,7 +140,7 @@ class MpiWorld : public World {
     context_->progress->remove(&context_->requests);
     watch_.reset();
     roll_call_.reset();
-    const TimeLimit limit(context_->progress->timeout(), "world", "have ended");
+    const TimeLimit limit(mpi_timeout_, "world", "have ended");
     MPI_Finalize();
   }
 
@@ -232,6 +233,7 @@ class MpiWorld : public World {
     return fmt::format("its process {} {}, it was doing: {}", process, process_state(process), seat->status.text());
   }
 
+  const std::chrono::milliseconds mpi_timeout_;
   const int num_exceptions_ = std::uncaught_exceptions();
   const std::string host_ = machine_name();
   int node_rank_ = 0, node_size_ = 1, node_cores_ = 1;

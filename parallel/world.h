@@ -16,6 +16,9 @@ namespace triptych::parallel {
 struct WorldOptions {
   /// How long a wait lasts before a missing peer is an error.
   std::chrono::milliseconds timeout{600'000};
+  /// How long MPI's own start and end may take; 0: as long as a wait. Given only in tests, whose waits are to end
+  /// sooner than a busy machine starts MPI.
+  std::chrono::milliseconds mpi_timeout{0};
   /// What ranks of one machine tell each other goes through shared memory where the system lets it; else through MPI.
   bool share_memory = true;
   /// MPI counts are ints: what has more elements goes in pieces of this many. Smaller only in tests.

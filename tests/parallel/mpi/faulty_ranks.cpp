@@ -86,7 +86,7 @@ int main(int argc, char** argv) {
   const std::string_view fault = argv[2];
   try {
     const std::string_view transport = argv[1];
-    WorldOptions options{.timeout = 1500ms, .share_memory = transport != "mpi"};
+    WorldOptions options{.timeout = 1500ms, .mpi_timeout = 40s, .share_memory = transport != "mpi"};
     if (transport == "machines") options.machines = {0, 1, 0};
     const auto world = make_world(options);
     try {

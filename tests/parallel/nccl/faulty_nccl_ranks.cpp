@@ -79,7 +79,7 @@ void run(std::string_view fault, World& world) {
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
   try {
-    const auto world = make_world({.timeout = 1500ms});
+    const auto world = make_world({.timeout = 1500ms, .mpi_timeout = 40s});
     try {
       run(argv[1], *world);
     } catch (const PeerError& error) {  // as the program does
