@@ -81,6 +81,24 @@ HWY_INLINE Vec absent_beyond(Vec v, Part part) {
   return hn::IfThenElse(hn::FirstN(kFloats, static_cast<std::size_t>(part.count)), v, hn::Set(kFloats, kAbsent));
 }
 
+/// The gradients of a block's rows, in place of their dot products: `of_row(row, dots, own, own_dot)` leaves a row's,
+/// whose own dot product has been taken out, and returns what the row adds to the sums. Those of absent rows are zeros.
+template <typename OfRow>
+HWY_INLINE void gradient_rows(const ContrastiveBlock& block, int64_t begin, int64_t end, ContrastiveRow* results,
+                              const OfRow& of_row) {
+  for (int64_t row = begin; row < end; ++row) {
+    float* const dots = block.dots + row * block.cols;
+    if (is_absent(block, row)) {
+      results[row] = {};
+      std::fill_n(dots, block.cols, 0.0f);
+      continue;
+    }
+    const int64_t own = own_column(block, row);
+    const auto own_dot = static_cast<double>(take_own(block, row, own));
+    results[row] = of_row(row, dots, own, own_dot);
+  }
+}
+
 /// `others` in terms of a maximum that is not below that of before, and a sum in these terms.
 inline float joined(double others, float before, double scale, float maximum, double sum) {
   return static_cast<float>(others * std::exp(scale * (static_cast<double>(before) - static_cast<double>(maximum))) +
@@ -157,15 +175,7 @@ void info_nce_gradient_rows(const ContrastiveCall& call, int64_t begin, int64_t 
   const Vec scale = hn::Set(kFloats, call.scale);
   const double full_scale = call.weight * static_cast<double>(call.scale);
   const Vec gradient_scale = hn::Set(kFloats, static_cast<float>(full_scale));
-  for (int64_t row = begin; row < end; ++row) {
-    float* const dots = block.dots + row * block.cols;
-    results[row] = {};
-    if (is_absent(block, row)) {
-      std::fill_n(dots, block.cols, 0.0f);
-      continue;
-    }
-    const int64_t own = own_column(block, row);
-    const auto own_dot = static_cast<double>(take_own(block, row, own));
+  gradient_rows(block, begin, end, results, [&](int64_t row, float* dots, int64_t own, double own_dot) HWY_ATTR {
     const Vec row_maximum = hn::Set(kFloats, of_rows.maximum[row]);
     const Vec row_inverse = hn::Set(kFloats, of_rows.inverse_sum[row]);
     Vec sum = hn::Zero(kFloats), magnitude = sum;
@@ -180,14 +190,17 @@ void info_nce_gradient_rows(const ContrastiveCall& call, int64_t begin, int64_t 
       magnitude = hn::Add(magnitude, hn::Abs(term));
       store(hn::Mul(gradient_scale, probabilities), dots + j, part);
     });
-    results[row].dscale = static_cast<double>(sum_lanes(sum));
-    results[row].dscale_magnitude = static_cast<double>(sum_lanes(magnitude));
-    if (own < 0) continue;
-    const double gradient = static_cast<double>(of_rows.own[row]) + static_cast<double>(of_cols.own[own]);
-    dots[own] = static_cast<float>(full_scale * gradient);
-    results[row].dscale += gradient * own_dot;
-    results[row].dscale_magnitude += std::abs(gradient * own_dot);
-  }
+    ContrastiveRow result{};
+    result.dscale = static_cast<double>(sum_lanes(sum));
+    result.dscale_magnitude = static_cast<double>(sum_lanes(magnitude));
+    if (own >= 0) {
+      const double gradient = static_cast<double>(of_rows.own[row]) + static_cast<double>(of_cols.own[own]);
+      dots[own] = static_cast<float>(full_scale * gradient);
+      result.dscale += gradient * own_dot;
+      result.dscale_magnitude += std::abs(gradient * own_dot);
+    }
+    return result;
+  });
 }
 
 void sigmoid_rows(const ContrastiveCall& call, int64_t begin, int64_t end, ContrastiveRow* results) {
@@ -196,15 +209,7 @@ void sigmoid_rows(const ContrastiveCall& call, int64_t begin, int64_t end, Contr
   const Vec zero = hn::Zero(kFloats), one = hn::Set(kFloats, 1.0f);
   const double full_scale = call.weight * static_cast<double>(call.scale);
   const Vec gradient_scale = hn::Set(kFloats, static_cast<float>(full_scale));
-  for (int64_t row = begin; row < end; ++row) {
-    float* const dots = block.dots + row * block.cols;
-    results[row] = {};
-    if (is_absent(block, row)) {
-      std::fill_n(dots, block.cols, 0.0f);
-      continue;
-    }
-    const int64_t own = own_column(block, row);
-    const auto own_dot = static_cast<double>(take_own(block, row, own));
+  gradient_rows(block, begin, end, results, [&](int64_t, float* dots, int64_t own, double own_dot) HWY_ATTR {
     Vec loss = zero, dscale = zero, dscale_magnitude = zero, dbias = zero;
     for_vectors(block.cols, [&](int64_t j, auto part) HWY_ATTR {
       const Vec dot = load(dots + j, part);
@@ -235,8 +240,8 @@ void sigmoid_rows(const ContrastiveCall& call, int64_t begin, int64_t end, Contr
       result.dbias_magnitude += std::abs(gradient);
       dots[own] = static_cast<float>(full_scale * gradient);
     }
-    results[row] = result;
-  }
+    return result;
+  });
 }
 
 }  // namespace triptych::kernels::cpu::HWY_NAMESPACE
