@@ -44,7 +44,7 @@ std::string mesh_of(const ParallelOptions& p) {
 }
 
 std::string order_of(const ParallelOptions& p) {
-  return p.mesh.pp == 1 ? std::to_string(p.microbatches) : fmt::format("{} {}", p.microbatches, p.schedule);
+  return p.mesh.pp == 1 && p.microbatches == 1 ? "1" : fmt::format("{} {}", p.microbatches, p.schedule);
 }
 
 // What a step's time goes to, the largest first: "compute 71 %, bubble 20 %, dp 9 %".

@@ -109,16 +109,17 @@ std::string to_text(const Schedule& schedule) {
   return text;
 }
 
-Schedule parse_schedule(std::string_view text, const std::string& where, LossCoupling coupling) {
+Schedule parse_schedule(std::string_view text, const std::string& where, std::optional<LossCoupling> coupling) {
   const std::vector<Line> lines = lines_of(text);
   if (lines.empty()) throw UserError(where, "must have a line of actions for every rank, found none.");
   if (lines.size() > kMaxPipelineRanks) {
     throw UserError(where,
                     fmt::format("must have at most {} ranks, a line each, found {}.", kMaxPipelineRanks, lines.size()));
   }
-  Schedule schedule{.name = where, .coupling = coupling, .num_ranks = static_cast<int>(lines.size())};
+  Schedule schedule{.name = where, .num_ranks = static_cast<int>(lines.size())};
   std::map<int, int> owners;  // by stage
   std::vector<std::vector<Action>> computations;
+  bool has_loss = false;
   for (std::size_t r = 0; r < lines.size(); ++r) {
     const auto rank = static_cast<int>(r);
     std::vector<Action>& mine = computations.emplace_back();
@@ -137,9 +138,11 @@ Schedule parse_schedule(std::string_view text, const std::string& where, LossCou
                                            action->stage, owner->second, rank));
       }
       schedule.num_microbatches = std::max(schedule.num_microbatches, action->microbatch + 1);
+      has_loss = has_loss || action->kind == Action::kLoss;
       mine.push_back(*action);
     }
   }
+  schedule.coupling = coupling.value_or(has_loss ? LossCoupling::kCoupled : LossCoupling::kSplit);
   schedule.num_stages = owners.rbegin()->first + 1;
   if (static_cast<std::size_t>(schedule.num_stages) != owners.size()) {
     throw UserError(where,

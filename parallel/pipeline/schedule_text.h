@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,11 +16,12 @@ std::string to_text(const Schedule& schedule);
 /// receives, which follow from who owns which stage. A line a rank; what follows `#` is a comment, and empty lines are
 /// left out. The stages are those that are named, and the microbatches too.
 ///
-///   where   what errors name: the file
+///   where     what errors name: the file
+///   coupling  of the run's loss; without it that of the schedule, which is coupled if it has an L
 ///
 /// Throws UserError naming the line for a word that is none or a number out of bounds, for stages that are left out or
 /// are two ranks'; or with what simulate() finds wrong with it, so that what comes back can be carried out.
-Schedule parse_schedule(std::string_view text, const std::string& where, LossCoupling coupling);
+Schedule parse_schedule(std::string_view text, const std::string& where, std::optional<LossCoupling> coupling);
 
 /// Whether a schedule that somebody asks for is such a file, rather than the name of a kind.
 inline bool is_schedule_file(std::string_view schedule) {

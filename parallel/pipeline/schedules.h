@@ -31,6 +31,8 @@ struct ScheduleKind {
   bool can_have(int virtual_stages) const {
     return virtual_stages >= least_virtual_stages && virtual_stages <= most_virtual_stages;
   }
+  /// The rule that a number it cannot have breaks: "must be 1 with the schedule gpipe, found 2".
+  std::string refusal_of(int virtual_stages) const;
 };
 
 /// Every kind there is. A new schedule is a file with its function, its declaration below and a line of this table.
@@ -60,7 +62,8 @@ Schedule make_schedule(std::string_view name, const ScheduleSize& size);
 //
 // With a coupled loss all but gpipe begin with kEmbed of all microbatches and kLoss, at the price of a second forward,
 // m F; the forwards of the first backwards start while the loss is still pending. The embedding pass is Gao et al.
-// 2021, Scaling deep contrastive learning batch size under memory limited setup.
+// 2021, Scaling deep contrastive learning batch size under memory limited setup. make_schedule leaves it out of one
+// microbatch, whose one forward gives all embeddings.
 
 /// All forwards, then all backwards; a stage a rank. Bubble (p-1)/(m+p-1); every stage keeps m activations. With a
 /// coupled loss the same, kLoss between the two on the last stage.

@@ -271,7 +271,8 @@ class Simulator {
     once(whole ? here.backward : here.backward_input, r);
     need(here.forward, r, "its forward was not done.");
     if (is_last(s)) {
-      need(!is_coupled() || loss_, r, "the loss, which gives its seed, was not evaluated.");
+      need(!is_coupled() || loss_, r,
+           "the coupled loss, which gives its seed, was not evaluated: L must come first, on the last stage.");
     } else if (schedule_.crosses_ranks(s)) {
       need(here.received_gradient, r, "its gradient was not received.");
     } else {

@@ -1,6 +1,7 @@
 #include "training/mesh_search.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <numeric>
 
@@ -64,9 +65,9 @@ struct Candidate {
 
 std::vector<Candidate> candidates_of(const Cluster& cluster, const MeshSearch& search, int num_blocks) {
   std::vector<Candidate> candidates;
-  for (int tp = 1; tp <= std::min(search.num_devices, cluster.devices_per_node); tp *= 2) {
-    for (int cp = 1; cp <= search.most_cp && tp * cp <= search.num_devices; cp *= 2) {
-      for (int pp = 1; pp <= num_blocks && pp * cp * tp <= search.num_devices; pp *= 2) {
+  for (int tp = 1; tp <= std::min(search.num_devices, cluster.devices_per_node); ++tp) {
+    for (int cp = 1; cp <= search.most_cp && tp * cp <= search.num_devices; ++cp) {
+      for (int pp = 1; pp <= num_blocks && pp * cp * tp <= search.num_devices; ++pp) {
         if (search.num_devices % (pp * cp * tp) != 0) continue;
         const MeshShape mesh{.pp = pp, .dp = search.num_devices / (pp * cp * tp), .cp = cp, .tp = tp};
         if (pp == 1) {
@@ -74,7 +75,12 @@ std::vector<Candidate> candidates_of(const Cluster& cluster, const MeshSearch& s
           continue;
         }
         for (const std::string& schedule : search.schedules) {
-          for (const int rounds : {1, 2, 4}) candidates.push_back({mesh, schedule, {pp * rounds}});
+          for (const int rounds : {1, 2, 4}) {
+            candidates.push_back({mesh, schedule, {pp * rounds}});
+            // Batches are powers of two more often than multiples of three.
+            const auto even = static_cast<int>(std::bit_ceil(static_cast<unsigned>(pp)));
+            if (even != pp) candidates.push_back({mesh, schedule, {even * rounds}});
+          }
         }
       }
     }
@@ -82,21 +88,50 @@ std::vector<Candidate> candidates_of(const Cluster& cluster, const MeshSearch& s
   return candidates;
 }
 
-std::optional<MeshPlan> plan_candidate(const MeshSearch& search, const Candidate& candidate, const Cluster& cluster) {
+Overrides overrides_of(const Candidate& candidate, int microbatches) {
   const MeshShape& mesh = candidate.mesh;
+  return {fmt::format("parallel.pp={}", mesh.pp),
+          fmt::format("parallel.dp={}", mesh.dp),
+          fmt::format("parallel.cp={}", mesh.cp),
+          fmt::format("parallel.tp={}", mesh.tp),
+          fmt::format("parallel.schedule=\"{}\"", candidate.schedule),
+          "parallel.virtual_stages=0",
+          "parallel.cuts=[]",
+          fmt::format("parallel.microbatches={}", microbatches),
+          fmt::format("parallel.sequence_parallel={}", mesh.tp > 1)};
+}
+
+std::optional<MeshPlan> plan_candidate(const MeshSearch& search, const Candidate& candidate, const Cluster& cluster) {
   for (const int microbatches : candidate.microbatches) {
-    const Overrides overrides{fmt::format("parallel.pp={}", mesh.pp),
-                              fmt::format("parallel.dp={}", mesh.dp),
-                              fmt::format("parallel.cp={}", mesh.cp),
-                              fmt::format("parallel.tp={}", mesh.tp),
-                              fmt::format("parallel.schedule=\"{}\"", candidate.schedule),
-                              "parallel.virtual_stages=0",
-                              "parallel.cuts=[]",
-                              fmt::format("parallel.microbatches={}", microbatches),
-                              fmt::format("parallel.sequence_parallel={}", mesh.tp > 1)};
-    if (std::optional<MeshPlan> found = plan_mesh(search, overrides, mesh, cluster)) return found;
+    const Overrides overrides = overrides_of(candidate, microbatches);
+    if (std::optional<MeshPlan> found = plan_mesh(search, overrides, candidate.mesh, cluster)) return found;
   }
   return std::nullopt;
+}
+
+// Why no candidate can be had: the config refuses each, which one of its reasons explains, or memory holds none.
+[[noreturn]] void refuse(const Cluster& cluster, const MeshSearch& search, const std::vector<Candidate>& candidates) {
+  std::string first_refusal;
+  std::size_t num_possible = 0;
+  for (const Candidate& candidate : candidates) {
+    const MeshShape& m = candidate.mesh;
+    try {
+      search.config_with(overrides_of(candidate, candidate.microbatches.front()));
+      ++num_possible;
+    } catch (const UserError& error) {
+      if (!first_refusal.empty()) continue;
+      first_refusal = fmt::format("pp {} x dp {} x cp {} x tp {}: {}", m.pp, m.dp, m.cp, m.tp, error.what());
+    }
+  }
+  if (num_possible == 0) {
+    throw UserError("plan mesh", fmt::format("the config must allow a mesh of {} devices, found none; {}",
+                                             search.num_devices, first_refusal));
+  }
+  throw UserError(
+      "plan mesh",
+      fmt::format("{:g} GB of a device must hold a rank's part, found none of {} meshes of {} devices where "
+                  "they do, with ZeRO 3 and all recomputed. Take more devices, or a smaller batch",
+                  cluster.memory_gb, num_possible, search.num_devices));
 }
 
 }  // namespace
@@ -117,12 +152,7 @@ std::vector<MeshPlan> search_meshes(const Cluster& cluster, const MeshSearch& se
   for (std::optional<MeshPlan>& plan : found) {
     if (plan) plans.push_back(std::move(*plan));
   }
-  if (plans.empty()) {
-    throw UserError("plan mesh",
-                    fmt::format("no mesh of {} devices with {:g} GB holds a batch of {}. Take more devices, "
-                                "or a batch that more replicas divide",
-                                search.num_devices, cluster.memory_gb, config.training.global_batch));
-  }
+  if (plans.empty()) refuse(cluster, search, candidates);
   std::stable_sort(plans.begin(), plans.end(),
                    [](const MeshPlan& a, const MeshPlan& b) { return a.step.seconds < b.step.seconds; });
   return plans;

@@ -25,10 +25,10 @@ struct MeshSearch {
   std::function<RunConfig(const std::vector<std::string>& overrides)> config_with;
 };
 
-/// Every mesh of the devices that the config can run on, the fastest first: tp within a node, pipelines of powers of
-/// two with one, two and four times as many microbatches as stages, or what memory takes without a pipeline; the first
-/// of ZeRO 1 and 3, and of recomputation's modes, that a device's memory holds. As many are planned at once as
-/// the machine has cores. Throws UserError if none is possible.
+/// Every mesh of the devices that the config can run on, the fastest first: tp within a node, pipelines with one, two and
+/// four times as many microbatches as stages, or as the next power of two, or what memory takes without a pipeline; the
+/// first of ZeRO 1 and 3, and of recomputation's modes, that a device's memory holds. As many are planned at once as
+/// the machine has cores. Throws UserError if none is possible, with the reason.
 std::vector<MeshPlan> search_meshes(const Cluster& cluster, const MeshSearch& search);
 
 }  // namespace triptych::training

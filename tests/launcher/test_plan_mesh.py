@@ -138,7 +138,17 @@ class PlanMesh(unittest.TestCase):
         self.assertTrue(all(one["peak_bytes"] <= most for one in held))
         run = self.plan("mesh", self.cluster(memory_gb=0.001), "--devices", 4)
         self.assertEqual(run.returncode, 2)
-        self.assertIn("no mesh of 4 devices", run.stderr)
+        self.assertRegex(run.stderr, r"0.001 GB of a device must hold a rank's part, found none of \d+ meshes of 4 devices")
+
+    def test_devices_need_be_no_power_of_two(self):
+        run = self.plan("mesh", self.cluster(tflops=1, node=100), "--devices", 6, sets=["training.global_batch=24"])
+        self.assertEqual(run.returncode, 0, run.stderr)
+        meshes = {(one["pp"], one["dp"], one["tp"]) for one in json.loads(run.stdout)}
+        self.assertLessEqual({(1, 6, 1), (3, 2, 1), (6, 1, 1), (1, 3, 2)}, meshes)
+        run = self.plan("mesh", self.cluster(), "--devices", 97, sets=["training.global_batch=24"])
+        self.assertEqual(run.returncode, 2)
+        for words in ("must allow a mesh of 97 devices, found none; pp 1 x dp 97 x cp 1 x tp 1:", "24 / (97 * 1)"):
+            self.assertIn(words, run.stderr)
 
     def test_no_mesh_is_planned_that_a_run_would_refuse(self):
         config = REPOSITORY / "configs" / "bench_vit_s16.toml"  # of six heads

@@ -72,7 +72,8 @@ TEST(Schedule, ANameThatIsNotInTheTableIsAnsweredWithThoseThatAre) {
     FAIL();
   } catch (const UserError& error) {
     EXPECT_STREQ(error.what(),
-                 "[parallel.schedule] must be one of gpipe, 1f1b, interleaved, zb_h1, zb_v, found \"2f2b\".");
+                 "[parallel.schedule] must be one of gpipe, 1f1b, interleaved, zb_h1, zb_v, or the path of a "
+                 "file, found \"2f2b\". Did you mean \"1f1b\"?");
   }
 }
 

@@ -30,13 +30,19 @@ TEST(ScheduleText, EveryKindIsReadBackAsItWas) {
 
 TEST(ScheduleText, IsWhatComputesWithoutTheMessages) {
   EXPECT_EQ(to_text(make_schedule("1f1b", {2, 1, 2, kSplit})), "F0 F1 B0 B1\nF0 B0 F1 B1\n");
-  EXPECT_EQ(to_text(make_schedule("zb_v", {1, 2, 1, kCoupled})), "E0@0 E0@1 L@1 F0@0 F0@1 D0@1 W0@1 D0@0 W0@0\n");
+  EXPECT_EQ(to_text(make_schedule("zb_v", {1, 2, 1, kCoupled})), "F0@0 F0@1 L@1 D0@1 W0@1 D0@0 W0@0\n");
+  EXPECT_EQ(to_text(make_schedule("zb_v", {1, 2, 2, kCoupled})).substr(0, 29), "E0@0 E1@0 E0@1 E1@1 L@1 F0@0 ");
 }
 
 TEST(ScheduleText, MayHaveCommentsAndEmptyLines) {
   const Schedule schedule = parse_schedule("# two ranks\n\n  F0 \t B0  # the first\r\nF0 B0", "mine", kSplit);
   EXPECT_EQ(words(schedule.ranks[0]), "F0 SF0 RB0 B0");
   EXPECT_EQ(words(schedule.ranks[1]), "RF0 F0 B0 SB0");
+}
+
+TEST(ScheduleText, IsForACoupledLossIfItHasOne) {
+  EXPECT_EQ(parse_schedule("F0 B0\nF0 B0", "mine", std::nullopt).coupling, kSplit);
+  EXPECT_EQ(parse_schedule("F0 B0\nF0 L B0", "mine", std::nullopt).coupling, kCoupled);
 }
 
 std::string error_of(const std::string& text, LossCoupling coupling = kSplit) {
@@ -75,7 +81,9 @@ TEST(ScheduleText, RefusesWhatIsNoSchedule) {
   EXPECT_NE(error_of(many).find("; and 492 more ranks wait. Sends"), std::string::npos);
   EXPECT_LT(error_of(many).size(), 2000u);
   EXPECT_NE(error_of("F0 F1 B0 B1\nF1 F0 B0 B1").find("sends and receives must have one order"), std::string::npos);
-  EXPECT_NE(error_of("F0 B0", kCoupled).find("the loss, which gives its seed, was not evaluated"), std::string::npos);
+  EXPECT_NE(
+      error_of("F0 B0", kCoupled).find("the coupled loss, which gives its seed, was not evaluated: L must come first"),
+      std::string::npos);
   EXPECT_NE(error_of("F65535@1023 B0@0").find("must name every stage from 0"), std::string::npos);
 }
 

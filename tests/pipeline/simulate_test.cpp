@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "parallel/pipeline/draw.h"
+#include "parallel/pipeline/schedule_text.h"
 #include "parallel/pipeline/schedules.h"
 #include "pipeline/pipeline_support.h"
 
@@ -35,9 +36,10 @@ TEST(Simulate, BubbleAndPeakAreTheKnownOnes) {
         }
         const Simulation gpipe = run("gpipe", p, m, LossCoupling::kCoupled, 1, backward);
         EXPECT_NEAR(gpipe.bubble_fraction, bubble, 1e-12) << p << " " << m;
-        // The embedding pass fills the pipeline once, and the other forwards follow it without a gap.
+        // The embedding pass fills the pipeline once, and the other forwards follow it without a gap; of one microbatch
+        // there is none.
         const Simulation coupled = run("1f1b", p, m, LossCoupling::kCoupled, 1, backward);
-        EXPECT_NEAR(coupled.makespan, m + (m + p - 1) * (1 + backward), 1e-12) << p << " " << m;
+        EXPECT_NEAR(coupled.makespan, (m > 1 ? m : 0) + (m + p - 1) * (1 + backward), 1e-12) << p << " " << m;
         for (int s = 0; s < p; ++s) {
           const auto stage = static_cast<std::size_t>(s);
           EXPECT_EQ(gpipe.peak_activations[stage], m);
@@ -333,7 +335,9 @@ TEST(Simulate, NamesABackwardThatCannotBe) {
        {by_hand(kSplit, {0}, 1, {"B0"}), "rank 0, action 0 (B0 of stage 0): its forward was not done."},
        {by_hand(kCoupled, {0}, 1, {"E0 L D0"}), "rank 0, action 2 (D0 of stage 0): its forward was not done."},
        {by_hand(kCoupled, {0}, 1, {"F0 B0 L"}),
-        "rank 0, action 1 (B0 of stage 0): the loss, which gives its seed, was not evaluated."},
+        "rank 0, action 1 (B0 of stage 0): the coupled loss, which gives its seed, was not evaluated: L must come "
+        "first, on "
+        "the last stage."},
        {by_hand(kSplit, {0, 1}, 1, {"F0 SF0 B0", "RF0 F0 B0 SB0"}),
         "rank 0, action 2 (B0 of stage 0): its gradient was not received."},
        {by_hand(kSplit, {0, 0}, 1, {"F0@0 F0@1 B0@0"}),
@@ -471,7 +475,8 @@ TEST(Draw, ShowsTheHalvesOfBackwards) {
 }
 
 TEST(Draw, APictureHasABoxForEveryActionWhereItStands) {
-  const std::string svg = draw_svg(simulate(make_schedule("zb_v", {1, 2, 1, kCoupled}), StageCosts::uniform(2, 1, 2)));
+  const Schedule schedule = parse_schedule("E0@0 E0@1 L@1 F0@0 F0@1 D0@1 W0@1 D0@0 W0@0", "mine", kCoupled);
+  const std::string svg = draw_svg(simulate(schedule, StageCosts::uniform(2, 1, 2)));
   EXPECT_EQ(svg.find("<svg xmlns="), 0u);
   std::size_t at = 0;
   for (const char* title : {"E0@0, 0 to 1", "E0@1, 1 to 2", "L@1, 2 to 2", "F0@0, 2 to 3", "F0@1, 3 to 4",
