@@ -69,7 +69,8 @@ void register_config(CLI::App& app, std::function<int()>& run, TaskTable tasks) 
   add_config_arguments(*check, *arguments);
   check->callback([arguments, &run] {
     run = [arguments] {
-      print("{}", load_run_config(arguments->file, arguments->overrides, arguments->tasks).effective_toml);
+      print("{}",
+            load_run_config(arguments->file, arguments->overrides, arguments->tasks, MeshUse::kPlan).effective_toml);
       return 0;
     };
   });

@@ -43,10 +43,11 @@ nlohmann::json chosen(const RunConfig& config, const ConfigArguments& arguments)
   }
   const nlohmann::json& fit = plan.at("fit");
   if (fit.is_null()) {
-    throw UserError(kKey,
-                    fmt::format("must hold what a rank needs, found {:g} MiB; with recompute {}. Give more, or use "
-                                "more ranks, more parallel.microbatches or a smaller batch",
-                                p.memory_budget_mb, needs));
+    throw UserError(
+        kKey, fmt::format(
+                  "must hold what a rank needs, found {:g} MiB; with recompute {}. Give more, or use "
+                  "more ranks, more parallel.microbatches (not with gpipe, which keeps all of them) or a smaller batch",
+                  p.memory_budget_mb, needs));
   }
   const std::size_t num_full = fit.at("full_blocks").size();
   print_progress(fmt::format("memory: a budget of {:g} MiB a rank takes recompute = \"{}\"{}: {:.1f} MiB ({})\n",

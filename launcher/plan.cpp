@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ namespace triptych::launcher {
 
 namespace {
 
+constexpr double kMostCost = 1e9;
+
 struct ScheduleOptions {
   std::string schedule = "1f1b";
   int ranks = 4;
@@ -34,33 +37,35 @@ struct ScheduleOptions {
   double backward_cost = 2;
   double input_share = 0.5;
   std::string out;
-  std::vector<std::string> sizes;  // options that say how large the schedule is
+  std::vector<std::string> told_by_file;  // options that were given, of those that a file of a schedule says
 };
 
 Schedule schedule_of(const ScheduleOptions& options) {
-  const LossCoupling coupling = options.objective == "coupled" ? LossCoupling::kCoupled : LossCoupling::kSplit;
   if (is_schedule_file(options.schedule)) {
-    if (!options.sizes.empty()) {
-      throw UserError(options.sizes.front(),
+    if (!options.told_by_file.empty()) {
+      throw UserError(options.told_by_file.front(),
                       fmt::format("must be left out where a file says it, found {} and --schedule "
-                                  "{}. Leave it out.",
-                                  fmt::join(options.sizes, ", "), options.schedule));
+                                  "{}. Leave {} out.",
+                                  fmt::join(options.told_by_file, ", "), options.schedule,
+                                  options.told_by_file.size() == 1 ? "it" : "them"));
     }
-    return parse_schedule(read_text_file(options.schedule, kMaxScheduleBytes), options.schedule, coupling);
+    return parse_schedule(read_text_file(options.schedule, kMaxScheduleBytes), options.schedule, std::nullopt);
   }
-  return make_schedule(options.schedule, {.num_ranks = options.ranks,
-                                          .virtual_stages = options.virtual_stages,
-                                          .num_microbatches = options.microbatches,
-                                          .coupling = coupling});
+  return make_schedule(options.schedule,
+                       {.num_ranks = options.ranks,
+                        .virtual_stages = options.virtual_stages,
+                        .num_microbatches = options.microbatches,
+                        .coupling = options.objective == "coupled" ? LossCoupling::kCoupled : LossCoupling::kSplit});
 }
 
-void write_schedule(const std::string& file, const Schedule& schedule, const Simulation& simulation) {
-  if (file.ends_with(".svg")) return write_file_atomically(file, draw_svg(simulation));
-  if (file.ends_with(".txt")) return write_file_atomically(file, to_text(schedule));
-  throw UserError("--out", fmt::format("must end with .svg or .txt, found {}.", file));
+void check_out(const std::string& file) {
+  if (file.empty() || file.ends_with(".svg") || file.ends_with(".txt")) return;
+  throw UserError("--out",
+                  fmt::format("must end with .svg, for a picture, or .txt, for a list, found {}. Rename it.", file));
 }
 
 int plan_schedule(const ScheduleOptions& options) {
+  check_out(options.out);
   const Schedule schedule = schedule_of(options);
   // What is said of costs is of a rank: its stages share it.
   const double share = static_cast<double>(schedule.num_ranks) / schedule.num_stages;
@@ -68,10 +73,11 @@ int plan_schedule(const ScheduleOptions& options) {
       simulate(schedule, StageCosts::uniform(schedule.num_stages, share * options.forward_cost,
                                              share * options.backward_cost, options.input_share));
   print("schedule {}, {} ranks, {} stages, {} microbatches, {} loss, forward {:g}, backward {:g}\n\n{}",
-        options.schedule, schedule.num_ranks, schedule.num_stages, schedule.num_microbatches, options.objective,
-        options.forward_cost, options.backward_cost, draw(simulation));
+        options.schedule, schedule.num_ranks, schedule.num_stages, schedule.num_microbatches,
+        schedule.coupling == LossCoupling::kCoupled ? "coupled" : "split", options.forward_cost, options.backward_cost,
+        draw(simulation));
   if (options.out.empty()) return 0;
-  write_schedule(options.out, schedule, simulation);
+  write_file_atomically(options.out, options.out.ends_with(".svg") ? draw_svg(simulation) : to_text(schedule));
   print("\nwritten to {}\n", options.out);
   return 0;
 }
@@ -114,7 +120,8 @@ void register_plan(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
   const auto options = std::make_shared<ScheduleOptions>();
   schedule
       ->add_option("--schedule", options->schedule,
-                   describe_schedules() + "; or the path of a file that lists it (docs/parallelism.md)")
+                   describe_schedules() +
+                       "; or the path of a file that lists it, which says the next four itself (docs/parallelism.md)")
       ->capture_default_str();
   CLI::Option* const ranks = schedule->add_option("--ranks", options->ranks, "ranks of the pipeline (parallel.pp)")
                                  ->check(CLI::Range(1, kMaxPipelineRanks))
@@ -129,18 +136,19 @@ void register_plan(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       schedule->add_option("--microbatches", options->microbatches, "microbatches of a step (parallel.microbatches)")
           ->check(CLI::Range(1, kMaxMicrobatches))
           ->capture_default_str();
-  schedule
-      ->add_option(
-          "--objective", options->objective,
-          "coupled: one loss over the whole batch (contrastive), so all but gpipe embed all microbatches first; "
-          "split: a sum over microbatches")
-      ->check(CLI::IsMember({"coupled", "split"}))
-      ->capture_default_str();
+  CLI::Option* const objective =
+      schedule
+          ->add_option(
+              "--objective", options->objective,
+              "coupled: one loss over the whole batch (contrastive), so all but gpipe embed all microbatches first; "
+              "split: a sum over microbatches")
+          ->check(CLI::IsMember({"coupled", "split"}))
+          ->capture_default_str();
   schedule->add_option("--forward-cost", options->forward_cost, "time of a microbatch's forward on a rank, any unit")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0.0, kMostCost))
       ->capture_default_str();
   schedule->add_option("--backward-cost", options->backward_cost, "time of its backward, in the same unit")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0.0, kMostCost))
       ->capture_default_str();
   schedule
       ->add_option("--input-share", options->input_share,
@@ -159,8 +167,8 @@ void register_plan(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
       "that keeps no graph; D2 and W2 are the backward of the inputs and of the weights; F2@5 is of stage 5 where a\n"
       "rank has several. For a wide grid, pipe the output into `less -S`.");
   schedule->callback([=, &run] {
-    for (const CLI::Option* size : {ranks, virtual_stages, microbatches}) {
-      if (size->count() > 0) options->sizes.push_back(size->get_name());
+    for (const CLI::Option* told : {ranks, virtual_stages, microbatches, objective}) {
+      if (told->count() > 0) options->told_by_file.push_back(told->get_name());
     }
     run = [options] { return plan_schedule(*options); };
   });

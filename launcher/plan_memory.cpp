@@ -75,9 +75,9 @@ int plan_memory(const MemoryOptions& options) {
       load_run_config(options.config.file, options.config.overrides, options.config.tasks, MeshUse::kPlan);
   nlohmann::ordered_json json;
   if (!options.json) {
-    const MeshShape& mesh = config.parallel.mesh;
-    print("pp {} dp {} cp {} tp {}, {}, {} microbatches: the most that a rank's device holds\n\n", mesh.pp, mesh.dp,
-          mesh.cp, mesh.tp, config.parallel.schedule, config.parallel.microbatches);
+    const ParallelOptions& p = config.parallel;
+    print("{}, {}, {} microbatch{}: the most that a rank's device holds\n\n", mesh_text(p), p.schedule, p.microbatches,
+          p.microbatches == 1 ? "" : "es");
     std::string head = fmt::format("{:<9} {:>4}  {:>10} ", "recompute", "pp", "all");
     for (std::size_t i = 0; i < kNumMemoryParts; ++i) {
       head += fmt::format(" {:>10}", memory_part_name(static_cast<MemoryPart>(i)));
@@ -100,7 +100,10 @@ int plan_memory(const MemoryOptions& options) {
     const std::optional<MemoryFit> fit =
         fit_memory(config, static_cast<std::size_t>(budget_mb * (1 << 20)), options.batches);
     if (options.json) json["fit"] = fit ? to_json(*fit) : nlohmann::ordered_json();
-    if (!options.json) print("\n{}\n", fit ? describe(*fit, budget_mb) : "no recomputation holds the budget");
+    if (!options.json)
+      print("\n{}\n", fit ? describe(*fit, budget_mb)
+                          : "no recomputation holds the budget: take more ranks, more "
+                            "parallel.microbatches (not with gpipe, which keeps all of them) or a smaller batch");
   }
   if (options.json) print("{}\n", json.dump());
   return 0;

@@ -85,6 +85,31 @@ void require_known_subcommand(const CLI::App& app, int argc, char** argv) {
   }
 }
 
+// The subcommand that was asked for, of those that have others below them the innermost.
+const CLI::App& asked_for(const CLI::App& app) {
+  const std::vector<CLI::App*> below = app.get_subcommands();
+  return below.empty() ? app : asked_for(*below.front());
+}
+
+// Throws UserError for what a subcommand does not take.
+[[noreturn]] void refuse_extras(const CLI::App& app) {
+  const CLI::App& asked = asked_for(app);
+  std::string path = asked.get_name();
+  for (const CLI::App* above = asked.get_parent(); above != nullptr; above = above->get_parent()) {
+    path = fmt::format("{} {}", above->get_name(), path);
+  }
+  std::vector<std::string> known;
+  for (const CLI::Option* option : asked.get_options()) {
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  }
+  const std::vector<std::string> extras = app.remaining(true);
+  const auto flag = std::ranges::find_if(extras, [](const std::string& word) { return word.starts_with("-"); });
+  const std::string& found = flag == extras.end() ? extras.front() : *flag;
+  const std::string near = nearest_word(found.substr(0, found.find('=')), known);
+  throw UserError("arguments", fmt::format("`{}` does not take `{}`. {}`{} --help` lists what it takes.", path, found,
+                                           near.empty() ? "" : fmt::format("Did you mean `{}`? ", near), path));
+}
+
 int run_subcommand(int argc, char** argv, TaskTable tasks) {
   CLI::App app("Triptych trains image-text Transformers on many ranks.", "triptych");
   app.set_version_flag("--version", version_text);
@@ -108,7 +133,8 @@ int run_subcommand(int argc, char** argv, TaskTable tasks) {
   register_tokenizer(app, run);
   register_plan(app, run, tasks);
   register_config(app, run, tasks);
-  CLI::App* bench = app.add_subcommand("bench", "Measures a part: step, scaling, gemm, loader, collectives");
+  CLI::App* bench = app.add_subcommand(
+      "bench", "Measures a part: step, scaling, gemm, loader, collectives; writes a machine's rates for plans");
   bench->require_subcommand(1);
   register_bench_step(*bench, run, tasks);
   register_bench_scaling(*bench, run, tasks);
@@ -120,7 +146,11 @@ int run_subcommand(int argc, char** argv, TaskTable tasks) {
 
   try {
     require_known_subcommand(app, argc, argv);
-    app.parse(argc, argv);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ExtrasError&) {
+      refuse_extras(app);
+    }
   } catch (const UserError& error) {
     return end_with(report_error(error));
   } catch (const CLI::ParseError& error) {

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 MOST_BYTES = 1 << 20
 MOST_RANKS = 99999
+MOST_SHOWN = 20  # lines of a file that are no lines of hosts
 LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._:-]{0,252})[ \t]+slots=([1-9][0-9]{0,4})")
 # A name, an address with the number of its bits, or several with commas between them, as Open MPI takes them.
 INTERFACES = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*(,[A-Za-z0-9][A-Za-z0-9._:/-]*)*")
@@ -32,20 +33,25 @@ class Hosts:
     """Ranks fill the hosts one after the other, in the order of the file: neighbours in `tp` then share one."""
 
     def __init__(self, text, name):
-        self.hosts, seen = [], {}
+        self.hosts, seen, wrong = [], {}, []
         for number, line in enumerate(text.splitlines(), 1):
             line = line.split("#", 1)[0].strip()
             if not line:
                 continue
             found = LINE.fullmatch(line)
             if not found:
-                raise HostsError(f"{name}, line {number}: a line must be `HOST slots=RANKS`, found {line[:80]!r}.")
+                wrong.append(f"{name}, line {number}: a line must be `HOST slots=RANKS`, found {line[:80]!r}.")
+                continue
             host = Host(found[1], int(found[2]), self.num_ranks)
             if host.name in seen:
-                raise HostsError(f"{name}, line {number}: a host must stand there once, {host.name} is in line "
-                                 f"{seen[host.name]} too. Add its slots up.")
+                wrong.append(f"{name}, line {number}: a host must stand there once, {host.name} is in line "
+                             f"{seen[host.name]} too. Add its slots up.")
+                continue
             seen[host.name] = number
             self.hosts.append(host)
+        if wrong:
+            more = [f"and {len(wrong) - MOST_SHOWN} more lines"] if len(wrong) > MOST_SHOWN else []
+            raise HostsError("\n  ".join(wrong[:MOST_SHOWN] + more))
         if not 1 <= self.num_ranks <= MOST_RANKS:
             raise HostsError(f"{name} must have 1 to {MOST_RANKS} slots in all, found {self.num_ranks}.")
 

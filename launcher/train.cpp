@@ -1,5 +1,7 @@
 #include "launcher/train.h"
 
+#include <cstdint>
+#include <limits>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -74,7 +76,7 @@ void register_train(CLI::App& app, std::function<int()>& run, TaskTable tasks) {
                    "Trace what all ranks do from this step on, counted from 1, into run.dir/trace_STEP.json, which "
                    "chrome://tracing and ui.perfetto.dev show: the schedule, blocks, backwards, operations of groups, "
                    "waits (docs/watching.md)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t{1}, std::numeric_limits<int64_t>::max()));
   command->add_option("--trace-steps", request->trace.count, "How many steps")
       ->check(CLI::Range(1, 1000))
       ->needs("--trace-from")

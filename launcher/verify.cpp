@@ -141,9 +141,24 @@ int verify_all(const VerifyOptions& options, RunConfig config, World& world) {
   return failed;
 }
 
+// --all goes through the settings of [parallel] itself; what is asked for beside it must not be lost without a word.
+void check_overrides(const VerifyOptions& options) {
+  if (!options.all) return;
+  for (const std::string& override : options.config.overrides) {
+    const std::string key = override.substr(0, override.find('='));
+    if (!key.starts_with("parallel.") || key == "parallel.gradient_dtype" || key == "parallel.bucket_mb") continue;
+    throw UserError(
+        "--set " + override,
+        fmt::format("must not set what --all goes through itself, found {}. Leave it out, or leave --all out "
+                    "and start as many ranks as the mesh has",
+                    key));
+  }
+}
+
 int run_verify(const VerifyOptions& options) {
   const MeshUse use = options.all ? MeshUse::kNone : MeshUse::kSteps;
   return run_on_ranks(options.config, use, [&](const RunConfig& config, World& world) {
+    together(world.group(), [&] { check_overrides(options); });
     return options.all ? verify_all(options, config, world)
                        : verify_one(config, world, tolerance_of(config, options.tolerance));
   });
@@ -160,6 +175,7 @@ void register_verify(CLI::App& app, std::function<int()>& run, TaskTable tasks) 
       ->add_option("--tolerance", options->tolerance,
                    "Largest relative error of the loss and of any gradient; of gradients that travel in bf16 at "
                    "least 2^-7 = 8e-3")
+      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   CLI::Option* all = command->add_flag(
       "--all", options->all,

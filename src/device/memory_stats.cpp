@@ -69,8 +69,9 @@ std::string memory_remedy(std::size_t asked_bytes, MemoryPart part, const Memory
            "parallel.dp with parallel.zero";
   }
   if (batches >= other) return "Most of it is batches: use a smaller batch or a larger parallel.dp";
-  return "Most of it is activations and workspace: use a smaller batch, more parallel.microbatches, parallel.recompute "
-         "= \"full\", or more ranks";
+  return "Most of it is activations and workspace: use parallel.recompute = \"selective\" or \"full\", more "
+         "parallel.microbatches with parallel.schedule = \"1f1b\" (gpipe keeps all of them), more ranks, or a smaller "
+         "batch";
 }
 
 }  // namespace triptych::device

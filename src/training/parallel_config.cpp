@@ -22,6 +22,12 @@ bool is_kept(MeshUse use) {
   return use == MeshUse::kSteps || use == MeshUse::kPlan;
 }
 
+// What an error says, without the name in front of it: where a problem of a config names the key.
+std::string without_place(const Error& error) {
+  const std::string text = error.what();
+  return text.substr(text.starts_with('[') ? text.find("] ") + 2 : 0);
+}
+
 // The stages of all ranks, or 0 if the config has no such schedule, which is told to the reader.
 int64_t check_schedule(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use) {
   const ParallelOptions& p = c.parallel;
@@ -46,16 +52,13 @@ int64_t check_schedule(ConfigReader& reader, const RunConfig& c, MeshUse mesh_us
     reader.problem(
         "parallel.schedule",
         fmt::format("must be one of {}, or the path of a file, found \"{}\"", fmt::join(names, ", "), p.schedule),
-        near.empty() ? "Name one of them" : fmt::format("Did you mean {}", near));
+        near.empty() ? "Name one of them" : fmt::format("Did you mean \"{}\"?", near));
     return 0;
   }
   const ScheduleKind& kind = schedule_kind(p.schedule);
   const int virtual_stages = p.virtual_stages == 0 ? kind.usual_virtual_stages() : p.virtual_stages;
   if (!kind.can_have(virtual_stages)) {
-    reader.problem("parallel.virtual_stages",
-                   fmt::format("must be {} to {} with the schedule {}, found {}", kind.least_virtual_stages,
-                               kind.most_virtual_stages, kind.name, virtual_stages),
-                   "Leave it out, or use another schedule");
+    reader.problem("parallel.virtual_stages", kind.refusal_of(virtual_stages), "Leave it out, or use another schedule");
     return 0;
   }
   return int64_t{p.mesh.pp} * virtual_stages;
@@ -102,7 +105,10 @@ void read_parallel(ConfigReader& reader, ParallelOptions& p, std::string& recomp
             "slowest is fastest, by FLOPs. `triptych plan stages` lists blocks and stages.")
       .also_called({"pipeline_parallel_split_points", "module_fqns_per_model_part", "split_points",
                     "num_layers_in_first_pipeline_stage"});
-  reader.read("parallel.microbatches", p.microbatches, "Pieces of a replica's batch that go through the pipeline.")
+  reader
+      .read("parallel.microbatches", p.microbatches,
+            "Pieces of a replica's batch that are computed one after the other, with a pipeline or without. They save "
+            "memory with parallel.schedule = \"1f1b\" and those behind it; gpipe keeps the activations of all.")
       .at_least(1)
       .at_most(65536)
       .also_called({"accum_freq", "accumulation_steps", "gradient_accumulation_steps", "accumulate_grad_batches",
@@ -215,14 +221,16 @@ void check_parallel(ConfigReader& reader, const RunConfig& c, MeshUse mesh_use, 
     try {
       partition_model(c.task->model(), c.task->objectives(), static_cast<int>(num_stages), c.parallel.cuts);
     } catch (const UserError& error) {
-      reader.problem("parallel.cuts", error.what(), "Name as many as there are stages but one, or leave it out");
+      reader.problem("parallel.cuts", without_place(error),
+                     "Name the first block of every stage but the first (`triptych plan stages` lists blocks), or "
+                     "leave it out");
     }
   }
   if (mesh_use == MeshUse::kPlan) return;
   try {
     check_mesh_shape(mesh, num_ranks);
   } catch (const UserError& error) {
-    reader.problem("parallel", error.what(), "Change the mesh or the number of ranks");
+    reader.problem("parallel", without_place(error), "`launcher/run-ranks N` starts N ranks on one machine");
   }
 }
 

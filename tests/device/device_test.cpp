@@ -178,7 +178,8 @@ TEST(Device, OutOfMemorySaysWhichPartHoldsItAndWhatHelps) {
   for (const auto& [part, asked_for, helps] :
        {std::tuple{MemoryPart::kOptimizerState, "optimizer state", "parallel.tp or parallel.pp"},
         {MemoryPart::kBatches, "batches", "a larger parallel.dp"},
-        {MemoryPart::kOther, "activations and workspace", "parallel.recompute = \"full\""}}) {
+        {MemoryPart::kOther, "activations and workspace",
+         "parallel.recompute = \"selective\" or \"full\", more parallel.microbatches with"}}) {
     const std::string error = error_of(part);
     EXPECT_NE(error.find(fmt::format(": 1048576.00 TiB were asked for ({}), 3.50 MiB are in use (parameters 2.00 MiB, "
                                      "compute copies 1.00 MiB, activations and workspace 512.00 KiB), ",

@@ -124,6 +124,7 @@ class BadInput(unittest.TestCase):
         file.write_text("E0 F0 B0\nE0 L F0 B0\n")
         self.refused(2, ["--microbatches", "must be left out where a file says it"], "plan", "schedule", "--schedule", file,
                      "--microbatches", 3)
+        self.assertIn("coupled loss", self.ok("plan", "schedule", "--schedule", file).stdout)
         self.refused(2, ["mine.txt", "made for parallel.pp = 1, found 2"], "train", self.config, "--set",
                      f'parallel.schedule="{file}"')
 
@@ -146,6 +147,21 @@ class BadInput(unittest.TestCase):
                           ("tensor_model_parallel_size", "`parallel.tp`"),
                           ("hidden_size", "`model.image.width` or `model.text.width`")):
             self.refused(2, [f"found `{name}`. Here it is {key}"], "train", self.config, "--set", f"{name}=1")
+
+    def test_a_config_is_checked_with_its_mesh(self):
+        self.refused(2, ["problems", "`parallel.zero_group` must divide parallel.dp: 3 of 4",
+                         '`parallel.cuts` must name blocks of the model, found "text.blocks"'], "config", "check", self.config,
+                     "--set", "parallel.dp=4", "--set", "parallel.zero=3", "--set", "parallel.zero_group=3", "--set",
+                     "parallel.pp=2", "--set", 'parallel.cuts=["text.blocks"]')
+
+    def test_a_grid_of_meshes_takes_no_mesh(self):
+        self.refused(2, ["[--set parallel.tp=2]", "what --all goes through itself"], "verify", self.config, "--all", "--set",
+                     "parallel.tp=2", ranks=2)
+
+    def test_options_that_are_not_there(self):
+        self.refused(2, ["`triptych train` does not take `--resum`. Did you mean `--resume`?"], "train", self.config,
+                     "--resum", "latest")
+        self.refused(2, ["`triptych plan schedule` does not take `more`."], "plan", "schedule", "more")
 
     def test_subcommands_that_are_not_there(self):
         self.refused(2, ["found `trian`", "Did you mean `triptych train`?"], "trian", self.config)

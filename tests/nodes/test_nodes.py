@@ -221,6 +221,7 @@ class Nodes(SmallRuns):
 class HostFiles(unittest.TestCase):
     def test_what_is_wrong_is_told(self):
         for text, says in (("hosta\n", "line 1: a line must be `HOST slots=RANKS`, found 'hosta'"),
+                           ("hosta\nhostb\n", "line 1: a line must be `HOST slots=RANKS`, found 'hosta'.\n  "),
                            ("# none\n\n", "must have 1 to 99999 slots in all, found 0"),
                            ("a slots=2\n-oProxyCommand=x slots=2\n", "line 2: a line must be"),
                            ("a slots=2\nb slots=1\na slots=1\n", "line 3: a host must stand there once, a is in line 1 too"),

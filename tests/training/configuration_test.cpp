@@ -143,11 +143,12 @@ TEST(Configuration, CutsNameTheFirstBlocksOfStages) {
   const auto refused_schedule = [&](const std::vector<std::string>& overrides, const std::vector<std::string>& parts) {
     expect_parts(user_error_of([&] { load_run_config(file, overrides, standard_tasks(), MeshUse::kPlan); }), parts);
   };
-  refused_schedule({"parallel.schedule=\"interleave\""}, {"must be one of gpipe, 1f1b", "Did you mean interleaved"});
+  refused_schedule({"parallel.schedule=\"interleave\""},
+                   {"must be one of gpipe, 1f1b", "Did you mean \"interleaved\"?"});
   refused_schedule({"parallel.schedule=\"none/there.txt\"", "parallel.virtual_stages=2"},
                    {"must be 0 with a schedule out of a file", "none/there.txt"});
   refused_schedule({"parallel.schedule=\"zb_v\"", "parallel.virtual_stages=3"},
-                   {"must be 2 to 2 with the schedule zb_v"});
+                   {"must be 2 with the schedule zb_v, found 3"});
   // They are made for a mesh, and where each rank becomes a replica there is none.
   EXPECT_TRUE(load(R"(["a", "b"])", MeshUse::kNone).parallel.cuts.empty());
 }
