@@ -51,8 +51,9 @@ void check_mesh_shape(const MeshShape& shape, int num_ranks) {
                                         shape.dp_near, shape.dp));
   }
   if (product == num_ranks) return;
-  throw UserError("mesh", fmt::format("{} must equal the number of ranks: {} = {}, found {}. {}tart {} ranks.", names,
-                                      values, product, num_ranks, one_axis_remedy(shape, num_ranks), product));
+  throw UserError("mesh",
+                  fmt::format("{} must equal the number of ranks: {} = {}, found {}. {}tart {} rank{}.", names, values,
+                              product, num_ranks, one_axis_remedy(shape, num_ranks), product, product == 1 ? "" : "s"));
 }
 
 MeshCoordinate mesh_coordinate(const MeshShape& shape, int world_rank) {
