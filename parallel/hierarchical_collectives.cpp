@@ -19,7 +19,7 @@ constexpr int kMostSlots = 1 << 8;
 // Ranks that disagree wait for each other, rather than take what was meant for another operation. Below the largest tag
 // of every MPI, 2^15.
 int tag_of(const Operation& operation, int64_t step, int round) {
-  static_assert(static_cast<int>(DType::kFloat16) < 8 && static_cast<int>(Kind::kRecv) < 8);
+  static_assert(static_cast<int>(DType::kFloat16) < 8 && static_cast<int>(Kind::kRecv) < 7);  // 7: greetings
   const int what = static_cast<int>(operation.kind) << 3 | static_cast<int>(operation.dtype);
   return what << 9 | static_cast<int>(step % kMostSlots) << 1 | (round - 1);
 }
@@ -120,12 +120,6 @@ bool HierarchicalCollectives::is_direct(const Operation& operation) const {
          (operation.kind == Kind::kBroadcast && machines_.count() == 2);
 }
 
-template <typename Visit>
-void HierarchicalCollectives::for_others(const Visit& visit) const {
-  // Each begins with the machine behind its own, so that they do not all send to one.
-  for (int i = 1; i < machines_.count(); ++i) visit((machines_.own + i) % machines_.count());
-}
-
 std::byte* HierarchicalCollectives::own_element(const Piece& piece, int64_t element) const {
   return element_at(slot(seat(), piece.step), element, piece.operation.dtype);
 }
@@ -178,11 +172,7 @@ bool HierarchicalCollectives::combine(const Piece& piece) {
     start_round(piece);
   }
   while (true) {
-    std::erase_if(on_way.open, [](const std::shared_ptr<Flight>& flight) {
-      flight->rethrow_failure();
-      return flight->finished();
-    });
-    if (!on_way.open.empty()) return false;
+    if (!round_has_ended(piece)) return false;
     if (!finish_round(piece)) break;
     ++on_way.round;
     start_round(piece);
@@ -192,16 +182,32 @@ bool HierarchicalCollectives::combine(const Piece& piece) {
 }
 
 void HierarchicalCollectives::start_round(const Piece& piece) {
+  if (greets(piece)) exchange(piece.step).greetings.resize(static_cast<std::size_t>(machines_.count()));
   switch (piece.operation.kind) {
     case Kind::kAllReduce:
-      return start_all_reduce(piece);
+      start_all_reduce(piece);
+      break;
     case Kind::kReduceScatter:
-      return start_reduce_scatter(piece);
+      start_reduce_scatter(piece);
+      break;
     case Kind::kAllGather:
-      return start_all_gather(piece);
+      start_all_gather(piece);
+      break;
     default:
-      return start_broadcast(piece);
+      start_broadcast(piece);
   }
+  if (greets(piece)) start_greetings(piece);
+}
+
+bool HierarchicalCollectives::round_has_ended(const Piece& piece) {
+  // What others sent for another operation may fail here, so first of all it is seen whether they agree.
+  if (!greetings_have_come(piece)) return false;
+  std::vector<std::shared_ptr<Flight>>& open = exchange(piece.step).open;
+  std::erase_if(open, [](const std::shared_ptr<Flight>& flight) {
+    flight->rethrow_failure();
+    return flight->finished();
+  });
+  return open.empty();
 }
 
 bool HierarchicalCollectives::finish_round(const Piece& piece) {
@@ -224,11 +230,16 @@ Part HierarchicalCollectives::exchanged(const Piece& piece) const {
 void HierarchicalCollectives::message(Kind kind, const Piece& piece, int machine, std::byte* data, int64_t length) {
   if (length == 0) return;
   Exchange& on_way = exchange(piece.step);
+  if (greets(piece) && goes_with_greeting(kind, piece, machine, data, length)) return;
   Operation message{.kind = kind, .dtype = piece.operation.dtype, .count = length, .sequence = piece.step};
-  message.peer = machines_.ranks[static_cast<std::size_t>(machine)][static_cast<std::size_t>(seat())];
+  message.peer = carrier_of(machine);
   message.tag = tag_of(piece.operation, piece.step, on_way.round);
   (kind == Kind::kSend ? message.send = data : message.recv = data);
-  on_way.open.push_back(start_message_(message));
+  on_way.open.push_back(start_message_(message, false));
+}
+
+int HierarchicalCollectives::carrier_of(int machine) const {
+  return machines_.ranks[static_cast<std::size_t>(machine)][static_cast<std::size_t>(seat())];
 }
 
 void HierarchicalCollectives::start_all_reduce(const Piece& piece) {
@@ -388,7 +399,11 @@ std::string HierarchicalCollectives::missing_elsewhere(int64_t step) const {
   std::string text;
   const Exchange& on_way = exchanges_[static_cast<std::size_t>(step % sizes().num_slots)];
   std::vector<int> named;
-  for (const std::shared_ptr<Flight>& flight : on_way.open) {
+  std::vector<std::shared_ptr<Flight>> open = on_way.open;
+  for (const Greetings& with : on_way.greetings) {
+    if (with.expected) open.push_back(with.expected);
+  }
+  for (const std::shared_ptr<Flight>& flight : open) {
     const int peer = flight->operation().peer;
     if (flight->finished() || std::find(named.begin(), named.end(), peer) != named.end()) continue;
     named.push_back(peer);

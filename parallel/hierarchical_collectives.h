@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -42,6 +43,10 @@ struct GroupMachines {
 /// whatever number of ranks it has. Pieces follow each other, so memory is read and written while others travel. Sums
 /// are taken over the ranks of a machine in their order, then over the machines in theirs: the same bits on every rank
 /// and in every run on these machines.
+///
+/// At an operation's start the carriers that have a part of it greet each other: the call goes before the data of the
+/// first message, or alone before more than kGreetedBytes. The first carriers always do, so of machines that disagree
+/// these at least get InternalError with what both called, and the others soon are ended by them.
 class HierarchicalCollectives : public SlotRing {
  public:
   struct Options {
@@ -53,8 +58,11 @@ class HierarchicalCollectives : public SlotRing {
   /// Pieces that make messages of 32 KiB, and 4 MiB of them on their way. MPI sends more than 64 KiB over TCP only once
   /// the other side has asked for it, behind whatever else is on the way; 4 MiB are 32 ms at 1 Gbit/s.
   static Options options_for(const GroupMachines& machines);
-  /// Starts a send or a recv whose peer is a rank of the group. Messages of one sender and tag arrive in their order.
-  using StartMessage = std::function<std::shared_ptr<Flight>(const Operation& message)>;
+  /// Starts a send or a recv whose peer is a rank of the group. Messages of one sender and tag arrive in their order. A
+  /// recv fails if it gets less than it asks for, unless it may be shorter.
+  using StartMessage = std::function<std::shared_ptr<Flight>(const Operation& message, bool may_be_shorter)>;
+  /// Of a greeting: the call, and data behind it.
+  static constexpr std::size_t kCallBytes = sizeof(Operation), kGreetedBytes = 8 << 10;
 
   /// False for all_to_all: each of its rows is for one rank, so machines have nothing to sum or to share.
   static bool takes(const Operation& operation);
@@ -75,20 +83,43 @@ class HierarchicalCollectives : public SlotRing {
   std::string missing_elsewhere(int64_t step) const override;
 
  private:
+  struct Greeting {
+    Operation call;  // its pointers mean nothing to the others
+    std::array<std::byte, kGreetedBytes> data;
+  };
+  // With another machine. In each direction the first message that fits goes with the greeting.
+  struct Greetings {
+    Greeting sent, received;
+    std::size_t sent_bytes = 0, received_bytes = 0;  // of data
+    std::byte* to = nullptr;                         // where those received go
+    std::shared_ptr<Flight> expected;                // null once it has come
+  };
   // What a carrier has on the network for one slot.
   struct Exchange {
     int round = 0;  // 0: none
     std::vector<std::shared_ptr<Flight>> open;
-    std::vector<std::byte> received;  // summands, by machine
+    std::vector<std::byte> received;   // summands, by machine
+    std::vector<Greetings> greetings;  // by machine
   };
   Exchange& exchange(int64_t step) { return exchanges_[static_cast<std::size_t>(step % sizes().num_slots)]; }
 
   bool is_direct(const Operation& operation) const;
+  // In the round that begins an operation: alike on the carriers of one seat, if they agree on the call.
+  bool greets(const Piece& piece) const;
+  // True if this message is the first that fits.
+  bool goes_with_greeting(Operation::Kind kind, const Piece& piece, int machine, std::byte* data, int64_t length);
+  void start_greetings(const Piece& piece);
+  bool greetings_have_come(const Piece& piece);
+  int carrier_of(int machine) const;  // that this one exchanges with
   void message(Operation::Kind kind, const Piece& piece, int machine, std::byte* data, int64_t length);
   template <typename Visit>
-  void for_others(const Visit& visit) const;
+  void for_others(const Visit& visit) const {
+    // Each begins with the machine behind its own, so that they do not all send to one.
+    for (int i = 1; i < machines_.count(); ++i) visit((machines_.own + i) % machines_.count());
+  }
 
   void start_round(const Piece& piece);
+  bool round_has_ended(const Piece& piece);
   bool finish_round(const Piece& piece);  // true if another one follows
   void start_all_reduce(const Piece& piece);
   void start_reduce_scatter(const Piece& piece);

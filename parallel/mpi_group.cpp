@@ -73,6 +73,9 @@ class MpiFlight : public Flight {
     if (peers_bell_ != nullptr) peers_bell_->ring();
   }
 
+  /// Of a receive: its message may have fewer elements.
+  void accept_shorter() { may_be_shorter_ = true; }
+
   MPI_Request* new_request() { return &requests_.emplace_back(MPI_REQUEST_NULL); }
 
   /// `count` elements as MPI counts them: a type, and how many of it.
@@ -120,7 +123,7 @@ class MpiFlight : public Flight {
     MPI_Status status;
     check_mpi(MPI_Test(&requests_[num_done_], &done, &status), identity().where(), operation().to_string());
     if (done == 0) return false;
-    if (operation().kind == Operation::Kind::kRecv && types_.empty()) {
+    if (operation().kind == Operation::Kind::kRecv && types_.empty() && !may_be_shorter_) {
       int received = 0;
       MPI_Get_count(&status, mpi_type(operation().dtype), &received);
       if (received != operation().count) {
@@ -136,6 +139,7 @@ class MpiFlight : public Flight {
   std::vector<MPI_Datatype> types_;  // kept until MPI is done with them
   std::size_t num_done_ = 0;
   Doorbell* peers_bell_ = nullptr;
+  bool may_be_shorter_ = false;
 };
 
 Seat* MpiContext::seat_of(int of_world_rank, int this_world_rank) const {
@@ -240,7 +244,12 @@ void MpiGroup::share_with(const std::vector<int>& machines) {
   has_neighbours_ = all.count() < size();
   hierarchical_ = std::make_unique<HierarchicalCollectives>(
       identity(), context_->progress, std::move(keep), base, bells, std::move(all),
-      [this](const Operation& message) { return start_message(between_machines_, message); }, options);
+      [this](const Operation& message, bool may_be_shorter) {
+        std::shared_ptr<MpiFlight> flight = start_message(between_machines_, message);
+        if (may_be_shorter) flight->accept_shorter();
+        return flight;
+      },
+      options);
 }
 
 MpiGroup::~MpiGroup() {

@@ -221,15 +221,20 @@ bool SlotRing::all_agree_on(int64_t step) {
     agreed_ = step + 1;
     return true;
   }
-  std::string text;
+  std::vector<Call> calls;
   for (int r = 0; r < num_members(); ++r) {
-    const Operation& called = header(r, step).operation;
-    text += fmt::format("{} {}: number {}, {}", r == 0 ? "" : ";",
-                        identity_->rank_text(members_[static_cast<std::size_t>(r)].rank), called.sequence,
-                        called.to_string());
+    calls.push_back({.rank = members_[static_cast<std::size_t>(r)].rank, .operation = header(r, step).operation});
+  }
+  refuse(calls);
+}
+
+void SlotRing::refuse(const std::vector<Call>& calls) const {
+  std::string text;
+  for (const auto& [rank, called] : calls) {
+    text += fmt::format("; {}: number {}, {}", identity_->rank_text(rank), called.sequence, called.to_string());
   }
   throw InternalError(identity_->where(),
-                      fmt::format("the ranks must call the same with the same count and type;{}", text));
+                      fmt::format("the ranks must call the same with the same count and type{}", text));
 }
 
 void SlotRing::ring_peers() {

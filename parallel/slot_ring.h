@@ -77,6 +77,14 @@ class SlotRing : public Progress::Source {
   const Sizes& sizes() const { return sizes_; }
   std::byte* slot(int seat, int64_t step) const;
 
+  /// What a rank of the group called.
+  struct Call {
+    int rank = 0;
+    Operation operation;
+  };
+  /// Throws InternalError that names the calls, of which two disagree at least.
+  [[noreturn]] void refuse(const std::vector<Call>& calls) const;
+
  private:
   struct Counters;
   struct SlotHeader;

@@ -70,11 +70,13 @@ struct MachinesSite : ThreadSite {
 class Inbox : public Progress::Source {
  public:
   explicit Inbox(Post& post) : post_(post) {}
-  void expect(std::shared_ptr<Flight> flight, int rank) { flights_.emplace_back(std::move(flight), rank); }
+  void expect(std::shared_ptr<Flight> flight, int rank, bool may_be_shorter) {
+    flights_.push_back({std::move(flight), rank, may_be_shorter});
+  }
   bool advance() override {
     std::set<Post::Way> empty;  // what comes meanwhile is for those that were expected first
-    return std::erase_if(flights_, [&](const auto& expected) {
-             const auto& [flight, rank] = expected;
+    return std::erase_if(flights_, [&](const Expected& expected) {
+             const auto& [flight, rank, may_be_shorter] = expected;
              const Operation& op = flight->operation();
              const Post::Way way{op.peer, rank, op.tag};
              Bytes message;
@@ -82,9 +84,13 @@ class Inbox : public Progress::Source {
                empty.insert(way);
                return false;
              }
-             EXPECT_EQ(message.size(), op.bytes());
-             std::memcpy(op.recv, message.data(), std::min(message.size(), op.bytes()));
-             flight->complete();
+             const bool is_wrong = message.size() > op.bytes() || (message.size() < op.bytes() && !may_be_shorter);
+             if (is_wrong) {
+               flight->fail(std::make_exception_ptr(InternalError("post", "a message of another length came")));
+             } else {
+               std::memcpy(op.recv, message.data(), message.size());
+               flight->complete();
+             }
              return true;
            }) > 0;
   }
@@ -92,8 +98,13 @@ class Inbox : public Progress::Source {
   bool rings() const override { return true; }
 
  private:
+  struct Expected {
+    std::shared_ptr<Flight> flight;
+    int rank;
+    bool may_be_shorter;
+  };
   Post& post_;
-  std::deque<std::pair<std::shared_ptr<Flight>, int>> flights_;
+  std::deque<Expected> flights_;
 };
 
 class MachinesGroup : public ThreadGroup {
@@ -108,7 +119,9 @@ class MachinesGroup : public ThreadGroup {
     }
     collectives_ = std::make_unique<HierarchicalCollectives>(
         identity(), progress_, nullptr, site.segments.at(site.numbers[static_cast<std::size_t>(rank())]).data(), bells,
-        std::move(machines), [this](const Operation& message) { return start_message(message); }, site.options);
+        std::move(machines),
+        [this](const Operation& message, bool may_be_shorter) { return start_message(message, may_be_shorter); },
+        site.options);
   }
 
  protected:
@@ -132,14 +145,14 @@ class MachinesGroup : public ThreadGroup {
   }
 
  private:
-  std::shared_ptr<Flight> start_message(const Operation& message) {
+  std::shared_ptr<Flight> start_message(const Operation& message, bool may_be_shorter) {
     auto flight = std::make_shared<Flight>(progress_, identity(), message);
     if (message.kind == Operation::Kind::kSend) {
       site_.post.send({rank(), message.peer, message.tag}, message.send, message.bytes());
       site_.bell(message.peer).ring();
       flight->complete();
     } else {
-      inbox_.expect(flight, rank());
+      inbox_.expect(flight, rank(), may_be_shorter);
     }
     return flight;
   }
@@ -207,7 +220,9 @@ TEST(HierarchicalCollectives, EveryByteCrossesOnceAMachine) {
       std::vector<float> a(kCount), b(kCount);
       call(group, a.data(), b.data());
     });
-    return site.post.num_bytes();
+    const GroupMachines all = GroupMachines::of(machines, 0);
+    const int num_greetings = all.num_carriers * all.count() * (all.count() - 1);
+    return site.post.num_bytes() - static_cast<std::size_t>(num_greetings) * HierarchicalCollectives::kCallBytes;
   };
   const auto all_reduce = [](Group& g, float* a, float*) {
     g.all_reduce(a, kCount, DType::kFloat32, ReduceOp::kSum)->wait();
@@ -231,6 +246,85 @@ TEST(HierarchicalCollectives, EveryByteCrossesOnceAMachine) {
   EXPECT_EQ(sent_by_all(four, gather), 4 * kBytes * 3 / 4);
   EXPECT_EQ(sent_by_all(four, scatter), 4 * kBytes * 3 / 4);
   EXPECT_EQ(sent_by_all(four, broadcast), 3 * kBytes);  // no machine gets a byte twice
+}
+
+using GroupCall = std::function<std::shared_ptr<Pending>(Group&, float*, float*)>;
+
+// What the ranks are told if those of machine 0 call one thing and those of machine 1 another.
+std::vector<std::string> told_in_disagreement(const std::vector<int>& machines, const GroupCall& first,
+                                              const GroupCall& other) {
+  MachinesSite site(machines, {});
+  std::vector<std::string> told(machines.size());
+  on_machine_ranks(site, [&](Group& group) {
+    const std::size_t rank = static_cast<std::size_t>(group.rank());
+    std::vector<float> a(600'000), b(600'000);
+    group.barrier();
+    told[rank] = error_text([&] { (machines[rank] == 0 ? first : other)(group, a.data(), b.data())->wait(); });
+    EXPECT_THROW(group.barrier(), InternalError);
+  });
+  return told;
+}
+
+TEST(HierarchicalCollectives, MachinesThatDisagreeLearnWhatTheOthersCalled) {
+  const auto all_reduce = [](int64_t count, ReduceOp reduce = ReduceOp::kSum) -> GroupCall {
+    return [=](Group& g, float* a, float*) { return g.all_reduce(a, count, DType::kFloat32, reduce); };
+  };
+  const auto all_gather = [](int64_t count, DType dtype = DType::kFloat32) -> GroupCall {
+    return [=](Group& g, float* a, float* b) { return g.all_gather(a, b, count, dtype); };
+  };
+  const auto broadcast = [](int64_t count, int root) -> GroupCall {
+    return [=](Group& g, float* a, float*) { return g.broadcast(a, count, DType::kFloat32, root); };
+  };
+  const GroupCall reduce_scatter = [](Group& g, float* a, float* b) {
+    return g.reduce_scatter(a, b, 7, DType::kFloat32, ReduceOp::kSum);
+  };
+  struct Disagreement {
+    GroupCall first, other;
+    std::string first_text, other_text;
+    bool has_parts_for_all = false;  // carriers
+  };
+  // Other kinds, counts that go with the greeting and such that do not, of other numbers of pieces, types, roots.
+  const std::vector<Disagreement> all{
+      {all_reduce(7), all_gather(7), "all_reduce(sum, float32 x 7)", "all_gather(float32 x 7)"},
+      {all_reduce(7), all_reduce(8), "all_reduce(sum, float32 x 7)", "all_reduce(sum, float32 x 8)"},
+      {all_reduce(0), all_reduce(9999), "all_reduce(sum, float32 x 0)", "all_reduce(sum, float32 x 9999)"},
+      {all_reduce(500'001), all_reduce(5000), "all_reduce(sum, float32 x 500001)", "all_reduce(sum, float32 x 5000)",
+       true},
+      {all_reduce(7), all_reduce(7, ReduceOp::kMax), "all_reduce(sum, float32 x 7)", "all_reduce(max, float32 x 7)"},
+      {all_gather(100'000), all_gather(100'000, DType::kInt32), "all_gather(float32 x 100000)",
+       "all_gather(int32 x 100000)", true},
+      {broadcast(70'000, 0), broadcast(70'000, 1), "broadcast(float32 x 70000, from rank 0)",
+       "broadcast(float32 x 70000, from rank 1)", true},
+      {broadcast(7, 1), reduce_scatter, "broadcast(float32 x 7, from rank 1)", "reduce_scatter(sum, float32 x 7)"},
+  };
+  for (const Disagreement& one : all) {
+    for (const std::vector<int>& machines : {std::vector<int>{0, 1}, {0, 1, 0, 1}}) {
+      if (machines.size() > 2 && !one.has_parts_for_all) continue;
+      const std::vector<std::string> told = told_in_disagreement(machines, one.first, one.other);
+      for (std::size_t rank = 0; rank < machines.size(); ++rank) {  // which exchanges with its neighbour by number
+        const std::size_t even = rank - rank % 2;
+        EXPECT_EQ(told[rank],
+                  fmt::format("[group dp] the ranks must call the same with the same count and type; rank {} (world "
+                              "rank {}): number 1, {}; rank {} (world rank {}): number 1, {}",
+                              even, even + 10, one.first_text, even + 1, even + 11, one.other_text));
+      }
+    }
+  }
+}
+
+TEST(HierarchicalCollectives, OneOfThreeMachinesDisagrees) {
+  MachinesSite site({0, 1, 2}, {});
+  on_machine_ranks(site, [&](Group& group) {
+    float data = 0;
+    std::vector<float> gathered(3);
+    const std::string text = error_text([&] {
+      (group.rank() < 2 ? group.all_reduce(&data, 1, DType::kFloat32, ReduceOp::kSum)
+                        : group.all_gather(&data, gathered.data(), 1, DType::kFloat32))
+          ->wait();
+    });
+    EXPECT_NE(text.find("; rank 2 (world rank 12): number 0, all_gather(float32 x 1)"), std::string::npos) << text;
+    EXPECT_NE(text.find(": number 0, all_reduce(sum, float32 x 1);"), std::string::npos) << text;
+  });
 }
 
 TEST(HierarchicalCollectives, WhoIsMissingIsNamedOnItsOwnMachineAndOnOthers) {
