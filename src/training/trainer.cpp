@@ -19,6 +19,7 @@
 #include "training/held_out.h"
 #include "training/init_from.h"
 #include "training/loss_watch.h"
+#include "training/machines_text.h"
 #include "training/rank_clock.h"
 #include "training/run_checkpoint.h"
 #include "training/run_journal.h"
@@ -264,31 +265,10 @@ class Trainer {
                                  parameters_, inputs_.dataset->size(), mesh_text(config_.parallel),
                                  config_.parallel.schedule, config_.parallel.microbatches,
                                  config_.training.global_batch, step_ + 1, end));
-    if (world_.machines().count() > 1) progress_->print(machines_text());
+    if (world_.machines().count() > 1) progress_->print(machines_text(world_, session_->mesh()));
     for (const std::string& note : notes_of_sources(*inputs_.dataset, inputs_.weights, batch_size())) {
       progress_->print(note);
     }
-  }
-
-  // "ranks 0-1 on n1, ranks 2-3 on n2; tp through shared memory, dp through MPI in pieces; TCP between machines over
-  // eth1 (10.1.0.7)", as this rank has it.
-  std::string machines_text() {
-    const Mesh& mesh = session_->mesh();
-    std::string carriers;
-    const auto add_as = [&](std::string_view axis, const Group& group, std::string_view carrier) {
-      if (group.size() == 1) return;
-      carriers += fmt::format("{}{} through {}", carriers.empty() ? "" : ", ", axis, carrier);
-    };
-    const auto add = [&](std::string_view axis, const Group& group) { add_as(axis, group, group.transport()); };
-    add("tp", mesh.group(Axis::kTp));
-    add("cp", mesh.group(Axis::kCp));
-    add("dp", mesh.group(Axis::kDp));
-    if (mesh.far_dp().size() > 1) add("sums of pieces", mesh.far_dp());
-    // Stages send messages, which on the host are MPI's whatever carries a group's collectives.
-    add_as("pp", mesh.pp(), mesh.pp().transport() == "NCCL" ? "NCCL" : "MPI");
-    const std::string cards = world_.interfaces();
-    return fmt::format("{}; {}; {}", world_.machines().to_string(), carriers,
-                       cards.empty() ? "no TCP between machines" : "TCP between machines over " + cards);
   }
 
   uint64_t batch_size() const { return static_cast<uint64_t>(config_.training.global_batch); }
