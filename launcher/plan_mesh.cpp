@@ -1,6 +1,7 @@
 #include "launcher/plan_mesh.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,8 +11,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/console.h"
+#include "base/file.h"
 #include "base/text.h"
+#include "interop/new_folder.h"
 #include "launcher/backend.h"
+#include "launcher/mesh_simulation.h"
 #include "launcher/ranks.h"
 #include "parallel/pipeline/schedules.h"
 #include "training/memory_plan.h"
@@ -31,17 +35,11 @@ struct MeshOptions {
   int simulate = 0;
   int batches = 2;
   bool json = false;
+  std::filesystem::path out;  // may be empty
   std::vector<std::string> schedules{"1f1b", "interleaved", "zb_v"};
 };
 
 constexpr int kMostDevices = 65536;
-
-std::string mesh_of(const ParallelOptions& p) {
-  std::string text = fmt::format("pp {} x dp {} x cp {} x tp {}", p.mesh.pp, p.mesh.dp, p.mesh.cp, p.mesh.tp);
-  if (p.zero > 0) text += fmt::format(", ZeRO {}", p.zero);
-  if (p.mesh.num_near() < p.mesh.dp) text += fmt::format(" among {}", p.mesh.dp_near);
-  return text;
-}
 
 std::string order_of(const ParallelOptions& p) {
   return p.mesh.pp == 1 && p.microbatches == 1 ? "1" : fmt::format("{} {}", p.microbatches, p.schedule);
@@ -108,7 +106,7 @@ void print_head() {
 }
 
 void print_plan(const MeshPlan& plan, int64_t batch) {
-  print("{:<38} {:<16} {:<10} {:>9.1f} {:>11.0f} {:>8}  {}\n", mesh_of(plan.parallel), order_of(plan.parallel),
+  print("{:<38} {:<16} {:<10} {:>9.1f} {:>11.0f} {:>8}  {}\n", mesh_name(plan.parallel), order_of(plan.parallel),
         recompute_name(plan.parallel.recompute), 1e3 * plan.step.seconds,
         static_cast<double>(batch) / plan.step.seconds, human_bytes(static_cast<double>(peak_bytes(plan.step.ranks))),
         describe_parts(plan.step));
@@ -129,18 +127,22 @@ MeshSearch search_of(const MeshOptions& options, int devices, int64_t batch) {
 void simulate(const RunConfig& config, const Cluster& cluster, const MeshOptions& options) {
   print("samples of a device: {}; efficiency against one device\n\n", config.training.global_batch);
   print("{:>8}  {:>10}  {:<32}  {:<38} {}\n", "devices", "efficiency", "", "mesh", "where the time goes");
-  double of_one = 0;
+  FastestMesh fastest(cluster);
+  std::vector<SimulatedMesh> meshes;
   for (int devices = 1; devices <= options.simulate; devices *= 2) {
     const int64_t batch = config.training.global_batch * devices;
-    const std::vector<MeshPlan> plans = search_meshes(cluster, search_of(options, devices, batch));
-    const StepPlan& step = plans.front().step;
-    const double rate = static_cast<double>(batch) / step.seconds / devices;
-    if (of_one == 0) of_one = rate;
-    const double efficiency = rate / of_one;
-    print("{:>8}  {:>9.1f} %  {:<32}  {:<38} {}\n", devices, 100 * efficiency,
-          std::string(static_cast<std::size_t>(std::clamp(32 * efficiency, 0.0, 32.0)), '#'),
-          mesh_of(plans.front().parallel), describe_parts(step));
+    meshes.push_back({devices, batch, fastest.find(search_of(options, devices, batch))});
+    const double share = efficiency(meshes.back(), meshes.front());
+    print("{:>8}  {:>9.1f} %  {:<32}  {:<38} {}\n", devices, 100 * share,
+          std::string(static_cast<std::size_t>(std::clamp(32 * share, 0.0, 32.0)), '#'),
+          mesh_name(meshes.back().plan.parallel), describe_parts(meshes.back().plan.step));
   }
+  print("\n{}", limits_text(meshes));
+  if (options.out.empty()) return;
+  interop::NewFolder folder(options.out);
+  for (const auto& [name, text] : simulation_files(meshes)) write_file_atomically(folder.path() / name, text);
+  folder.commit();
+  print("written to {}: scaling.csv, efficiency.svg, time.svg\n", options.out.string());
 }
 
 int plan_mesh(const MeshOptions& options) {
@@ -155,6 +157,7 @@ int plan_mesh(const MeshOptions& options) {
   }
   const RunConfig config =
       load_run_config(options.config.file, options.config.overrides, options.config.tasks, MeshUse::kPlan);
+  if (!options.out.empty()) const interop::NewFolder can_be_made(options.out);  // told now
   if (!options.json) print("{}\n", cluster.name.empty() ? options.cluster : cluster.name);
   if (options.simulate > 0) {
     simulate(config, cluster, options);
@@ -231,18 +234,33 @@ void register_plan_mesh(CLI::App& plan, std::function<int()>& run, TaskTable tas
       ->capture_default_str();
   command->add_option("--schedules", options->schedules, "Of pipelines, to try")->delimiter(',')->capture_default_str();
   command->add_option("--show", options->shown, "Ways to show")->check(CLI::Range(1, 1000))->capture_default_str();
+  CLI::Option* const simulated =
+      command
+          ->add_option("--simulate", options->simulate,
+                       "Instead: the best of 1, 2, 4, ... devices up to so many, the config's batch on each")
+          ->check(CLI::Range(1, kMostDevices))
+          ->excludes("--json")
+          ->excludes("--devices")
+          ->excludes("--show");
   command
-      ->add_option("--simulate", options->simulate,
-                   "Instead: the best of 1, 2, 4, ... devices up to so many, the config's batch on each")
-      ->check(CLI::Range(1, kMostDevices))
-      ->excludes("--json")
-      ->excludes("--devices")
-      ->excludes("--show");
+      ->add_option(
+          "--out", options->out,
+          "With --simulate: a folder that is made, with scaling.csv, a row for each number of devices, and two "
+          "pictures: efficiency.svg, and time.svg, a step's time by part")
+      ->type_name("FOLDER")
+      ->needs(simulated);
   command->footer(
       "Runs steps of the engine on a device that computes nothing, and puts the cluster's rates to what they ask for.\n"
       "\n"
-      "Example:\n"
-      "  triptych plan mesh configs/models/clip_vit_l14.toml --cluster configs/clusters/h100.toml --devices 64");
+      "--simulate plans no mesh of which a bound says that another is faster; behind its table it says what limits the "
+      "last\n"
+      "of them. The config's training.global_batch is that of one device.\n"
+      "\n"
+      "Examples:\n"
+      "  triptych plan mesh configs/models/clip_vit_l14.toml --cluster configs/clusters/h100.toml --devices 64\n"
+      "  triptych plan mesh configs/models/clip_vit_l14.toml --cluster configs/clusters/h100.toml --simulate 1024 "
+      "--set "
+      "training.global_batch=128 --out simulated");
   command->callback([options, &run] { run = [options] { return plan_mesh(*options); }; });
 
   CLI::App* step =

@@ -1,6 +1,7 @@
 #include "training/memory_plan.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "base/error.h"
 #include "data/field_source.h"
@@ -13,9 +14,6 @@
 
 namespace triptych::training {
 namespace {
-
-// The first shows the reducer how gradients come out; from the second on a step is like all others.
-constexpr int kNumSteps = 3;
 
 Fields empty_batch(Session& session, const RunConfig& config) {
   const std::vector<std::string> names = session.executor().fields();
@@ -47,33 +45,36 @@ std::vector<std::vector<std::string>> blocks_of_ranks(const RunConfig& config) {
 
 }  // namespace
 
-void run_steps_on_paper(const RunConfig& config, int num_batches,
+bool run_steps_on_paper(const RunConfig& config, const PaperSteps& steps,
                         const std::function<void(Session& session, const Trace& last_step)>& visit) {
   TRIPTYCH_CHECK(backend_kind() == "paper", "runs are planned on paper, this program computes on {}", backend_kind());
+  std::atomic<bool> fits = true;
   run_on_paper(config.parallel.mesh, [&](Group& world) {
     Trace trace;
     Session session(config, world, RankPlace{});
     trace.set_clock([log = session.device().work_log()] { return log->position(); });
     session.executor().set_trace(&trace);
     AdamW optimizer(session.device(), session.store().all(), config.adamw, session.treatments());
-    TrainingStep steps(session, optimizer);
+    TrainingStep training(session, optimizer);
     std::vector<Fields> batches;
-    for (int i = 0; i < num_batches; ++i) batches.push_back(empty_batch(session, config));
-    for (int64_t step = 0; step < kNumSteps; ++step) {
-      if (step + 1 == kNumSteps) trace.start();
+    for (int i = 0; i < steps.num_batches; ++i) batches.push_back(empty_batch(session, config));
+    for (int64_t step = 0; step < steps.num_steps && fits; ++step) {
+      if (step + 1 == steps.num_steps) trace.start();
       const TraceScope scope(&trace, "step", [&] { return fmt::format("step {}", step); });
-      steps.run(batches.front().cut(config.parallel.microbatches), step, config.learning_rate.peak);
-      steps.take(0);
+      training.run(batches.front().cut(config.parallel.microbatches), step, config.learning_rate.peak);
+      training.take(0);
+      if (static_cast<double>(session.device().memory().peak_used_bytes) > steps.most_bytes) fits = false;
     }
     trace.stop();
-    visit(session, trace);
+    if (fits) visit(session, trace);
     session.executor().set_trace(nullptr);
   });
+  return fits;
 }
 
 std::vector<MemoryStats> plan_memory(const RunConfig& config, int num_batches) {
   std::vector<MemoryStats> ranks(static_cast<std::size_t>(config.parallel.mesh.pp));
-  run_steps_on_paper(config, num_batches, [&](Session& session, const Trace&) {
+  run_steps_on_paper(config, {.num_batches = num_batches}, [&](Session& session, const Trace&) {
     ranks[static_cast<std::size_t>(session.mesh().coordinate().pp)] = session.device().memory();
   });
   return ranks;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,12 +12,20 @@
 
 namespace triptych::training {
 
+struct PaperSteps {
+  int num_batches =
+      2;  ///< on the device at a time: 2 in training, where one is on its way while a step works on the other
+  /// The first shows the reducer how gradients come out; from the second on a step is like all others.
+  int num_steps = 3;
+  double most_bytes = std::numeric_limits<double>::infinity();  ///< that a rank may hold
+};
+
 /// Runs steps of the engine itself on a device without memory (`triptych-paper`), with all that the run has: on the
 /// rank of each pipeline stage whose other coordinates are 0. When the last step has run, `visit` sees the session,
 /// with what its device counted, and a trace of that step, whose clock is the position in the device's work log.
-///   num_batches   on the device at a time: 2 in training, where one is on its way while a step works on the other
+/// Returns whether no rank held more than it may; if not, steps that were left do not run, and not all is visited.
 /// Throws what a run of the config would throw; InternalError in a program with another backend.
-void run_steps_on_paper(const RunConfig& config, int num_batches,
+bool run_steps_on_paper(const RunConfig& config, const PaperSteps& steps,
                         const std::function<void(Session& session, const Trace& last_step)>& visit);
 
 /// What a run would hold of its device's memory: the rank of each pipeline stage whose other coordinates are 0, at the

@@ -1,8 +1,10 @@
 #include "training/mesh_search.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 
 #include "data/parallel_for.h"
@@ -10,10 +12,6 @@
 
 namespace triptych::training {
 namespace {
-
-bool fits(const Cluster& cluster, const StepPlan& plan) {
-  return cluster.memory_gb == 0 || static_cast<double>(peak_bytes(plan.ranks)) <= cluster.memory_gb * 1e9;
-}
 
 using Overrides = std::vector<std::string>;
 
@@ -49,8 +47,9 @@ std::optional<MeshPlan> plan_mesh(const MeshSearch& search, const Overrides& ove
       with.push_back(fmt::format("parallel.recompute=\"{}\"", recompute_name(recompute)));
       const std::optional<RunConfig> config = possible(search, with);
       if (!config) return std::nullopt;
-      const StepPlan plan = plan_step(*config, cluster);
-      if (fits(cluster, plan)) return MeshPlan{config->parallel, plan};
+      if (std::optional<StepPlan> plan = plan_step_that_fits(*config, cluster)) {
+        return MeshPlan{config->parallel, std::move(*plan)};
+      }
     }
   }
   return std::nullopt;
@@ -134,17 +133,25 @@ std::optional<MeshPlan> plan_candidate(const MeshSearch& search, const Candidate
                   cluster.memory_gb, num_possible, search.num_devices));
 }
 
+std::vector<Candidate> candidates_of(const Cluster& cluster, const MeshSearch& search) {
+  return candidates_of(cluster, search, static_cast<int>(search.config_with({}).task->model().blocks.size()));
+}
+
+// Places of `costs`, by what they hold.
+std::vector<std::size_t> order_of(const std::vector<double>& costs) {
+  std::vector<std::size_t> order(costs.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return costs[a] < costs[b]; });
+  return order;
+}
+
 }  // namespace
 
 std::vector<MeshPlan> search_meshes(const Cluster& cluster, const MeshSearch& search) {
-  const RunConfig config = search.config_with({});
-  const auto num_blocks = static_cast<int>(config.task->model().blocks.size());
-  const std::vector<Candidate> candidates = candidates_of(cluster, search, num_blocks);
-  // Those of deep pipelines take longest to plan, and are begun first.
-  const auto effort = [&](std::size_t i) { return candidates[i].mesh.pp * candidates[i].microbatches.back(); };
-  std::vector<std::size_t> order(candidates.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return effort(a) > effort(b); });
+  const std::vector<Candidate> candidates = candidates_of(cluster, search);
+  std::vector<double> efforts;  // those of deep pipelines take longest to plan, and are begun first
+  for (const Candidate& one : candidates) efforts.push_back(-1.0 * one.mesh.pp * one.microbatches.back());
+  const std::vector<std::size_t> order = order_of(efforts);
   std::vector<std::optional<MeshPlan>> found(candidates.size());
   data::parallel_for(data::num_processors(), candidates.size(),
                      [&](uint64_t i) { found[order[i]] = plan_candidate(search, candidates[order[i]], cluster); });
@@ -156,6 +163,51 @@ std::vector<MeshPlan> search_meshes(const Cluster& cluster, const MeshSearch& se
   std::stable_sort(plans.begin(), plans.end(),
                    [](const MeshPlan& a, const MeshPlan& b) { return a.step.seconds < b.step.seconds; });
   return plans;
+}
+
+double FastestMesh::bound_of(const RunConfig& config) {
+  const ParallelOptions& p = config.parallel;
+  const std::string key = fmt::format("{} {} {} {} {} {}", p.mesh.pp, p.mesh.cp, p.mesh.tp, p.schedule, p.microbatches,
+                                      config.training.global_batch / p.mesh.dp);
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto known = bounds_.find(key); known != bounds_.end()) return known->second;
+  }
+  const double bound = least_seconds(config, cluster_);
+  const std::lock_guard lock(mutex_);
+  return bounds_[key] = bound;
+}
+
+MeshPlan FastestMesh::find(const MeshSearch& search) {
+  const std::vector<Candidate> candidates = candidates_of(cluster_, search);
+  // Of a candidate's numbers of microbatches memory chooses one, so the least bound of all is the candidate's.
+  std::vector<double> bounds(candidates.size(), 0);
+  data::parallel_for(data::num_processors(), candidates.size(), [&](uint64_t i) {
+    double least = std::numeric_limits<double>::infinity();
+    for (const int microbatches : candidates[i].microbatches) {
+      Overrides alone = overrides_of(candidates[i], microbatches);
+      alone.insert(alone.end(), {"parallel.zero=0", "parallel.zero_group=0", "parallel.recompute=\"none\""});
+      if (const std::optional<RunConfig> config = possible(search, alone)) least = std::min(least, bound_of(*config));
+    }
+    bounds[i] = least;
+  });
+  const std::vector<std::size_t> order = order_of(bounds);
+  std::vector<std::optional<MeshPlan>> found(candidates.size());
+  std::atomic<double> fastest = std::numeric_limits<double>::infinity();
+  data::parallel_for(data::num_processors(), candidates.size(), [&](uint64_t i) {
+    constexpr double kRounding = 1e-9;
+    if (bounds[order[i]] > fastest * (1 + kRounding)) return;
+    std::optional<MeshPlan>& plan = found[order[i]] = plan_candidate(search, candidates[order[i]], cluster_);
+    if (!plan) return;
+    double before = fastest;
+    while (plan->step.seconds < before && !fastest.compare_exchange_weak(before, plan->step.seconds)) continue;
+  });
+  std::optional<MeshPlan> best;  // of several as fast, the first
+  for (std::optional<MeshPlan>& plan : found) {
+    if (plan && (!best || plan->step.seconds < best->step.seconds)) best = std::move(plan);
+  }
+  if (!best) refuse(cluster_, search, candidates);
+  return std::move(*best);
 }
 
 }  // namespace triptych::training

@@ -1,8 +1,11 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "training/step_plan.h"
@@ -30,5 +33,23 @@ struct MeshSearch {
 /// first of ZeRO 1 and 3, and of recomputation's modes, that a device's memory holds. As many are planned at once as
 /// the machine has cores. Throws UserError if none is possible, with the reason.
 std::vector<MeshPlan> search_meshes(const Cluster& cluster, const MeshSearch& search);
+
+/// The first of search_meshes alone, of one config on ever more devices. Meshes whose least_seconds are more than what
+/// another one takes are not planned; these bounds are kept, since they are of a replica alone, whatever their number.
+class FastestMesh {
+ public:
+  explicit FastestMesh(Cluster cluster) : cluster_(std::move(cluster)) {}
+
+  /// Throws as search_meshes.
+  ///   search   of the same config each time but for training.global_batch
+  MeshPlan find(const MeshSearch& search);
+
+ private:
+  double bound_of(const RunConfig& config);
+
+  Cluster cluster_;
+  std::mutex mutex_;
+  std::map<std::string, double> bounds_;  // by what a replica does
+};
 
 }  // namespace triptych::training

@@ -133,6 +133,34 @@ StageCosts costs_of(const Schedule& schedule, const std::vector<RankTimes>& rank
   return costs;
 }
 
+std::optional<StepPlan> plan_within(const RunConfig& config, const Cluster& cluster, const PaperSteps& steps) {
+  const auto num_ranks = static_cast<std::size_t>(config.parallel.mesh.pp);
+  StepPlan plan;
+  plan.ranks.resize(num_ranks);
+  std::vector<RankTimes> ranks(num_ranks);
+  const bool fits = run_steps_on_paper(config, steps, [&](Session& session, const Trace& last_step) {
+    const auto p = static_cast<std::size_t>(session.mesh().coordinate().pp);
+    plan.ranks[p] = session.device().memory();
+    ranks[p] = times_of(*session.device().work_log(), last_step, cluster);
+  });
+  if (!fits) return std::nullopt;
+  const Schedule schedule = schedule_of(config);
+  const Simulation simulation = simulate(schedule, costs_of(schedule, ranks));
+  double before = 0, behind = 0;
+  for (const RankTimes& rank : ranks) {
+    before = std::max(before, rank.before);
+    behind = std::max(behind, rank.behind);
+    const double share = 1.0 / static_cast<double>(num_ranks);
+    plan.compute_seconds += rank.compute * share;
+    plan.optimizer_seconds += rank.optimizer * share;
+    plan.work += rank.work * share;
+    for (const auto& [group, time] : rank.waits) plan.waits[group] += time * share;
+  }
+  plan.seconds = before + simulation.makespan + behind;
+  plan.bubble_seconds = simulation.makespan * simulation.bubble_fraction;
+  return plan;
+}
+
 }  // namespace
 
 BlockCosts plan_blocks(const RunConfig& config, const Cluster& cluster) {
@@ -147,7 +175,7 @@ BlockCosts plan_blocks(const RunConfig& config, const Cluster& cluster) {
   BlockCosts costs;
   costs.seconds = costs.fixed_bytes = costs.kept_bytes = std::vector<double>(num_blocks, 0.0);
   const Schedule schedule = schedule_of(one);
-  run_steps_on_paper(one, 1, [&](Session& session, const Trace& last_step) {
+  run_steps_on_paper(one, {.num_batches = 1}, [&](Session& session, const Trace& last_step) {
     const auto p = static_cast<std::size_t>(session.mesh().coordinate().pp);
     const RankTimes times = times_of(*session.device().work_log(), last_step, cluster);
     for (std::size_t i = 0; i < times.actions.size(); ++i) {
@@ -167,30 +195,35 @@ BlockCosts plan_blocks(const RunConfig& config, const Cluster& cluster) {
 }
 
 StepPlan plan_step(const RunConfig& config, const Cluster& cluster, int num_batches) {
-  const auto num_ranks = static_cast<std::size_t>(config.parallel.mesh.pp);
-  StepPlan plan;
-  plan.ranks.resize(num_ranks);
-  std::vector<RankTimes> ranks(num_ranks);
-  run_steps_on_paper(config, num_batches, [&](Session& session, const Trace& last_step) {
-    const auto p = static_cast<std::size_t>(session.mesh().coordinate().pp);
-    plan.ranks[p] = session.device().memory();
-    ranks[p] = times_of(*session.device().work_log(), last_step, cluster);
+  return *plan_within(config, cluster, {.num_batches = num_batches});
+}
+
+std::optional<StepPlan> plan_step_that_fits(const RunConfig& config, const Cluster& cluster) {
+  return plan_within(config, cluster,
+                     cluster.memory_gb == 0 ? PaperSteps{} : PaperSteps{.most_bytes = cluster.memory_gb * 1e9});
+}
+
+double least_seconds(const RunConfig& config, const Cluster& cluster) {
+  RunConfig one = config;
+  one.training.global_batch /= one.parallel.mesh.dp;
+  one.parallel.mesh.dp = 1;
+  one.parallel.mesh.dp_near = 0;
+  one.parallel.zero = 0;
+  one.parallel.recompute = Recompute::kNone;
+  one.parallel.full_blocks.clear();
+  std::vector<RankTimes> ranks(static_cast<std::size_t>(one.parallel.mesh.pp));
+  run_steps_on_paper(one, {.num_batches = 1, .num_steps = 1}, [&](Session& session, const Trace& step) {
+    const WorkLog& log = *session.device().work_log();
+    RankTimes& times = ranks[static_cast<std::size_t>(session.mesh().coordinate().pp)];
+    for (const Trace::Span& span : step.spans()) {
+      if (span.kind != "schedule") continue;
+      Work work;
+      for (int64_t i = span.begin_ns; i < span.end_ns; ++i) work += log.entries()[static_cast<std::size_t>(i)].work;
+      times.actions.push_back(cluster.seconds(work));
+    }
   });
-  const Schedule schedule = schedule_of(config);
-  const Simulation simulation = simulate(schedule, costs_of(schedule, ranks));
-  double before = 0, behind = 0;
-  for (const RankTimes& rank : ranks) {
-    before = std::max(before, rank.before);
-    behind = std::max(behind, rank.behind);
-    const double share = 1.0 / static_cast<double>(num_ranks);
-    plan.compute_seconds += rank.compute * share;
-    plan.optimizer_seconds += rank.optimizer * share;
-    plan.work += rank.work * share;
-    for (const auto& [group, time] : rank.waits) plan.waits[group] += time * share;
-  }
-  plan.seconds = before + simulation.makespan + behind;
-  plan.bubble_seconds = simulation.makespan * simulation.bubble_fraction;
-  return plan;
+  const Schedule schedule = schedule_of(one);
+  return simulate(schedule, costs_of(schedule, ranks)).makespan;
 }
 
 }  // namespace triptych::training

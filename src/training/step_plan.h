@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,17 @@ struct StepPlan {
 ///   num_batches   on the device at a time: see run_steps_on_paper
 /// Throws what a run of the config would throw; InternalError in a program with another backend.
 StepPlan plan_step(const RunConfig& config, const Cluster& cluster, int num_batches = 2);
+/// The same of a run that the devices' memory must hold; nothing, found sooner, where it does not.
+std::optional<StepPlan> plan_step_that_fits(const RunConfig& config, const Cluster& cluster);
+
+/// A bound below plan_step(...).seconds of every config that differs from this one in `dp`, with a batch that grows
+/// with it, in ZeRO and in recomputation: the kernels of one replica's schedule, as if nothing else took time. It costs
+/// a third of a plan.
+///
+/// Why it is one: whatever these add (gathers and packing of pieces, larger contrasts, forwards that run again) is
+/// added to those kernels, in each action; a simulated schedule takes no less where an action takes more.
+/// Throws as plan_step.
+double least_seconds(const RunConfig& config, const Cluster& cluster);
 
 /// What the blocks of a model would take on a cluster, in the model's order, on the config's mesh but for `pp`.
 struct BlockCosts {

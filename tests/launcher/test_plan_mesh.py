@@ -1,18 +1,21 @@
 """What `triptych plan step` and `plan mesh` say of clusters on which one thing alone takes time, against what that
 thing's own formula gives."""
 
+import csv
 import json
 import re
 import subprocess
 import sys
 import tempfile
 import unittest
+import xml.etree.ElementTree as xml
 from pathlib import Path
 
 from small_runs import REPOSITORY, TASKS
 
 TRIPTYCH = sys.argv.pop(1)
 CONFIG = REPOSITORY / "configs" / "bench_clip_small.toml"
+SVG = "{http://www.w3.org/2000/svg}"
 FAST = 1e9  # a rate at which what it is of takes no time
 CLUSTER = """
 [device]
@@ -155,6 +158,71 @@ class PlanMesh(unittest.TestCase):
         run = self.plan("mesh", self.cluster(), "--devices", 4, sets=["training.global_batch=16"], config=config)
         self.assertEqual(run.returncode, 0, run.stderr)
         self.assertEqual({one["tp"] for one in json.loads(run.stdout)}, {1, 2})
+
+    def simulate(self, cluster, most, *words, config=CONFIG):
+        return subprocess.run([str(word) for word in (TRIPTYCH, "plan", "mesh", config, "--cluster", cluster, "--simulate",
+                                                      most, *words)], capture_output=True, text=True)
+
+    def test_a_simulation_has_the_fastest_of_all_meshes(self):
+        # Of clusters on which kernels, links, memory and the network decide. Meshes that a bound leaves out have no part
+        # in what --devices lists, which plans them all.
+        batch = 16
+        held = self.step(self.cluster(), f"training.global_batch={batch}", "parallel.microbatches=1")["peak_bytes"]
+        for rates in ({"tflops": 1, "memory": 100, "node": 10, "network": 1, "devices": 2},
+                      {"tflops": 1, "node": 0.05, "network": 0.05, "devices": 1, "overlaps": "true"},
+                      {"tflops": 0.1, "memory": 10, "memory_gb": 0.9 * held / 1e9, "devices": 4, "node": 1}):
+            cluster = self.cluster(**rates)
+            out = self.folder / f"simulated_{rates['tflops']}_{rates['devices']}"
+            run = self.simulate(cluster, 9, "--set", f"training.global_batch={batch}", "--out", out)
+            self.assertEqual(run.returncode, 0, run.stderr)
+            rows = list(csv.DictReader((out / "scaling.csv").read_text().splitlines()))
+            self.assertEqual([row["devices"] for row in rows], ["1", "2", "4", "8"])
+            first = None
+            for row in rows:
+                devices = int(row["devices"])
+                all_of = self.plan("mesh", cluster, "--devices", devices,
+                                   sets=[f"training.global_batch={batch * devices}"])
+                self.assertEqual(all_of.returncode, 0, all_of.stderr)
+                best = json.loads(all_of.stdout)[0]
+                for key in ("pp", "dp", "cp", "tp", "zero", "microbatches"):
+                    self.assertEqual(int(row[key]), best[key], (rates, devices, key))
+                for key in ("schedule", "recompute"):
+                    self.assertEqual(row[key], best[key], (rates, devices))
+                first = first or best["seconds"]
+                values = {"step_ms": 1e3 * best["seconds"], "efficiency": first / best["seconds"],
+                          "samples_per_s": batch * devices / best["seconds"], "peak_mb": best["peak_bytes"] / 2**20,
+                          "compute_ms": 1e3 * best["compute_seconds"], "bubble_ms": 1e3 * best["bubble_seconds"]}
+                for group, seconds in best["wait_seconds"].items():
+                    values[f"{group}_ms"] = 1e3 * seconds
+                for key, value in values.items():
+                    self.assertAlmostEqual(float(row[key]), value, delta=1e-4 * abs(value) + 1e-12, msg=(devices, key))
+                self.assertIn(f"{100 * first / best['seconds']:.1f} %", run.stdout)
+
+    def test_a_simulation_says_and_draws_what_limits_it(self):
+        batch = ("--set", "training.global_batch=16")
+        out = self.folder / "simulated"
+        run = self.simulate(self.cluster(tflops=1, node=0.01, devices=64), 4, *batch, "--out", out)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        limits = re.search(r"^What limits it on 4 devices, .*: (\S+) ([\d.]+) %", run.stdout, re.MULTILINE)
+        rows = list(csv.DictReader((out / "scaling.csv").read_text().splitlines()))
+        waits = {key: float(value) / float(rows[-1]["step_ms"]) - float(rows[0][key]) / float(rows[-1]["step_ms"])
+                 for key, value in rows[-1].items() if key.endswith("_ms") and key != "step_ms"}
+        self.assertEqual(limits[1] + "_ms", max(waits, key=waits.get))
+        self.assertAlmostEqual(float(limits[2]), 100 * max(waits.values()), delta=0.06)
+        self.assertNotEqual(limits[1], "compute")
+        texts = {name: [text.text for text in xml.parse(out / name).getroot().iter(f"{SVG}text")]
+                 for name in ("efficiency.svg", "time.svg")}
+        self.assertIn(f"limited by {limits[1]} {limits[2]} %", " ".join(texts["efficiency.svg"]))
+        for expected in ("1", "2", "4", "ideal"):
+            self.assertIn(expected, texts["efficiency.svg"])
+        for expected in ("1", "2", "4", "compute", limits[1]):
+            self.assertIn(expected, texts["time.svg"])
+        # Nothing is planned for what cannot be written.
+        again = self.simulate(self.cluster(tflops=1), 4, *batch, "--out", out)
+        self.assertEqual(again.returncode, 2)
+        self.assertIn(str(out), again.stderr)
+        self.assertEqual(again.stdout, "")
+        self.assertEqual(self.plan("mesh", self.cluster(), "--out", self.folder / "none").returncode, 2)
 
     def stages(self, *words, config=CONFIG):
         run = subprocess.run([str(word) for word in (TRIPTYCH, "plan", "stages", config, "--set", "parallel.pp=3", "--set",
