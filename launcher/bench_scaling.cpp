@@ -1,5 +1,6 @@
 #include "launcher/bench_scaling.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -23,6 +24,7 @@
 #include "launcher/scaling_result.h"
 #include "launcher/step_prediction.h"
 #include "training/cluster.h"
+#include "training/run_inputs.h"
 
 namespace triptych::launcher {
 namespace {
@@ -38,6 +40,7 @@ struct ScalingOptions {
   int rounds = 3;
   int steps = 6;
   int warmup = 2;
+  bool data = false;
   std::filesystem::path cluster, hosts;  // may be empty
   std::string interface;
   std::filesystem::path out = "scaling";
@@ -71,6 +74,25 @@ std::vector<ScalingPoint> plan(const ScalingOptions& options) {
   return points;
 }
 
+// Before anything is measured, too: a loader gives no sample twice in a batch.
+void require_data(const ScalingOptions& options, const std::vector<ScalingPoint>& points) {
+  if (!options.data) return;
+  const ConfigArguments& arguments = options.config;
+  const RunConfig config = load_run_config(arguments.file, arguments.overrides, arguments.tasks);
+  RunInputs inputs;
+  open_data(config, inputs);
+  open_tokenizer(config, inputs);
+  const auto fewer = [](const ScalingPoint& a, const ScalingPoint& b) { return a.global_batch < b.global_batch; };
+  const ScalingPoint& most = *std::max_element(points.begin(), points.end(), fewer);
+  // Runs alone share the batch.
+  const int64_t batch = most.global_batch / (most.is_alone ? most.num_ranks : 1);
+  if (static_cast<uint64_t>(batch) <= inputs.dataset->size()) return;
+  throw UserError("--data", fmt::format("the largest global batch must not be larger than the data set: {} rows on {}, "
+                                        "found {} samples. Lower --ranks or training.global_batch, take --mode strong, "
+                                        "or leave --data out",
+                                        batch, most.name, inputs.dataset->size()));
+}
+
 // What each is expected to take; "alone", as a run of one rank, if what the machine leaves to each is not counted.
 void predict(const ScalingOptions& options, std::vector<ScalingRuns>& runs) {
   if (options.cluster.empty()) return;
@@ -78,7 +100,7 @@ void predict(const ScalingOptions& options, std::vector<ScalingRuns>& runs) {
   for (ScalingRuns& one : runs) {
     ConfigArguments arguments = options.config;
     arguments.overrides = overrides_of(options, one.point);
-    one.planned = predict_step(arguments, options.cluster, 1);
+    one.planned = predict_step(arguments, options.cluster, options.data ? 2 : 1);
   }
 }
 
@@ -114,6 +136,7 @@ std::vector<nlohmann::json> measure(const ScalingOptions& options, const Scaling
                                      std::to_string(options.steps),
                                      "--warmup",
                                      std::to_string(options.warmup)};
+  if (options.data) arguments.push_back("--data");
   for (const std::string& override : overrides_of(options, point)) {
     arguments.insert(arguments.end(), {"--set", override});
   }
@@ -134,8 +157,10 @@ int bench_scaling(const ScalingOptions& options) {
                                                  "environment. Start it without mpirun and run-ranks",
                                                  variable));
   }
+  std::vector<ScalingPoint> points = plan(options);
+  require_data(options, points);
   std::vector<ScalingRuns> runs;
-  for (ScalingPoint& point : plan(options)) runs.push_back({std::move(point), {}, std::nullopt});
+  for (ScalingPoint& point : points) runs.push_back({std::move(point), {}, std::nullopt});
   const std::filesystem::path starter = rank_starter("bench scaling");
   { const interop::NewFolder can_be_made(options.out); }  // told now; made once there is something to put there
   const int most_busy = runs.back().point.num_ranks * options.threads;
@@ -163,8 +188,9 @@ int bench_scaling(const ScalingOptions& options) {
   }
   const std::vector<ScalingSummary> summaries = summarize(runs);
   const nlohmann::json& first = runs.front().rounds.front();
-  print("{}, {}, {} scaling, {} {} a rank\n\n{}", first.value("device", ""), first.value("precision", ""), options.mode,
-        options.threads, options.threads == 1 ? "thread" : "threads", scaling_table(runs, summaries));
+  print("{}, {}, {} scaling, {} {} a rank, {} data\n\n{}", first.value("device", ""), first.value("precision", ""),
+        options.mode, options.threads, options.threads == 1 ? "thread" : "threads",
+        options.data ? "the config's" : "synthetic", scaling_table(runs, summaries));
   if (!options.cluster.empty()) print("\n{}", prediction_table(runs, summaries));
   interop::NewFolder folder(options.out);
   std::filesystem::create_directory(folder.path() / "runs");
@@ -217,6 +243,10 @@ void register_bench_scaling(CLI::App& bench, std::function<int()>& run, TaskTabl
   command->add_option("--warmup", options->warmup, "Steps before these")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  command->add_flag(
+      "--data", options->data,
+      "Batches of the config's training set through its loader instead of synthetic ones: what steps wait "
+      "for it is then a part of their time, loader. Ranks of a machine share its disks and cores");
   command
       ->add_option(
           "--cluster", options->cluster,
@@ -237,7 +267,9 @@ void register_bench_scaling(CLI::App& bench, std::function<int()>& run, TaskTabl
       ->capture_default_str();
   command->footer(
       "Starts `triptych bench step` on each mesh itself, by turns, so that what else the machine does hits all alike.\n"
-      "Data are synthetic: the loader has no part in it, `triptych bench loader` measures that.\n"
+      "Data are synthetic, and the loader has no part in it, unless --data is given; `triptych bench loader` measures "
+      "the\n"
+      "loader alone.\n"
       "Efficiency is samples a second and rank over those of the mesh with fewest ranks: 1 is ideal in either mode.\n"
       "\n"
       "Writes into FOLDER: scaling.csv, a row a mesh; ranks.csv, each rank's time and memory by part; throughput.svg,\n"
@@ -246,7 +278,8 @@ void register_bench_scaling(CLI::App& bench, std::function<int()>& run, TaskTabl
       "Examples:\n"
       "  triptych bench scaling configs/bench_clip_512.toml --ranks 1,2 --mesh alone --mesh dp --mesh tp\n"
       "  triptych bench scaling configs/bench_clip_512.toml --ranks 1,2,4 --mesh pp,microbatches=8 --mesh dp=2,tp=2\n"
-      "  triptych bench scaling configs/bench_clip_512.toml --ranks 1,2,4,8 --mode strong --out runs/strong");
+      "  triptych bench scaling configs/bench_clip_512.toml --ranks 1,2,4,8 --mode strong --out runs/strong\n"
+      "  triptych bench scaling configs/quickstart.toml --ranks 1,2 --data");
   command->callback([options, &run] { run = [options] { return bench_scaling(*options); }; });
 }
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,11 +21,14 @@
 #include "kernels/gemm_peak.h"
 #include "launcher/ranks.h"
 #include "optim/adamw.h"
+#include "parallel/agreement.h"
 #include "report/communication_times.h"
 #include "report/trace_file.h"
+#include "training/run_inputs.h"
 #include "training/session.h"
 #include "training/step.h"
 #include "training/step_log.h"
+#include "training/training_batches.h"
 
 namespace triptych::launcher {
 namespace {
@@ -35,6 +40,7 @@ struct StepOptions {
   int steps = 12;
   int warmup = 2;
   int traced = 2;
+  bool data = false;
   bool table = false;
 };
 
@@ -50,14 +56,17 @@ double megabytes(std::size_t bytes) {
   return static_cast<double>(bytes) / (1 << 20);
 }
 
-/// Steps of a session on the same data, one after the other. Bringing data to the device is the loader's benchmark.
+/// Steps of a session, one after the other: on the same synthetic data, or on a run's batches as they come.
 class Steps {
  public:
-  Steps(Session& session, const RunConfig& config)
+  ///   batches   null: synthetic data
+  Steps(Session& session, const RunConfig& config, TrainingBatches* batches)
       : config_(config),
         optimizer_(session.device(), session.store().all(), config.adamw, session.treatments()),
         steps_(session, optimizer_),
-        data_(synthetic_fields(session, config)) {}
+        batches_(batches) {
+    if (batches_ == nullptr) synthetic_ = synthetic_fields(session, config);
+  }
 
   /// Seconds of each of the next `count` steps: from the report before it to its own, since on a GPU the next step is
   /// queued meanwhile. With a trace, which a GPU must not fall behind, every report is waited for.
@@ -67,7 +76,10 @@ class Steps {
     Clock::time_point last = Clock::now();
     for (int i = 0; i < count; ++i) {
       const TraceScope scope(trace, "step", [&] { return fmt::format("step {}", num_done_ + 1); });
-      steps_.run(data_.cut(config_.parallel.microbatches), num_done_++, config_.learning_rate.peak);
+      const Fields* batch = &synthetic_;
+      wait_for_loader(trace, [&] { batch = &batches_->next(); });
+      steps_.run(batch->cut(config_.parallel.microbatches), num_done_++, config_.learning_rate.peak);
+      wait_for_loader(trace, [&] { batches_->prefetch(); });
       const std::size_t newer = trace != nullptr || i + 1 == count ? 0 : 1;
       while (const std::unique_ptr<StepReport> report = steps_.take(newer)) {
         const Clock::time_point now = Clock::now();
@@ -83,10 +95,18 @@ class Steps {
   double last_loss() const { return last_loss_; }
 
  private:
+  // As in training: a step's batch is waited for in front of it, the next one's behind what it queued.
+  void wait_for_loader(Trace* trace, const std::function<void()>& wait) {
+    if (batches_ == nullptr) return;
+    const TraceScope scope(trace, "loader", [] { return std::string("the next batch"); });
+    wait();
+  }
+
   const RunConfig& config_;
   AdamW optimizer_;
   TrainingStep steps_;
-  Fields data_;
+  TrainingBatches* batches_;
+  Fields synthetic_;
   int64_t num_done_ = 0;
   double first_loss_ = 0, last_loss_ = 0;
 };
@@ -138,8 +158,15 @@ int bench_step(const StepOptions& options) {
   }
   return run_on_ranks(options.config, MeshUse::kSteps, [&](const RunConfig& config, World& world) {
     Group& group = world.group();
+    RunInputs inputs;
+    if (options.data) {
+      open_data_together(config, world, inputs);
+      together(group, [&] { open_tokenizer(config, inputs); });
+    }
     Session session(config, group, rank_place(config, world));
-    Steps steps(session, config);
+    std::optional<TrainingBatches> batches;
+    if (options.data) together(group, [&] { batches.emplace(config, session, group, inputs, 0); });
+    Steps steps(session, config, batches ? &*batches : nullptr);
     steps.run(options.warmup);
     const int64_t allocations = session.device().memory().num_system_allocations;
     session.device().profile(true);
@@ -187,6 +214,7 @@ int bench_step(const StepOptions& options) {
     line["threads"] = session.device().stream().num_threads();
     line["parameters"] = count;
     line["global_batch"] = config.training.global_batch;
+    line["data"] = options.data ? "loader" : "synthetic";
     line["gflop_per_step"] = flops / 1e9;
     line["step_ms"] = {{"min", times.front() * 1e3},
                        {"p25", quantile(0.25) * 1e3},
@@ -232,7 +260,8 @@ int bench_gemm(const GemmOptions& options) {
 }  // namespace
 
 void register_bench_step(CLI::App& bench, std::function<int()>& run, TaskTable tasks) {
-  CLI::App* command = bench.add_subcommand("step", "Times training steps of a config's model on synthetic data");
+  CLI::App* command =
+      bench.add_subcommand("step", "Times training steps of a config's model, on synthetic data or its own");
   const auto options = std::make_shared<StepOptions>(tasks);
   add_config_arguments(*command, options->config);
   command->add_option("--steps", options->steps, "Timed steps")->capture_default_str()->check(CLI::Range(1, 100000));
@@ -242,19 +271,23 @@ void register_bench_step(CLI::App& bench, std::function<int()>& run, TaskTable t
   command->add_option("--traced", options->traced, "Steps behind them, of which is told where their time goes")
       ->capture_default_str()
       ->check(CLI::Range(0, 1000));
+  command->add_flag(
+      "--data", options->data,
+      "Batches of the config's training set through its loader instead of synthetic ones: what steps wait "
+      "for it is then a part of their time, loader");
   command->add_flag("--table", options->table, "Print tables of where the time goes instead, for people");
   command->footer(
       "Prints one JSON object: time a step, FLOP/s of the model's matrix products (backward counts twice forward,\n"
       "recomputation not at all), beside the GEMM peak of the same ranks in the same run; of each rank\n"
-      "the memory at its peak, and the time of a traced step by part: compute, starts of operations of groups and "
-      "waits\n"
-      "for them by the kind of group (wait pp: the pipeline's bubble and messages), poll (moves of data between\n"
-      "the model's operations), optimizer; on the CPU, of each group's operations and each kind of them, bytes, time "
-      "in\n"
-      "flight, and how much of it the rank did not compute meanwhile (exposed) or did (hidden). Needs parallel.pp * dp "
-      "* cp * tp ranks.\n"
-      "Example:\n"
-      "  triptych bench step configs/bench_clip_small.toml --set training.precision=bf16");
+      "the memory at its peak, and the time of a traced step by part: compute, starts of operations of groups and\n"
+      "waits for them by the kind of group (wait pp: the pipeline's bubble and messages), poll (moves of data between\n"
+      "the model's operations), optimizer, with --data loader (waits for batches to be read, agreed on and copied); "
+      "on\n"
+      "the CPU, of each group's operations and each kind of them, bytes, time in flight, and how much of it the rank\n"
+      "did not compute meanwhile (exposed) or did (hidden). Needs parallel.pp * dp * cp * tp ranks.\n"
+      "Examples:\n"
+      "  triptych bench step configs/bench_clip_small.toml --set training.precision=bf16\n"
+      "  triptych bench step configs/quickstart.toml --data --table");
   command->callback([options, &run] { run = [options] { return bench_step(*options); }; });
 }
 

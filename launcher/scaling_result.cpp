@@ -13,6 +13,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr const char* kLoader = "loader";
+
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const std::size_t n = values.size();
@@ -84,8 +86,13 @@ std::string csv_field(const std::string& text) {
   return quoted + "\"";
 }
 
+// Whether its runs had a loader: of synthetic data nobody says that it takes no time.
+bool has_loader(const ScalingSummary& summary) {
+  return summary.part_ms.contains(kLoader);
+}
+
 struct Shares {
-  double compute = 0, communication = 0, pipeline = 0, optimizer = 0;
+  double compute = 0, communication = 0, pipeline = 0, optimizer = 0, loader = 0;
 };
 
 // Of a traced step's time.
@@ -97,10 +104,12 @@ Shares shares_of(const ScalingSummary& summary) {
     (part == "compute"     ? shares.compute
      : part == "pipeline"  ? shares.pipeline
      : part == "optimizer" ? shares.optimizer
+     : part == kLoader     ? shares.loader
                            : shares.communication) += ms;
   }
   if (all <= 0) return {};
-  return {shares.compute / all, shares.communication / all, shares.pipeline / all, shares.optimizer / all};
+  return {shares.compute / all, shares.communication / all, shares.pipeline / all, shares.optimizer / all,
+          shares.loader / all};
 }
 
 }  // namespace
@@ -122,28 +131,31 @@ std::vector<ScalingSummary> summarize(const std::vector<ScalingRuns>& runs) {
 std::string scaling_table(const std::vector<ScalingRuns>& runs, const std::vector<ScalingSummary>& summaries) {
   std::size_t width = 4;
   for (const ScalingRuns& one : runs) width = std::max(width, one.point.name.size());
+  const bool with_loader = has_loader(summaries.front());
   std::string text =
-      fmt::format("{:<{}}  {:>5}  {:>6}  {:>9}  {:>10}  {:>10}  {:>6}  {:>7}  {:>7}  {:>8}  {:>9}  {:>10}\n", "mesh",
+      fmt::format("{:<{}}  {:>5}  {:>6}  {:>9}  {:>10}  {:>10}  {:>6}  {:>7}  {:>7}  {:>8}  {:>9}  {}{:>10}\n", "mesh",
                   width, "ranks", "batch", "step, ms", "samples/s", "efficiency", "(best)", "compute", "comm.",
-                  "pipeline", "optimizer", "memory MiB");
+                  "pipeline", "optimizer", with_loader ? " loader  " : "", "memory MiB");
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const ScalingPoint& point = runs[i].point;
     const ScalingSummary& summary = summaries[i];
     const Shares shares = shares_of(summary);
     text += fmt::format(
         "{:<{}}  {:>5}  {:>6}  {:>9.1f}  {:>10.1f}  {:>10.3f}  {:>6.3f}  {:>6.1f}%  {:>6.1f}%  {:>7.1f}%  {:>8.1f}%  "
-        "{:>10.1f}\n",
+        "{}{:>10.1f}\n",
         point.name, width, point.num_ranks, point.global_batch, summary.step_ms_median, summary.samples_per_s_median,
         summary.efficiency_median, summary.efficiency_best, 100 * shares.compute, 100 * shares.communication,
-        100 * shares.pipeline, 100 * shares.optimizer, summary.pool_peak_mb);
+        100 * shares.pipeline, 100 * shares.optimizer,
+        with_loader ? fmt::format("{:>6.1f}%  ", 100 * shares.loader) : "", summary.pool_peak_mb);
   }
   return text +
          fmt::format(
              "Medians of {} rounds of steps, by turns. efficiency: samples a second and rank over those of {}, the\n"
              "median of the rounds' ratios; (best): of each mesh's fastest step. Shares are of traced steps, the mean "
              "of\n"
-             "ranks; pipeline: waits of pp, its bubble and messages. memory: of the rank whose pool held most.\n",
-             runs.front().rounds.size(), runs.front().point.name);
+             "ranks; pipeline: waits of pp, its bubble and messages. {}memory: of the rank whose pool held "
+             "most.\n",
+             runs.front().rounds.size(), runs.front().point.name, with_loader ? "loader: waits for batches. " : "");
 }
 
 std::string prediction_table(const std::vector<ScalingRuns>& runs, const std::vector<ScalingSummary>& summaries) {
@@ -172,17 +184,17 @@ std::string prediction_table(const std::vector<ScalingRuns>& runs, const std::ve
 std::string scaling_csv(const std::vector<ScalingRuns>& runs, const std::vector<ScalingSummary>& summaries) {
   std::string text =
       "mesh,ranks,global_batch,rounds,step_ms_median,step_ms_best,samples_per_s_median,samples_per_s_best,"
-      "efficiency_median,efficiency_best,compute_share,communication_share,pipeline_share,optimizer_share,pool_peak_"
-      "mb,planned_step_ms,planned_efficiency,planned_peak_mb\n";
+      "efficiency_median,efficiency_best,compute_share,communication_share,pipeline_share,optimizer_share,loader_"
+      "share,pool_peak_mb,planned_step_ms,planned_efficiency,planned_peak_mb\n";
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const ScalingPoint& point = runs[i].point;
     const ScalingSummary& s = summaries[i];
     const Shares shares = shares_of(s);
-    text += fmt::format("{},{},{},{},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},",
+    text += fmt::format("{},{},{},{},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{},{:.6g},",
                         csv_field(point.name), point.num_ranks, point.global_batch, runs[i].rounds.size(),
                         s.step_ms_median, s.step_ms_best, s.samples_per_s_median, s.samples_per_s_best,
                         s.efficiency_median, s.efficiency_best, shares.compute, shares.communication, shares.pipeline,
-                        shares.optimizer, s.pool_peak_mb);
+                        shares.optimizer, has_loader(s) ? fmt::format("{:.6g}", shares.loader) : "", s.pool_peak_mb);
     text += runs[i].planned ? fmt::format("{:.6g},{:.6g},{:.6g}\n", runs[i].planned->step_ms,
                                           planned_efficiency(runs[i], runs.front()), runs[i].planned->peak_mb)
                             : ",,\n";

@@ -29,7 +29,8 @@ struct ScalingSummary {
   /// ratio within a round, and the ratio of the best.
   double efficiency_median = 1, efficiency_best = 1;
   /// Of a traced step, ms, the mean of rounds and ranks: "compute", "optimizer", "pipeline" (waits of `pp`: bubble and
-  /// messages), and communication by the kind of group: "dp", "tp", ... ("poll" is moves of data for any of them).
+  /// messages), and communication by the kind of group: "dp", "tp", ... ("poll" is moves of data for any of them); of
+  /// runs with a loader also "loader".
   std::map<std::string, double> part_ms;
   std::map<std::string, double> memory_mb;  ///< by part, of the rank whose pool held most at its peak
   double pool_peak_mb = 0;                  ///< of that rank
@@ -43,7 +44,7 @@ std::vector<ScalingSummary> summarize(const std::vector<ScalingRuns>& runs);
 std::string scaling_table(const std::vector<ScalingRuns>& runs, const std::vector<ScalingSummary>& summaries);
 /// The same for a terminal: planned beside measured, of runs that are planned.
 std::string prediction_table(const std::vector<ScalingRuns>& runs, const std::vector<ScalingSummary>& summaries);
-/// A row a mesh. Fields of what is planned are empty where nothing is.
+/// A row a mesh. Fields of what is planned, and of a loader, are empty where there is none.
 std::string scaling_csv(const std::vector<ScalingRuns>& runs, const std::vector<ScalingSummary>& summaries);
 /// A row for each mesh, rank and part of time or memory, of the mean over the rounds: mesh, rank, part, unit, value.
 std::string ranks_csv(const std::vector<ScalingRuns>& runs);

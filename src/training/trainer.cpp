@@ -10,8 +10,6 @@
 
 #include "base/console.h"
 #include "checkpoint/checkpoint_folder.h"
-#include "execution/batch_feeder.h"
-#include "execution/group_agreement.h"
 #include "parallel/agreement.h"
 #include "report/metrics.h"
 #include "report/progress_line.h"
@@ -29,6 +27,7 @@
 #include "training/source_notes.h"
 #include "training/step.h"
 #include "training/step_log.h"
+#include "training/training_batches.h"
 
 namespace triptych::training {
 namespace {
@@ -58,7 +57,7 @@ class Trainer {
       optimizer_.emplace(session_->device(), session_->store().all(), config_.adamw, session_->treatments());
       if (inputs_.checkpoint) restore(*inputs_.checkpoint);
     });
-    together(group_, [&] { start_loader(); });
+    together(group_, [&] { batches_.emplace(config_, *session_, group_, inputs_, step_); });
     session_->executor().set_trace(&trace_.emplace(world_, session_->mesh(), request.trace).trace());
     steps_.emplace(*session_, *optimizer_);
     if (config_.evaluation.every > 0) {
@@ -162,11 +161,11 @@ class Trainer {
     };
     world_.doing(fmt::format("the batch of step {}", step_ + 1));
     const Fields* batch = nullptr;
-    wait([&] { batch = &feeder_->next(); });
+    wait([&] { batch = &batches_->next(); });
     world_.doing(fmt::format("step {}", step_ + 1));
     steps_->run(batch->cut(config_.parallel.microbatches), step_, learning_rate(config_.learning_rate, step_),
                 wants_to_stop);
-    if (!is_last) wait([&] { feeder_->prefetch(); });
+    if (!is_last) wait([&] { batches_->prefetch(); });
   }
 
   void write_trace() {
@@ -213,35 +212,6 @@ class Trainer {
       count = static_cast<int64_t>(get_uint64(state.extra, fmt::format("{}{}", kThawedUpdates, first)));
     }
     optimizer_->restore_thawed(thawed);
-  }
-
-  void start_loader() {
-    const std::vector<std::string> names = session_->executor().fields();
-    const Mesh& mesh = session_->mesh();
-    LoaderOptions options;
-    options.fields = sources_of(config_.task->fields(inputs_.tokenizer), names);
-    options.check_unused_images = false;  // a rank that reads the images tells the others
-    options.global_batch = config_.training.global_batch;
-    options.dp_rank = mesh.rank(Axis::kDp);
-    options.dp_size = mesh.size(Axis::kDp);
-    options.seed = config_.run.seed;
-    options.threads = config_.data.threads;
-    options.prefetch = config_.data.prefetch;
-    options.max_bad_fraction = config_.data.max_bad_fraction;
-    options.text_role = config_.task->text_role();
-    options.modality_dropout = config_.data.modality_dropout;
-    options.weights = inputs_.weights;
-    options.shuffle_shards = static_cast<uint64_t>(config_.data.shuffle_shards);
-    options.start_step = step_;
-    agreement_ = make_row_agreement(group_);
-    options.agreement = agreement_.get();
-    if (is_first_) {
-      options.on_bad_sample = [](const BadSample& bad) {
-        print_warning(fmt::format("{} is replaced: {}", bad.name, bad.reason));
-      };
-    }
-    loader_.emplace(inputs_.dataset, std::move(options));
-    feeder_.emplace(session_->device(), *loader_, names);
   }
 
   void open_journal() {
@@ -337,7 +307,7 @@ class Trainer {
       halt_at_ = std::min(halt_at_, report.step + steps_->most_newer());
     }
     clock_->stop();
-    StepMetrics line = log.line(report, feeder_->take_wait_ms());
+    StepMetrics line = log.line(report, batches_->take_wait_ms());
     add_source_samples(inputs_.weights, static_cast<uint64_t>(report.step) * batch_size(), line);
     clock_->add(line);
     if (!is_first_) return;
@@ -454,9 +424,7 @@ class Trainer {
   std::optional<Session> session_;
   std::optional<InitRecord> initial_;  // of a run that begins with another's parameters
   std::optional<AdamW> optimizer_;
-  std::unique_ptr<RowAgreement> agreement_;  // of the loader
-  std::optional<Loader> loader_;
-  std::optional<BatchFeeder> feeder_;
+  std::optional<TrainingBatches> batches_;
   std::optional<TrainingStep> steps_;
   std::optional<LossWatch> watch_;
   std::optional<RankClock> clock_;

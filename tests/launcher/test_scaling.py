@@ -18,6 +18,9 @@ import xml.etree.ElementTree as xml
 from pathlib import Path
 from statistics import mean, median
 
+import numpy as np
+from PIL import Image
+
 sys.dont_write_bytecode = True
 from small_runs import TASKS  # noqa: E402  (found beside this file)
 
@@ -78,11 +81,14 @@ class Scaling(unittest.TestCase):
             close("efficiency_median", median(b["step_ms"]["median"] / t for b, t in zip(base, times)))
             close("efficiency_best", min(b["step_ms"]["min"] for b in base) / min(least))
             close("pool_peak_mb", max(rank["pool_peak_mb"] for run in runs for rank in run["by_rank"]))
+            self.assertEqual({run["data"] for run in runs}, {"synthetic"})
+            self.assertEqual(row["loader_share"], "")  # nothing is said of what was not measured
             shares = [float(row[key + "_share"]) for key in ("compute", "communication", "pipeline", "optimizer")]
             self.assertAlmostEqual(sum(shares), 1, 4)
             if ranks > 1:
                 self.assertGreater(shares[1], 0.02)
             parts = {one["part"] for one in of_ranks if one["mesh"] == row["mesh"] and one["unit"] == "ms"}
+            self.assertNotIn("loader", parts)
             # One rank's is the time that its trace takes to see none.
             self.assertEqual({part for part in parts if part.startswith(("start ", "wait "))} == set(), ranks == 1)
             self.assertEqual(shares[2], 0)
@@ -97,7 +103,8 @@ class Scaling(unittest.TestCase):
             self.assertIn(f"{row['mesh']} ", told.stdout)
             self.assertEqual([row[key] for key in row if key.startswith("planned")], [""] * 3)
         self.assertEqual(len(of_ranks), len({(one["mesh"], one["rank"], one["unit"], one["part"]) for one in of_ranks}))
-        self.assertIn("weak scaling, 1 thread a rank", told.stdout)
+        self.assertIn("weak scaling, 1 thread a rank, synthetic data", told.stdout)
+        self.assertNotIn("loader", told.stdout)
         for name in ("throughput", "efficiency", "time", "memory"):
             root = xml.parse(self.out / f"{name}.svg").getroot()
             self.assertEqual(root.tag, f"{SVG}svg")
@@ -158,6 +165,64 @@ class Scaling(unittest.TestCase):
                                ("memory", "planned")):
             texts = [text.text for text in xml.parse(self.out / f"{name}.svg").getroot().iter(f"{SVG}text")]
             self.assertIn(expected, texts)
+
+    def make_data(self):
+        """Eight pictures that take far longer to decode than a step of the config takes."""
+        images = self.folder / "images"
+        images.mkdir()
+        noise = np.random.default_rng(1).integers(0, 256, (1200, 1200, 3), np.uint8)
+        with open(images / "captions.jsonl", "w", encoding="utf-8") as lines:
+            for number in range(8):
+                Image.fromarray(np.roll(noise, number)).save(images / f"{number}.png", compress_level=1)
+                lines.write(json.dumps({"image": f"{number}.png", "label": number % 5}) + "\n")
+        subprocess.run([PROGRAM, "ingest", "pairs", "--images", images, "--captions", images / "captions.jsonl", "--out",
+                        self.folder / "data"], check=True, capture_output=True)
+        text = self.config.read_text() + f'\n[data]\npath = "{self.folder / "data"}"\nthreads = 1\nprefetch = 1\n'
+        self.config.write_text(text)
+
+    def test_what_a_step_waits_for_its_loader_is_a_part_of_it(self):
+        self.make_data()
+        told = self.bench("--data", "--ranks", "1,2", "--mesh", "dp", "--cluster", self.cluster())
+        self.assertEqual(told.returncode, 0, told.stderr)
+        rows = rows_of(self.out / "scaling.csv")
+        of_ranks = rows_of(self.out / "ranks.csv")
+        for i, row in enumerate(rows):
+            runs = [json.loads((self.out / "runs" / f"mesh_{i + 1}_round_{r}.json").read_text()) for r in (1, 2)]
+            self.assertEqual({run["data"] for run in runs}, {"loader"})
+            shares = [float(row[f"{part}_share"]) for part in ("compute", "communication", "pipeline", "optimizer", "loader")]
+            self.assertAlmostEqual(sum(shares), 1, 4)
+            self.assertGreater(shares[-1], shares[0])
+            for rank in range(int(row["ranks"])):
+                for run in runs:
+                    parts = dict(run["by_rank"][rank]["traced_step_ms"])
+                    self.assertGreater(parts["loader"], 0)
+                    self.assertAlmostEqual(parts.pop("all") / sum(parts.values()), 1, 6)
+                mine = [float(one["value"]) for one in of_ranks if one["mesh"] == row["mesh"] and one["rank"] == str(rank)
+                        and one["part"] == "loader"]
+                self.assertAlmostEqual(mine[0], mean(run["by_rank"][rank]["traced_step_ms"]["loader"] for run in runs),
+                                       delta=1e-4 * mine[0])
+            # Two batches are on the device, as in training, and as they are planned.
+            self.assertAlmostEqual(float(row["planned_peak_mb"]) / float(row["pool_peak_mb"]), 1, delta=0.05)
+        self.assertRegex(told.stdout, r"optimizer +loader +memory MiB")
+        self.assertIn("the config's data", told.stdout)
+        texts = [text.text for text in xml.parse(self.out / "time.svg").getroot().iter(f"{SVG}text")]
+        self.assertIn("loader", texts)
+        table = subprocess.run([PROGRAM, "bench", "step", self.config, "--data", "--steps", "1", "--table"],
+                               capture_output=True, text=True, timeout=120)
+        self.assertRegex(table.stdout, r"(?m)^loader +[\d.]+ +[\d.]+%$")
+
+    def test_data_that_are_not_enough_are_refused(self):
+        self.refused(2, ["data.path", "must name a data set"], "--data")
+        self.make_data()
+        told = self.bench("--data", "--ranks", "1,2,4", "--mesh", "dp")
+        self.assertEqual(told.returncode, 2, told.stderr)
+        for part in ("[--data]", "16 rows on dp=4, found 8 samples", "or leave --data out"):
+            self.assertIn(part, told.stderr)
+        self.assertFalse(self.out.exists())
+        told = subprocess.run([PROGRAM, "bench", "step", self.config, "--data", "--set", "training.global_batch=16"],
+                              capture_output=True, text=True, timeout=120)
+        self.assertEqual(told.returncode, 2, told.stderr)
+        self.assertIn("must not be larger than the data set", told.stderr)
 
     def test_strong_scaling_keeps_the_batch_and_a_full_folder_is_left_alone(self):
         words = ("--mode", "strong", "--mesh", "pp,microbatches=2")
