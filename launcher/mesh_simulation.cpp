@@ -92,14 +92,6 @@ std::string time_svg(const std::vector<SimulatedMesh>& meshes) {
 
 }  // namespace
 
-std::string mesh_name(const ParallelOptions& parallel) {
-  const MeshShape& m = parallel.mesh;
-  std::string text = fmt::format("pp {} x dp {} x cp {} x tp {}", m.pp, m.dp, m.cp, m.tp);
-  if (parallel.zero > 0) text += fmt::format(", ZeRO {}", parallel.zero);
-  if (m.num_near() < m.dp) text += fmt::format(" among {}", m.dp_near);
-  return text;
-}
-
 std::map<std::string, double> seconds_by_part(const StepPlan& step) {
   std::map<std::string, double> parts = step.waits;
   parts[kCompute] = step.compute_seconds;

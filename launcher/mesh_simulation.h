@@ -17,9 +17,6 @@ struct SimulatedMesh {
   MeshPlan plan;
 };
 
-/// "pp 2 x dp 4 x cp 1 x tp 1, ZeRO 1".
-std::string mesh_name(const ParallelOptions& parallel);
-
 /// Seconds of a step by part: "compute", "bubble", and the waits for operations of each group.
 std::map<std::string, double> seconds_by_part(const StepPlan& step);
 

@@ -72,6 +72,7 @@ Json to_json(const MeshPlan& plan) {
             {"tp", p.mesh.tp},
             {"zero", p.zero},
             {"zero_group", p.mesh.dp_near},
+            {"tp_pieces", p.tp_pieces},
             {"schedule", p.schedule},
             {"microbatches", p.microbatches},
             {"recompute", recompute_name(p.recompute)},
@@ -106,7 +107,7 @@ void print_head() {
 }
 
 void print_plan(const MeshPlan& plan, int64_t batch) {
-  print("{:<38} {:<16} {:<10} {:>9.1f} {:>11.0f} {:>8}  {}\n", mesh_name(plan.parallel), order_of(plan.parallel),
+  print("{:<38} {:<16} {:<10} {:>9.1f} {:>11.0f} {:>8}  {}\n", mesh_text(plan.parallel), order_of(plan.parallel),
         recompute_name(plan.parallel.recompute), 1e3 * plan.step.seconds,
         static_cast<double>(batch) / plan.step.seconds, human_bytes(static_cast<double>(peak_bytes(plan.step.ranks))),
         describe_parts(plan.step));
@@ -135,7 +136,7 @@ void simulate(const RunConfig& config, const Cluster& cluster, const MeshOptions
     const double share = efficiency(meshes.back(), meshes.front());
     print("{:>8}  {:>9.1f} %  {:<32}  {:<38} {}\n", devices, 100 * share,
           std::string(static_cast<std::size_t>(std::clamp(32 * share, 0.0, 32.0)), '#'),
-          mesh_name(meshes.back().plan.parallel), describe_parts(meshes.back().plan.step));
+          mesh_text(meshes.back().plan.parallel), describe_parts(meshes.back().plan.step));
   }
   print("\n{}", limits_text(meshes));
   if (options.out.empty()) return;

@@ -36,6 +36,19 @@ std::vector<Sharing> sharings(const MeshShape& mesh, const Cluster& cluster) {
   return is_hybrid ? std::vector<Sharing>{{1, 0}, {3, near}, {3, 0}} : std::vector<Sharing>{{1, 0}, {3, 0}};
 }
 
+// The plan that `overrides` led to, with twice as many pieces of what tp sends as long as that is faster.
+MeshPlan in_pieces(MeshPlan plan, const MeshSearch& search, const Overrides& overrides, const Cluster& cluster) {
+  while (plan.parallel.mesh.tp > 1 && cluster.overlaps) {
+    Overrides with = overrides;
+    with.push_back(fmt::format("parallel.tp_pieces={}", 2 * plan.parallel.tp_pieces));
+    const std::optional<RunConfig> config = possible(search, with);
+    std::optional<StepPlan> faster = config ? plan_step_that_fits(*config, cluster) : std::nullopt;
+    if (!faster || faster->seconds >= plan.step.seconds) break;
+    plan = {config->parallel, std::move(*faster)};
+  }
+  return plan;
+}
+
 // With the least recomputation and the least of ZeRO that fit; nothing if none does.
 std::optional<MeshPlan> plan_mesh(const MeshSearch& search, const Overrides& overrides, const MeshShape& mesh,
                                   const Cluster& cluster) {
@@ -48,7 +61,7 @@ std::optional<MeshPlan> plan_mesh(const MeshSearch& search, const Overrides& ove
       const std::optional<RunConfig> config = possible(search, with);
       if (!config) return std::nullopt;
       if (std::optional<StepPlan> plan = plan_step_that_fits(*config, cluster)) {
-        return MeshPlan{config->parallel, std::move(*plan)};
+        return in_pieces({config->parallel, std::move(*plan)}, search, with, cluster);
       }
     }
   }
@@ -97,7 +110,8 @@ Overrides overrides_of(const Candidate& candidate, int microbatches) {
           "parallel.virtual_stages=0",
           "parallel.cuts=[]",
           fmt::format("parallel.microbatches={}", microbatches),
-          fmt::format("parallel.sequence_parallel={}", mesh.tp > 1)};
+          fmt::format("parallel.sequence_parallel={}", mesh.tp > 1),
+          "parallel.tp_pieces=1"};
 }
 
 std::optional<MeshPlan> plan_candidate(const MeshSearch& search, const Candidate& candidate, const Cluster& cluster) {

@@ -28,10 +28,11 @@ struct MeshSearch {
   std::function<RunConfig(const std::vector<std::string>& overrides)> config_with;
 };
 
-/// Every mesh of the devices that the config can run on, the fastest first: tp within a node, pipelines with one, two and
-/// four times as many microbatches as stages, or as the next power of two, or what memory takes without a pipeline; the
-/// first of ZeRO 1 and 3, and of recomputation's modes, that a device's memory holds. As many are planned at once as
-/// the machine has cores. Throws UserError if none is possible, with the reason.
+/// Every mesh of the devices that the config can run on, the fastest first: tp within a node, pipelines with one, two
+/// and four times as many microbatches as stages, or as the next power of two, or what memory takes without a pipeline;
+/// the first of ZeRO 1 and 3, and of recomputation's modes, that a device's memory holds; and what tp sends in twice as
+/// many pieces as long as that is faster. As many are planned at once as the machine has cores. Throws UserError if
+/// none is possible, with the reason.
 std::vector<MeshPlan> search_meshes(const Cluster& cluster, const MeshSearch& search);
 
 /// The first of search_meshes alone, of one config on ever more devices. Meshes whose least_seconds are more than what

@@ -247,7 +247,8 @@ void use_mesh(ParallelOptions& p, MeshUse mesh_use, int num_ranks) {
 
 std::string mesh_text(const ParallelOptions& parallel) {
   const MeshShape& m = parallel.mesh;
-  const std::string text = fmt::format("pp {} x dp {} x cp {} x tp {}", m.pp, m.dp, m.cp, m.tp);
+  std::string text = fmt::format("pp {} x dp {} x cp {} x tp {}", m.pp, m.dp, m.cp, m.tp);
+  if (m.tp > 1 && parallel.tp_pieces > 1) text += fmt::format(" in {}", parallel.tp_pieces);
   if (parallel.zero == 0 || m.dp == 1) return text;
   const bool is_hybrid = m.num_near() < m.dp;
   return fmt::format("{}, ZeRO {}{}", text, parallel.zero, is_hybrid ? fmt::format(" among {}", m.dp_near) : "");

@@ -45,7 +45,8 @@ struct ParallelOptions {
   std::string gradient_dtype = "fp32";  ///< or "bf16"
 };
 
-/// "pp 1 x dp 4 x cp 1 x tp 2, ZeRO 2"; without the last where ranks of dp share nothing out.
+/// "pp 1 x dp 4 x cp 1 x tp 2 in 4, ZeRO 2": tp_pieces are told where they are several, ZeRO where ranks of dp share
+/// anything out.
 std::string mesh_text(const ParallelOptions& parallel);
 
 struct TrainingOptions {

@@ -135,7 +135,7 @@ class CudaTraining(SmallRuns):
 
     def test_trains_where_any_two_settings_meet(self):
         """Two towers, an encoder with a decoder, a fusion and a tied model, in cases of `verify --all`: five steps."""
-        words = re.compile(r"(pp|dp|cp|tp|zero|zero_group) (\d+)")
+        words = re.compile(r"(pp|dp|cp|tp|zero|zero_group|tp_pieces) (\d+)")
         models = ("run", "answer") if CASES is None else ("run", "caption", "answer", "masked_text")
         ranks = min(4 if CASES is None else 8, GPUS or 8)
         for number, config in enumerate(models):
@@ -148,7 +148,7 @@ class CudaTraining(SmallRuns):
             for index in sorted({(4 * i + number + 1) * len(cases) // (4 * count) % len(cases) for i in range(count)}):
                 case = cases[index]
                 mesh = {name: int(size) for name, size in words.findall(case)}
-                zero = {f"parallel__{name}": mesh.pop(name) for name in ("zero", "zero_group") if name in mesh}
+                zero = {f"parallel__{name}": mesh.pop(name) for name in ("zero", "zero_group", "tp_pieces") if name in mesh}
                 name, stages = re.search(r"tp \d+  (\w+)(?: x (\d+))?", case).groups()
                 recompute = re.search(r"recompute (\w+)", case)
                 with self.subTest(config=config, case=case):

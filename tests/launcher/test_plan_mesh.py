@@ -120,6 +120,24 @@ class PlanMesh(unittest.TestCase):
                                  f"parallel.tp_pieces={pieces}", config=config)
                 self.assertAlmostEqual(step["wait_seconds"]["tp"] / whole, exposed / of / pieces, delta=0.02)
 
+    def test_what_tensor_parallelism_sends_goes_in_as_many_pieces_as_make_it_faster(self):
+        config = REPOSITORY / "configs" / "bench_vit_s16.toml"
+        cluster = self.cluster(tflops=1, node=1, overlaps="true")
+        cluster.write_text(cluster.read_text().replace("latency_us = 0", "latency_us = 500"))  # what a piece costs
+        run = self.plan("mesh", cluster, "--devices", 2, config=config)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        found = next(one for one in json.loads(run.stdout) if one["tp"] == 2)
+        seconds = {}
+        for pieces in (1, 2, 4, 8, 16):
+            step = self.step(cluster, "parallel.tp=2", "parallel.sequence_parallel=true", f"parallel.tp_pieces={pieces}",
+                             f"parallel.microbatches={found['microbatches']}", 'parallel.schedule="1f1b"',
+                             f"parallel.recompute=\"{found['recompute']}\"", config=config)
+            seconds[pieces] = step["seconds"]
+        self.assertEqual(found["tp_pieces"], min(seconds, key=seconds.get))
+        self.assertGreater(found["tp_pieces"], 1)
+        self.assertLess(found["tp_pieces"], 16)
+        self.assertAlmostEqual(found["seconds"], seconds[found["tp_pieces"]], 9)
+
     def test_a_pipeline_has_its_bubble(self):
         config = REPOSITORY / "configs" / "bench_vit_s16.toml"  # twelve blocks alike, and a split loss
         for microbatches in (4, 8):
