@@ -166,19 +166,24 @@ TEST(SharedMessages, TheAwaitedIsFoundBehindOthers) {
 }
 
 TEST(SharedMessages, AReceiverLearnsWhatWasSentInstead) {
-  for (const auto& [count, dtype, sent] :
-       {std::tuple{9, DType::kFloat32, "float32 x 9"}, std::tuple{0, DType::kFloat32, "float32 x 0"},
-        std::tuple{7, DType::kInt32, "int32 x 7"}}) {
+  struct Sent {
+    int64_t count;
+    DType dtype;
+    const char* text;
+  };
+  for (const Sent& sent : {Sent{9, DType::kFloat32, "float32 x 9"},
+                           {0, DType::kFloat32, "float32 x 0"},
+                           {7, DType::kInt32, "int32 x 7"}}) {
     MessageSite one(2, {});
-    on_message_ranks(one, [&, count = count, dtype = dtype, sent = sent](Group& group) {
+    on_message_ranks(one, [&](Group& group) {
       std::vector<float> data(9);
-      if (group.rank() == 0) return group.send(data.data(), count, dtype, 1, 3)->wait();
+      if (group.rank() == 0) return group.send(data.data(), sent.count, sent.dtype, 1, 3)->wait();
       const auto pending = group.recv(data.data(), 7, DType::kFloat32, 0, 3);
       const std::string text = error_text([&] { pending->wait(); });
       EXPECT_EQ(text, fmt::format("[group dp] both ranks must state the same count and type; rank 1 (world rank 11): "
                                   "number 0, recv(float32 x 7, from rank 0, tag 3); rank 0 (world rank 10): number 0, "
                                   "send({}, to rank 1, tag 3)",
-                                  sent));
+                                  sent.text));
       EXPECT_THROW(send(group, data, 0), InternalError);
     });
   }
@@ -192,10 +197,9 @@ TEST(SharedMessages, AMissingRankIsNamedAfterTheTimeout) {
         if (group.rank() == 1) return;
         std::vector<float> data(1000);
         const auto sent = send(group, data, 5), received = receive(group, data, 5);
-        for (const auto& [pending, what] :
-             {std::pair{sent, "send(float32 x 1000, to"}, {received, "recv(float32 x 1000, from"}}) {
-          const std::string text = error_text([&, pending = pending] { pending->wait(); });
-          EXPECT_NE(text.find(fmt::format("number 0, {} rank 1, tag 5)", what)), std::string::npos) << text;
+        for (const auto& one : {std::pair{sent, "send(float32 x 1000, to"}, {received, "recv(float32 x 1000, from"}}) {
+          const std::string text = error_text([&] { one.first->wait(); });
+          EXPECT_NE(text.find(fmt::format("number 0, {} rank 1, tag 5)", one.second)), std::string::npos) << text;
           EXPECT_NE(text.find("missing: rank 1 (world rank 11)."), std::string::npos) << text;
         }
       },
