@@ -2,6 +2,8 @@
 
 #include <atomic>
 
+#include "base/checked.h"
+
 namespace triptych::parallel {
 
 // The first line is the sender's, the second the receiver's. A count says how many slots have been filled or emptied.
@@ -20,8 +22,9 @@ struct alignas(64) PaddedHeader {
 }  // namespace
 
 std::size_t MessageLane::bytes(const Sizes& sizes) {
-  return sizeof(Counters) + static_cast<std::size_t>(sizes.num_slots) *
-                                (sizeof(PaddedHeader) + static_cast<std::size_t>(sizes.slot_bytes));
+  static_assert(alignof(Counters) == kAlignment);
+  const int64_t slots = sizes.num_slots * (static_cast<int64_t>(sizeof(PaddedHeader)) + sizes.slot_bytes);
+  return sizeof(Counters) + static_cast<std::size_t>(round_up(slots, kAlignment));
 }
 
 MessageLane::Counters& MessageLane::counters() const {

@@ -26,6 +26,8 @@ class MessageLane {
     std::byte* data;
   };
 
+  /// Of a lane's memory, and what its bytes are a multiple of.
+  static constexpr int64_t kAlignment = 128;
   static std::size_t bytes(const Sizes& sizes);
   MessageLane(std::byte* base, const Sizes& sizes) : base_(base), sizes_(sizes) {}
 

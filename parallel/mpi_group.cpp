@@ -204,8 +204,10 @@ void MpiGroup::share_with(const std::vector<int>& machines) {
   const HierarchicalCollectives::Options options = HierarchicalCollectives::options_for(all);
   const int num_here = static_cast<int>(here.size());
   const MessageLane::Sizes lanes = SharedMessages::sizes_for(num_here);
-  const std::size_t messages_begin = is_one_machine ? SharedCollectives::segment_bytes(size(), shared_options)
-                                                    : HierarchicalCollectives::segment_bytes(all, options);
+  const std::size_t collectives = is_one_machine ? SharedCollectives::segment_bytes(size(), shared_options)
+                                                 : HierarchicalCollectives::segment_bytes(all, options);
+  const auto messages_begin =
+      static_cast<std::size_t>(round_up(static_cast<int64_t>(collectives), MessageLane::kAlignment));
   const std::size_t bytes = messages_begin + (num_here == 1 ? 0 : SharedMessages::segment_bytes(num_here, lanes));
   const auto check = [this](int code, std::string_view call) { check_mpi(code, identity()->where(), call); };
   std::optional<SharedSegment> segment;

@@ -46,6 +46,8 @@ SharedMessages::SharedMessages(std::shared_ptr<const GroupIdentity> identity, st
       progress_(std::move(progress)),
       keep_(std::move(keep)),
       slot_bytes_(sizes.slot_bytes) {
+  TRIPTYCH_CHECK(reinterpret_cast<std::uintptr_t>(base) % MessageLane::kAlignment == 0, "lanes at {}",
+                 static_cast<const void*>(base));
   TRIPTYCH_CHECK(sizes.slot_bytes > 0 && sizes.slot_bytes % 128 == 0, "slots of {} bytes", sizes.slot_bytes);
   const std::size_t num = members.size();
   const auto own = std::find_if(members.begin(), members.end(),
