@@ -102,12 +102,12 @@ Json to_json(const MeshPlan& plan) {
 }
 
 void print_head() {
-  print("{:<38} {:<16} {:<10} {:>9} {:>11} {:>8}  {}\n", "mesh", "microbatches", "recompute", "ms a step", "samples/s",
+  print("{:<42} {:<16} {:<10} {:>9} {:>11} {:>8}  {}\n", "mesh", "microbatches", "recompute", "ms a step", "samples/s",
         "memory", "where the time goes");
 }
 
 void print_plan(const MeshPlan& plan, int64_t batch) {
-  print("{:<38} {:<16} {:<10} {:>9.1f} {:>11.0f} {:>8}  {}\n", mesh_text(plan.parallel), order_of(plan.parallel),
+  print("{:<42} {:<16} {:<10} {:>9.1f} {:>11.0f} {:>8}  {}\n", mesh_text(plan.parallel), order_of(plan.parallel),
         recompute_name(plan.parallel.recompute), 1e3 * plan.step.seconds,
         static_cast<double>(batch) / plan.step.seconds, human_bytes(static_cast<double>(peak_bytes(plan.step.ranks))),
         describe_parts(plan.step));
@@ -127,14 +127,14 @@ MeshSearch search_of(const MeshOptions& options, int devices, int64_t batch) {
 // The best mesh of ever more devices, each with the same share of a batch that grows with them.
 void simulate(const RunConfig& config, const Cluster& cluster, const MeshOptions& options) {
   print("samples of a device: {}; efficiency against one device\n\n", config.training.global_batch);
-  print("{:>8}  {:>10}  {:<32}  {:<38} {}\n", "devices", "efficiency", "", "mesh", "where the time goes");
+  print("{:>8}  {:>10}  {:<32}  {:<42} {}\n", "devices", "efficiency", "", "mesh", "where the time goes");
   FastestMesh fastest(cluster);
   std::vector<SimulatedMesh> meshes;
   for (int devices = 1; devices <= options.simulate; devices *= 2) {
     const int64_t batch = config.training.global_batch * devices;
     meshes.push_back({devices, batch, fastest.find(search_of(options, devices, batch))});
     const double share = efficiency(meshes.back(), meshes.front());
-    print("{:>8}  {:>9.1f} %  {:<32}  {:<38} {}\n", devices, 100 * share,
+    print("{:>8}  {:>9.1f} %  {:<32}  {:<42} {}\n", devices, 100 * share,
           std::string(static_cast<std::size_t>(std::clamp(32 * share, 0.0, 32.0)), '#'),
           mesh_text(meshes.back().plan.parallel), describe_parts(meshes.back().plan.step));
   }
