@@ -156,4 +156,22 @@ void check_absent(const BlockCase& c, bool any, const Run& run, const MakeOracle
   }
 }
 
+/// What `run` gives of five rows and columns, of which one pair or none is there, is no gradient, and adds nothing to
+/// the sums.
+template <typename Run>
+void expect_nothing_of_fewer_than_two_pairs(const Run& run) {
+  for (const double num_pairs : {0.0, 1.0}) {
+    const auto one = static_cast<uint8_t>(num_pairs);
+    const Presence presence{.rows = {0, 0, one, 0, 0}, .cols = {0, 0, one, 0, 0}, .num_pairs = num_pairs};
+    ContrastiveSums sums{.loss = 2, .dbias = 3};
+    const std::vector<float> ddots = run(presence, sums);
+    for (const float d : ddots) EXPECT_EQ(d, 0);
+    EXPECT_EQ(sums.loss, 2);
+    EXPECT_EQ(sums.dlog_scale, 0);
+    EXPECT_EQ(sums.dlog_scale_magnitude, 0);
+    EXPECT_EQ(sums.dbias, 3);
+    EXPECT_EQ(sums.dbias_magnitude, 0);
+  }
+}
+
 }  // namespace triptych::test
