@@ -46,8 +46,8 @@ if(missing)
   message(STATUS "CUDA backend: not built, ${missing} not found; the program has the CPU backend alone")
   return()
 endif()
-message(STATUS "CUDA backend: built with CUDA ${CUDAToolkit_VERSION} for sm ${CMAKE_CUDA_ARCHITECTURES}; "
-               "`triptych` hands over to `triptych-cuda` where run.device = \"cuda\"")
+message(STATUS "CUDA backend: with CUDA ${CUDAToolkit_VERSION} for sm ${CMAKE_CUDA_ARCHITECTURES}, in `triptych-cuda`, which the "
+               "target `all` has; `triptych` hands over to it where run.device = \"cuda\"")
 set(TRIPTYCH_HAS_CUDA TRUE)
 
 set(CMAKE_CUDA_COMPILER_LAUNCHER ${PROJECT_SOURCE_DIR}/cmake/keep_ptxas_report.sh ${CCACHE_PROGRAM})

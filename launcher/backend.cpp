@@ -19,7 +19,8 @@ std::string program_name(std::string_view kind) {
 
 std::string remedy(std::string_view kind) {
   if (kind != "cuda") return fmt::format("Build the target `{}`", program_name(kind));
-  return "Install the CUDA toolkit and configure with -DTRIPTYCH_CUDA=ON, or use run.device = \"cpu\"";
+  return "`cmake --preset release && cmake --build --preset release` builds it where the CUDA toolkit and NCCL are "
+         "installed; or use run.device = \"cpu\"";
 }
 
 }  // namespace

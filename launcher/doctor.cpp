@@ -32,7 +32,9 @@ void print_row(std::string_view name, std::string_view value) {
 void print_other_backend() {
   const std::filesystem::path other = other_backends_program();
   if (other.empty()) {
-    print_row("CUDA", "this build has no CUDA backend: configure with -DTRIPTYCH_CUDA=ON where nvcc is installed");
+    print_row("CUDA",
+              "no triptych-cuda beside this program: `cmake --build --preset release` builds it where the CUDA "
+              "toolkit and NCCL are installed");
     return;
   }
   std::fflush(stdout);

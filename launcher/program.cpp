@@ -63,20 +63,21 @@ std::string version_text() {
                      compiler_text());
 }
 
-// Throws UserError for a word that stands where a subcommand's name must.
+// Throws UserError for a word that stands where a subcommand's name must, and where there is none.
 void require_known_subcommand(const CLI::App& app, int argc, char** argv) {
   const CLI::App* place = &app;
   std::string path = app.get_name();
-  for (int i = 1; i < argc && argv[i][0] != '-'; ++i) {
+  for (int i = 1; i == argc || argv[i][0] != '-'; ++i) {
     const std::vector<const CLI::App*> below = place->get_subcommands([](const CLI::App*) { return true; });
     if (below.empty()) return;
-    const auto found =
-        std::find_if(below.begin(), below.end(), [&](const CLI::App* a) { return a->check_name(argv[i]); });
+    const std::string word = i < argc ? argv[i] : "";
+    const auto found = std::find_if(below.begin(), below.end(), [&](const CLI::App* a) { return a->check_name(word); });
     if (found == below.end()) {
       std::vector<std::string> names;
       for (const CLI::App* a : below) names.push_back(a->get_name());
-      const std::string near = nearest_word(argv[i], names);
-      throw UserError("arguments", fmt::format("`{}` must be followed by a subcommand, found `{}`. {}", path, argv[i],
+      const std::string near = nearest_word(word, names);
+      throw UserError("arguments", fmt::format("`{}` must be followed by a subcommand, found {}. {}", path,
+                                               word.empty() ? "none" : fmt::format("`{}`", word),
                                                near.empty() ? fmt::format("There are: {}", fmt::join(names, ", "))
                                                             : fmt::format("Did you mean `{} {}`?", path, near)));
     }
@@ -91,18 +92,21 @@ const CLI::App& asked_for(const CLI::App& app) {
   return below.empty() ? app : asked_for(*below.front());
 }
 
-// Throws UserError for what a subcommand does not take.
-[[noreturn]] void refuse_extras(const CLI::App& app) {
+// Throws UserError for what a subcommand does not take, if there is any such, and else for `error`.
+[[noreturn]] void refuse(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App& asked = asked_for(app);
   std::string path = asked.get_name();
   for (const CLI::App* above = asked.get_parent(); above != nullptr; above = above->get_parent()) {
     path = fmt::format("{} {}", above->get_name(), path);
   }
+  const std::vector<std::string> extras = app.remaining(true);
+  if (extras.empty()) {
+    throw UserError("arguments", fmt::format("of `{0}`: {1}. `{0} --help` says what it takes.", path, error.what()));
+  }
   std::vector<std::string> known;
   for (const CLI::Option* option : asked.get_options()) {
     for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
   }
-  const std::vector<std::string> extras = app.remaining(true);
   const auto flag = std::ranges::find_if(extras, [](const std::string& word) { return word.starts_with("-"); });
   const std::string& found = flag == extras.end() ? extras.front() : *flag;
   const std::string near = nearest_word(found.substr(0, found.find('=')), known);
@@ -148,13 +152,12 @@ int run_subcommand(int argc, char** argv, TaskTable tasks) {
     require_known_subcommand(app, argc, argv);
     try {
       app.parse(argc, argv);
-    } catch (const CLI::ExtrasError&) {
-      refuse_extras(app);
+    } catch (const CLI::ParseError& error) {
+      if (error.get_exit_code() == 0) return end_with(app.exit(error));  // help and the version
+      refuse(app, error);
     }
   } catch (const UserError& error) {
-    return end_with(report_error(error));
-  } catch (const CLI::ParseError& error) {
-    return end_with(app.exit(error) == 0 ? 0 : 2);
+    return end_with(report_misuse(error));
   }
   try {
     return end_with(run());

@@ -42,6 +42,20 @@ int report_error(const std::exception& error, const std::string& who) {
   return ours != nullptr ? ours->exit_code() : 1;
 }
 
+int report_misuse(const UserError& error) {
+  try {
+    const std::unique_ptr<World> world = make_world({});
+    try {
+      together(world->group(), [&] { throw error; });
+    } catch (const AgreedError&) {
+      if (world->group().rank() != 0) return error.exit_code();
+    } catch (const Error&) {  // of one rank alone, or that a rank has gone before
+    }
+  } catch (const Error&) {  // ranks that cannot find each other
+  }
+  return report_error(error);
+}
+
 namespace {
 
 // "n1, rank 3/8".

@@ -33,4 +33,7 @@ int run_on_ranks(const ConfigArguments& arguments, MeshUse mesh_use,
 /// code.
 int report_error(const std::exception& error, const std::string& who = "");
 
+/// The same of arguments that no rank can start with, which all ranks of a launcher have in common: prints it once.
+int report_misuse(const UserError& error);
+
 }  // namespace triptych::launcher

@@ -162,11 +162,22 @@ class BadInput(unittest.TestCase):
         self.refused(2, ["`triptych train` does not take `--resum`. Did you mean `--resume`?"], "train", self.config,
                      "--resum", "latest")
         self.refused(2, ["`triptych plan schedule` does not take `more`."], "plan", "schedule", "more")
+        self.refused(2, ["`triptych bench step` does not take `--stpes`. Did you mean `--steps`?"], "bench", "step", "--stpes", "4",
+                     ranks=2)
+
+    def test_options_that_lack_something(self):
+        for ranks in (0, 2):
+            self.refused(2, ["[arguments] of `triptych train`: config is required. `triptych train --help` says"], "train",
+                         ranks=ranks)
+            self.refused(2, ["[arguments] of `triptych bench step`: --steps: Value none not in range"], "bench", "step",
+                         self.config, "--steps", "none", ranks=ranks)
 
     def test_subcommands_that_are_not_there(self):
         self.refused(2, ["found `trian`", "Did you mean `triptych train`?"], "trian", self.config)
         self.refused(2, ["`triptych bench` must be followed by", "found `stpe`", "Did you mean `triptych bench step`?"], "bench", "stpe")
-        self.refused(2, ["found `finetune`", "There are: train, "], "finetune")
+        self.refused(2, ["found `finetune`", "There are: train, "], "finetune", ranks=2)
+        self.refused(2, ["`triptych` must be followed by a subcommand, found none. There are: train, "])
+        self.refused(2, ["`triptych bench` must be followed by a subcommand, found none. There are: step, "], "bench")
 
     # ---- evaluation
 
