@@ -67,7 +67,7 @@ std::string version_text() {
 void require_known_subcommand(const CLI::App& app, int argc, char** argv) {
   const CLI::App* place = &app;
   std::string path = app.get_name();
-  for (int i = 1; i == argc || argv[i][0] != '-'; ++i) {
+  for (int i = 1; i >= argc || argv[i][0] != '-'; ++i) {
     const std::vector<const CLI::App*> below = place->get_subcommands([](const CLI::App*) { return true; });
     if (below.empty()) return;
     const std::string word = i < argc ? argv[i] : "";
